@@ -1,0 +1,30 @@
+# make venv | demo | test | lint | lock
+PYTHON ?= python3
+CORES ?= $(shell nproc)
+BIN := .venv/bin
+
+.PHONY: venv demo test lint lock
+
+venv: .venv/.ready
+
+# The marker is written last: an interrupted installation starts over instead of leaving half an environment.
+.venv/.ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/pip install --quiet --no-deps --editable .
+	touch $@
+
+demo: venv
+	$(BIN)/snakemake --cores $(CORES) results/demo_test_preds results/demo/report.html
+
+test: venv
+	$(BIN)/pytest
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# Exact versions of everything, with hashes; needs uv (pip install uv).
+lock:
+	uv pip compile pyproject.toml --extra dev --constraint envs/torch.txt --python-version 3.11 \
+	  --generate-hashes --no-annotate --no-header --output-file requirements.lock

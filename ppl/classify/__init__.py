@@ -1,0 +1,1 @@
+"""Step `classify`: the multi-label classifier with patch learning (Sections III-B to III-D)."""

@@ -1,0 +1,60 @@
+"""Classifier checkpoints: building the network of a variant, saving it, loading it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ppl import backbones
+from ppl.classify import grids
+from ppl.classify.network import PatchClassifier
+from ppl.engine import load_checkpoint
+from ppl.files import UserError
+
+KIND = "classifier"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What decides the shape of a classifier; stored in its checkpoint."""
+
+    backbone: str
+    """resnet18, resnet34, resnet50, resnet101, vgg16 or efficientnet_lite0."""
+    output_stride: int
+    frozen_stages: int
+    """Stages below this number and this one get no gradient from the global branch (2: as IRNet; 0: all but the stem train)."""
+    phi_init: Literal["kaiming", "identity"]
+
+
+def build(method: str, variant: str, classes: int, architecture: Architecture, *, weights: str) -> PatchClassifier:
+    """The network of a variant. An implicit step trains from its patched stage on (Algorithm 1, line 10)."""
+    patched, global_branch = grids.branches(method, variant)
+    return PatchClassifier(
+        backbones.build(architecture.backbone, weights=weights, output_stride=architecture.output_stride),
+        classes,
+        grids=patched,
+        global_branch=global_branch,
+        trained_from=patched[-1].stage if method == "implicit" else architecture.frozen_stages + 1,
+        stop_at_patches=method in ("explicit", "local"),
+        phi_init=architecture.phi_init,
+    )
+
+
+def start_from(network: PatchClassifier, path: Path, backbone: str) -> None:
+    """Takes the backbone's weights of an earlier step's classifier; phi1, phi2 and the classifier stay new."""
+    checkpoint = load_checkpoint(path, KIND)
+    found = checkpoint["settings"]["architecture"]["backbone"]
+    if found != backbone:
+        raise UserError(f"{path}: has backbone {found}, this step {backbone}; make it again with the same settings")
+    prefix = "backbone."
+    state = {k.removeprefix(prefix): v for k, v in checkpoint["network"].items() if k.startswith(prefix)}
+    network.backbone.load_state_dict(state)
+
+
+def load(path: Path) -> tuple[PatchClassifier, dict[str, Any]]:
+    """A trained classifier in evaluation mode on the CPU, and its checkpoint (`settings`, `classes`, `code`)."""
+    checkpoint = load_checkpoint(path, KIND)
+    settings = checkpoint["settings"]
+    architecture = Architecture(**settings["architecture"])
+    network = build(settings["method"], settings["grids"], len(checkpoint["classes"]), architecture, weights="none")
+    network.load_state_dict(checkpoint["network"])
+    return network.eval(), checkpoint

@@ -1,0 +1,117 @@
+"""The patch-learning classifier: a global branch and patched branches over one shared backbone (Figures 2 and 5)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ppl.backbones import Backbone
+from ppl.classify.grids import Grid
+from ppl.classify.patches import merge, split
+
+PHI_INITS = ("kaiming", "identity")
+
+
+class PatchClassifier(nn.Module):
+    """Multi-label classifier on the concatenated features of its branches, with a bias-free 1x1 classifier.
+
+    A patched branch cuts the input of `grid.stage` into patches, re-encodes each by phi1, sends them through the
+    remaining stages as one batch, and merges them behind phi2. The global branch sends no gradient into stages below
+    `trained_from`, a patched branch none below its patch point where `stop_at_patches` (explicit fusion, Section III-D).
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        classes: int,
+        *,
+        grids: Sequence[Grid] = (),
+        global_branch: bool = True,
+        trained_from: int = 3,
+        stop_at_patches: bool = False,
+        phi_init: str = "kaiming",
+    ) -> None:
+        super().__init__()
+        if not grids and not global_branch:
+            raise ValueError("a classifier needs at least one branch")
+        self.backbone = backbone
+        self.grids, self.global_branch = tuple(grids), global_branch
+        self.trained_from, self.stop_at_patches = trained_from, stop_at_patches
+        self.phi1 = nn.ModuleList(_phi(backbone.channels[grid.stage - 1], phi_init) for grid in self.grids)
+        self.phi2 = nn.ModuleList(_phi(backbone.channels[-1], phi_init) for _ in self.grids)
+        self.classifier = nn.Conv2d(backbone.channels[-1] * self.branches, classes, 1, bias=False)
+        nn.init.kaiming_uniform_(self.classifier.weight)
+        for stage in backbone.stages[: min([trained_from, *(grid.stage for grid in self.grids)])]:
+            stage.requires_grad_(False)
+
+    @property
+    def branches(self) -> int:
+        """Number of concatenated features."""
+        return len(self.grids) + self.global_branch
+
+    def new_parameters(self) -> list[nn.Parameter]:
+        """Parameters without ImageNet weights: phi1, phi2 and the classifier."""
+        return [*self.phi1.parameters(), *self.phi2.parameters(), *self.classifier.parameters()]
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """Features of each branch, all (B, C, h, w), the global one first, of normalised images (B, 3, H, W)."""
+        inputs = {}  # what enters each stage, for the branches to cut
+        patched = {grid.stage for grid in self.grids}
+        last = len(self.backbone.stages) if self.global_branch else max(patched)
+        for index, stage in enumerate(self.backbone.stages[:last]):
+            inputs[index] = x
+            with torch.set_grad_enabled(torch.is_grad_enabled() and index >= self.trained_from):
+                x = stage(x)
+        inputs[last] = x
+        outputs = [x] if self.global_branch else []
+        for grid, phi1, phi2 in zip(self.grids, self.phi1, self.phi2, strict=True):
+            outputs.append(self._patched(inputs[grid.stage], grid, phi1, phi2))
+        return outputs
+
+    def _patched(self, x: Tensor, grid: Grid, phi1: nn.Module, phi2: nn.Module) -> Tensor:
+        x = x.detach() if self.stop_at_patches else x
+        patches = phi1(split(x, grid.k))  # (B*k*k, C1, ceil(H/k), ceil(W/k))
+        side = patches.shape[-2:]
+        for stage in self.backbone.stages[grid.stage :]:
+            patches = stage(patches)
+        patches = phi2(patches)  # (B*k*k, C2, h, w)
+        # Where a stride does not divide a patch's side, each patch comes out up to a cell too large, and the k of them
+        # would drift apart from the global branch: they are brought back to the extent that they cover.
+        stride = self.backbone.output_stride // min(2**grid.stage, self.backbone.output_stride)
+        covered = tuple(-(-grid.k * s // stride) for s in side)
+        merged = merge(patches, grid.k, tuple(grid.k * s for s in patches.shape[-2:]))
+        if merged.shape[-2:] != covered:
+            merged = F.interpolate(merged, covered, mode="bilinear", align_corners=False)
+        return merged[:, :, : -(-x.shape[2] // stride), : -(-x.shape[3] // stride)]
+
+    def maps(self, x: Tensor) -> Tensor:
+        """Class activation maps before any normalisation, per branch: (B, branches, classes, h, w), Equation 2."""
+        weights = self.classifier.weight.chunk(self.branches, dim=1)
+        return torch.stack(
+            [F.conv2d(f, w) for f, w in zip(self.features(x), weights, strict=True)], dim=1
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Contribution of each branch to the logits, (B, branches, classes): the logits are their sum over branches.
+
+        Equal to the 1x1 classifier on globally averaged concatenated features.
+        """
+        pooled = [f.mean(dim=(2, 3)) for f in self.features(x)]  # each (B, C)
+        weights = self.classifier.weight.flatten(1).chunk(self.branches, dim=1)  # each (classes, C)
+        return torch.stack([p @ w.t() for p, w in zip(pooled, weights, strict=True)], dim=1)
+
+
+def _phi(channels: int, init: str) -> nn.Conv2d:
+    """A 3x3 convolution on `channels`: Kaiming uniform (Section IV-B), or near the identity for short training."""
+    conv = nn.Conv2d(channels, channels, 3, padding=1)
+    if init == "kaiming":
+        nn.init.kaiming_uniform_(conv.weight)
+    elif init == "identity":
+        with torch.no_grad():
+            conv.weight.mul_(0.1)
+            conv.weight[range(channels), range(channels), 1, 1] += 1
+    else:
+        raise ValueError(f"phi_init is {' or '.join(PHI_INITS)}, not {init!r}")
+    nn.init.zeros_(conv.bias)
+    return conv

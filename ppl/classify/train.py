@@ -1,0 +1,166 @@
+"""Trains the classifier of one variant from photos and image-level labels; opens no mask."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+from torchmetrics.functional.classification import multilabel_average_precision
+
+from ppl import engine
+from ppl.classify import checkpoint
+from ppl.classify.checkpoint import Architecture
+from ppl.classify.network import PatchClassifier
+from ppl.data.dataset import Dataset
+from ppl.data.views import Augmentation, FittedPhotos, Views, label_vectors
+from ppl.engine import Hardware, Schedule
+from ppl.files import command
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the classifier is trained (Section IV-B)."""
+
+    weights: str
+    """Backbone weights where no earlier step is given: imagenet, none, or the path of a state dict."""
+    epochs: int
+    batch_size: int
+    optimizer: Literal["sgd", "adamw"]
+    lr: float
+    new_lr_factor: float
+    """Learning rate of phi1, phi2 and the classifier, as a multiple of `lr`."""
+    momentum: float
+    """Of SGD; AdamW has its own."""
+    weight_decay: float
+    power: float
+    """Exponent of the poly schedule."""
+    branch_loss: float
+    """Weight of the mean loss of the single branches; 0 as in the paper."""
+    long_side: tuple[int, int]
+    """Range of the random rescaling by the longest side, pixels."""
+    crop: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One training: inputs, outputs, and how."""
+
+    data: Path
+    train_split: str
+    val_split: str
+    method: str
+    grids: str
+    out: Path
+    log: Path
+    code: str
+    """Code version, kept in the checkpoint."""
+    architecture: Architecture
+    training: Training
+    hardware: Hardware
+    start: Path | None = None
+    """Classifier of an earlier step, whose backbone is the start."""
+
+
+def main(settings: Settings) -> None:
+    dataset, training = Dataset.open(settings.data), settings.training
+    fabric = engine.launch(settings.hardware, training.seed)
+    network = checkpoint.build(
+        settings.method, settings.grids, len(dataset.classes), settings.architecture,
+        weights="none" if settings.start else training.weights,
+    )  # fmt: skip
+    if settings.start:
+        checkpoint.start_from(network, settings.start, settings.architecture.backbone)
+    network.to(memory_format=torch.channels_last)
+    views, validation = _training_views(dataset, settings, network), _validation(dataset, settings, network)
+    epoch_steps = max(1, len(views) // training.batch_size)
+    resume = settings.out.with_suffix(".resume")
+    engine.train(
+        fabric,
+        network,
+        _optimizer(network, training),
+        views,
+        lambda network, images, targets: classification_loss(network(images), targets, training.branch_loss),
+        Schedule(training.epochs * epoch_steps, epoch_steps, training.batch_size, training.power, training.seed),
+        resume=resume,
+        digest=_digest(settings, dataset),
+        log=settings.log,
+        workers=settings.hardware.workers,
+        measure=validation,
+    )
+    if fabric.is_global_zero:
+        stored = {"architecture": asdict(settings.architecture), "training": asdict(training)}
+        stored |= {"method": settings.method, "grids": settings.grids}
+        engine.save_checkpoint(
+            settings.out, network, kind=checkpoint.KIND, settings=stored, code=settings.code, classes=list(dataset.classes)
+        )
+        resume.unlink(missing_ok=True)
+
+
+def classification_loss(branch_logits: Tensor, targets: Tensor, branch_loss: float) -> Tensor:
+    """Multi-label soft margin loss (Equation 1) of the summed logits, plus that of each branch alone where weighted.
+
+    `branch_logits` are (B, branches, C), `targets` (B, C) of zeros and ones.
+    """
+    loss = F.multilabel_soft_margin_loss(branch_logits.float().sum(dim=1), targets)
+    if branch_loss and branch_logits.shape[1] > 1:
+        each = targets[:, None].expand_as(branch_logits)
+        single = F.multilabel_soft_margin_loss(branch_logits.float().flatten(0, 1), each.flatten(0, 1))
+        loss = loss + branch_loss * single
+    return loss
+
+
+def _optimizer(network: PatchClassifier, training: Training) -> torch.optim.Optimizer:
+    common = {"weight_decay": training.weight_decay}
+    groups = [
+        {"params": list(network.backbone.parameters()), "lr": training.lr, **common},
+        {"params": network.new_parameters(), "lr": training.lr * training.new_lr_factor, **common},
+    ]
+    return engine.sgd(groups, momentum=training.momentum) if training.optimizer == "sgd" else engine.adamw(groups)
+
+
+def _training_views(dataset: Dataset, settings: Settings, network: PatchClassifier) -> Views:
+    images, training = dataset.split(settings.train_split), settings.training
+    return Views(
+        [dataset.photo(image) for image in images],
+        label_vectors([dataset.labels[image] for image in images], len(dataset.classes)),
+        Augmentation(training.crop, long_side=training.long_side),
+        mean=network.backbone.mean,
+        std=network.backbone.std,
+    )
+
+
+def _validation(
+    dataset: Dataset, settings: Settings, network: PatchClassifier
+) -> Callable[[nn.Module], dict[str, float]]:
+    """A function that measures mAP on the validation photos, by their image-level labels."""
+    images = dataset.split(settings.val_split)
+    targets = label_vectors([dataset.labels[image] for image in images], len(dataset.classes)).long()
+    photos = FittedPhotos(
+        [dataset.photo(i) for i in images], settings.training.crop, mean=network.backbone.mean, std=network.backbone.std
+    )
+    loader = DataLoader(photos, batch_size=settings.training.batch_size, num_workers=settings.hardware.workers)
+
+    def measure(trained: nn.Module) -> dict[str, float]:
+        device = next(trained.parameters()).device
+        batches = (batch.to(device, memory_format=torch.channels_last) for batch in loader)
+        scores = torch.cat([trained(batch).float().sum(dim=1).sigmoid().cpu() for batch in batches])
+        present = targets.any(dim=0)
+        precision = multilabel_average_precision(scores, targets, len(present), average="none")
+        return {"mAP": precision[present].mean().item()}
+
+    return measure
+
+
+def _digest(settings: Settings, dataset: Dataset) -> str:
+    files = [dataset.root / "labels.csv", dataset.root / "ImageSets" / "Segmentation" / f"{settings.train_split}.txt"]
+    essential = (settings.architecture, settings.training, settings.method, settings.grids, settings.code)
+    return engine.digest_of(essential, *files, *([settings.start] if settings.start else []))
+
+
+if __name__ == "__main__":
+    command(main, Settings)

@@ -1,0 +1,139 @@
+"""Random training views: rescaled, flipped, cropped and padded photos, with their label map where there is one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils import data
+
+from ppl.data.dataset import IGNORE, read_mask, read_photo
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Rescaling by the longest side (pixels) or by a factor, one of them; then a flip and a square crop."""
+
+    crop: int
+    long_side: tuple[int, int] | None = None
+    scale: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Window:
+    """A crop of the rescaled photo: `box` (left, top, right, bottom) in photo pixels, its size and place in the crop."""
+
+    box: tuple[float, float, float, float]
+    size: tuple[int, int]
+    offset: tuple[int, int]
+    flip: bool
+
+
+def draw_window(size: tuple[int, int], augmentation: Augmentation, rng: np.random.Generator) -> Window:
+    """Draws a window for a photo of `size` (h, w): the crop lies anywhere in it, or it anywhere in the crop."""
+    if augmentation.long_side is not None:
+        factor = rng.uniform(*augmentation.long_side) / max(size)
+    else:
+        factor = rng.uniform(*augmentation.scale)
+    start, length, offset, scaled = [], [], [], []
+    for side in size:
+        rescaled = max(1, round(side * factor))
+        visible = min(rescaled, augmentation.crop)
+        start.append(int(rng.integers(rescaled - visible + 1)))
+        offset.append(int(rng.integers(augmentation.crop - visible + 1)))
+        length.append(visible)
+        scaled.append(side / rescaled)
+    top, left = (s * f for s, f in zip(start, scaled, strict=True))
+    bottom, right = (min((s + n) * f, side) for s, n, f, side in zip(start, length, scaled, size, strict=True))
+    return Window((left, top, right, bottom), (length[0], length[1]), (offset[0], offset[1]), bool(rng.integers(2)))
+
+
+def cut_photo(photo: np.ndarray, window: Window, crop: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """The window of a photo (h, w, 3) uint8 as (3, crop, crop) float32, normalised, then padded with 0."""
+    resized = _resize(photo, window, Image.Resampling.BICUBIC)  # (n, m, 3)
+    image = torch.zeros(crop, crop, 3)
+    (top, left), (n, m) = window.offset, window.size
+    image[top : top + n, left : left + m] = normalise(resized, mean, std)
+    return image.permute(2, 0, 1)  # (3, crop, crop), channels last in memory
+
+
+def cut_labels(labels: np.ndarray, window: Window, crop: int) -> Tensor:
+    """The same window of a label map (h, w) uint8 as (crop, crop) uint8, by nearest neighbour, padded with 255."""
+    resized = _resize(labels, window, Image.Resampling.NEAREST)
+    padded = torch.full((crop, crop), IGNORE, dtype=torch.uint8)
+    (top, left), (n, m) = window.offset, window.size
+    padded[top : top + n, left : left + m] = torch.from_numpy(resized)
+    return padded
+
+
+def normalise(photo: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """(..., 3) uint8 RGB to float32, shifted and scaled as the backbone expects it."""
+    scale = 1 / (255 * np.asarray(std, dtype=np.float32))
+    shift = np.asarray(mean, dtype=np.float32) / np.asarray(std, dtype=np.float32)
+    return torch.from_numpy(photo * scale - shift)
+
+
+class Views(data.Dataset):
+    """Training samples (image, target); a sample is drawn by (index, seed) and depends on nothing else.
+
+    `targets` are image-level label vectors (N, C), or the paths of label maps that are cut like the photo.
+    """
+
+    def __init__(
+        self,
+        photos: Sequence[Path],
+        targets: Tensor | Sequence[Path],
+        augmentation: Augmentation,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> None:
+        if len(photos) != len(targets):
+            raise ValueError(f"{len(photos)} photos but {len(targets)} targets")
+        self.photos, self.targets, self.augmentation = photos, targets, augmentation
+        self.mean, self.std = mean, std
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __getitem__(self, sample: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        index, seed = sample
+        photo = read_photo(self.photos[index])
+        window = draw_window(photo.shape[:2], self.augmentation, np.random.default_rng(seed))
+        image = cut_photo(photo, window, self.augmentation.crop, self.mean, self.std)
+        if isinstance(self.targets, Tensor):
+            return image, self.targets[index]
+        return image, cut_labels(read_mask(self.targets[index]), window, self.augmentation.crop)
+
+
+class FittedPhotos(data.Dataset):
+    """Whole photos, rescaled so that the longest side fills a square crop, for validation; (3, crop, crop)."""
+
+    def __init__(self, photos: Sequence[Path], crop: int, *, mean: Sequence[float], std: Sequence[float]) -> None:
+        self.photos, self.crop, self.mean, self.std = photos, crop, mean, std
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __getitem__(self, index: int) -> Tensor:
+        photo = read_photo(self.photos[index])
+        h, w = photo.shape[:2]
+        size = tuple(max(1, round(side * self.crop / max(h, w))) for side in (h, w))
+        return cut_photo(photo, Window((0, 0, w, h), size, (0, 0), flip=False), self.crop, self.mean, self.std)
+
+
+def label_vectors(labels: Sequence[tuple[int, ...]], classes: int) -> Tensor:
+    """Image-level labels as (N, C) float32 of zeros and ones."""
+    vectors = torch.zeros(len(labels), classes)
+    for row, ids in zip(vectors, labels, strict=True):
+        row[[i - 1 for i in ids]] = 1
+    return vectors
+
+
+def _resize(image: np.ndarray, window: Window, resample: Image.Resampling) -> np.ndarray:
+    n, m = window.size
+    resized = np.asarray(Image.fromarray(image).resize((m, n), resample, box=window.box))
+    return np.ascontiguousarray(resized[:, ::-1] if window.flip else resized)

@@ -1,0 +1,321 @@
+"""What the three training loops share: devices, optimiser and schedule, resume, logs, checkpoints."""
+
+import dataclasses
+import fcntl
+import hashlib
+import math
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Sampler
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from ppl.data.views import Views
+from ppl.files import UserError, atomic
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+CHECK_EVERY = 20  # steps between looks at the loss: each one waits for the device
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where a step runs; results are the same for any number of workers."""
+
+    devices: int
+    """GPUs of this job; 0 or no GPU at hand: the CPU."""
+    workers: int
+    """Processes that read and augment photos."""
+    precision: Precision
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A poly schedule over a number of steps, and how often the state is kept."""
+
+    steps: int
+    epoch_steps: int
+    batch_size: int
+    power: float
+    seed: int
+
+
+class StepSampler(Sampler[list[tuple[int, int]]]):
+    """Batches of (index, sample seed) for the steps start..stop; step t is the same wherever the loop starts.
+
+    Each epoch is a new permutation of `length` samples, its rest dropped; a set smaller than a batch is repeated. Of a
+    global batch, process `rank` of `world` takes every world-th sample.
+    """
+
+    def __init__(self, length: int, schedule: Schedule, *, start: int = 0, rank: int = 0, world: int = 1) -> None:
+        self.length, self.schedule, self.start, self.rank, self.world = length, schedule, start, rank, world
+
+    def __len__(self) -> int:
+        return self.schedule.steps - self.start
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        s, order = self.schedule, np.empty(0)
+        for step in range(self.start, s.steps):
+            epoch, place = divmod(step, s.epoch_steps)
+            if place == 0 or not order.size:
+                permutation = np.random.default_rng((s.seed, epoch)).permutation(self.length)
+                order = np.resize(permutation, max(self.length, s.batch_size))
+            batch = order[place * s.batch_size : (place + 1) * s.batch_size][self.rank :: self.world]
+            first = (step * s.batch_size + self.rank) * 1_000_003 + s.seed
+            yield [(int(index), first + i * self.world * 1_000_003) for i, index in enumerate(batch)]
+
+
+def launch(hardware: Hardware, seed: int) -> Fabric:
+    """A Fabric on the requested GPUs, or on the CPU where there is none; seeds the initialisation of new layers."""
+    if hardware.devices and torch.cuda.is_available():
+        fabric = Fabric(accelerator="cuda", devices=claim_gpus(hardware.devices), precision=hardware.precision)
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    else:
+        fabric = Fabric(accelerator="cpu", devices=1, precision=hardware.precision)
+    fabric.launch()
+    fabric.seed_everything(seed, verbose=False)
+    return fabric
+
+
+def claim_gpus(count: int) -> list[int]:
+    """Indices of `count` GPUs that no other local job holds, kept by lock files until this process ends.
+
+    Snakemake sets no CUDA_VISIBLE_DEVICES, so two local jobs would otherwise share GPU 0. A cluster that sets it has
+    already chosen.
+    """
+    present = torch.cuda.device_count()
+    if count > present:
+        raise UserError(f"{count} GPUs are asked for, {present} are visible; lower `gpu` in the configuration")
+    if count == present or os.environ.get("CUDA_VISIBLE_DEVICES"):
+        return list(range(count))
+    claimed = []
+    while len(claimed) < count:
+        for index in (i for i in range(present) if i not in claimed):
+            lock = _try_lock(Path(tempfile.gettempdir()) / f"ppl-gpu-{index}.lock")
+            if lock is not None:
+                _GPU_LOCKS.append(lock)
+                claimed.append(index)
+                break
+        else:
+            time.sleep(1)
+    return claimed
+
+
+_GPU_LOCKS: list[IO[str]] = []  # open for as long as the process lives: closing a file gives its lock back
+
+
+def _try_lock(path: Path) -> IO[str] | None:
+    file = path.open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return None
+    return file
+
+
+def sgd(groups: Sequence[dict[str, Any]], *, momentum: float) -> torch.optim.Optimizer:
+    """SGD over parameter groups that each carry `lr` and `weight_decay`; its rates are the start of the schedule."""
+    return torch.optim.SGD(_trainable(groups), momentum=momentum)
+
+
+def adamw(groups: Sequence[dict[str, Any]]) -> torch.optim.Optimizer:
+    """AdamW over parameter groups that each carry `lr` and `weight_decay`."""
+    return torch.optim.AdamW(_trainable(groups))
+
+
+def _trainable(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    kept = [{**g, "params": [p for p in g["params"] if p.requires_grad], "initial_lr": g["lr"]} for g in groups]
+    return [g for g in kept if g["params"]]
+
+
+def train(
+    fabric: Fabric,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    views: Views,
+    loss: Callable[[nn.Module, Tensor, Tensor], Tensor],
+    schedule: Schedule,
+    *,
+    resume: Path,
+    digest: str,
+    log: Path,
+    workers: int,
+    measure: Callable[[nn.Module], dict[str, float]] | None = None,
+) -> None:
+    """Trains `network` in place by `loss(network, images, targets)`, a mean over the batch.
+
+    The learning rate of step t is initial * (1 - t / steps)^power. After each epoch `measure` is asked for figures,
+    a row goes to `log` (CSV, and TensorBoard beside it), and the state to `resume`, from which an interrupted run goes
+    on with the same batches, provided `digest` (settings and inputs) is the same. SIGTERM keeps the state and exits.
+    A loss that is not finite stops with a UserError.
+    """
+    network, optimizer = fabric.setup(network, optimizer)
+    progress = _Progress(step=0, loss=0.0, seconds=0.0, rows=[])
+    if resume.exists():
+        progress = _restore(fabric, network, optimizer, resume, digest)
+    sampler = StepSampler(
+        len(views), schedule, start=progress.step, rank=fabric.global_rank, world=fabric.world_size
+    )
+    pin = fabric.device.type == "cuda"
+    loader = DataLoader(views, batch_sampler=sampler, num_workers=workers, pin_memory=pin, prefetch_factor=4 if workers else None)
+    writer = SummaryWriter(str(log.with_suffix("")), purge_step=progress.step) if fabric.is_global_zero else None
+    stop = _on_sigterm()
+    network.train()
+    bar = tqdm(total=schedule.steps, initial=progress.step, unit="step", desc=log.stem, mininterval=5, file=sys.stderr)
+    started, unchecked = time.monotonic(), torch.zeros((), device=fabric.device)
+    for images, targets in loader:
+        rate = (1 - progress.step / schedule.steps) ** schedule.power
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * rate
+        images = images.to(fabric.device, memory_format=torch.channels_last, non_blocking=True)
+        value = loss(network, images, targets.to(fabric.device, non_blocking=True))
+        fabric.backward(value)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        unchecked += value.detach()
+        progress.step += 1
+        bar.update()
+        epoch_ends = progress.step % schedule.epoch_steps == 0 or progress.step == schedule.steps
+        if epoch_ends or stop or progress.step % CHECK_EVERY == 0:
+            progress.loss += _finite(unchecked, progress, optimizer, resume)
+            unchecked.zero_()
+            speed = bar.format_dict["rate"] or 0.0
+            bar.set_postfix_str(f"loss {value.item():.3f}, {speed * schedule.batch_size:.0f} images/s")
+        if epoch_ends:
+            progress.seconds += time.monotonic() - started
+            row = _row(progress, schedule, rate, measure, network)
+            if writer is not None:
+                for key, figure in row.items():
+                    writer.add_scalar(key, figure, progress.step)
+            progress.rows.append(row)
+            progress.loss = 0.0
+            _write_log(fabric, log, progress.rows)
+            network.train()
+            started = time.monotonic()
+        if epoch_ends or stop:
+            _keep(fabric, network, optimizer, resume, digest, progress)
+        if stop:
+            sys.exit(128 + signal.SIGTERM)
+    if not progress.rows or progress.rows[-1]["step"] < schedule.steps:
+        raise AssertionError("the loop ended before its last step")
+    _write_log(fabric, log, progress.rows)
+    bar.close()
+    if writer is not None:
+        writer.close()
+
+
+@dataclass
+class _Progress:
+    step: int
+    loss: float  # summed over the steps of this epoch
+    seconds: float
+    rows: list[dict[str, float]]
+
+
+def _row(
+    progress: _Progress, schedule: Schedule, rate: float, measure: Callable | None, network: nn.Module
+) -> dict[str, float]:
+    epoch = math.ceil(progress.step / schedule.epoch_steps)
+    steps = progress.step - (epoch - 1) * schedule.epoch_steps
+    row = {"epoch": epoch, "step": progress.step, "rate": rate, "loss": progress.loss / steps}
+    row["seconds"] = round(progress.seconds, 2)
+    if measure is not None:
+        network.eval()
+        with torch.inference_mode():
+            row.update(measure(network))
+    return row
+
+
+def _finite(total: Tensor, progress: _Progress, optimizer: torch.optim.Optimizer, resume: Path) -> float:
+    value = total.item()
+    if not math.isfinite(value):
+        rates = ", ".join(f"{group['lr']:.3g}" for group in optimizer.param_groups)
+        kept = f"the last good state is {resume}" if resume.exists() else "no state was kept yet"
+        raise UserError(
+            f"the loss is not finite before step {progress.step} (learning rates {rates}); {kept}; "
+            "lower the learning rate or use precision 32-true"
+        )
+    return value
+
+
+def _on_sigterm() -> list[bool]:
+    """A list that becomes non-empty, and so true, when SIGTERM arrives."""
+    arrived: list[bool] = []
+    signal.signal(signal.SIGTERM, lambda *_: arrived.append(True))
+    return arrived
+
+
+def _keep(fabric: Fabric, network, optimizer, resume: Path, digest: str, progress: _Progress) -> None:
+    if fabric.is_global_zero:
+        state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "digest": digest}
+        with atomic(resume) as temporary:
+            torch.save({**state, "progress": dataclasses.asdict(progress)}, temporary)
+    fabric.barrier()
+
+
+def _restore(fabric: Fabric, network, optimizer, resume: Path, digest: str) -> _Progress:
+    try:
+        state = torch.load(resume, map_location=fabric.device, weights_only=True)
+    except Exception as error:
+        raise UserError(f"{resume}: not a readable training state ({error}); delete it to start over") from None
+    if state["digest"] != digest:
+        print(f"{resume} belongs to other settings or inputs: starting over", file=sys.stderr)
+        return _Progress(step=0, loss=0.0, seconds=0.0, rows=[])
+    network.load_state_dict(state["network"])
+    optimizer.load_state_dict(state["optimizer"])
+    print(f"going on from step {state['progress']['step']} of {resume}", file=sys.stderr)
+    return _Progress(**state["progress"])
+
+
+def _write_log(fabric: Fabric, log: Path, rows: list[dict[str, float]]) -> None:
+    if fabric.is_global_zero:
+        with atomic(log) as temporary:
+            pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.6g")
+
+
+def digest_of(settings: object, *files: Path) -> str:
+    """Digest of settings (anything whose `repr` is complete) and of the content of files: what a kept state belongs to."""
+    content = hashlib.sha256(repr(settings).encode())
+    for file in files:
+        content.update(file_digest(file).encode())
+    return content.hexdigest()
+
+
+def file_digest(path: Path | str) -> str:
+    """SHA-256 of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save_checkpoint(path: Path, network: nn.Module, *, kind: str, settings: dict[str, Any], code: str, **more: Any) -> None:
+    """Writes a network with the settings and the code version that made it; loads with `weights_only=True`."""
+    content = {"kind": kind, "settings": settings, "code": code, "network": network.state_dict(), **more}
+    with atomic(path) as temporary:
+        torch.save(content, temporary)
+
+
+def load_checkpoint(path: Path | str, kind: str) -> dict[str, Any]:
+    """A checkpoint of `kind` on the CPU; UserError when the file is not one."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; it is written by an earlier step") from None
+    except Exception as error:
+        raise UserError(f"{path}: not a readable checkpoint ({str(error).splitlines()[0]}); make it again") from None
+    if not isinstance(content, dict) or content.get("kind") != kind:
+        found = content.get("kind") if isinstance(content, dict) else type(content).__name__
+        raise UserError(f"{path}: a {kind} checkpoint is needed here, this is {found!r}")
+    return content

@@ -1,0 +1,1 @@
+"""Step `report`: tables, figures and the self-contained HTML page."""
