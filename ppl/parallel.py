@@ -1,0 +1,66 @@
+"""Image-by-image work: shards over jobs, worker processes within one."""
+
+import multiprocessing
+import os
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+from ppl.files import UserError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def shard_of(items: Sequence[Item], shard: str) -> list[Item]:
+    """Items of shard "i/n" (i from 1): every n-th, so that neighbours of similar cost are spread."""
+    match = re.fullmatch(r"(\d+)/(\d+)", shard)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise UserError(f"shard {shard!r}: write i/n with 1 <= i <= n, as in 2/8")
+    return list(items[int(match[1]) - 1 :: int(match[2])])
+
+
+def run_all(
+    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int, total: int, name: str
+) -> Iterator[Result]:
+    """Yields `function(item)` for all items, in the order in which they finish, computed by `workers` processes.
+
+    Items are drawn as workers become free, so that memory does not grow with their number. Workers start fresh (no
+    fork of a process that holds threads or a GPU), take one CPU thread each, and end with their parent, however it ends.
+    """
+    bar = tqdm(total=total, desc=name, unit="image", mininterval=5, file=sys.stderr)
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker) as pool, bar:
+        pending: set[Future] = set()
+        try:
+            for item in items:
+                pending.add(pool.submit(function, item))
+                if len(pending) >= 3 * workers:
+                    yield from _finished(pending, bar)
+            while pending:
+                yield from _finished(pending, bar)
+        except BrokenProcessPool:
+            raise UserError(f"{name}: a worker process was killed, often for want of memory; use fewer threads") from None
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def _finished(pending: set[Future], bar: tqdm) -> Iterator[Any]:
+    done, still = wait(pending, return_when=FIRST_COMPLETED)
+    pending.clear()
+    pending.update(still)
+    for future in done:
+        bar.update()
+        yield future.result()
+
+
+def _start_worker() -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    parent = multiprocessing.parent_process()
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
