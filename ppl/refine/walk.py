@@ -1,0 +1,141 @@
+"""Random walk that spreads class scores over an image and stops at boundaries (IRNet's propagation, Sec. III-F)."""
+
+import math
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ppl.refine.paths import Path, search_paths
+
+TOLERANCE = 1e-7  # of the Chebyshev series: sum of the coefficients left out; t^256 then needs degree 84
+
+
+@torch.no_grad()
+def propagate(scores: Tensor, boundary: Tensor, radius: int = 5, beta: float = 10.0, steps: int = 256) -> Tensor:
+    """Scores after `steps` steps of a random walk that avoids crossing boundaries.
+
+    With pixels i, j of the image nearer than `radius` to each other, b the boundary and P(i, j) the line between them:
+
+        A_ij = (1 - max of b over P(i, j))^beta,  A_ii = 1,  A_ij = 0 for all other pairs
+        T    = A D^-1,  D = diag(column sums of A)
+        out  = (scores * (1 - b)) T^steps              one row per class, T^steps without a floor or a rescaling
+
+    A is symmetric, hence T^s = D^1/2 S^s D^-1/2 with S = D^-1/2 A D^-1/2, whose eigenvalues lie in [-1, 1]. There
+    t^s = sum_k c_k T_k(t) (Chebyshev polynomials), and the c_k vanish quickly beyond k ~ sqrt(s), so a few products
+    of the sparse S with an (h w, C) matrix replace the power. Memory grows with h w radius^2.
+
+    scores (C, h, w) floating point, boundary (h, w) in 0..1, on one device -> (C, h, w) like `scores`. The sums run in
+    float64: it costs no time here, as float32 spends the gain on denormal numbers, and is a hundred times as exact.
+    Raises ValueError for other shapes, devices or ranges.
+    """
+    _check(scores, boundary, beta, steps)
+    start = scores.double() * (1 - boundary.double())
+    matrix, degree = _normalised_affinity(boundary, search_paths(radius), beta)
+    root = degree.sqrt()[:, None]  # (h w, 1)
+    weighted = start.flatten(1).T * root  # (h w, C)
+    walked = _chebyshev_sum(matrix, weighted, power_coefficients(steps, TOLERANCE)) / root
+    return walked.T.reshape(scores.shape).to(scores.dtype)
+
+
+def power_coefficients(steps: int, tolerance: float) -> list[float]:
+    """Chebyshev coefficients c_0, c_1, ... of t^steps on [-1, 1], cut where the sum of the rest is below `tolerance`.
+
+    c_k = 2^(1 - s) binom(s, (s - k) / 2) for k = s mod 2, s mod 2 + 2, ..., s, half of that for k = 0, otherwise zero.
+    All are positive with sum 1, so the part cut off bounds the error on all of [-1, 1].
+    """
+    order = torch.arange(steps % 2, steps + 1, 2, dtype=torch.float64)
+    log_binomial = (
+        math.lgamma(steps + 1) - torch.lgamma((steps - order) / 2 + 1) - torch.lgamma((steps + order) / 2 + 1)
+    )
+    values = torch.exp(log_binomial + (1 - steps) * math.log(2))
+    if steps % 2 == 0:
+        values[0] /= 2
+    rest = values.flip(0).cumsum(0).flip(0)  # of a coefficient and all that follow
+    kept = values[rest >= tolerance]
+    coefficients = torch.zeros(2 * len(kept) - 1 + steps % 2, dtype=torch.float64)
+    coefficients[steps % 2 :: 2] = kept
+    return coefficients.tolist()
+
+
+def _check(scores: Tensor, boundary: Tensor, beta: float, steps: int) -> None:
+    if scores.ndim != 3 or boundary.shape != scores.shape[1:] or not boundary.numel():
+        shapes = f"{tuple(scores.shape)} and {tuple(boundary.shape)}"
+        raise ValueError(f"scores and boundary must have shapes (C, h, w) and (h, w), not {shapes}")
+    if not (scores.is_floating_point() and boundary.is_floating_point()):
+        raise ValueError(f"scores and boundary must be floating point, not {scores.dtype} and {boundary.dtype}")
+    if scores.device != boundary.device:
+        raise ValueError(f"scores are on {scores.device}, the boundary is on {boundary.device}")
+    if not ((boundary >= 0) & (boundary <= 1)).all():
+        raise ValueError("boundary values must lie in 0..1")
+    if not scores.isfinite().all():
+        raise ValueError("scores must be finite")
+    if steps < 0:
+        raise ValueError(f"the number of steps must not be negative, but is {steps}")
+    if not beta > 0:
+        raise ValueError(f"beta must be positive, not {beta}")
+
+
+def _normalised_affinity(boundary: Tensor, paths: Sequence[Path], beta: float) -> tuple[Tensor, Tensor]:
+    """S = D^-1/2 A D^-1/2 as an (h w, h w) sparse CSR matrix, and the diagonal of D as (h w,), both float64.
+
+    Neighbours are held as a table with a row per offset, in the order of the offsets (opposite offsets mirror each
+    other around the middle row, the pixel itself), so that the columns of each matrix row come out sorted.
+    """
+    h, w = boundary.shape
+    pixels, middle = h * w, len(paths)
+    affinity = torch.zeros(2 * middle + 1, h, w, dtype=torch.float64, device=boundary.device)
+    inside = torch.zeros_like(affinity, dtype=torch.bool)
+    affinity[middle], inside[middle] = 1, True
+    shifts = [0] * len(affinity)  # of the flat pixel index
+    for i, ((dy, dx), line) in enumerate(paths, start=1):
+        shifts[middle - i], shifts[middle + i] = -dy * w - dx, dy * w + dx
+        if dy >= h or abs(dx) >= w:
+            continue
+
+        def shifted(rows: Tensor, y: int, x: int, dy: int = dy, dx: int = dx) -> Tensor:
+            """Values at the offset (y, x) from every pixel whose path lies inside: (h - dy, w - |dx|)."""
+            left, right = max(0, -dx) + x, w - max(0, dx) + x
+            return rows[y : y + h - dy, left:right]
+
+        highest = shifted(boundary, 0, 0).clone()
+        for y, x in line:
+            torch.maximum(highest, shifted(boundary, y, x), out=highest)
+        pair = highest.double().neg_().add_(1).pow_(beta)
+        shifted(affinity[middle + i], 0, 0).copy_(pair)
+        shifted(affinity[middle - i], dy, dx).copy_(pair)
+        shifted(inside[middle + i], 0, 0).fill_(True)
+        shifted(inside[middle - i], dy, dx).fill_(True)
+
+    degree = affinity.sum(0).flatten()  # (h w,), at least 1
+    scale = degree.rsqrt()
+    affinity *= scale.view(h, w)
+    neighbours = inside.flatten(1).T.contiguous()  # (h w, offsets)
+    values = affinity.flatten(1).T.contiguous().masked_select(neighbours)  # (pairs,), contiguous: a quarter of the time
+    del affinity
+    pixel = torch.arange(
+        pixels, dtype=torch.int32, device=boundary.device
+    )  # 32 bits: what MKL and cuSPARSE compute with
+    offset = torch.tensor(shifts, dtype=torch.int32, device=boundary.device)
+    columns = (pixel[:, None] + offset).masked_select(neighbours)  # (pairs,)
+    values *= scale.index_select(0, columns)
+    row_ends = torch.zeros(pixels + 1, dtype=torch.int32, device=boundary.device)
+    row_ends[1:] = neighbours.sum(1).cumsum(0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        return torch.sparse_csr_tensor(row_ends, columns, values, (pixels, pixels), check_invariants=True), degree
+
+
+def _chebyshev_sum(matrix: Tensor, columns: Tensor, coefficients: Sequence[float]) -> Tensor:
+    """sum_k c_k T_k(matrix) columns, by T_(k+1) = 2 matrix T_k - T_(k-1). columns (N, C) -> (N, C)."""
+    total = coefficients[0] * columns
+    if len(coefficients) == 1:
+        return total
+    before, now = columns.clone(), matrix @ columns
+    total.add_(now, alpha=coefficients[1])
+    for coefficient in coefficients[2:]:
+        before.addmm_(matrix, now, beta=-1, alpha=2)
+        before, now = now, before
+        total.add_(now, alpha=coefficient)
+    return total
