@@ -1,0 +1,54 @@
+"""Draws threshold and precision-recall curves of one or several sweeps (Figures 7 and 9)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+
+from ppl.files import UserError, atomic, command
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Settings:
+    sweeps: tuple[Path, ...]
+    names: tuple[str, ...]
+    threshold: float
+    """The fixed threshold of the configuration, marked in the figure."""
+    out: Path
+
+
+def main(settings: Settings) -> None:
+    if len(settings.sweeps) != len(settings.names):
+        raise UserError(f"{len(settings.sweeps)} sweeps but {len(settings.names)} names; give one name a sweep")
+    sweeps = {name: pd.read_csv(path) for name, path in zip(settings.names, settings.sweeps, strict=True)}
+    with atomic(settings.out) as temporary:
+        draw(sweeps, settings.threshold).savefig(temporary, metadata={"Date": None})
+
+
+def draw(sweeps: Mapping[str, pd.DataFrame], threshold: float) -> Figure:
+    """mIoU over the threshold at the left, precision over recall at the right; a curve per sweep."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for name, sweep in sweeps.items():
+        best = sweep.loc[sweep["miou"].idxmax()]
+        (line,) = left.plot(sweep["threshold"], sweep["miou"], label=f"{name}, best {best['miou']:.1f} at {best['threshold']:.2f}")
+        left.plot(best["threshold"], best["miou"], "o", color=line.get_color())
+        right.plot(sweep["recall"], sweep["precision"], label=name)
+        fixed = sweep.iloc[(sweep["threshold"] - threshold).abs().idxmin()]
+        right.plot(fixed["recall"], fixed["precision"], "o", color=line.get_color())
+    left.axvline(threshold, color="grey", linestyle=":", label=f"fixed threshold {threshold:.2f}")
+    left.set(xlabel="background threshold", ylabel="mIoU (%)", xlim=(0, 1))
+    right.set(xlabel="recall (%)", ylabel="precision (%)", title="dots: at the fixed threshold")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.legend()
+    return figure
+
+
+if __name__ == "__main__":
+    command(main, Settings)

@@ -1,0 +1,85 @@
+"""Writes the class activation maps of a split, or of a shard of it, to HDF5."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from ppl import engine
+from ppl.cam import store
+from ppl.cam.maps import Fusion, branch_maps, fuse
+from ppl.cam.store import Cam
+from ppl.classify import checkpoint
+from ppl.classify.network import PatchClassifier
+from ppl.data.batches import photo_batches
+from ppl.data.dataset import Dataset
+from ppl.engine import Hardware
+from ppl.files import UserError, command
+from ppl.parallel import shard_of
+
+
+@dataclass(frozen=True)
+class Cams:
+    """How maps are computed (Section IV-B)."""
+
+    scales: tuple[float, ...]
+    """Sizes of the photo as factors; each also mirrored."""
+    fusion: Fusion
+    """mean: the branches' normalised maps averaged (the paper); sum: raw maps added, then normalised."""
+    batch_size: int
+    """Photos of equal size in one batch."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    data: Path
+    split: str
+    classifier: Path
+    out: Path
+    cams: Cams
+    hardware: Hardware
+    shard: str = "1/1"
+
+
+def main(settings: Settings) -> None:
+    dataset = Dataset.open(settings.data)
+    fabric = engine.launch(settings.hardware, seed=0)
+    network, content = checkpoint.load(settings.classifier)
+    if tuple(content["classes"]) != dataset.classes:
+        raise UserError(f"{settings.classifier}: trained for other classes than {settings.data}/classes.txt names")
+    images = shard_of(dataset.split(settings.split), settings.shard)
+    network = network.to(fabric.device, memory_format=torch.channels_last)
+    with fabric.autocast():
+        count = store.write(
+            settings.out,
+            compute(network, dataset, images, settings.cams, workers=settings.hardware.workers),
+            classes=dataset.classes,
+            settings=json.dumps({**dataclasses.asdict(settings.cams), **content["settings"]}, sort_keys=True),
+            checkpoint=engine.file_digest(settings.classifier),
+        )
+    if count != len(images):
+        raise UserError(f"{settings.out}: {count} CAMs for {len(images)} images; the split names an image twice")
+
+
+def compute(
+    network: PatchClassifier, dataset: Dataset, images: Sequence[str], cams: Cams, *, workers: int
+) -> Iterator[tuple[str, Cam]]:
+    """Yields (image, Cam) for the labelled classes of each image, batch by batch."""
+    _, batches = photo_batches(dataset, images, batch_size=cams.batch_size, workers=workers)
+    with tqdm(total=len(images), desc="cams", unit="image", mininterval=5, file=sys.stderr) as bar:
+        for batch in batches:
+            maps = branch_maps(network, batch.photos, cams.scales)  # (B, branches, classes, h4, w4)
+            for image, of_image in zip(batch.images, maps, strict=True):
+                labels = dataset.labels[image]
+                fused = fuse(of_image[:, [i - 1 for i in labels]], cams.fusion)
+                yield image, Cam(fused.cpu().numpy(), labels, batch.photos.shape[1:3])
+            bar.update(len(batch.images))
+
+
+if __name__ == "__main__":
+    command(main, Settings)

@@ -1,0 +1,110 @@
+"""The CAM store: HDF5 files that h5py alone can read (docs/cam-format.md).
+
+    cams/{image}          float16 (classes, ceil(h / 4), ceil(w / 4)), 0..1, compressed
+        .attrs["classes"] 1-based class ids of the planes
+        .attrs["size"]    (h, w) of the photo
+    .attrs                classes (names), settings (JSON), checkpoint (SHA-256), format (version of this layout)
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+from PIL import Image
+
+from ppl.files import UserError, atomic
+
+FORMAT = 1
+
+
+class Cam(NamedTuple):
+    """Maps (K, h4, w4) float32 in 0..1 of the classes (K,), 1-based, of a photo of `size` (h, w)."""
+
+    maps: np.ndarray
+    classes: np.ndarray
+    size: tuple[int, int]
+
+
+def write(
+    path: Path, cams: Iterable[tuple[str, Cam]], *, classes: Sequence[str], settings: str, checkpoint: str
+) -> int:
+    """Streams (image, Cam) into a new file, which appears under its name when complete; returns their number."""
+    count = 0
+    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update(classes=list(classes), settings=settings, checkpoint=checkpoint, format=FORMAT)
+        group = file.create_group("cams")
+        for image, cam in cams:
+            packed = {"compression": "gzip", "compression_opts": 4, "shuffle": True} if cam.maps.size else {}
+            stored = group.create_dataset(image, data=cam.maps.astype(np.float16), **packed)
+            stored.attrs["classes"] = np.asarray(cam.classes, dtype=np.uint8)
+            stored.attrs["size"] = cam.size
+            count += 1
+    return count
+
+
+class Store:
+    """The CAMs of several files (shards) under one roof; use inside `open_store`."""
+
+    def __init__(self, files: Sequence[h5py.File]) -> None:
+        self._files = files
+        self._file_of = {image: file for file in files for image in file["cams"]}
+
+    @property
+    def images(self) -> list[str]:
+        """Ids of all stored images, sorted."""
+        return sorted(self._file_of)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes 1..C."""
+        return tuple(self._files[0].attrs["classes"])
+
+    def read(self, image: str) -> Cam:
+        """The CAM of one image; UserError when it is not stored."""
+        if image not in self._file_of:
+            names = ", ".join(file.filename for file in self._files)
+            raise UserError(f"image {image!r} has no CAM in {names}; export the split that it belongs to")
+        stored = self._file_of[image]["cams"][image]
+        h, w = (int(side) for side in stored.attrs["size"])
+        return Cam(stored[()].astype(np.float32), stored.attrs["classes"].astype(np.int64), (h, w))
+
+
+@contextmanager
+def open_store(paths: Sequence[Path]) -> Iterator[Store]:
+    """Opens CAM files for reading; UserError when one is not a CAM store of this format."""
+    with ExitStack() as stack:
+        files = []
+        for path in paths:
+            try:
+                file = stack.enter_context(h5py.File(path, "r"))
+            except OSError as error:
+                raise UserError(f"{path}: not a readable HDF5 file ({error}); export the CAMs again") from None
+            if file.attrs.get("format") != FORMAT or "cams" not in file:
+                raise UserError(f"{path}: not a CAM store of format {FORMAT}; export the CAMs again")
+            files.append(file)
+        yield Store(files)
+
+
+def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Bilinear resizing of (K, h', w') to (K, h, w) float32, in plain Pillow: worker processes do without torch."""
+    height, width = size
+    planes = [Image.fromarray(m.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR) for m in maps]
+    return np.stack([np.asarray(p) for p in planes]) if planes else np.zeros((0, height, width), np.float32)
+
+
+def seed(cam: Cam, threshold: float) -> np.ndarray:
+    """The seed (h, w) uint8 of a CAM: the strongest class where it exceeds `threshold`, else background."""
+    strongest, score = strongest_class(cam)
+    return np.where(score > np.float32(threshold), strongest, 0).astype(np.uint8)
+
+
+def strongest_class(cam: Cam) -> tuple[np.ndarray, np.ndarray]:
+    """Per pixel of the photo the id of the class with the highest score, (h, w) uint8, and that score, float32."""
+    maps = upsample(cam.maps, cam.size)  # (K, h, w)
+    if not len(maps):
+        return np.zeros(cam.size, np.uint8), np.zeros(cam.size, np.float32)
+    best = maps.argmax(axis=0)
+    return cam.classes[best].astype(np.uint8), np.take_along_axis(maps, best[None], axis=0)[0]

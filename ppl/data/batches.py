@@ -1,0 +1,44 @@
+"""Whole photos in batches of equal size, for inference."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from torch.utils import data
+
+from ppl.data.dataset import Dataset, photo_size, read_photo
+
+
+class PhotoBatch(NamedTuple):
+    """Ids and photos (B, h, w, 3) uint8."""
+
+    images: list[str]
+    photos: np.ndarray
+
+
+def photo_batches(
+    dataset: Dataset, images: Sequence[str], *, batch_size: int, workers: int
+) -> tuple[int, Iterator[PhotoBatch]]:
+    """Number of batches and the batches themselves, decoded ahead by `workers` processes.
+
+    Photos are not resized: only those of equal size share a batch, which VOC's few formats make the common case.
+    """
+    by_size: dict[tuple[int, int], list[str]] = defaultdict(list)
+    for image in images:
+        by_size[photo_size(dataset.photo(image))].append(image)
+    groups = [g[i : i + batch_size] for _, g in sorted(by_size.items()) for i in range(0, len(g), batch_size)]
+    loader = data.DataLoader(_Batches(dataset, groups), batch_size=None, collate_fn=lambda batch: batch, num_workers=workers)
+    return len(groups), iter(loader)
+
+
+class _Batches(data.Dataset):
+    def __init__(self, dataset: Dataset, groups: list[list[str]]) -> None:
+        self.dataset, self.groups = dataset, groups
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __getitem__(self, index: int) -> PhotoBatch:
+        images = self.groups[index]
+        return PhotoBatch(images, np.stack([read_photo(self.dataset.photo(image)) for image in images]))
