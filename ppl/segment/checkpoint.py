@@ -1,0 +1,40 @@
+"""Checkpoints of DeepLab: building the network, loading it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ppl import backbones
+from ppl.engine import load_checkpoint
+from ppl.segment.deeplab import DeepLab
+
+KIND = "deeplab"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What decides the shape of a segmentation network; stored in its checkpoint."""
+
+    backbone: str
+    """resnet18, resnet34, resnet50, resnet101, vgg16 or efficientnet_lite0."""
+    output_stride: int
+    """8 or 16: the last stages are dilated instead of strided."""
+    rates: tuple[int, ...]
+    """Dilation of each ASPP convolution, cells of the last stage: 6 12 18 24 for large crops at stride 8."""
+
+
+def build(classes: int, architecture: Architecture, *, weights: str) -> DeepLab:
+    """The network for `classes` foreground classes; `backbone `weights` are imagenet, none, or a state dict's path."""
+    backbone = backbones.build(
+        architecture.backbone, weights=weights, output_stride=architecture.output_stride, dilated=True
+    )
+    return DeepLab(backbone, classes, architecture.rates)
+
+
+def load(path: Path) -> tuple[DeepLab, dict[str, Any]]:
+    """A trained network in evaluation mode on the CPU, and its checkpoint (`settings`, `classes`, `code`)."""
+    checkpoint = load_checkpoint(path, KIND)
+    architecture = Architecture(**checkpoint["settings"]["architecture"])
+    network = build(len(checkpoint["classes"]), architecture, weights="none")
+    network.load_state_dict(checkpoint["network"])
+    return network.eval(), checkpoint

@@ -1,0 +1,97 @@
+"""DeepLab v2: a dilated backbone, atrous spatial pyramid pooling, and the maximum over three scales of the input."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ppl.backbones import Backbone
+from ppl.data.dataset import IGNORE
+
+SCALES = (1.0, 0.75, 0.5)  # the first one sets the size of the logits
+
+
+class DeepLab(nn.Module):
+    """Segmentation network for `classes` foreground classes and background.
+
+    The head sums one dilated 3x3 convolution per rate, in cells of the backbone's last stage (ASPP).
+    """
+
+    def __init__(self, backbone: Backbone, classes: int, rates: Sequence[int]) -> None:
+        super().__init__()
+        if not rates:
+            raise ValueError("atrous spatial pyramid pooling needs at least one rate")
+        self.backbone = backbone
+        width = backbone.channels[-1]
+        self.aspp = nn.ModuleList(nn.Conv2d(width, classes + 1, 3, padding=r, dilation=r) for r in rates)
+        for conv in self.aspp:
+            nn.init.normal_(conv.weight, std=0.01)
+            nn.init.zeros_(conv.bias)
+
+    def single_scale(self, x: Tensor) -> Tensor:
+        """Logits (B, C+1, ceil(H/stride), ceil(W/stride)) of normalised images (B, 3, H, W)."""
+        features = self.backbone(x)
+        return sum(conv(features) for conv in self.aspp)
+
+    def forward(self, x: Tensor) -> list[Tensor] | Tensor:
+        """Logits (B, C+1, h, w) of normalised images (B, 3, H, W), the maximum over the scales.
+
+        In training, a list: the logits of each scale, brought to the size of the first, and their maximum.
+        """
+        logits = [self.single_scale(x if scale == 1 else _rescale(x, scale)) for scale in SCALES]
+        size = logits[0].shape[-2:]
+        logits = [logits[0], *(resize(smaller, size) for smaller in logits[1:])]  # each (B, C+1, h, w)
+        maximum = torch.stack(logits).amax(dim=0)
+        return [*logits, maximum] if self.training else maximum
+
+
+def segmentation_loss(outputs: Sequence[Tensor], labels: Tensor) -> Tensor:
+    """Sum over `outputs` (B, C+1, h, w) of the mean cross-entropy with `labels` (B, H, W), ids 0..C or 255 (ignored).
+
+    Labels are brought to the size of the logits by nearest neighbour. 0 where all pixels are ignored.
+    """
+    total = outputs[0].new_zeros((), dtype=torch.float32)
+    for logits in outputs:
+        target = nearest(labels, logits.shape[-2:]).long()
+        valid = (target != IGNORE).sum()
+        entropy = F.cross_entropy(logits.float(), target, ignore_index=IGNORE, reduction="sum")
+        total = total + entropy / valid.clamp(min=1)
+    return total
+
+
+def parameter_groups(
+    network: DeepLab, *, lr: float, head_lr_factor: float, weight_decay: float
+) -> list[dict[str, Any]]:
+    """Optimiser groups: the backbone at `lr`, ASPP weights at `head_lr_factor` times it, its biases at twice that.
+
+    Biases have no weight decay.
+    """
+    weights, biases = [conv.weight for conv in network.aspp], [conv.bias for conv in network.aspp]
+    return [
+        {"params": list(network.backbone.parameters()), "lr": lr, "weight_decay": weight_decay},
+        {"params": weights, "lr": lr * head_lr_factor, "weight_decay": weight_decay},
+        {"params": biases, "lr": lr * head_lr_factor * 2, "weight_decay": 0.0},
+    ]
+
+
+def resize(x: Tensor, size: Sequence[int]) -> Tensor:
+    """(B, C, h, w) to (B, C, *size), bilinear."""
+    return F.interpolate(x, tuple(size), mode="bilinear", align_corners=False)
+
+
+def nearest(labels: Tensor, size: Sequence[int]) -> Tensor:
+    """Labels (B, H, W) of any type at the centres of a grid of `size` (h, w): (B, h, w).
+
+    The centres are those that `resize` assumes, so that training and inference agree on where a cell lies.
+    """
+    rows, columns = (
+        ((torch.arange(n, device=labels.device) + 0.5) * side / n).long()
+        for n, side in zip(size, labels.shape[-2:], strict=True)
+    )
+    return labels[:, rows[:, None], columns]
+
+
+def _rescale(x: Tensor, scale: float) -> Tensor:
+    return resize(x, [max(1, round(side * scale)) for side in x.shape[-2:]])
