@@ -1,0 +1,123 @@
+"""Writes the label maps that a segmentation network predicts for a split, or for a shard of it.
+
+OUT/raw/ID.png holds the network's own, OUT/crf/ID.png those after a dense CRF.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ppl import engine
+from ppl.crf import Pairwise, from_probabilities
+from ppl.data.batches import photo_batches
+from ppl.data.dataset import Dataset, write_mask
+from ppl.data.views import normalise
+from ppl.engine import Hardware
+from ppl.files import UserError, atomic, command
+from ppl.parallel import run_all, shard_of
+from ppl.segment import checkpoint
+from ppl.segment.deeplab import DeepLab, resize
+
+
+@dataclass(frozen=True)
+class Settings:
+    data: Path
+    split: str
+    checkpoint: Path
+    out: Path
+    batch_size: int
+    """Photos of equal size in one batch."""
+    crf: bool
+    """Also write label maps after a dense CRF."""
+    pairwise: Pairwise
+    hardware: Hardware
+    """At most one device is used; `workers` run the CRF."""
+    shard: str = "1/1"
+
+
+def main(settings: Settings) -> None:
+    dataset, hardware = Dataset.open(settings.data), settings.hardware
+    images = shard_of(dataset.split(settings.split), settings.shard)
+    fabric = engine.launch(replace(hardware, devices=min(1, hardware.devices)), seed=0)
+    network, content = checkpoint.load(settings.checkpoint)
+    if tuple(content["classes"]) != dataset.classes:
+        raise UserError(f"{settings.checkpoint}: trained for other classes than {settings.data}/classes.txt names")
+    network = network.to(fabric.device, memory_format=torch.channels_last)
+    with atomic(settings.out) as folder, fabric.autocast():
+        kinds = ("raw", "crf") if settings.crf else ("raw",)
+        for kind in kinds:
+            (folder / kind).mkdir(parents=True)
+        predicted = predict_all(network, dataset, images, settings.batch_size, workers=hardware.workers)
+        write = partial(_write, folder, settings.pairwise if settings.crf else None)
+        if settings.crf and hardware.workers:
+            done = run_all(write, predicted, workers=hardware.workers, total=len(images), name="predict")
+        else:
+            done = map(write, tqdm(predicted, "predict", len(images), unit="image", mininterval=5, file=sys.stderr))
+        for _ in done:
+            pass
+        for kind in kinds:
+            written = sum(1 for _ in (folder / kind).iterdir())
+            if written != len(images):
+                raise UserError(f"{settings.out}/{kind}: {written} of {len(images)} maps; the split repeats an image")
+
+
+class Prediction(NamedTuple):
+    """Image id, photo (h, w, 3) uint8, logits (C+1, h', w') float32 at the network's stride, label map (h, w) uint8."""
+
+    image: str
+    photo: np.ndarray
+    logits: np.ndarray
+    labels: np.ndarray
+
+
+def predict_all(
+    network: DeepLab, dataset: Dataset, images: Sequence[str], batch_size: int, *, workers: int
+) -> Iterator[Prediction]:
+    """Yields the prediction for each image, those of one size after another, batch by batch."""
+    _, batches = photo_batches(dataset, images, batch_size=batch_size, workers=min(workers, 1))
+    for batch in batches:
+        size = batch.photos.shape[1:3]
+        for image, photo, scores in zip(batch.images, batch.photos, logits(network, batch.photos), strict=True):
+            labels = resize(scores[None], size)[0].argmax(dim=0).to(torch.uint8)  # (h, w)
+            yield Prediction(image, photo, scores.cpu().numpy(), labels.cpu().numpy())
+
+
+@torch.inference_mode()
+def logits(network: DeepLab, photos: np.ndarray) -> Tensor:
+    """Logits (B, C+1, h', w') float32, the maximum over three scales, of photos (B, h, w, 3) uint8 RGB.
+
+    The network is in evaluation mode; h' and w' are the photos' sides over its output stride, rounded up.
+    """
+    device = next(network.parameters()).device
+    images = normalise(photos, network.backbone.mean, network.backbone.std).permute(0, 3, 1, 2)  # (B, 3, h, w)
+    return network(images.to(device, memory_format=torch.channels_last)).float()
+
+
+def probabilities(network: DeepLab, photos: np.ndarray) -> Tensor:
+    """Class probabilities (B, C+1, h, w) float32 of photos (B, h, w, 3) uint8 RGB, from logits upsampled bilinearly."""
+    return resize(logits(network, photos), photos.shape[1:3]).softmax(dim=1)
+
+
+def refined(photo: np.ndarray, scores: np.ndarray, pairwise: Pairwise) -> np.ndarray:
+    """Label map (h, w) uint8 of logits (C+1, h', w') after a dense CRF on the photo (h, w, 3) uint8 RGB."""
+    unary = resize(torch.from_numpy(scores)[None], photo.shape[:2])[0].softmax(dim=0)  # (C+1, h, w)
+    return from_probabilities(photo, unary.numpy(), pairwise=pairwise)
+
+
+def _write(folder: Path, pairwise: Pairwise | None, prediction: Prediction) -> None:
+    write_mask(folder / "raw" / f"{prediction.image}.png", prediction.labels)
+    if pairwise is not None:
+        labels = refined(prediction.photo, prediction.logits, pairwise)
+        write_mask(folder / "crf" / f"{prediction.image}.png", labels)
+
+
+if __name__ == "__main__":
+    command(main, Settings)
