@@ -175,6 +175,7 @@ def _place(cutout: Image.Image, size: int, largest: float, rng: np.random.Genera
     At most 10 % of its bounding box reach over an edge on each side.
     """
     turned = _flip(cutout, rng).rotate(rng.uniform(-20, 20), Image.Resampling.BICUBIC, expand=True)
+    turned = turned.crop(turned.getchannel("A").getbbox())
     scale = min(rng.uniform(SMALLEST, largest) * size / max(turned.size), ENLARGEMENT)
     width, height = (max(1, round(scale * length)) for length in turned.size)
     scaled = turned.resize((width, height), Image.Resampling.LANCZOS)
@@ -217,8 +218,8 @@ def _flip(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def _hold_out(photos: tuple[Source, ...]) -> tuple[tuple[Source, ...], tuple[Source, ...]]:
-    unseen = photos[HELD_OUT]
-    return tuple(photo for photo in photos if photo not in unseen), unseen
+    names = {photo.name for photo in photos[HELD_OUT]}
+    return tuple(photo for photo in photos if photo.name not in names), photos[HELD_OUT]
 
 
 def _open(folder: Traversable, mode: str) -> Iterator[Source]:
