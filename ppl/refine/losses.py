@@ -55,7 +55,8 @@ def pair_losses(boundary: Tensor, displacement: Tensor, labels: Tensor, radius: 
         raise ValueError(f"displacement must be {(batch, 2, h, w)} like the boundary, not {tuple(displacement.shape)}")
     if labels.dtype not in (torch.uint8, torch.int64):
         raise ValueError(f"labels must be uint8 or int64, not {labels.dtype}")
-    return PairLosses(*_PairLosses.apply(boundary.float(), displacement.float(), labels, radius))
+    with torch.autocast(boundary.device.type, enabled=False):
+        return PairLosses(*_PairLosses.apply(boundary.float(), displacement.float(), labels, radius))
 
 
 class _PairLosses(torch.autograd.Function):
@@ -121,10 +122,10 @@ class _PairLosses(torch.autograd.Function):
         """Five scalars -> gradients of boundary and displacement; labels and radius have none."""
         boundary_grads, displacement_grads, counts = ctx.saved_tensors
         bg_pos, fg_pos, neg, dp_fg, dp_bg = grads
-        affinity_weights = torch.stack((bg_pos, fg_pos, neg)) / (counts + EPSILON)
-        displacement_weights = torch.stack((dp_bg, dp_fg)) / (2 * counts[:2] + EPSILON)
-        boundary_grad = torch.tensordot(affinity_weights.float(), boundary_grads, 1)
-        displacement_grad = torch.tensordot(displacement_weights.float(), displacement_grads, 1)
+        affinity_weights = (torch.stack((bg_pos, fg_pos, neg)) / (counts + EPSILON)).float()
+        displacement_weights = (torch.stack((dp_bg, dp_fg)) / (2 * counts[:2] + EPSILON)).float()
+        boundary_grad = (affinity_weights.view(3, 1, 1, 1) * boundary_grads).sum(0)
+        displacement_grad = (displacement_weights.view(2, 1, 1, 1, 1) * displacement_grads).sum(0)
         return boundary_grad, displacement_grad, None, None
 
 

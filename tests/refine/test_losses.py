@@ -144,8 +144,11 @@ def test_saturated_boundaries_give_finite_gradients(value: float) -> None:
     assert saturated.grad.isfinite().all()
 
 
-def test_half_precision_inputs_get_gradients_of_their_type() -> None:
+def test_mixed_precision_computes_in_float32() -> None:
     boundary, displacement, labels = random_inputs(1, 8, 11)
+    expected = total(pair_losses(boundary, displacement, labels, 4))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(total(pair_losses(boundary, displacement, labels, 4)), expected)
     halves = [tensor.detach().bfloat16().requires_grad_() for tensor in (boundary, displacement)]
     loss = total(pair_losses(*halves, labels, 4))
     loss.backward()

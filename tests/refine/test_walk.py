@@ -106,6 +106,13 @@ def test_an_image_without_classes_gives_no_scores() -> None:
     assert propagate(torch.zeros(0, 6, 5), torch.zeros(6, 5)).shape == (0, 6, 5)
 
 
+def test_mixed_precision_changes_nothing() -> None:
+    scores, boundary = random_inputs(2, 12, 17)
+    expected = propagate(scores, boundary)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(propagate(scores, boundary), expected)
+
+
 def test_inputs_stay_as_they_are() -> None:
     scores, boundary = random_inputs(2, 8, 9)
     before = scores.clone(), boundary.clone()
