@@ -24,7 +24,7 @@ SMALLEST = 0.35
 DISTRACTOR = 0.3  # probability of an object of no class
 ENLARGEMENT = 1.75  # of a cut-out, at most
 MIN_AREA = 0.01  # of the image, that every object shows
-MIN_VISIBLE = 0.5  # of an object, whatever covers it
+MIN_VISIBLE = 0.6  # of an object, whatever covers it
 ATTEMPTS = 50  # to find an object and a place for it
 
 

@@ -120,8 +120,8 @@ def test_the_mask_is_where_the_front_object_is_more_opaque_than_half():
 def test_an_object_in_front_hides_the_one_behind_and_a_distractor_is_background():
     owner = np.zeros((10, 10), dtype=np.int8)
     owner[:, 4:] = 1
-    assert demo._all_visible(owner, [(3, 80), (5, 60)]), "40 of 80 pixels show"
-    assert not demo._all_visible(owner, [(3, 81), (5, 60)]), "40 of 81 do not"
+    assert demo._all_visible(owner, [(3, 66), (5, 60)]), "40 of 66 pixels show: more than 60 %"
+    assert not demo._all_visible(owner, [(3, 67), (5, 60)]), "40 of 67 do not suffice"
     assert demo._all_visible(owner, [(0, 1000), (5, 60)]), "a distractor may vanish"
 
 
