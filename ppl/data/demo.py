@@ -170,18 +170,17 @@ def _background(photo: Image.Image, size: int, rng: np.random.Generator) -> Imag
 
 
 def _place(cutout: Image.Image, size: int, largest: float, rng: np.random.Generator) -> Image.Image:
-    """A cut-out, flipped, turned, scaled and recoloured at random, on an empty (size, size) RGBA layer.
+    """A cut-out, scaled, flipped, turned and recoloured at random, on an empty (size, size) RGBA layer.
 
     At most 10 % of its bounding box reach over an edge on each side.
     """
-    turned = _flip(cutout, rng).rotate(rng.uniform(-20, 20), Image.Resampling.BICUBIC, expand=True)
-    turned = turned.crop(turned.getchannel("A").getbbox())
-    scale = min(rng.uniform(SMALLEST, largest) * size / max(turned.size), ENLARGEMENT)
-    width, height = (max(1, round(scale * length)) for length in turned.size)
-    scaled = turned.resize((width, height), Image.Resampling.LANCZOS)
-    coloured = _jitter(scaled.convert("RGB"), rng)
-    coloured.putalpha(scaled.getchannel("A"))
-    corner = tuple(int(rng.uniform(-0.1 * length, size - 0.9 * length)) for length in (width, height))
+    scale = min(rng.uniform(SMALLEST, largest) * size / max(cutout.size), ENLARGEMENT)
+    width, height = (max(1, round(scale * length)) for length in cutout.size)
+    scaled = _flip(cutout.resize((width, height), Image.Resampling.LANCZOS), rng)
+    turned = scaled.rotate(rng.uniform(-20, 20), Image.Resampling.BICUBIC, expand=True)
+    coloured = _jitter(turned.convert("RGB"), rng)
+    coloured.putalpha(turned.getchannel("A"))
+    corner = tuple(int(rng.uniform(-0.1 * length, size - 0.9 * length)) for length in turned.size)
     layer = Image.new("RGBA", (size, size))
     layer.paste(coloured, corner)
     return layer
