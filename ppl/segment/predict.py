@@ -4,7 +4,7 @@ OUT/raw/ID.png holds the network's own, OUT/crf/ID.png those after a dense CRF.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -37,6 +37,8 @@ class Settings:
     """Photos of equal size in one batch."""
     crf: bool
     """Also write label maps after a dense CRF."""
+    iterations: int
+    """Of the CRF."""
     pairwise: Pairwise
     hardware: Hardware
     """At most one device is used; `workers` run the CRF."""
@@ -56,7 +58,8 @@ def main(settings: Settings) -> None:
         for kind in kinds:
             (folder / kind).mkdir(parents=True)
         predicted = predict_all(network, dataset, images, settings.batch_size, workers=hardware.workers)
-        write = partial(_write, folder, settings.pairwise if settings.crf else None)
+        refine = partial(refined, iterations=settings.iterations, pairwise=settings.pairwise) if settings.crf else None
+        write = partial(_write, folder, refine)
         if settings.crf and hardware.workers:
             done = run_all(write, predicted, workers=hardware.workers, total=len(images), name="predict")
         else:
@@ -106,17 +109,16 @@ def probabilities(network: DeepLab, photos: np.ndarray) -> Tensor:
     return resize(logits(network, photos), photos.shape[1:3]).softmax(dim=1)
 
 
-def refined(photo: np.ndarray, scores: np.ndarray, pairwise: Pairwise) -> np.ndarray:
+def refined(photo: np.ndarray, scores: np.ndarray, *, iterations: int, pairwise: Pairwise) -> np.ndarray:
     """Label map (h, w) uint8 of logits (C+1, h', w') after a dense CRF on the photo (h, w, 3) uint8 RGB."""
     unary = resize(torch.from_numpy(scores)[None], photo.shape[:2])[0].softmax(dim=0)  # (C+1, h, w)
-    return from_probabilities(photo, unary.numpy(), pairwise=pairwise)
+    return from_probabilities(photo, unary.numpy(), iterations=iterations, pairwise=pairwise)
 
 
-def _write(folder: Path, pairwise: Pairwise | None, prediction: Prediction) -> None:
+def _write(folder: Path, refine: Callable[[np.ndarray, np.ndarray], np.ndarray] | None, prediction: Prediction) -> None:
     write_mask(folder / "raw" / f"{prediction.image}.png", prediction.labels)
-    if pairwise is not None:
-        labels = refined(prediction.photo, prediction.logits, pairwise)
-        write_mask(folder / "crf" / f"{prediction.image}.png", labels)
+    if refine is not None:
+        write_mask(folder / "crf" / f"{prediction.image}.png", refine(prediction.photo, prediction.logits))
 
 
 if __name__ == "__main__":

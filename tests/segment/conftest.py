@@ -1,0 +1,61 @@
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from torch import nn
+
+from ppl import backbones
+from ppl.data.dataset import write_mask
+
+COLOURS = np.array([(40, 160, 60), (220, 60, 50), (50, 70, 220)], dtype=np.uint8)  # background, ball, cube
+SIZES = ((40, 52), (33, 47), (40, 52), (52, 40))
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Four photos whose colours tell the class, with masks, and their masks as pseudo labels in two shard folders."""
+
+    root: Path
+    images: tuple[str, ...]
+    labels: tuple[Path, Path]
+
+
+@pytest.fixture
+def scenes(tmp_path: Path) -> Scenes:
+    root, rng = tmp_path / "scenes", np.random.default_rng(0)
+    shards = (tmp_path / "labels-1", tmp_path / "labels-2")
+    for folder in (root / "JPEGImages", root / "SegmentationClass", root / "ImageSets" / "Segmentation", *shards):
+        folder.mkdir(parents=True)
+    images = tuple(f"scene.{i}" for i in range(len(SIZES)))
+    for i, (image, (h, w)) in enumerate(zip(images, SIZES, strict=True)):
+        mask = np.zeros((h, w), dtype=np.uint8)
+        mask[8:26, 6 + i : 30 + i] = 1 + i % 2
+        noise = rng.integers(-20, 20, (h, w, 3))
+        photo = np.clip(COLOURS[mask] + noise, 0, 255).astype(np.uint8)
+        Image.fromarray(photo).save(root / "JPEGImages" / f"{image}.jpg", quality=95)
+        write_mask(root / "SegmentationClass" / f"{image}.png", mask)
+        write_mask(shards[i % 2] / f"{image}.png", mask)
+    (root / "ImageSets" / "Segmentation" / "all.txt").write_text("\n".join(images) + "\n")
+    (root / "classes.txt").write_text("ball\ncube\n")
+    rows = [f"{image},{('ball', 'cube')[i % 2]}\n" for i, image in enumerate(images)]
+    (root / "labels.csv").write_text("image,classes\n" + "".join(rows))
+    return Scenes(root, images, shards)
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Name of a backbone that trains in milliseconds."""
+    monkeypatch.setitem(backbones.BUILDERS, "tiny", lambda _: backbones.Backbone(_stages(), (8, 8, 16, 16, 32)))
+    return "tiny"
+
+
+def _stages() -> list[nn.Module]:
+    return [_stage(3, 8, 4), _stage(8, 8, 1), _stage(8, 16, 2), _stage(16, 16, 2), _stage(16, 32, 2)]
+
+
+def _stage(width: int, out: int, stride: int) -> nn.Module:
+    conv = nn.Conv2d(width, out, 3, stride, 1, bias=False)
+    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")  # statistics of BatchNorm are frozen: nothing else scales
+    return nn.Sequential(conv, nn.BatchNorm2d(out), nn.ReLU())

@@ -1,0 +1,94 @@
+import math
+
+import pytest
+import torch
+
+from ppl import backbones
+from ppl.segment.checkpoint import Architecture, build
+from ppl.segment.deeplab import DeepLab, nearest, parameter_groups, resize, segmentation_loss
+
+
+@pytest.fixture
+def network() -> DeepLab:
+    torch.manual_seed(0)
+    return build(2, Architecture("resnet18", output_stride=8, rates=(1, 3)), weights="none").eval()
+
+
+@pytest.mark.parametrize("size", [(33, 47), (40, 24), (7, 65)])
+def test_the_prediction_is_the_maximum_over_the_scales(network: DeepLab, size: tuple[int, int]) -> None:
+    x = torch.randn(2, 3, *size)
+    with torch.no_grad():
+        prediction = network(x)
+        *scales, maximum = network.train()(x)
+    assert prediction.shape == (2, 3, math.ceil(size[0] / 8), math.ceil(size[1] / 8))
+    assert len(scales) == 3
+    assert torch.equal(prediction, maximum)
+    assert all((maximum >= logits).all() for logits in scales)
+    assert (torch.stack([maximum == logits for logits in scales]).any(dim=0)).all()
+
+
+def test_the_head_sums_its_rates(network: DeepLab) -> None:
+    features = network.backbone(x := torch.randn(1, 3, 40, 40))
+    assert torch.allclose(network.single_scale(x), network.aspp[0](features) + network.aspp[1](features))
+    assert [conv.dilation for conv in network.aspp] == [(1, 1), (3, 3)]
+
+
+@pytest.mark.parametrize("stride", [8, 16])
+@pytest.mark.parametrize("name", ["resnet18", "vgg16", "efficientnet_lite0"])
+def test_every_backbone_gives_logits_at_its_output_stride(name: str, stride: int) -> None:
+    network = build(1, Architecture(name, stride, (2,)), weights="none")
+    with torch.no_grad():
+        logits = network.single_scale(torch.zeros(1, 3, 33, 48))
+    assert logits.shape == (1, 2, math.ceil(33 / stride), 48 // stride)
+
+
+def test_batches_do_not_mix_photos(network: DeepLab) -> None:
+    x = torch.randn(3, 3, 40, 40)
+    with torch.no_grad():
+        assert torch.allclose(network(x), torch.cat([network(image[None]) for image in x]), atol=1e-4, rtol=1e-4)
+
+
+def test_batchnorm_statistics_stay_in_training(network: DeepLab) -> None:
+    before = {name: value.clone() for name, value in network.named_buffers()}
+    network.train()(torch.randn(2, 3, 32, 32))
+    assert all(torch.equal(value, before[name]) for name, value in network.named_buffers())
+
+
+def test_ignored_pixels_cost_nothing_and_give_no_gradient() -> None:
+    outputs = [torch.randn(2, 3, 5, 6, requires_grad=True) for _ in range(4)]
+    loss = segmentation_loss(outputs, torch.full((2, 40, 48), 255, dtype=torch.uint8))
+    loss.backward()
+    assert loss.item() == 0
+    assert all(not logits.grad.any() for logits in outputs)
+
+
+def test_the_loss_is_the_mean_over_the_pixels_that_count() -> None:
+    logits, labels = torch.randn(1, 3, 4, 4), torch.randint(0, 3, (1, 4, 4), dtype=torch.uint8)
+    labels[:, 2:] = 255
+    expected = torch.nn.functional.cross_entropy(logits[:, :, :2], labels[:, :2].long())
+    assert segmentation_loss([logits], labels).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert segmentation_loss([logits, logits], labels).item() == pytest.approx(2 * expected.item(), rel=1e-5)
+
+
+def test_labels_are_taken_at_the_centres_that_upsampling_assumes() -> None:
+    coordinates = torch.arange(40.0).view(1, 1, 1, 40).expand(1, 1, 24, 40)
+    cells = nearest(coordinates[:, 0], (3, 5))
+    assert cells.tolist() == [[[4, 12, 20, 28, 36]] * 3]
+    back = resize(cells[None], (24, 40))[0, 0, 0]
+    assert (back[4:36] - coordinates[0, 0, 0, 4:36]).abs().max() <= 0.5
+    assert torch.equal(nearest(coordinates[:, 0], (24, 40)), coordinates[:, 0])
+
+
+def test_parameter_groups_cover_the_network_once(network: DeepLab) -> None:
+    groups = parameter_groups(network, lr=0.1, head_lr_factor=10, weight_decay=0.5)
+    grouped = [id(p) for group in groups for p in group["params"]]
+    assert sorted(grouped) == sorted(map(id, network.parameters()))
+    rate = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
+    for name, parameter in network.named_parameters():
+        expected = (0.1, 0.5) if name.startswith("backbone") else (1, 0.5) if name.endswith("weight") else (2, 0)
+        assert rate[id(parameter)] == pytest.approx(expected)
+
+
+def test_no_rates_are_refused() -> None:
+    with pytest.raises(ValueError, match="rate"):
+        DeepLab(backbones.build("resnet18"), 2, ())

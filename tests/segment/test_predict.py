@@ -1,0 +1,128 @@
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ppl import engine
+from ppl.crf import Pairwise
+from ppl.data.dataset import Dataset, read_mask, read_photo
+from ppl.engine import Hardware
+from ppl.files import UserError
+from ppl.segment import checkpoint, predict
+from ppl.segment.checkpoint import Architecture
+from ppl.segment.predict import Settings, predict_all, probabilities
+
+
+@pytest.fixture
+def settings(scenes, tiny: str, tmp_path: Path) -> Settings:
+    torch.manual_seed(0)
+    architecture = Architecture(tiny, output_stride=8, rates=(1, 2))
+    network = checkpoint.build(2, architecture, weights="none")
+    for conv in network.aspp:
+        torch.nn.init.normal_(conv.weight, std=1.0)  # so that all classes appear
+    stored = {"architecture": asdict(architecture)}
+    path = tmp_path / "deeplab.pt"
+    engine.save_checkpoint(path, network, kind="deeplab", settings=stored, code="test", classes=["ball", "cube"])
+    return Settings(
+        data=scenes.root,
+        split="all",
+        checkpoint=path,
+        out=tmp_path / "predictions",
+        batch_size=2,
+        crf=False,
+        iterations=3,
+        pairwise=Pairwise(1, 3, 67, 3, 4),
+        hardware=Hardware(devices=0, workers=0, precision="32-true"),
+    )
+
+
+def _maps(folder: Path) -> dict[str, np.ndarray]:
+    return {path.name: read_mask(path) for path in sorted(folder.iterdir())}
+
+
+def test_maps_have_the_size_of_their_photos_and_are_the_most_probable_classes(settings: Settings, scenes) -> None:
+    predict.main(settings)
+    assert [path.name for path in settings.out.iterdir()] == ["raw"]
+    maps = _maps(settings.out / "raw")
+    network, dataset = checkpoint.load(settings.checkpoint)[0], Dataset.open(scenes.root)
+    assert set(maps) == {f"{image}.png" for image in scenes.images}
+    assert set(np.unique(np.concatenate([m.ravel() for m in maps.values()]))) == {0, 1, 2}
+    for image in scenes.images:
+        photo = read_photo(dataset.photo(image))
+        likely = probabilities(network, photo[None])[0]
+        assert maps[f"{image}.png"].shape == photo.shape[:2]
+        assert torch.allclose(likely.sum(dim=0), torch.ones(photo.shape[:2]))
+        assert (likely.argmax(dim=0).numpy() == maps[f"{image}.png"]).mean() > 0.999  # batches of another size
+
+
+def test_the_crf_gets_the_photo_and_the_probabilities(
+    settings: Settings, scenes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def crf(photo: np.ndarray, likely: np.ndarray, *, iterations: int, pairwise: Pairwise) -> np.ndarray:
+        seen.append(photo)
+        assert (iterations, pairwise) == (settings.iterations, settings.pairwise)
+        assert likely.shape == (3, *photo.shape[:2])
+        return (likely.argmax(axis=0) + 1).astype(np.uint8)
+
+    monkeypatch.setattr(predict, "from_probabilities", crf)
+    predict.main(replace(settings, crf=True))
+    photos = [read_photo(Dataset.open(scenes.root).photo(image)) for image in scenes.images]
+    assert len(seen) == len(photos)
+    assert all(any(np.array_equal(photo, other) for other in seen) for photo in photos)
+    raw, refined = (_maps(settings.out / kind) for kind in ("raw", "crf"))
+    assert all(np.array_equal(raw[name] + 1, refined[name]) for name in raw)
+
+
+def test_worker_processes_change_nothing(settings: Settings, tmp_path: Path) -> None:
+    predict.main(replace(settings, crf=True))
+    workers = replace(settings.hardware, workers=1)
+    predict.main(replace(settings, crf=True, out=tmp_path / "pool", hardware=workers))
+    for kind in ("raw", "crf"):
+        alone, pool = _maps(settings.out / kind), _maps(tmp_path / "pool" / kind)
+        assert alone.keys() == pool.keys()
+        assert all(np.array_equal(alone[name], pool[name]) for name in alone)
+
+
+def test_shards_together_are_the_whole_split(settings: Settings, scenes, tmp_path: Path) -> None:
+    single = replace(settings, batch_size=1)
+    predict.main(single)
+    shards = [replace(single, shard=f"{i}/6", out=tmp_path / f"shard-{i}") for i in range(1, 7)]
+    for shard in shards:
+        predict.main(shard)
+    parts = [_maps(shard.out / "raw") for shard in shards]
+    assert [len(part) for part in parts] == [1, 1, 1, 1, 0, 0]  # more shards than photos
+    whole = _maps(settings.out / "raw")
+    assert all(np.array_equal(map_, whole[name]) for part in parts for name, map_ in part.items())
+
+
+def test_photos_are_read_while_predictions_are_taken(
+    settings: Settings, scenes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = []
+    logits = predict.logits
+    monkeypatch.setattr(
+        predict, "logits", lambda network, photos: batches.append(len(photos)) or logits(network, photos)
+    )
+    network, dataset = checkpoint.load(settings.checkpoint)[0], Dataset.open(scenes.root)
+    stream = predict_all(network, dataset, scenes.images, batch_size=2, workers=0)
+    next(stream)
+    assert len(batches) == 1
+    assert len(list(stream)) == 3
+    assert sorted(batches) == [1, 1, 2]  # two photos share a size
+
+
+def test_a_failed_run_leaves_nothing(settings: Settings, scenes) -> None:
+    (scenes.root / "JPEGImages" / "scene.3.jpg").unlink()
+    with pytest.raises(UserError, match=r"scene.3.jpg"):
+        predict.main(settings)
+    assert not settings.out.exists()
+
+
+def test_other_classes_are_refused(settings: Settings, scenes) -> None:
+    (scenes.root / "classes.txt").write_text("cube\nball\n")
+    with pytest.raises(UserError, match="other classes"):
+        predict.main(settings)

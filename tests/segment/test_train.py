@@ -1,0 +1,131 @@
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from ppl.engine import Hardware
+from ppl.files import UserError, command
+from ppl.segment import checkpoint, train
+from ppl.segment.checkpoint import Architecture
+from ppl.segment.train import Settings, Training
+
+
+@pytest.fixture(autouse=True)
+def _sigterm() -> Iterator[None]:
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.fixture
+def settings(scenes, tiny: str, tmp_path: Path) -> Settings:
+    shutil.rmtree(scenes.root / "SegmentationClass")  # training opens no mask
+    training = Training(
+        weights="none", steps=7, batch_size=2, optimizer="sgd", lr=1e-3, head_lr_factor=10, momentum=0.9,
+        weight_decay=5e-4, power=0.9, crop=40, scale=(0.5, 1.5), seed=1,
+    )  # fmt: skip
+    return Settings(
+        data=scenes.root,
+        train_split="all",
+        labels=scenes.labels,
+        out=tmp_path / "deeplab.pt",
+        log=tmp_path / "deeplab.csv",
+        code="test",
+        architecture=Architecture(tiny, output_stride=8, rates=(1, 2)),
+        training=training,
+        hardware=Hardware(devices=0, workers=0, precision="32-true"),
+    )
+
+
+def test_training_lowers_the_loss(settings: Settings) -> None:
+    training = replace(settings.training, steps=80, batch_size=4, optimizer="adamw", lr=1e-2, head_lr_factor=1)
+    train.main(replace(settings, training=training))
+    loss = pd.read_csv(settings.log)["loss"]
+    assert len(loss) == 80
+    assert loss[-8:].median() < 0.5 * loss[:4].median()
+    network, content = checkpoint.load(settings.out)
+    assert not network.training
+    assert content["classes"] == ["ball", "cube"]
+    assert content["code"] == "test"
+    assert content["settings"]["training"]["steps"] == 80
+
+
+def _terminate(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs until SIGTERM arrives in the third step, the middle of the second epoch."""
+    calls, loss = [], train.segmentation_loss
+
+    def terminated(*arguments: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) == 3:
+            signal.raise_signal(signal.SIGTERM)
+        return loss(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "segmentation_loss", terminated)
+        with pytest.raises(SystemExit):
+            train.main(settings)
+    assert len(calls) == 3
+    assert not settings.out.exists()
+
+
+def test_a_terminated_run_goes_on_to_the_same_weights(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    broken = replace(settings, out=tmp_path / "again.pt", log=tmp_path / "again.csv")
+    _terminate(broken, monkeypatch)
+    train.main(broken)
+    assert "from step 3" in capsys.readouterr().err
+    train.main(settings)
+    first, second = (checkpoint.load(s.out)[0].state_dict() for s in (settings, broken))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    columns = ["epoch", "step", "rate", "loss"]
+    assert pd.read_csv(settings.log)[columns].equals(pd.read_csv(broken.log)[columns])
+    assert not broken.out.with_suffix(".resume").exists()
+
+
+def test_changed_pseudo_labels_start_over(
+    settings: Settings, scenes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    _terminate(settings, monkeypatch)
+    shutil.copy(scenes.labels[0] / "scene.2.png", scenes.labels[0] / "scene.0.png")
+    train.main(settings)
+    assert "starting over" in capsys.readouterr().err
+    assert pd.read_csv(settings.log)["step"].tolist() == [2, 4, 6, 7]
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"), [(1, "2 of 4 label maps are missing.*scene.1.png"), (0, "4 of 4.*scene.0.png")]
+)
+def test_missing_pseudo_labels_are_counted(settings: Settings, folders: int, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        train.main(replace(settings, labels=settings.labels[:folders]))
+
+
+def test_a_missing_folder_is_named(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="absent: no such folder"):
+        train.main(replace(settings, labels=(tmp_path / "absent",)))
+
+
+def test_the_command_line_ends_with_one_line(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    s, t = settings, settings.training
+    arguments = ["--data", s.data, "--train-split", s.train_split, "--labels", s.labels[0], "--out", s.out]
+    arguments += ["--log", s.log, "--code", s.code, "--architecture.backbone", "tiny"]
+    arguments += ["--architecture.output-stride", 8, "--architecture.rates", 1, 2, "--training.weights", "none"]
+    arguments += ["--training.steps", t.steps, "--training.batch-size", t.batch_size, "--training.optimizer", "sgd"]
+    arguments += ["--training.lr", t.lr, "--training.head-lr-factor", t.head_lr_factor, "--training.momentum", 0.9]
+    arguments += ["--training.weight-decay", t.weight_decay, "--training.power", t.power, "--training.crop", t.crop]
+    arguments += ["--training.scale", *t.scale, "--training.seed", t.seed, "--hardware.devices", 0]
+    arguments += ["--hardware.workers", 0, "--hardware.precision", "32-true"]
+    monkeypatch.setattr(sys, "argv", ["train", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        command(train.main, Settings)
+    assert isinstance(stopped.value.code, str)  # written to stderr, exit status 1
+    assert stopped.value.code.startswith("error: 2 of 4 label maps are missing")
+    assert "\n" not in stopped.value.code
+    assert not s.out.exists()
