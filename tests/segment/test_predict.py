@@ -1,3 +1,4 @@
+import pickle
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -77,14 +78,27 @@ def test_the_crf_gets_the_photo_and_the_probabilities(
     assert all(np.array_equal(raw[name] + 1, refined[name]) for name in raw)
 
 
-def test_worker_processes_change_nothing(settings: Settings, tmp_path: Path) -> None:
+def test_worker_processes_change_nothing(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = []
+
+    def pool(function, items, *, workers: int, total: int, name: str):
+        """What crosses the border of a process is a pickled function and its pickled argument."""
+        for item in items:
+            jobs.append(pickle.dumps((function, item)))
+            function, argument = pickle.loads(jobs[-1])
+            yield function(argument)
+
+    monkeypatch.setattr(predict, "run_all", pool)
+    pooled = replace(settings, hardware=replace(settings.hardware, workers=1))
+    predict.main(replace(pooled, out=tmp_path / "plain"))
+    assert not jobs  # without a CRF there is nothing for a pool to do
+    predict.main(replace(pooled, crf=True, out=tmp_path / "pool"))
+    assert len(jobs) == 4
     predict.main(replace(settings, crf=True))
-    workers = replace(settings.hardware, workers=1)
-    predict.main(replace(settings, crf=True, out=tmp_path / "pool", hardware=workers))
     for kind in ("raw", "crf"):
-        alone, pool = _maps(settings.out / kind), _maps(tmp_path / "pool" / kind)
-        assert alone.keys() == pool.keys()
-        assert all(np.array_equal(alone[name], pool[name]) for name in alone)
+        alone, together = _maps(settings.out / kind), _maps(tmp_path / "pool" / kind)
+        assert alone.keys() == together.keys()
+        assert all(np.array_equal(alone[name], together[name]) for name in alone)
 
 
 def test_shards_together_are_the_whole_split(settings: Settings, scenes, tmp_path: Path) -> None:
