@@ -4,6 +4,7 @@ Every image depends on (seed, split, index) alone. The photos of `val` and `test
 shows, and about half of their objects are cut-outs that `train` never shows.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
@@ -19,10 +20,11 @@ from ppl.files import UserError, atomic, command
 SPLITS = ("train", "val", "test")
 HELD_OUT = slice(2, None, 4)  # of the names in alphabetical order: every fourth, from the third on
 OBJECT_COUNTS = (0.5, 0.35, 0.15)  # probability of 1, 2, 3 objects
-LARGEST = (0.8, 0.7, 0.6)  # longest side of an object in an image of 1, 2, 3 objects, in image sides
-SMALLEST = 0.35
+SMALLEST = 0.35  # side, in image sides, of the square as large as an object's box
+LARGEST = (0.8, 0.65, 0.55)  # the same in an image of 1, 2, 3 objects
+LONGEST = 0.9  # longer side of an object's box, at most, in image sides
 DISTRACTOR = 0.3  # probability of an object of no class
-ENLARGEMENT = 1.75  # of a cut-out, at most
+ENLARGEMENT = 2.0  # of a cut-out, at most
 MIN_AREA = 0.01  # of the image, that every object shows
 MIN_VISIBLE = 0.6  # of an object, whatever covers it
 ATTEMPTS = 50  # to find an object and a place for it
@@ -174,7 +176,8 @@ def _place(cutout: Image.Image, size: int, largest: float, rng: np.random.Genera
 
     At most 10 % of its bounding box reach over an edge on each side.
     """
-    scale = min(rng.uniform(SMALLEST, largest) * size / max(cutout.size), ENLARGEMENT)
+    side = rng.uniform(SMALLEST, largest) * size
+    scale = min(side / math.sqrt(math.prod(cutout.size)), LONGEST * size / max(cutout.size), ENLARGEMENT)
     width, height = (max(1, round(scale * length)) for length in cutout.size)
     scaled = _flip(cutout.resize((width, height), Image.Resampling.LANCZOS), rng)
     turned = scaled.rotate(rng.uniform(-20, 20), Image.Resampling.BICUBIC, expand=True)
