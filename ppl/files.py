@@ -1,5 +1,6 @@
 """Outputs that appear whole or not at all, and errors that a user can act on."""
 
+import importlib
 import json
 import os
 import shutil
@@ -50,9 +51,14 @@ def write_json(path: Path | str, content: Any) -> None:
 
 
 def command(main: Callable[[Settings], None], settings: type[Settings]) -> None:
-    """Runs an entry point: the settings dataclass is the command line, a UserError one line and exit status 1."""
+    """Runs an entry point: the settings dataclass is the command line, a UserError one line and exit status 1.
+
+    The entry point's module is taken under its own name, not as `__main__`: worker processes find its functions there
+    without running the command again.
+    """
+    module = importlib.import_module(sys.modules["__main__"].__spec__.name)
     try:
-        main(tyro.cli(settings, description=sys.modules[main.__module__].__doc__))
+        getattr(module, main.__name__)(tyro.cli(getattr(module, settings.__name__), description=module.__doc__))
     except UserError as error:
         sys.exit(f"error: {error}")
 

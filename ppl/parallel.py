@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -32,10 +33,12 @@ def run_all(
     """Yields `function(item)` for all items, in the order in which they finish, computed by `workers` processes.
 
     Items are drawn as workers become free, so that memory does not grow with their number. Workers start fresh (no
-    fork of a process that holds threads or a GPU), take one CPU thread each, and end with their parent, however it ends.
+    fork of a process that holds threads or a GPU), import no more than the module of `function` does (so leave torch
+    out of it), take one CPU thread each, and end with their parent, however it ends.
     """
     bar = tqdm(total=total, desc=name, unit="image", mininterval=5, file=sys.stderr)
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker) as pool, bar:
+    context = multiprocessing.get_context("spawn")
+    with _hidden_main(), ProcessPoolExecutor(workers, context, _start_worker) as pool, bar:
         pending: set[Future] = set()
         try:
             for item in items:
@@ -45,7 +48,9 @@ def run_all(
             while pending:
                 yield from _finished(pending, bar)
         except BrokenProcessPool:
-            raise UserError(f"{name}: a worker process was killed, often for want of memory; use fewer threads") from None
+            raise UserError(
+                f"{name}: a worker process was killed, often for want of memory; use fewer threads"
+            ) from None
         finally:
             for future in pending:
                 future.cancel()
@@ -58,6 +63,18 @@ def _finished(pending: set[Future], bar: tqdm) -> Iterator[Any]:
     for future in done:
         bar.update()
         yield future.result()
+
+
+@contextmanager
+def _hidden_main() -> Iterator[None]:
+    """Keeps spawned workers from importing the main module, and with it whatever the command itself needs."""
+    main = sys.modules["__main__"]
+    hidden = {name: getattr(main, name, None) for name in ("__spec__", "__file__")}
+    main.__dict__.update(dict.fromkeys(hidden))
+    try:
+        yield
+    finally:
+        main.__dict__.update(hidden)
 
 
 def _start_worker() -> None:

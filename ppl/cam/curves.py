@@ -36,7 +36,9 @@ def draw(sweeps: Mapping[str, pd.DataFrame], threshold: float) -> Figure:
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for name, sweep in sweeps.items():
         best = sweep.loc[sweep["miou"].idxmax()]
-        (line,) = left.plot(sweep["threshold"], sweep["miou"], label=f"{name}, best {best['miou']:.1f} at {best['threshold']:.2f}")
+        (line,) = left.plot(
+            sweep["threshold"], sweep["miou"], label=f"{name}, best {best['miou']:.1f} at {best['threshold']:.2f}"
+        )
         left.plot(best["threshold"], best["miou"], "o", color=line.get_color())
         right.plot(sweep["recall"], sweep["precision"], label=name)
         fixed = sweep.iloc[(sweep["threshold"] - threshold).abs().idxmin()]

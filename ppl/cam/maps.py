@@ -26,7 +26,9 @@ def branch_maps(network: PatchClassifier, photos: np.ndarray, scales: Sequence[f
     the photo and its mirror image go through the network together; ReLU, the mirrored map turned back and added.
     """
     device = next(network.parameters()).device
-    images = normalise(photos, network.backbone.mean, network.backbone.std).permute(0, 3, 1, 2).to(device)  # (B, 3, h, w)
+    images = (
+        normalise(photos, network.backbone.mean, network.backbone.std).permute(0, 3, 1, 2).to(device)
+    )  # (B, 3, h, w)
     b, _, h, w = images.shape
     grid = (math.ceil(h / STRIDE), math.ceil(w / STRIDE))
     total = torch.zeros((), device=device)

@@ -1,9 +1,9 @@
 """The CAM store: HDF5 files that h5py alone can read (docs/cam-format.md).
 
-    cams/{image}          float16 (classes, ceil(h / 4), ceil(w / 4)), 0..1, compressed
-        .attrs["classes"] 1-based class ids of the planes
-        .attrs["size"]    (h, w) of the photo
-    .attrs                classes (names), settings (JSON), checkpoint (SHA-256), format (version of this layout)
+cams/{image}          float16 (classes, ceil(h / 4), ceil(w / 4)), 0..1, compressed
+    .attrs["classes"] 1-based class ids of the planes
+    .attrs["size"]    (h, w) of the photo
+.attrs                classes (names), settings (JSON), checkpoint (SHA-256), format (version of this layout)
 """
 
 from collections.abc import Iterable, Iterator, Sequence

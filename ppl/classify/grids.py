@@ -30,7 +30,9 @@ def parse(method: str, grids: str) -> tuple[Grid, ...]:
     for part in grids.split("-"):
         match = re.fullmatch(r"s(\d+)k(\d+)", part)
         if not match or int(match[1]) not in STAGES or not 2 <= int(match[2]) <= MAX_K:
-            raise UserError(f"{method}/{grids}: {part!r} is no grid; write s2, s3 or s4, then k2 to k{MAX_K}, as in s4k6")
+            raise UserError(
+                f"{method}/{grids}: {part!r} is no grid; write s2, s3 or s4, then k2 to k{MAX_K}, as in s4k6"
+            )
         parsed.append(Grid(int(match[1]), int(match[2])))
     if name(parsed) != grids or [g.stage for g in parsed] != sorted({g.stage for g in parsed}):
         raise UserError(f"{method}/{grids}: name each stage once, in rising order, as in s2k2-s3k4-s4k6")

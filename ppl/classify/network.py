@@ -41,7 +41,6 @@ class PatchClassifier(nn.Module):
         self.phi1 = nn.ModuleList(_phi(backbone.channels[grid.stage - 1], phi_init) for grid in self.grids)
         self.phi2 = nn.ModuleList(_phi(backbone.channels[-1], phi_init) for _ in self.grids)
         self.classifier = nn.Conv2d(backbone.channels[-1] * self.branches, classes, 1, bias=False)
-        nn.init.kaiming_uniform_(self.classifier.weight)
         for stage in backbone.stages[: min([trained_from, *(grid.stage for grid in self.grids)])]:
             stage.requires_grad_(False)
 
@@ -88,9 +87,7 @@ class PatchClassifier(nn.Module):
     def maps(self, x: Tensor) -> Tensor:
         """Class activation maps before any normalisation, per branch: (B, branches, classes, h, w), Equation 2."""
         weights = self.classifier.weight.chunk(self.branches, dim=1)
-        return torch.stack(
-            [F.conv2d(f, w) for f, w in zip(self.features(x), weights, strict=True)], dim=1
-        )
+        return torch.stack([F.conv2d(f, w) for f, w in zip(self.features(x), weights, strict=True)], dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Contribution of each branch to the logits, (B, branches, classes): the logits are their sum over branches.
@@ -103,15 +100,16 @@ class PatchClassifier(nn.Module):
 
 
 def _phi(channels: int, init: str) -> nn.Conv2d:
-    """A 3x3 convolution on `channels`: Kaiming uniform (Section IV-B), or near the identity for short training."""
+    """A 3x3 convolution on `channels`: Kaiming uniform (Section IV-B; it is torch's own), or near the identity.
+
+    Near the identity a patched branch starts from ImageNet features, which short training needs.
+    """
+    if init not in PHI_INITS:
+        raise ValueError(f"phi_init is {' or '.join(PHI_INITS)}, not {init!r}")
     conv = nn.Conv2d(channels, channels, 3, padding=1)
-    if init == "kaiming":
-        nn.init.kaiming_uniform_(conv.weight)
-    elif init == "identity":
+    if init == "identity":
         with torch.no_grad():
             conv.weight.mul_(0.1)
             conv.weight[range(channels), range(channels), 1, 1] += 1
-    else:
-        raise ValueError(f"phi_init is {' or '.join(PHI_INITS)}, not {init!r}")
-    nn.init.zeros_(conv.bias)
+            conv.bias.zero_()
     return conv

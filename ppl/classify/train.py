@@ -96,7 +96,12 @@ def main(settings: Settings) -> None:
         stored = {"architecture": asdict(settings.architecture), "training": asdict(training)}
         stored |= {"method": settings.method, "grids": settings.grids}
         engine.save_checkpoint(
-            settings.out, network, kind=checkpoint.KIND, settings=stored, code=settings.code, classes=list(dataset.classes)
+            settings.out,
+            network,
+            kind=checkpoint.KIND,
+            settings=stored,
+            code=settings.code,
+            classes=list(dataset.classes),
         )
         resume.unlink(missing_ok=True)
 

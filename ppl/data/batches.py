@@ -28,7 +28,9 @@ def photo_batches(
     for image in images:
         by_size[photo_size(dataset.photo(image))].append(image)
     groups = [g[i : i + batch_size] for _, g in sorted(by_size.items()) for i in range(0, len(g), batch_size)]
-    loader = data.DataLoader(_Batches(dataset, groups), batch_size=None, collate_fn=lambda batch: batch, num_workers=workers)
+    loader = data.DataLoader(
+        _Batches(dataset, groups), batch_size=None, collate_fn=lambda batch: batch, num_workers=workers
+    )
     return len(groups), iter(loader)
 
 

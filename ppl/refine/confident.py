@@ -1,15 +1,82 @@
-"""Confident labels, which IRNet learns from: foreground and background where a CAM leaves little doubt (Sec. III-F).
+"""Writes confident labels, which IRNet learns from: foreground and background where a CAM leaves little doubt.
 
-Worker processes run this on one image each, so that the functions need numpy only.
+Worker processes run this on one image each, so that the module does without torch.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
+from ppl.cam.store import open_store, upsample
 from ppl.crf import IRNET, Pairwise, from_labels
+from ppl.data.dataset import IGNORE, Dataset, read_photo, write_mask
+from ppl.files import UserError, atomic, command
+from ppl.parallel import run_all, shard_of
 
-IGNORED = 255
+IMAGES_PER_TASK = 4
+
+
+@dataclass(frozen=True)
+class Confident:
+    """What counts as confident."""
+
+    foreground: float
+    """Threshold above which a class is taken for certain."""
+    background: float
+    """Threshold below which background is."""
+    confidence: float
+    """Probability that the CRF gives to a label it is handed."""
+    iterations: int
+    """Of the CRF."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    data: Path
+    split: str
+    cams: tuple[Path, ...]
+    out: Path
+    confident: Confident
+    pairwise: Pairwise
+    workers: int
+    shard: str = "1/1"
+
+
+def main(settings: Settings) -> None:
+    dataset = Dataset.open(settings.data)
+    images = shard_of(dataset.split(settings.split), settings.shard)
+    chunks = [images[i : i + IMAGES_PER_TASK] for i in range(0, len(images), IMAGES_PER_TASK)]
+    with atomic(settings.out) as folder:
+        folder.mkdir()
+        write = partial(_write, dataset, settings, folder)
+        for _ in run_all(write, chunks, workers=settings.workers, total=len(chunks), name="confident"):
+            pass
+        if sum(1 for _ in folder.iterdir()) != len(images):
+            raise UserError(f"{settings.out}: fewer labels than the {len(images)} images; the split names one twice")
+
+
+def _write(dataset: Dataset, settings: Settings, folder: Path, images: Sequence[str]) -> None:
+    with open_store(settings.cams) as cams:
+        for image in images:
+            photo, cam = read_photo(dataset.photo(image)), cams.read(image)
+            if photo.shape[:2] != cam.size:
+                raise UserError(
+                    f"{dataset.photo(image)}: is {photo.shape[:2]}, its CAM {cam.size}; export the CAMs again"
+                )
+            labels = confident_labels(
+                photo,
+                upsample(cam.maps, cam.size),
+                cam.classes,
+                fg_threshold=settings.confident.foreground,
+                bg_threshold=settings.confident.background,
+                confidence=settings.confident.confidence,
+                iterations=settings.confident.iterations,
+                pairwise=settings.pairwise,
+            )
+            write_mask(folder / f"{image}.png", labels)
 
 
 def hard_labels(cam: np.ndarray, classes: Sequence[int] | np.ndarray, threshold: float) -> np.ndarray:
@@ -33,7 +100,7 @@ def combine(foreground: np.ndarray, background: np.ndarray) -> np.ndarray:
 
     Both (h, w) label maps -> (h, w) uint8.
     """
-    return np.where(foreground > 0, foreground, np.where(background > 0, IGNORED, 0)).astype(np.uint8)
+    return np.where(foreground > 0, foreground, np.where(background > 0, IGNORE, 0)).astype(np.uint8)
 
 
 def confident_labels(
@@ -60,3 +127,7 @@ def confident_labels(
         photo, passes, ids, confidence=confidence, iterations=iterations, pairwise=pairwise
     )
     return combine(foreground, background)
+
+
+if __name__ == "__main__":
+    command(main, Settings)

@@ -1,0 +1,102 @@
+"""The workflow's configuration: defaults overlaid by each experiment, checked, and turned into command-line flags."""
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+
+from ppl.classify import grids
+from ppl.files import UserError
+
+BESIDE_VARIANTS = {"data", "check.json", "curves.png", "report.html", "settings.yaml", "logs", "benchmarks"}
+"""What lies directly in results/EXPERIMENT, next to the folders of the methods."""
+
+
+def resolve(config: Mapping[str, Any], schema: Path) -> dict[str, dict[str, Any]]:
+    """Complete settings by experiment. UserError, one line, for the first key that is unknown or has a wrong value."""
+    unknown = sorted(config.keys() - {"defaults", "experiments"})
+    if unknown:
+        raise UserError(f"configuration: {unknown[0]!r} is no key; the top level holds defaults and experiments")
+    experiments = config.get("experiments") or {}
+    if not experiments:
+        raise UserError("configuration: experiments is empty; config/README.md shows an entry")
+    validator = Draft202012Validator(yaml.safe_load(schema.read_text(encoding="utf-8")))
+    resolved = {}
+    for name, own in experiments.items():
+        if not isinstance(name, str) or not name.replace("-", "").replace("_", "").isalnum():
+            raise UserError(f"configuration: {name!r} is no name for an experiment; use letters, digits, - and _")
+        settings = overlay(config.get("defaults") or {}, own or {})
+        _check(name, settings, validator)
+        resolved[name] = settings
+    return resolved
+
+
+def overlay(below: Any, above: Any) -> Any:
+    """`above` over `below`: mappings key by key, anything else replaced."""
+    if isinstance(below, Mapping) and isinstance(above, Mapping):
+        return {key: overlay(below.get(key), above[key]) if key in above else below[key] for key in {**below, **above}}
+    return above
+
+
+def patched(classify: Mapping[str, Any], method: str) -> dict[str, Any]:
+    """Training settings of a method: those of `patch_training` laid over `training` for all but the baseline."""
+    return overlay(classify["training"], {} if method == "baseline" else classify["patch_training"])
+
+
+def flags(section: Mapping[str, Any], prefix: str = "") -> str:
+    """Command-line flags of a section, nested keys joined by dots, sorted: equal settings give equal text."""
+    parts = []
+    for key in sorted(section):
+        value, name = section[key], f"{prefix}.{key}" if prefix else key
+        if isinstance(value, Mapping):
+            parts.append(flags(value, name))
+        else:
+            values = value if isinstance(value, list) else [value]
+            parts.append(" ".join([f"--{name.replace('_', '-')}", *(shlex.quote(str(v)) for v in values)]))
+    return " ".join(parts)
+
+
+def check_target(target: str, experiments: Mapping[str, Any]) -> None:
+    """UserError when a file asked for names an experiment or a variant that cannot exist."""
+    parts = Path(target).parts
+    if len(parts) < 2 or parts[0] != "results":
+        return
+    suffixes = ("_test_preds", "_test_preds.tar")
+    known = {*experiments, *(f"{name}{suffix}" for name in experiments for suffix in suffixes)}
+    if parts[1] not in known:
+        raise UserError(f"{target}: experiment {parts[1]!r} is unknown; there are {', '.join(experiments)}")
+    if parts[1] in experiments and len(parts) > 3 and parts[2] not in BESIDE_VARIANTS:
+        grids.parse(parts[2], parts[3])
+
+
+def _check(name: str, settings: dict[str, Any], validator: Draft202012Validator) -> None:
+    errors = sorted(validator.iter_errors(settings), key=lambda error: [str(part) for part in error.path])
+    if errors:
+        where = ".".join([f"experiments.{name}", *map(str, errors[0].path)])
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        raise UserError(f"configuration: {where}: {errors[0].message}{more}")
+    data = settings["data"]
+    needed = {"demo": ("size", "train", "val", "test", "seed"), "folder": ("path",)}[data["source"]]
+    missing = [key for key in needed if key not in data]
+    if missing:
+        raise UserError(f"configuration: experiments.{name}.data: source {data['source']} needs {', '.join(missing)}")
+    for variant in (settings["main"], *settings["compare"]):
+        grids.parse(*variant.split("/"))
+    classify, segment = settings["classify"]["training"], settings["segment"]["training"]
+    ranges = {
+        "classify.training.long_side": classify["long_side"],
+        "segment.training.scale": segment["scale"],
+        "refine.irnet.scale": settings["refine"]["irnet"]["scale"],
+    }
+    for key, (low, high) in ranges.items():
+        if low > high:
+            raise UserError(f"configuration: experiments.{name}.{key}: {low} is above {high}; write the smaller first")
+    confident = settings["refine"]["confident"]
+    if confident["background"] > confident["foreground"]:
+        raise UserError(
+            f"configuration: experiments.{name}.refine.confident: background {confident['background']} is above "
+            f"foreground {confident['foreground']}; it must not be"
+        )

@@ -1,0 +1,77 @@
+"""Pseudo labels: the CAMs of a split, or of a shard of it, spread by random walk along IRNet's boundaries."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from ppl import engine
+from ppl.cam.store import Store, open_store
+from ppl.crf import Pairwise
+from ppl.data.batches import photo_batches
+from ppl.data.dataset import Dataset
+from ppl.data.views import normalise
+from ppl.engine import Hardware
+from ppl.files import UserError, atomic, command
+from ppl.parallel import run_all, shard_of
+from ppl.refine import train
+from ppl.refine.irnet import IRNet, boundary_map
+from ppl.refine.walk import propagate
+from ppl.refine.walked import Spread, Walk, write_label
+
+
+@dataclass(frozen=True)
+class Settings:
+    data: Path
+    split: str
+    cams: tuple[Path, ...]
+    irnet: Path
+    out: Path
+    walk: Walk
+    pairwise: Pairwise
+    hardware: Hardware
+    shard: str = "1/1"
+
+
+def main(settings: Settings) -> None:
+    dataset = Dataset.open(settings.data)
+    images = shard_of(dataset.split(settings.split), settings.shard)
+    fabric = engine.launch(settings.hardware, seed=0)
+    network, _ = train.load(settings.irnet)
+    network = network.to(fabric.device, memory_format=torch.channels_last)
+    with open_store(settings.cams) as cams, atomic(settings.out) as folder, fabric.autocast():
+        folder.mkdir()
+        spread = walk_all(network, dataset, images, cams, settings.walk, workers=settings.hardware.workers)
+        write = partial(write_label, folder, settings.walk, settings.pairwise)
+        for _ in run_all(write, spread, workers=max(1, settings.hardware.workers), total=len(images), name="pseudo"):
+            pass
+        written = sum(1 for _ in folder.iterdir())
+        if written != len(images):
+            raise UserError(
+                f"{settings.out}: {written} labels for {len(images)} images; the split names an image twice"
+            )
+
+
+@torch.inference_mode()
+def walk_all(
+    network: IRNet, dataset: Dataset, images: Sequence[str], cams: Store, walk: Walk, *, workers: int
+) -> Iterator[Spread]:
+    """Yields each image with its CAM after the walk, divided by the maximum over all its classes."""
+    device = network.mean_shift.device
+    _, batches = photo_batches(dataset, images, batch_size=walk.batch_size, workers=min(workers, 1))
+    for batch in batches:
+        photos = normalise(batch.photos, network.backbone.mean, network.backbone.std).permute(0, 3, 1, 2).to(device)
+        boundaries = boundary_map(network, photos).float()  # (B, h4, w4)
+        for image, photo, boundary in zip(batch.images, batch.photos, boundaries, strict=True):
+            cam = cams.read(image)
+            scores = torch.from_numpy(cam.maps).to(device)
+            if len(scores):
+                scores = propagate(scores, boundary, radius=walk.radius, beta=walk.beta, steps=walk.steps)
+                scores = scores / scores.max().clamp_min(1e-5)
+            yield Spread(image, photo, scores.cpu().numpy(), tuple(int(c) for c in cam.classes))
+
+
+if __name__ == "__main__":
+    command(main, Settings)

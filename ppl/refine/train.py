@@ -1,0 +1,151 @@
+"""Trains IRNet's boundary and displacement branches on confident labels; opens no mask."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ppl import backbones, engine
+from ppl.data.batches import photo_batches
+from ppl.data.dataset import Dataset
+from ppl.data.labels import find_labels
+from ppl.data.views import Augmentation, Views, normalise
+from ppl.engine import Hardware, Schedule
+from ppl.files import command
+from ppl.refine.irnet import IRNet
+from ppl.refine.losses import pair_losses, total
+
+KIND = "irnet"
+MEAN_SHIFT_IMAGES = 512  # enough for a mean of two numbers; they serve instance masks only
+
+
+@dataclass(frozen=True)
+class Training:
+    """How IRNet is trained (Section IV-B and its public reference)."""
+
+    backbone: str
+    weights: str
+    """Of the frozen backbone: imagenet, none, or the path of a state dict."""
+    output_stride: int
+    epochs: int
+    batch_size: int
+    lr: float
+    """Of the boundary branch."""
+    displacement_lr_factor: float
+    """Learning rate of the displacement branch, as a multiple of `lr`."""
+    momentum: float
+    weight_decay: float
+    power: float
+    scale: tuple[float, float]
+    """Range of the random rescaling factor."""
+    crop: int
+    radius: int
+    """Largest distance of a pair of pixels, at stride 4."""
+    seed: int
+
+
+@dataclass(frozen=True)
+class Settings:
+    data: Path
+    train_split: str
+    labels: tuple[Path, ...]
+    """Folders of confident labels."""
+    out: Path
+    log: Path
+    code: str
+    training: Training
+    hardware: Hardware
+
+
+def main(settings: Settings) -> None:
+    dataset, training = Dataset.open(settings.data), settings.training
+    images = dataset.split(settings.train_split)
+    labels = find_labels(settings.labels, images)
+    fabric = engine.launch(settings.hardware, training.seed)
+    network = build(training.backbone, training.output_stride, weights=training.weights)
+    network.to(memory_format=torch.channels_last)
+    views = Views(
+        [dataset.photo(image) for image in images],
+        labels,
+        Augmentation(training.crop, scale=training.scale),
+        mean=network.backbone.mean,
+        std=network.backbone.std,
+    )
+    epoch_steps = max(1, len(views) // training.batch_size)
+    resume = settings.out.with_suffix(".resume")
+    engine.train(
+        fabric,
+        network,
+        _optimizer(network, training),
+        views,
+        lambda net, photos, confident: irnet_loss(net, photos, confident, training.radius),
+        Schedule(training.epochs * epoch_steps, epoch_steps, training.batch_size, training.power, training.seed),
+        resume=resume,
+        digest=engine.digest_of((training, settings.code), *labels),
+        log=settings.log,
+        workers=settings.hardware.workers,
+    )
+    if fabric.is_global_zero:
+        sample = images[:: max(1, len(images) // MEAN_SHIFT_IMAGES)]
+        network.mean_shift.copy_(mean_displacement(network, dataset, sample, workers=settings.hardware.workers))
+        engine.save_checkpoint(
+            settings.out,
+            network,
+            kind=KIND,
+            settings=asdict(training),
+            code=settings.code,
+            classes=list(dataset.classes),
+        )
+        resume.unlink(missing_ok=True)
+
+
+def irnet_loss(network: nn.Module, photos: Tensor, labels: Tensor, radius: int) -> Tensor:
+    """Loss of a batch of photos (B, 3, H, W) with confident labels (B, H, W), taken at stride 4 by nearest neighbour."""
+    boundary, displacement = network(photos)
+    h, w = boundary.shape[-2:]
+    small = labels[:, ::4, ::4][:, :h, :w]  # (B, h, w)
+    return total(pair_losses(boundary.float().sigmoid(), displacement.float(), small, radius))
+
+
+def build(backbone: str, output_stride: int, *, weights: str) -> IRNet:
+    """IRNet on a backbone, frozen whatever its weights."""
+    return IRNet(backbones.build(backbone, weights=weights, output_stride=output_stride))
+
+
+def load(path: Path) -> tuple[IRNet, dict[str, Any]]:
+    """A trained IRNet in evaluation mode on the CPU, and its checkpoint."""
+    checkpoint = engine.load_checkpoint(path, KIND)
+    network = build(checkpoint["settings"]["backbone"], checkpoint["settings"]["output_stride"], weights="none")
+    network.load_state_dict(checkpoint["network"])
+    return network.eval(), checkpoint
+
+
+@torch.inference_mode()
+def mean_displacement(network: IRNet, dataset: Dataset, images: Sequence[str], *, workers: int) -> Tensor:
+    """Mean of the displacement field over photos, (2,): what the mean shift takes away."""
+    network.eval()
+    network.mean_shift.zero_()
+    device, total_shift = network.mean_shift.device, torch.zeros(2, device=network.mean_shift.device)
+    _, batches = photo_batches(dataset, images, batch_size=1, workers=workers)
+    for batch in batches:
+        photos = normalise(batch.photos, network.backbone.mean, network.backbone.std).permute(0, 3, 1, 2).to(device)
+        total_shift += network(photos)[1].float().mean(dim=(0, 2, 3))
+    return total_shift / len(images)
+
+
+def _optimizer(network: IRNet, training: Training) -> torch.optim.Optimizer:
+    rates = [(1.0, network.boundary_parameters()), (training.displacement_lr_factor, network.displacement_parameters())]
+    return engine.sgd(
+        [
+            {"params": list(parameters), "lr": training.lr * factor, "weight_decay": training.weight_decay}
+            for factor, parameters in rates
+        ],
+        momentum=training.momentum,
+    )
+
+
+if __name__ == "__main__":
+    command(main, Settings)

@@ -1,0 +1,94 @@
+rule export_cams:
+    """Writes the class activation maps of a split, or of a shard of it (Section III-E)."""
+    input:
+        data="results/{experiment}/data",
+        classifier="results/{experiment}/{method}/{grids}/classifier.pt",
+    output:
+        "results/{experiment}/{method}/{grids}/cams/{split}-{shard}.h5",
+    params:
+        code=code_hash("ppl.cam.export"),
+        cams=flags("cam", "maps", prefix="cams"),
+        precision=precision,
+        shard=lambda wildcards: wildcards.shard.replace("of", "/"),
+    log:
+        "results/{experiment}/logs/{method}/{grids}/cams-{split}-{shard}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/{method}/{grids}/cams-{split}-{shard}.tsv"
+    threads: workers
+    resources:
+        mem_mb=4000,
+        runtime=480,
+        gpu=one_gpu,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.cam.export --data {input.data} --split {wildcards.split} --shard {params.shard}"
+        " --classifier {input.classifier} --out {output} {params.cams}"
+        " --hardware.devices {resources.gpu} --hardware.workers {threads} {params.precision} > {log} 2>&1"
+
+
+def seed_cams(wildcards):
+    """All shards of the CAMs of the split on which seeds are measured."""
+    split = value("data", "seed_split")(wildcards)
+    return shards("results/{experiment}/{method}/{grids}/cams/" + split + "-{shard}.h5")(wildcards)
+
+
+rule sweep_seeds:
+    """Measures seeds at every background threshold; opens masks, and so serves measuring only."""
+    input:
+        data="results/{experiment}/data",
+        cams=seed_cams,
+    output:
+        "results/{experiment}/{method}/{grids}/sweep.csv",
+    params:
+        code=code_hash("ppl.cam.sweep"),
+        split=value("data", "seed_split"),
+    log:
+        "results/{experiment}/logs/{method}/{grids}/sweep.log",
+    benchmark:
+        "results/{experiment}/benchmarks/{method}/{grids}/sweep.tsv"
+    threads: workers
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.cam.sweep --data {input.data} --split {params.split} --cams {input.cams} --out {output}"
+        " --workers {threads} > {log} 2>&1"
+
+
+rule draw_curves:
+    """Draws mIoU over the threshold, and precision over recall, for every compared variant (Figures 7 and 9)."""
+    input:
+        lambda wildcards: sweeps(wildcards),
+    output:
+        report("results/{experiment}/curves.png", caption="../report/curves.rst", category="{experiment}"),
+    params:
+        code=code_hash("ppl.cam.curves"),
+        names=lambda wildcards: measured_variants(wildcards.experiment),
+        threshold=value("cam", "threshold"),
+    log:
+        "results/{experiment}/logs/curves.log",
+    benchmark:
+        "results/{experiment}/benchmarks/curves.tsv"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=5,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.cam.curves --sweeps {input} --names {params.names} --threshold {params.threshold}"
+        " --out {output} > {log} 2>&1"
+
+
+def measured_variants(experiment):
+    """The compared variants and the main one, in this order."""
+    settings = EXPERIMENTS[experiment]
+    return list(dict.fromkeys([*settings["compare"], settings["main"]]))
+
+
+def sweeps(wildcards):
+    """Threshold sweeps of the compared variants and the main one."""
+    return [f"results/{wildcards.experiment}/{variant}/sweep.csv" for variant in measured_variants(wildcards.experiment)]

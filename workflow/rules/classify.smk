@@ -1,0 +1,48 @@
+def start(wildcards):
+    """The classifier whose backbone a variant starts from; nothing for ImageNet weights."""
+    try:
+        earlier = variants.start(wildcards.method, wildcards.grids)
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+    return f"results/{wildcards.experiment}/{'/'.join(earlier)}/classifier.pt" if earlier else []
+
+
+def classify_training(wildcards):
+    """Flags of the training of a variant: weights only where no earlier classifier is the start."""
+    section = configuration.patched(value("classify")(wildcards), wildcards.method)
+    return configuration.flags(section, "training")
+
+
+rule train_classifier:
+    """Trains the classifier of one variant on image-level labels (Sections III-B to III-D)."""
+    input:
+        data="results/{experiment}/data",
+        check="results/{experiment}/check.json",
+        start=start,
+    output:
+        classifier="results/{experiment}/{method}/{grids}/classifier.pt",
+        curve="results/{experiment}/{method}/{grids}/classify.csv",
+    params:
+        code=code_hash("ppl.classify.train"),
+        train=value("data", "train_split"),
+        val=value("data", "val_split"),
+        architecture=flags("classify", "architecture", prefix="architecture"),
+        training=classify_training,
+        start=lambda wildcards, input: f"--start {input.start}" if input.start else "",
+        precision=precision,
+    log:
+        "results/{experiment}/logs/{method}/{grids}/classify.log",
+    benchmark:
+        "results/{experiment}/benchmarks/{method}/{grids}/classify.tsv"
+    threads: workers
+    resources:
+        mem_mb=6000,
+        runtime=720,
+        gpu=gpus,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.classify.train --data {input.data} --train-split {params.train} --val-split {params.val}"
+        " --method {wildcards.method} --grids {wildcards.grids} {params.start} --out {output.classifier}"
+        " --log {output.curve} --code {params.code} {params.architecture} {params.training}"
+        " --hardware.devices {resources.gpu} --hardware.workers {threads} {params.precision} > {log} 2>&1"

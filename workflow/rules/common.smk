@@ -1,0 +1,103 @@
+"""Resolved settings of each experiment, and how they reach a command line."""
+
+import re
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from ppl import config as configuration
+from ppl.classify import grids as variants
+from ppl.code_hash import code_hash
+from ppl.files import UserError
+
+try:
+    EXPERIMENTS = configuration.resolve(config, Path(workflow.source_path("../schemas/config.schema.yaml")))
+    # Rules see a target only after Snakemake has wrapped whatever they raise in several lines.
+    for argument in sys.argv[1:]:
+        configuration.check_target(argument, EXPERIMENTS)
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+
+def of_source(source):
+    """Pattern of the experiments whose data come from `source`; one that matches nothing where there are none."""
+    names = [re.escape(name) for name, settings in EXPERIMENTS.items() if settings["data"]["source"] == source]
+    return "|".join(names) or "(?!)"
+
+
+def value(*keys):
+    """One value of the experiment's settings, as a function of the wildcards."""
+
+    def of_job(wildcards):
+        section = EXPERIMENTS[wildcards.experiment]
+        for key in keys:
+            section = section[key]
+        return section
+
+    return of_job
+
+
+def flags(*keys, prefix):
+    """Command-line flags of a section of the experiment's settings, in an order that does not depend on the file."""
+    return lambda wildcards: configuration.flags(value(*keys)(wildcards), prefix)
+
+
+def precision(wildcards):
+    """Flag of the arithmetic that networks compute in."""
+    return f"--hardware.precision {value('hardware', 'precision')(wildcards)}"
+
+
+def workers(wildcards):
+    """Worker processes of a job."""
+    return value("hardware", "workers")(wildcards)
+
+
+def gpus(wildcards):
+    """GPUs that a training claims."""
+    return value("hardware", "gpu")(wildcards)
+
+
+def one_gpu(wildcards):
+    """GPUs that an image-by-image step claims: it is spread by shards instead."""
+    return min(1, gpus(wildcards))
+
+
+def shards(pattern):
+    """All shards of what an image-by-image step writes; the experiment says how many."""
+
+    def of_job(wildcards):
+        count = value("hardware", "shards")(wildcards)
+        named = dict(wildcards.items())
+        return [pattern.format(**named | {"shard": f"{i}of{count}"}) for i in range(1, count + 1)]
+
+    return of_job
+
+
+def variant_of(name, pattern):
+    """Files of the variant that the experiment names as `name`, in its folder; all shards where there is {shard}."""
+
+    def of_job(wildcards):
+        path = f"results/{wildcards.experiment}/{value(name)(wildcards)}/{pattern}"
+        return shards(path)(wildcards) if "{shard}" in path else [path]
+
+    return of_job
+
+
+def splits(experiment):
+    """Names of the splits by what they serve, as flags of `ppl.data.check` name them."""
+    data = EXPERIMENTS[experiment]["data"]
+    return {f"{part}-split": data[f"{part}_split"] for part in ("train", "seed", "val", "test")}
+
+
+def folder_lists(experiment):
+    """The lists of a user's dataset folder that exist: a change in them reruns what depends on the data."""
+    root = Path(EXPERIMENTS[experiment]["data"]["path"])
+    names = [f"ImageSets/Segmentation/{split}.txt" for split in sorted(set(splits(experiment).values()))]
+    return [str(root / name) for name in ("classes.txt", "labels.csv", *names) if (root / name).exists()]
+
+
+def has_masks(experiment):
+    """Whether there is anything to measure with: known before the data are there, as the plan depends on it."""
+    data = EXPERIMENTS[experiment]["data"]
+    return data["source"] != "folder" or (Path(data["path"]) / "SegmentationClass").is_dir()

@@ -1,0 +1,75 @@
+rule compose_demo:
+    """Composes the embedded demo from the photographs of the package, with exact masks."""
+    output:
+        directory("results/{experiment}/data"),
+    params:
+        code=code_hash("ppl.data.demo"),
+        seed=value("data", "seed"),
+        size=value("data", "size"),
+        train=value("data", "train"),
+        val=value("data", "val"),
+        test=value("data", "test"),
+    wildcard_constraints:
+        experiment=of_source("demo"),
+    log:
+        "results/{experiment}/logs/data.log",
+    benchmark:
+        "results/{experiment}/benchmarks/data.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=15,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.data.demo --out {output} --seed {params.seed} --size {params.size} --train {params.train}"
+        " --val {params.val} --test {params.test} > {log} 2>&1"
+
+
+rule link_folder:
+    """Links the user's dataset folder and copies its lists."""
+    input:
+        lambda wildcards: folder_lists(wildcards.experiment),
+    output:
+        directory("results/{experiment}/data"),
+    params:
+        code=code_hash("ppl.data.folder"),
+        path=value("data", "path"),
+        splits=lambda wildcards: sorted(set(splits(wildcards.experiment).values())),
+    wildcard_constraints:
+        experiment=of_source("folder"),
+    log:
+        "results/{experiment}/logs/data.log",
+    benchmark:
+        "results/{experiment}/benchmarks/data.tsv"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=15,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.data.folder --path {params.path:q} --splits {params.splits:q} --out {output} > {log} 2>&1"
+
+
+rule check_data:
+    """Looks at every photo, label and mask before any training, and lists all faults at once."""
+    input:
+        "results/{experiment}/data",
+    output:
+        "results/{experiment}/check.json",
+    params:
+        code=code_hash("ppl.data.check"),
+        splits=lambda wildcards: " ".join(f"--{k} {v}" for k, v in sorted(splits(wildcards.experiment).items())),
+    log:
+        "results/{experiment}/logs/check.log",
+    benchmark:
+        "results/{experiment}/benchmarks/check.tsv"
+    threads: workers
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.data.check --data {input} {params.splits} --out {output} --workers {threads} > {log} 2>&1"

@@ -1,0 +1,119 @@
+def train_cams(wildcards):
+    """All shards of the CAMs of the split that is trained on."""
+    split = value("data", "train_split")(wildcards)
+    return shards("results/{experiment}/{method}/{grids}/cams/" + split + "-{shard}.h5")(wildcards)
+
+
+rule label_confident:
+    """Confident labels by dense CRF, from the CAMs alone."""
+    input:
+        data="results/{experiment}/data",
+        cams=train_cams,
+    output:
+        directory("results/{experiment}/{method}/{grids}/confident/{shard}"),
+    params:
+        code=code_hash("ppl.refine.confident"),
+        split=value("data", "train_split"),
+        confident=flags("refine", "confident", prefix="confident"),
+        pairwise=flags("refine", "pairwise", prefix="pairwise"),
+        shard=lambda wildcards: wildcards.shard.replace("of", "/"),
+    log:
+        "results/{experiment}/logs/{method}/{grids}/confident-{shard}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/{method}/{grids}/confident-{shard}.tsv"
+    threads: workflow.cores or 1
+    resources:
+        mem_mb=2000,
+        runtime=480,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.refine.confident --data {input.data} --split {params.split} --shard {params.shard}"
+        " --cams {input.cams} --out {output} {params.confident} {params.pairwise} --workers {threads} > {log} 2>&1"
+
+
+rule train_irnet:
+    """Trains IRNet's boundary and displacement branches on confident labels."""
+    input:
+        data="results/{experiment}/data",
+        labels=shards("results/{experiment}/{method}/{grids}/confident/{shard}"),
+    output:
+        irnet="results/{experiment}/{method}/{grids}/irnet.pt",
+        curve="results/{experiment}/{method}/{grids}/irnet.csv",
+    params:
+        code=code_hash("ppl.refine.train"),
+        train=value("data", "train_split"),
+        training=flags("refine", "irnet", prefix="training"),
+        precision=precision,
+    log:
+        "results/{experiment}/logs/{method}/{grids}/irnet.log",
+    benchmark:
+        "results/{experiment}/benchmarks/{method}/{grids}/irnet.tsv"
+    threads: workers
+    resources:
+        mem_mb=6000,
+        runtime=480,
+        gpu=gpus,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.refine.train --data {input.data} --train-split {params.train} --labels {input.labels}"
+        " --out {output.irnet} --log {output.curve} --code {params.code} {params.training}"
+        " --hardware.devices {resources.gpu} --hardware.workers {threads} {params.precision} > {log} 2>&1"
+
+
+rule walk:
+    """Pseudo labels: CAMs spread by random walk along the boundaries (Section III-F)."""
+    input:
+        data="results/{experiment}/data",
+        cams=train_cams,
+        irnet="results/{experiment}/{method}/{grids}/irnet.pt",
+    output:
+        directory("results/{experiment}/{method}/{grids}/pseudo/{shard}"),
+    params:
+        code=code_hash("ppl.refine.pseudo"),
+        split=value("data", "train_split"),
+        walk=flags("refine", "walk", prefix="walk"),
+        pairwise=flags("refine", "pairwise", prefix="pairwise"),
+        precision=precision,
+        shard=lambda wildcards: wildcards.shard.replace("of", "/"),
+    log:
+        "results/{experiment}/logs/{method}/{grids}/pseudo-{shard}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/{method}/{grids}/pseudo-{shard}.tsv"
+    threads: workers
+    resources:
+        mem_mb=4000,
+        runtime=480,
+        gpu=one_gpu,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.refine.pseudo --data {input.data} --split {params.split} --shard {params.shard}"
+        " --cams {input.cams} --irnet {input.irnet} --out {output} {params.walk} {params.pairwise}"
+        " --hardware.devices {resources.gpu} --hardware.workers {threads} {params.precision} > {log} 2>&1"
+
+
+rule measure_pseudo:
+    """IoU of the pseudo labels on the split that has masks; serves measuring only."""
+    input:
+        data="results/{experiment}/data",
+        labels=shards("results/{experiment}/{method}/{grids}/pseudo/{shard}"),
+    output:
+        "results/{experiment}/{method}/{grids}/pseudo.csv",
+    params:
+        code=code_hash("ppl.segment.evaluate"),
+        split=value("data", "seed_split"),
+    log:
+        "results/{experiment}/logs/{method}/{grids}/measure-pseudo.log",
+    benchmark:
+        "results/{experiment}/benchmarks/{method}/{grids}/measure-pseudo.tsv"
+    threads: workers
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.segment.evaluate --data {input.data} --split {params.split} --predictions {input.labels}"
+        " --name 'pseudo labels' --out {output} --workers {threads} > {log} 2>&1"

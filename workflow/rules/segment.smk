@@ -1,0 +1,138 @@
+rule train_deeplab:
+    """Trains DeepLab v2 on the pseudo labels."""
+    input:
+        data="results/{experiment}/data",
+        labels=shards("results/{experiment}/{method}/{grids}/pseudo/{shard}"),
+    output:
+        deeplab="results/{experiment}/{method}/{grids}/deeplab.pt",
+        curve="results/{experiment}/{method}/{grids}/deeplab.csv",
+    params:
+        code=code_hash("ppl.segment.train"),
+        train=value("data", "train_split"),
+        architecture=flags("segment", "architecture", prefix="architecture"),
+        training=flags("segment", "training", prefix="training"),
+        precision=precision,
+    log:
+        "results/{experiment}/logs/{method}/{grids}/deeplab.log",
+    benchmark:
+        "results/{experiment}/benchmarks/{method}/{grids}/deeplab.tsv"
+    threads: workers
+    resources:
+        mem_mb=6000,
+        runtime=1440,
+        gpu=gpus,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.segment.train --data {input.data} --train-split {params.train} --labels {input.labels}"
+        " --out {output.deeplab} --log {output.curve} --code {params.code} {params.architecture} {params.training}"
+        " --hardware.devices {resources.gpu} --hardware.workers {threads} {params.precision} > {log} 2>&1"
+
+
+rule predict:
+    """Label maps of a split, or of a shard of it: the network's own and those after the CRF."""
+    input:
+        data="results/{experiment}/data",
+        deeplab="results/{experiment}/{method}/{grids}/deeplab.pt",
+    output:
+        directory("results/{experiment}/{method}/{grids}/predictions/{split}-{shard}"),
+    params:
+        code=code_hash("ppl.segment.predict"),
+        batch=value("segment", "batch_size"),
+        crf=value("segment", "crf"),
+        iterations=value("segment", "iterations"),
+        pairwise=flags("segment", "pairwise", prefix="pairwise"),
+        precision=precision,
+        shard=lambda wildcards: wildcards.shard.replace("of", "/"),
+    log:
+        "results/{experiment}/logs/{method}/{grids}/predict-{split}-{shard}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/{method}/{grids}/predict-{split}-{shard}.tsv"
+    threads: workers
+    resources:
+        mem_mb=4000,
+        runtime=480,
+        gpu=one_gpu,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.segment.predict --data {input.data} --split {wildcards.split} --shard {params.shard}"
+        " --checkpoint {input.deeplab} --out {output} --batch-size {params.batch} --crf {params.crf}"
+        " --iterations {params.iterations} {params.pairwise}"
+        " --hardware.devices {resources.gpu} --hardware.workers {threads} {params.precision} > {log} 2>&1"
+
+
+def predictions(split):
+    """All shards of the predictions of a split, each a folder with raw/ and, where a CRF is asked for, crf/."""
+
+    def of_job(wildcards):
+        name = value("data", split)(wildcards)
+        return shards(f"results/{{experiment}}/{{method}}/{{grids}}/predictions/{name}-{{shard}}")(wildcards)
+
+    return of_job
+
+
+rule measure_predictions:
+    """IoU of the network on the validation split, with or without CRF; serves measuring only."""
+    input:
+        data="results/{experiment}/data",
+        predictions=predictions("val_split"),
+    output:
+        "results/{experiment}/{method}/{grids}/val-{kind}.csv",
+    params:
+        code=code_hash("ppl.segment.evaluate"),
+        split=value("data", "val_split"),
+        folders=lambda wildcards, input: [f"{folder}/{wildcards.kind}" for folder in input.predictions],
+    wildcard_constraints:
+        kind="raw|crf",
+    log:
+        "results/{experiment}/logs/{method}/{grids}/measure-val-{kind}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/{method}/{grids}/measure-val-{kind}.tsv"
+    threads: workers
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.segment.evaluate --data {input.data} --split {params.split} --predictions {params.folders}"
+        " --name 'network, {wildcards.kind}' --out {output} --workers {threads} > {log} 2>&1"
+
+
+def best_kind(experiment):
+    """Which predictions are the result: those after the CRF where there is one."""
+    return "crf" if EXPERIMENTS[experiment]["segment"]["crf"] else "raw"
+
+
+def test_folders(wildcards):
+    """All shards of the main variant's test predictions."""
+    name = value("data", "test_split")(wildcards)
+    return variant_of("main", f"predictions/{name}-{{shard}}")(wildcards)
+
+
+rule gather_test_predictions:
+    """The main job: test predictions of the main variant in the layout of the VOC server, and the tar to upload."""
+    input:
+        data="results/{experiment}/data",
+        predictions=test_folders,
+    output:
+        folder=directory("results/{experiment}_test_preds"),
+        tar="results/{experiment}_test_preds.tar",
+    params:
+        code=code_hash("ppl.segment.server"),
+        split=value("data", "test_split"),
+        folders=lambda wildcards, input: [f"{f}/{best_kind(wildcards.experiment)}" for f in input.predictions],
+    log:
+        "results/{experiment}/logs/test_preds.log",
+    benchmark:
+        "results/{experiment}/benchmarks/test_preds.tsv"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=30,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.segment.server --data {input.data} --split {params.split} --predictions {params.folders}"
+        " --out {output.folder} --tar {output.tar} > {log} 2>&1"
