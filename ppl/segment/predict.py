@@ -4,11 +4,10 @@ OUT/raw/ID.png holds the network's own, OUT/crf/ID.png those after a dense CRF.
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,15 +15,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ppl import engine
-from ppl.crf import Pairwise, from_probabilities
 from ppl.data.batches import photo_batches
-from ppl.data.dataset import Dataset, write_mask
+from ppl.data.dataset import Dataset
 from ppl.data.views import normalise
 from ppl.engine import Hardware
 from ppl.files import UserError, atomic, command
 from ppl.parallel import run_all, shard_of
 from ppl.segment import checkpoint
 from ppl.segment.deeplab import DeepLab, resize
+from ppl.segment.predicted import Crf, Prediction, write_prediction
 
 
 @dataclass(frozen=True)
@@ -35,11 +34,7 @@ class Settings:
     out: Path
     batch_size: int
     """Photos of equal size in one batch."""
-    crf: bool
-    """Also write label maps after a dense CRF."""
-    iterations: int
-    """Of the CRF."""
-    pairwise: Pairwise
+    crf: Crf
     hardware: Hardware
     """At most one device is used; `workers` run the CRF."""
     shard: str = "1/1"
@@ -54,13 +49,12 @@ def main(settings: Settings) -> None:
         raise UserError(f"{settings.checkpoint}: trained for other classes than {settings.data}/classes.txt names")
     network = network.to(fabric.device, memory_format=torch.channels_last)
     with atomic(settings.out) as folder, fabric.autocast():
-        kinds = ("raw", "crf") if settings.crf else ("raw",)
+        kinds = ("raw", "crf") if settings.crf.iterations else ("raw",)
         for kind in kinds:
             (folder / kind).mkdir(parents=True)
         predicted = predict_all(network, dataset, images, settings.batch_size, workers=hardware.workers)
-        refine = partial(refined, iterations=settings.iterations, pairwise=settings.pairwise) if settings.crf else None
-        write = partial(_write, folder, refine)
-        if settings.crf and hardware.workers:
+        write = partial(write_prediction, folder, settings.crf)
+        if settings.crf.iterations and hardware.workers:
             done = run_all(write, predicted, workers=hardware.workers, total=len(images), name="predict")
         else:
             done = map(write, tqdm(predicted, "predict", len(images), unit="image", mininterval=5, file=sys.stderr))
@@ -70,15 +64,6 @@ def main(settings: Settings) -> None:
             written = sum(1 for _ in (folder / kind).iterdir())
             if written != len(images):
                 raise UserError(f"{settings.out}/{kind}: {written} of {len(images)} maps; the split repeats an image")
-
-
-class Prediction(NamedTuple):
-    """Image id, photo (h, w, 3) uint8, logits (C+1, h', w') float32 at the network's stride, label map (h, w) uint8."""
-
-    image: str
-    photo: np.ndarray
-    logits: np.ndarray
-    labels: np.ndarray
 
 
 def predict_all(
@@ -107,18 +92,6 @@ def logits(network: DeepLab, photos: np.ndarray) -> Tensor:
 def probabilities(network: DeepLab, photos: np.ndarray) -> Tensor:
     """Class probabilities (B, C+1, h, w) float32 of photos (B, h, w, 3) uint8 RGB, from logits upsampled bilinearly."""
     return resize(logits(network, photos), photos.shape[1:3]).softmax(dim=1)
-
-
-def refined(photo: np.ndarray, scores: np.ndarray, *, iterations: int, pairwise: Pairwise) -> np.ndarray:
-    """Label map (h, w) uint8 of logits (C+1, h', w') after a dense CRF on the photo (h, w, 3) uint8 RGB."""
-    unary = resize(torch.from_numpy(scores)[None], photo.shape[:2])[0].softmax(dim=0)  # (C+1, h, w)
-    return from_probabilities(photo, unary.numpy(), iterations=iterations, pairwise=pairwise)
-
-
-def _write(folder: Path, refine: Callable[[np.ndarray, np.ndarray], np.ndarray] | None, prediction: Prediction) -> None:
-    write_mask(folder / "raw" / f"{prediction.image}.png", prediction.labels)
-    if refine is not None:
-        write_mask(folder / "crf" / f"{prediction.image}.png", refine(prediction.photo, prediction.logits))
 
 
 if __name__ == "__main__":

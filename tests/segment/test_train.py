@@ -1,3 +1,4 @@
+import runpy
 import shutil
 import signal
 import sys
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from ppl.engine import Hardware
-from ppl.files import UserError, command
+from ppl.files import UserError
 from ppl.segment import checkpoint, train
 from ppl.segment.checkpoint import Architecture
 from ppl.segment.train import Settings, Training
@@ -112,6 +113,7 @@ def test_a_missing_folder_is_named(settings: Settings, tmp_path: Path) -> None:
         train.main(replace(settings, labels=(tmp_path / "absent",)))
 
 
+@pytest.mark.filterwarnings("ignore:'ppl.segment.train' found in sys.modules:RuntimeWarning")
 def test_the_command_line_ends_with_one_line(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     s, t = settings, settings.training
     arguments = ["--data", s.data, "--train-split", s.train_split, "--labels", s.labels[0], "--out", s.out]
@@ -124,7 +126,7 @@ def test_the_command_line_ends_with_one_line(settings: Settings, monkeypatch: py
     arguments += ["--hardware.workers", 0, "--hardware.precision", "32-true"]
     monkeypatch.setattr(sys, "argv", ["train", *map(str, arguments)])
     with pytest.raises(SystemExit) as stopped:
-        command(train.main, Settings)
+        runpy.run_module("ppl.segment.train", run_name="__main__", alter_sys=True)
     assert isinstance(stopped.value.code, str)  # written to stderr, exit status 1
     assert stopped.value.code.startswith("error: 2 of 4 label maps are missing")
     assert "\n" not in stopped.value.code

@@ -1,0 +1,43 @@
+"""From a network's logits to label maps on disk; worker processes run this, so that the module does without torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ppl.cam.store import upsample
+from ppl.crf import Pairwise, from_probabilities
+from ppl.data.dataset import write_mask
+
+
+@dataclass(frozen=True)
+class Crf:
+    """The dense CRF on predicted probabilities."""
+
+    iterations: int
+    """0: no CRF."""
+    pairwise: Pairwise
+
+
+class Prediction(NamedTuple):
+    """Image id, photo (h, w, 3) uint8, logits (C+1, h', w') float32 at the network's stride, label map (h, w) uint8."""
+
+    image: str
+    photo: np.ndarray
+    logits: np.ndarray
+    labels: np.ndarray
+
+
+def refined(photo: np.ndarray, logits: np.ndarray, crf: Crf) -> np.ndarray:
+    """Label map (h, w) uint8 of logits (C+1, h', w') upsampled bilinearly, after a CRF on the photo (h, w, 3) uint8."""
+    unary = upsample(logits, photo.shape[:2])  # (C+1, h, w)
+    unary = np.exp(unary - unary.max(axis=0))
+    return from_probabilities(photo, unary / unary.sum(axis=0), iterations=crf.iterations, pairwise=crf.pairwise)
+
+
+def write_prediction(folder: Path, crf: Crf, prediction: Prediction) -> None:
+    """Writes FOLDER/raw/ID.png, and FOLDER/crf/ID.png where there is a CRF."""
+    write_mask(folder / "raw" / f"{prediction.image}.png", prediction.labels)
+    if crf.iterations:
+        write_mask(folder / "crf" / f"{prediction.image}.png", refined(prediction.photo, prediction.logits, crf))
