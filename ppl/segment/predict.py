@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ppl import engine
+from ppl.crf import Pairwise
 from ppl.data.batches import photo_batches
 from ppl.data.dataset import Dataset
 from ppl.data.views import normalise
@@ -34,7 +35,11 @@ class Settings:
     out: Path
     batch_size: int
     """Photos of equal size in one batch."""
-    crf: Crf
+    crf: bool
+    """Also write label maps after a dense CRF."""
+    iterations: int
+    """Of the CRF."""
+    pairwise: Pairwise
     hardware: Hardware
     """At most one device is used; `workers` run the CRF."""
     shard: str = "1/1"
@@ -49,12 +54,13 @@ def main(settings: Settings) -> None:
         raise UserError(f"{settings.checkpoint}: trained for other classes than {settings.data}/classes.txt names")
     network = network.to(fabric.device, memory_format=torch.channels_last)
     with atomic(settings.out) as folder, fabric.autocast():
-        kinds = ("raw", "crf") if settings.crf.iterations else ("raw",)
+        kinds = ("raw", "crf") if settings.crf else ("raw",)
         for kind in kinds:
             (folder / kind).mkdir(parents=True)
         predicted = predict_all(network, dataset, images, settings.batch_size, workers=hardware.workers)
-        write = partial(write_prediction, folder, settings.crf)
-        if settings.crf.iterations and hardware.workers:
+        crf = Crf(settings.iterations, settings.pairwise) if settings.crf else None
+        write = partial(write_prediction, folder, crf)
+        if crf and hardware.workers:
             done = run_all(write, predicted, workers=hardware.workers, total=len(images), name="predict")
         else:
             done = map(write, tqdm(predicted, "predict", len(images), unit="image", mininterval=5, file=sys.stderr))

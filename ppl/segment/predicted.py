@@ -16,7 +16,6 @@ class Crf:
     """The dense CRF on predicted probabilities."""
 
     iterations: int
-    """0: no CRF."""
     pairwise: Pairwise
 
 
@@ -36,8 +35,8 @@ def refined(photo: np.ndarray, logits: np.ndarray, crf: Crf) -> np.ndarray:
     return from_probabilities(photo, unary / unary.sum(axis=0), iterations=crf.iterations, pairwise=crf.pairwise)
 
 
-def write_prediction(folder: Path, crf: Crf, prediction: Prediction) -> None:
+def write_prediction(folder: Path, crf: Crf | None, prediction: Prediction) -> None:
     """Writes FOLDER/raw/ID.png, and FOLDER/crf/ID.png where there is a CRF."""
     write_mask(folder / "raw" / f"{prediction.image}.png", prediction.labels)
-    if crf.iterations:
+    if crf is not None:
         write_mask(folder / "crf" / f"{prediction.image}.png", refined(prediction.photo, prediction.logits, crf))

@@ -16,10 +16,8 @@ from ppl.files import UserError
 from ppl.segment import checkpoint, predict, predicted
 from ppl.segment.checkpoint import Architecture
 from ppl.segment.predict import Settings, predict_all, probabilities
-from ppl.segment.predicted import Crf
 
 PAIRWISE = Pairwise(1, 3, 67, 3, 4)
-CRF = Crf(iterations=3, pairwise=PAIRWISE)
 
 
 @pytest.fixture
@@ -38,7 +36,9 @@ def settings(scenes, tiny: str, tmp_path: Path) -> Settings:
         checkpoint=path,
         out=tmp_path / "predictions",
         batch_size=2,
-        crf=Crf(iterations=0, pairwise=PAIRWISE),
+        crf=False,
+        iterations=3,
+        pairwise=PAIRWISE,
         hardware=Hardware(devices=0, workers=0, precision="32-true"),
     )
 
@@ -75,7 +75,7 @@ def test_the_crf_gets_the_photo_and_the_probabilities(
         return (likely.argmax(axis=0) + 1).astype(np.uint8)
 
     monkeypatch.setattr(predicted, "from_probabilities", crf)
-    predict.main(replace(settings, crf=CRF))
+    predict.main(replace(settings, crf=True))
     photos = [read_photo(Dataset.open(scenes.root).photo(image)) for image in scenes.images]
     assert len(seen) == len(photos)
     assert all(any(np.array_equal(photo, other) for other in seen) for photo in photos)
@@ -97,9 +97,9 @@ def test_worker_processes_change_nothing(settings: Settings, tmp_path: Path, mon
     pooled = replace(settings, hardware=replace(settings.hardware, workers=1))
     predict.main(replace(pooled, out=tmp_path / "plain"))
     assert not jobs  # without a CRF there is nothing for a pool to do
-    predict.main(replace(pooled, crf=CRF, out=tmp_path / "pool"))
+    predict.main(replace(pooled, crf=True, out=tmp_path / "pool"))
     assert len(jobs) == 4
-    predict.main(replace(settings, crf=CRF))
+    predict.main(replace(settings, crf=True))
     for kind in ("raw", "crf"):
         alone, together = _maps(settings.out / kind), _maps(tmp_path / "pool" / kind)
         assert alone.keys() == together.keys()
