@@ -1,0 +1,131 @@
+import hashlib
+import json
+
+
+def where_measured(files):
+    """The files that `files` names, or none where the dataset has no masks to measure with."""
+    return lambda wildcards: files(wildcards) if has_masks(wildcards.experiment) else []
+
+
+def measures(wildcards):
+    """IoU of the main variant's pseudo labels, and of its network with every kind of predictions there is."""
+    kinds = list(dict.fromkeys(["raw", best_kind(wildcards.experiment)]))
+    names = ["pseudo.csv", *(f"val-{kind}.csv" for kind in kinds)]
+    return [file for name in names for file in variant_of("main", name)(wildcards)]
+
+
+def shown_variants(experiment):
+    """Variants whose training the report shows: where nothing is measured, there is nothing to compare either."""
+    return measured_variants(experiment) if has_masks(experiment) else [EXPERIMENTS[experiment]["main"]]
+
+
+def of_networks(suffix):
+    """Files of all shown trainings: one of each classifier, and those of the networks of the main variant."""
+
+    def of_job(wildcards):
+        folder = f"results/{wildcards.experiment}"
+        classifiers = [f"{folder}/{v}/{suffix['classify']}" for v in shown_variants(wildcards.experiment)]
+        main = f"{folder}/{EXPERIMENTS[wildcards.experiment]['main']}"
+        return [*classifiers, f"{main}/{suffix['irnet']}", f"{main}/{suffix['deeplab']}"]
+
+    return of_job
+
+
+def main_shards(folder, split):
+    """All shards of what the main variant has in `folder` of a split; {split} and {shard} are filled in."""
+
+    def of_job(wildcards):
+        name = value("data", split)(wildcards)
+        return variant_of("main", folder.replace("{split}", name))(wildcards)
+
+    return of_job
+
+
+def template_hash():
+    """Digest of the page's template, which is no Python and so no part of its code hash."""
+    template = Path(configuration.__file__).parent / "report" / "page.html"
+    return hashlib.sha256(template.read_bytes()).hexdigest()[:16]
+
+
+rule write_settings:
+    """Keeps the resolved settings of an experiment beside its results."""
+    output:
+        "results/{experiment}/settings.yaml",
+    params:
+        code=code_hash("ppl.report.settings"),
+        settings=lambda wildcards: json.dumps(EXPERIMENTS[wildcards.experiment], sort_keys=True),
+    log:
+        "results/{experiment}/logs/settings.log",
+    benchmark:
+        "results/{experiment}/benchmarks/settings.tsv"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=5,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.report.settings --json {params.settings:q} --out {output} > {log} 2>&1"
+
+
+rule summary:
+    """The headline numbers as a table for programs: seeds, pseudo labels, network."""
+    input:
+        settings="results/{experiment}/settings.yaml",
+        sweeps=where_measured(sweeps),
+        measured=where_measured(measures),
+    output:
+        report("results/{experiment}/summary.csv", caption="../report/summary.rst", category="{experiment}"),
+    params:
+        code=code_hash("ppl.report.summary"),
+    log:
+        "results/{experiment}/logs/summary.log",
+    benchmark:
+        "results/{experiment}/benchmarks/summary.tsv"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=5,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.report.summary --settings {input.settings} --sweeps {input.sweeps} --measured {input.measured}"
+        " --out {output} > {log} 2>&1"
+
+
+rule write_report:
+    """One self-contained page: numbers, curves, pictures, costs and settings of an experiment."""
+    input:
+        data="results/{experiment}/data",
+        settings="results/{experiment}/settings.yaml",
+        # Those of the training split: the seed split is a part of it, and they exist without masks, too.
+        cams=main_shards("cams/{split}-{shard}.h5", "train_split"),
+        confident=variant_of("main", "confident/{shard}"),
+        pseudo=variant_of("main", "pseudo/{shard}"),
+        predictions=main_shards("predictions/{split}-{shard}", "val_split"),
+        trainings=of_networks({"classify": "classify.csv", "irnet": "irnet.csv", "deeplab": "deeplab.csv"}),
+        checkpoints=of_networks({"classify": "classifier.pt", "irnet": "irnet.pt", "deeplab": "deeplab.pt"}),
+        sweeps=where_measured(sweeps),
+        measured=where_measured(measures),
+    output:
+        report("results/{experiment}/report.html", caption="../report/page.rst", category="{experiment}"),
+    params:
+        code=code_hash("ppl.report.page"),
+        template=template_hash(),
+        benchmarks="results/{experiment}/benchmarks",
+    log:
+        "results/{experiment}/logs/report.log",
+    benchmark:
+        "results/{experiment}/benchmarks/report.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=15,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.report.page --experiment {wildcards.experiment} --data {input.data}"
+        " --settings {input.settings} --cams {input.cams} --confident {input.confident} --pseudo {input.pseudo}"
+        " --predictions {input.predictions} --trainings {input.trainings} --checkpoints {input.checkpoints}"
+        " --sweeps {input.sweeps} --measured {input.measured} --benchmarks {params.benchmarks}"
+        " --out {output} > {log} 2>&1"

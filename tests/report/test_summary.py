@@ -1,0 +1,50 @@
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from ppl.files import UserError
+from ppl.report import settings as settings_step
+from ppl.report import summary
+
+
+def test_headline_numbers_in_the_table(experiment):
+    page = experiment.settings()
+    out = experiment.root / "summary.csv"
+    summary.main(summary.Settings(page.settings, page.sweeps, page.measured, out))
+    rows = [tuple(row) for row in pd.read_csv(out, dtype={"threshold": str}).fillna("").itertuples(index=False)]
+    assert rows == [
+        ("seed_fixed", "seeds", "baseline/plain", "0.3", 32.2),
+        ("seed_best", "seeds", "baseline/plain", "0.3", 32.2),
+        ("seed_fixed", "seeds", "explicit/s4k2", "0.3", 42.2),
+        ("seed_best", "seeds", "explicit/s4k2", "0.29", 43.3),
+        ("pseudo", "seeds", "explicit/s4k2", "", 51.57),
+        ("network_raw", "held_out", "explicit/s4k2", "", 53.33),
+        ("network_crf", "held_out", "explicit/s4k2", "", 55.55),
+    ]
+
+
+def test_without_masks_the_table_has_only_its_header(experiment):
+    out = experiment.root / "summary.csv"
+    summary.main(summary.Settings(experiment.settings(masks=False).settings, (), (), out))
+    assert out.read_text() == "measure,split,variant,threshold,value\n"
+
+
+def test_only_an_empty_iou_is_missing_not_a_class_called_null(experiment):
+    table = summary.read_ious([experiment.main / "pseudo.csv"])["pseudo"]
+    assert list(table["class"]) == ["background", '<b>&"', "null", "mean"]
+    assert list(table["iou"].isna()) == [False, True, False, False]
+
+
+def test_settings_survive_the_way_through_a_shell_argument(tmp_path: Path):
+    resolved = {"main": "explicit/s4k2", "data": {"path": 'it\'s <a> "folder" ü'}, "rates": [6, 12], "crf": False}
+    out = tmp_path / "settings.yaml"
+    settings_step.main(settings_step.Settings(json.dumps(resolved, sort_keys=True), out))
+    assert yaml.safe_load(out.read_text(encoding="utf-8")) == resolved
+
+
+def test_broken_settings_are_a_user_error(tmp_path: Path):
+    with pytest.raises(UserError, match="not valid JSON"):
+        settings_step.main(settings_step.Settings("{main: ", tmp_path / "settings.yaml"))
