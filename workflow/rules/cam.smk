@@ -14,7 +14,7 @@ rule export_cams:
         "results/{experiment}/logs/{method}/{grids}/cams-{split}-{shard}.log",
     benchmark:
         "results/{experiment}/benchmarks/{method}/{grids}/cams-{split}-{shard}.tsv"
-    threads: workers
+    threads: network_threads
     resources:
         mem_mb=4000,
         runtime=480,

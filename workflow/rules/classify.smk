@@ -34,7 +34,7 @@ rule train_classifier:
         "results/{experiment}/logs/{method}/{grids}/classify.log",
     benchmark:
         "results/{experiment}/benchmarks/{method}/{grids}/classify.tsv"
-    threads: workers
+    threads: network_threads
     resources:
         mem_mb=6000,
         runtime=720,

@@ -49,7 +49,7 @@ rule train_irnet:
         "results/{experiment}/logs/{method}/{grids}/irnet.log",
     benchmark:
         "results/{experiment}/benchmarks/{method}/{grids}/irnet.tsv"
-    threads: workers
+    threads: network_threads
     resources:
         mem_mb=6000,
         runtime=480,
@@ -81,7 +81,7 @@ rule walk:
         "results/{experiment}/logs/{method}/{grids}/pseudo-{shard}.log",
     benchmark:
         "results/{experiment}/benchmarks/{method}/{grids}/pseudo-{shard}.tsv"
-    threads: workers
+    threads: network_threads
     resources:
         mem_mb=4000,
         runtime=480,

@@ -16,7 +16,7 @@ rule train_deeplab:
         "results/{experiment}/logs/{method}/{grids}/deeplab.log",
     benchmark:
         "results/{experiment}/benchmarks/{method}/{grids}/deeplab.tsv"
-    threads: workers
+    threads: network_threads
     resources:
         mem_mb=6000,
         runtime=1440,
@@ -48,7 +48,7 @@ rule predict:
         "results/{experiment}/logs/{method}/{grids}/predict-{split}-{shard}.log",
     benchmark:
         "results/{experiment}/benchmarks/{method}/{grids}/predict-{split}-{shard}.tsv"
-    threads: workers
+    threads: network_threads
     resources:
         mem_mb=4000,
         runtime=480,

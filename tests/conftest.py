@@ -1,13 +1,18 @@
+import signal
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
-from torch import nn
 
-from ppl import backbones
 from ppl.data.dataset import write_mask
+
+settings.register_profile("ppl", deadline=None)  # a busy machine is no failure
+settings.load_profile("ppl")
 
 COLOURS = np.array([(40, 160, 60), (220, 60, 50), (50, 70, 220)], dtype=np.uint8)  # background, ball, cube
 SIZES = ((40, 52), (33, 47), (40, 52), (52, 40))
@@ -46,16 +51,33 @@ def scenes(tmp_path: Path) -> Scenes:
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
-    """Name of a backbone that trains in milliseconds."""
-    monkeypatch.setitem(backbones.BUILDERS, "tiny", lambda _: backbones.Backbone(_stages(), (8, 8, 16, 16, 32)))
+    """Name of a backbone that trains in milliseconds; it takes the path of a state dict as weights."""
+    import torch  # here: tests that do without torch start in a tenth of the time
+    from torch import nn
+
+    from ppl import backbones
+
+    def stage(width: int, out: int, stride: int) -> nn.Module:
+        conv = nn.Conv2d(width, out, 3, stride, 1, bias=False)
+        nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")  # BatchNorm is frozen: nothing else scales
+        return nn.Sequential(conv, nn.BatchNorm2d(out), nn.ReLU())
+
+    def build(weights: str) -> backbones.Backbone:
+        stages = [stage(3, 8, 4), stage(8, 8, 1), stage(8, 16, 2), stage(16, 16, 2), stage(16, 32, 2)]
+        backbone = backbones.Backbone(stages, (8, 8, 16, 16, 32))
+        if weights != "none":
+            backbone.load_state_dict(torch.load(weights, weights_only=True))
+        return backbone
+
+    monkeypatch.setitem(backbones.BUILDERS, "tiny", build)
     return "tiny"
 
 
-def _stages() -> list[nn.Module]:
-    return [_stage(3, 8, 4), _stage(8, 8, 1), _stage(8, 16, 2), _stage(16, 16, 2), _stage(16, 32, 2)]
-
-
-def _stage(width: int, out: int, stride: int) -> nn.Module:
-    conv = nn.Conv2d(width, out, 3, stride, 1, bias=False)
-    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")  # statistics of BatchNorm are frozen: nothing else scales
-    return nn.Sequential(conv, nn.BatchNorm2d(out), nn.ReLU())
+@pytest.fixture(autouse=True)
+def _process_as_before() -> Iterator[None]:
+    """Undoes what a training changes for its whole process: the handler of SIGTERM, and denormals flushed to 0."""
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, handler)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)

@@ -1,0 +1,69 @@
+"""The main job on real photos: six classes of PASCAL VOC 2012, reduced so that two CPU cores can do it.
+
+    python benchmarks/animals.py --data FOLDER     # a VOC folder with classes.txt, labels.csv and the splits
+                                                   # train, trainaug and val; then runs the workflow
+
+Photos and masks are scaled to a longest side of 256 px; `trainaug` is cut to all of `train` and a part of the rest.
+"""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from PIL import Image
+from tqdm import tqdm
+
+from ppl.data.dataset import Dataset, read_mask, read_photo, write_mask
+from ppl.files import atomic
+
+RESULTS = ("report.html", "summary.csv", "curves.png")
+
+
+@dataclass(frozen=True)
+class Settings:
+    data: Path
+    """The full dataset."""
+    side: int = 256
+    """Longest side, pixels."""
+    images: int = 2000
+    """Of the split trainaug."""
+    cores: int = 2
+    reduced: Path = Path("results/animals-256")
+
+
+def main(settings: Settings) -> None:
+    if not settings.reduced.exists():
+        with atomic(settings.reduced) as folder:
+            reduce(Dataset.open(settings.data), folder, settings.side, settings.images)
+    targets = ["results/animals_test_preds", *(f"results/animals/{name}" for name in RESULTS)]
+    config = Path(__file__).with_suffix(".yaml")
+    command = ["snakemake", "--cores", str(settings.cores), "--configfile", str(config), "--", *targets]
+    sys.exit(subprocess.run(command, check=False).returncode)
+
+
+def reduce(dataset: Dataset, folder: Path, side: int, images: int) -> None:
+    """Writes a smaller copy of a dataset: every split, with `trainaug` of `images` photos."""
+    train, val, trainaug = (dataset.split(name) for name in ("train", "val", "trainaug"))
+    rest = [image for image in trainaug if image not in set(train)]
+    step = max(1, len(rest) // max(1, images - len(train)))
+    splits = {"train": train, "val": val, "trainaug": sorted([*train, *rest[::step]][:images])}
+    for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (folder / name).mkdir(parents=True)
+    for name, ids in splits.items():
+        (folder / "ImageSets" / "Segmentation" / f"{name}.txt").write_text("\n".join(ids) + "\n")
+    for name in ("classes.txt", "labels.csv"):
+        (folder / name).write_bytes((dataset.root / name).read_bytes())
+    measured = {*train, *val}
+    for image in tqdm(sorted({*splits["trainaug"], *val}), "reduce", unit="image"):
+        photo = Image.fromarray(read_photo(dataset.photo(image)))
+        size = tuple(max(1, round(length * side / max(photo.size))) for length in photo.size)
+        photo.resize(size, Image.Resampling.BICUBIC).save(folder / "JPEGImages" / f"{image}.jpg", quality=95)
+        if image in measured:
+            mask = Image.fromarray(read_mask(dataset.mask(image)))
+            write_mask(folder / "SegmentationClass" / f"{image}.png", mask.resize(size, Image.Resampling.NEAREST))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings, description=__doc__))

@@ -1,0 +1,110 @@
+import json
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ppl import engine
+from ppl.cam import export
+from ppl.cam.export import Cams, Settings
+from ppl.cam.maps import branch_maps, fuse
+from ppl.cam.store import Cam, open_store
+from ppl.classify import checkpoint
+from ppl.classify.checkpoint import Architecture
+from ppl.data.dataset import Dataset, read_photo
+from ppl.engine import Hardware
+from ppl.files import UserError
+
+
+@pytest.fixture
+def settings(scenes, tiny: str, tmp_path: Path) -> Settings:
+    """An untrained classifier; scene.0 shows both classes, scene.3 none; no masks: the export opens none."""
+    shutil.rmtree(scenes.root / "SegmentationClass")
+    (scenes.root / "labels.csv").write_text("image,classes\nscene.0,cube;ball\nscene.1,cube\nscene.2,ball\nscene.3,\n")
+    torch.manual_seed(0)
+    architecture = Architecture(tiny, output_stride=16, frozen_stages=2, phi_init="identity")
+    network = checkpoint.build("explicit", "s2k2-s3k3", 2, architecture, weights="none")
+    stored = {"architecture": asdict(architecture), "training": {}, "method": "explicit", "grids": "s2k2-s3k3"}
+    path = tmp_path / "classifier.pt"
+    engine.save_checkpoint(path, network, kind=checkpoint.KIND, settings=stored, code="test", classes=["ball", "cube"])
+    return Settings(
+        data=scenes.root,
+        split="all",
+        classifier=path,
+        out=tmp_path / "cams.h5",
+        cams=Cams(scales=(1, 0.5), fusion="mean", batch_size=2),
+        hardware=Hardware(devices=0, workers=0, precision="32-true"),
+    )
+
+
+def _exported(settings: Settings) -> dict[str, Cam]:
+    export.main(settings)
+    with open_store([settings.out]) as cams:
+        return {image: cams.read(image) for image in cams.images}
+
+
+@pytest.mark.parametrize("fusion", ["mean", "sum"])
+def test_every_photo_has_the_fused_maps_of_its_labels_and_no_others(settings: Settings, fusion: str) -> None:
+    cams, dataset = (
+        _exported(replace(settings, cams=replace(settings.cams, fusion=fusion))),
+        Dataset.open(settings.data),
+    )
+    assert sorted(cams) == dataset.split("all")
+    network, _ = checkpoint.load(settings.classifier)
+    for image, cam in cams.items():
+        photo = read_photo(dataset.photo(image))
+        labels = dataset.labels[image]
+        assert cam.size == photo.shape[:2]
+        assert tuple(cam.classes) == labels
+        maps = branch_maps(network, photo[None], settings.cams.scales)[0]
+        expected = torch.stack([fuse(maps[:, i - 1 : i], fusion)[0] for i in labels]) if labels else maps[0, :0]
+        np.testing.assert_allclose(cam.maps, expected, rtol=0, atol=1e-3)
+        assert cam.maps.shape == expected.shape
+    assert len(cams["scene.0"].maps) == 2
+    assert len(cams["scene.3"].maps) == 0
+
+
+def test_shards_workers_and_batches_do_not_matter(settings: Settings) -> None:
+    whole = _exported(settings)
+    parts: dict[str, Cam] = {}
+    for shard in ("1/2", "2/2"):
+        parts |= _exported(replace(settings, shard=shard, out=settings.out.with_name(f"{shard[0]}.h5")))
+    one_by_one = replace(settings.cams, batch_size=1)
+    workers = _exported(replace(settings, hardware=replace(settings.hardware, workers=1), cams=one_by_one))
+    for other in (parts, workers):
+        assert other.keys() == whole.keys()
+        for image in whole:
+            np.testing.assert_allclose(other[image].maps, whole[image].maps, rtol=0, atol=1e-3)
+            assert other[image].classes.tolist() == whole[image].classes.tolist()
+
+
+def test_a_shard_without_images_is_an_empty_store(settings: Settings) -> None:
+    assert _exported(replace(settings, shard="5/5")) == {}
+
+
+def test_the_store_names_what_made_it(settings: Settings) -> None:
+    export.main(settings)
+    with open_store([settings.out]) as cams:
+        assert cams.class_names == ("ball", "cube")
+        attributes = dict(cams._files[0].attrs)
+    made_by = json.loads(attributes["settings"])
+    assert made_by["scales"] == [1, 0.5]
+    assert (made_by["method"], made_by["grids"]) == ("explicit", "s2k2-s3k3")
+    assert attributes["checkpoint"] == engine.file_digest(settings.classifier)
+
+
+def test_a_classifier_of_other_classes_is_refused(settings: Settings) -> None:
+    (settings.data / "classes.txt").write_text("cube\nball\n")
+    with pytest.raises(UserError, match=r"classifier.pt: trained for other classes"):
+        export.main(settings)
+
+
+def test_a_failed_export_leaves_nothing(settings: Settings) -> None:
+    photo = settings.data / "JPEGImages" / "scene.3.jpg"
+    photo.write_bytes(photo.read_bytes()[:-200])  # its header is whole
+    with pytest.raises(UserError, match=r"scene.3.jpg: not a readable photo"):
+        export.main(settings)
+    assert not settings.out.exists()

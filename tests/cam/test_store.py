@@ -1,0 +1,146 @@
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from torch.nn import functional as F
+
+from ppl.cam import store
+from ppl.cam.store import Cam, open_store
+from ppl.files import UserError
+
+RNG = np.random.default_rng(0)
+NAMES = ("cat", "dog", "potted plant", "naïve T-shirt")
+
+
+def _cam(classes: Sequence[int], h: int, w: int) -> Cam:
+    maps = RNG.random((len(classes), -(-h // 4), -(-w // 4)), dtype=np.float32)
+    return Cam(maps, np.array(classes, dtype=np.int64), (h, w))
+
+
+CAMS = {"2007_000032": _cam([1, 4], 50, 37), "b.1": _cam([2], 7, 9), "unlabelled": _cam([], 12, 20)}
+
+
+def _write(path: Path, cams: dict[str, Cam] = CAMS) -> Path:
+    count = store.write(path, cams.items(), classes=NAMES, settings='{"a": 1}', checkpoint="abc")
+    assert count == len(cams)
+    return path
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    with open_store([_write(tmp_path / "cams.h5")]) as cams:
+        assert cams.images == sorted(CAMS)
+        assert cams.class_names == NAMES
+        for image, cam in CAMS.items():
+            read = cams.read(image)
+            assert read.maps.dtype == np.float32
+            assert read.maps.shape == cam.maps.shape
+            np.testing.assert_allclose(read.maps, cam.maps, rtol=2**-11, atol=2**-25)  # float16
+            np.testing.assert_array_equal(read.classes, cam.classes)
+            assert read.size == cam.size
+
+
+def test_the_documented_layout_is_readable_with_h5py_alone(tmp_path: Path) -> None:
+    with h5py.File(_write(tmp_path / "cams.h5"), "r") as file:
+        assert list(file) == ["cams"]
+        assert list(file.attrs["classes"]) == list(NAMES)
+        assert file.attrs["settings"] == '{"a": 1}'
+        assert file.attrs["checkpoint"] == "abc"
+        assert file.attrs["format"] == 1
+        assert sorted(file["cams"]) == sorted(CAMS)
+        for image, cam in CAMS.items():
+            stored = file["cams"][image]
+            assert stored.dtype == np.float16
+            np.testing.assert_array_equal(stored[...], cam.maps.astype(np.float16))
+            assert stored.attrs["classes"].tolist() == cam.classes.tolist()
+            assert stored.attrs["size"].tolist() == list(cam.size)
+
+
+def test_shards_are_one_store(tmp_path: Path) -> None:
+    shards = [_write(tmp_path / f"{image}.h5", {image: cam}) for image, cam in CAMS.items()]
+    with open_store(shards) as cams:
+        assert cams.images == sorted(CAMS)
+        assert cams.read("b.1").size == (7, 9)
+
+
+def test_an_image_without_cam_is_named(tmp_path: Path) -> None:
+    path = _write(tmp_path / "cams.h5")
+    with open_store([path]) as cams, pytest.raises(UserError, match=f"image 'c' has no CAM in {path}"):
+        cams.read("c")
+
+
+def test_a_failed_export_leaves_no_file(tmp_path: Path) -> None:
+    def broken():
+        yield "a", CAMS["b.1"]
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        store.write(tmp_path / "cams.h5", broken(), classes=NAMES, settings="", checkpoint="")
+    assert not list(tmp_path.iterdir())
+
+
+def _absent(path: Path) -> None:
+    path.unlink()
+
+
+def _text(path: Path) -> None:
+    path.write_text("no HDF5")
+
+
+def _cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-500])
+
+
+def _foreign(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file["x"] = 1
+
+
+def _other_format(path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        file.attrs["format"] = 2
+
+
+@pytest.mark.parametrize("harm", [_absent, _text, _cut_short, _foreign, _other_format])
+def test_what_is_no_store_is_one_line(tmp_path: Path, harm) -> None:
+    good, bad = _write(tmp_path / "good.h5"), _write(tmp_path / "bad.h5")
+    harm(bad)
+    with pytest.raises(UserError, match=f"^{bad}: not a ") as refused, open_store([good, bad]):
+        pass
+    assert "\n" not in str(refused.value)
+    assert str(refused.value).endswith("export the CAMs again")
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 3), st.integers(0, 3), st.integers(0, 2))
+def test_upsampling_is_torch_bilinear(h: int, w: int, less_h: int, less_w: int, count: int) -> None:
+    size = (max(1, 4 * h - less_h), max(1, 4 * w - less_w))
+    maps = np.random.default_rng(h * w).random((count, h, w), dtype=np.float32)
+    upsampled = store.upsample(maps, size)
+    assert upsampled.dtype == np.float32
+    assert upsampled.shape == (count, *size)
+    if count:
+        expected = F.interpolate(torch.from_numpy(maps)[None], size, mode="bilinear", align_corners=False)[0]
+        np.testing.assert_allclose(upsampled, expected, rtol=0, atol=1e-5)
+
+
+@given(arrays(np.float32, (3, 4, 5), elements=st.sampled_from([0, 0.25, 0.5, 1])), st.sampled_from([0, 0.25, 0.5, 1]))
+def test_a_seed_is_the_strongest_class_above_the_threshold(maps: np.ndarray, threshold: float) -> None:
+    cam = Cam(maps, np.array([2, 5, 200]), (4, 5))
+    seed, (strongest, score) = store.seed(cam, threshold), store.strongest_class(cam)
+    assert seed.dtype == strongest.dtype == np.uint8
+    np.testing.assert_array_equal(score, maps.max(axis=0))
+    np.testing.assert_array_equal(seed == 0, maps.max(axis=0) <= threshold)
+    for plane, number in enumerate(cam.classes):
+        assert (maps[plane] == maps.max(axis=0))[seed == number].all()
+    assert set(np.unique(seed)) <= {0, 2, 5, 200}
+
+
+def test_the_seed_of_an_image_without_labels_is_background() -> None:
+    seed = store.seed(CAMS["unlabelled"], 0)
+    assert seed.shape == (12, 20)
+    assert not seed.any()

@@ -1,0 +1,227 @@
+import math
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ppl import backbones
+from ppl.backbones import Backbone
+from ppl.classify import checkpoint
+from ppl.classify.checkpoint import Architecture
+from ppl.classify.grids import Grid
+from ppl.classify.network import PatchClassifier
+
+ALL = (Grid(2, 2), Grid(3, 3), Grid(4, 4))
+CLASSES = 3
+
+
+def _classifier(name: str, grids: Sequence[Grid] = (), *, output_stride: int = 16, **options) -> PatchClassifier:
+    torch.manual_seed(0)
+    backbone = backbones.build(name, output_stride=output_stride)
+    return PatchClassifier(backbone, CLASSES, grids=grids, **options).eval()
+
+
+def _blockwise(patched: int) -> Backbone:
+    """Strides 4, 1, 2, 2, 1; below stage `patched` a cell sees one block of the image, from there on its neighbours."""
+    torch.manual_seed(0)
+    stages, channels = [], (3, 8, 8, 8, 8, 8)
+    for index, stride in enumerate((4, 1, 2, 2, 1)):
+        kernel = stride if index < patched else 3
+        stages.append(nn.Conv2d(*channels[index : index + 2], kernel, stride, kernel // 2 if index >= patched else 0))
+    backbone = Backbone(stages, channels[1:])
+    backbone.output_stride = 16
+    return backbone
+
+
+class _Position(Backbone):
+    """Averages over cells: of an image that holds its own coordinates, the place that a cell of the features covers."""
+
+    def __init__(self) -> None:
+        pools = [nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity() for stride in (4, 1, 2, 2, 1)]
+        super().__init__(pools, (3,) * 5)
+        self.output_stride = 16
+
+
+@pytest.mark.parametrize(
+    ("stage", "k", "size"), [(2, 2, (64, 96)), (3, 2, (64, 96)), (4, 2, (64, 64)), (2, 3, (96, 48)), (4, 1, (40, 56))]
+)
+def test_the_patched_branch_equals_a_loop_over_its_patches(stage: int, k: int, size: tuple[int, int]) -> None:
+    network = _classifier("resnet18", [Grid(stage, k)])
+    x = torch.randn(2, 3, *size)
+    with torch.inference_mode():
+        below = x
+        for s in network.backbone.stages[:stage]:
+            below = s(below)
+        h, w = (math.ceil(side / k) for side in below.shape[2:])
+        rows = []
+        for row in below.split(h, dim=2):
+            patches = []
+            for patch in row.split(w, dim=3):
+                patch = network.phi1[0](patch)
+                for s in network.backbone.stages[stage:]:
+                    patch = s(patch)
+                patches.append(network.phi2[0](patch))
+            rows.append(torch.cat(patches, dim=3))
+        torch.testing.assert_close(network.features(x)[1], torch.cat(rows, dim=2), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("stage", [2, 3, 4])
+def test_a_patch_of_the_image_changes_its_place_in_the_features_only(stage: int) -> None:
+    network = PatchClassifier(_blockwise(stage), CLASSES, grids=[Grid(stage, 2)])
+    x = torch.randn(2, 3, 64, 96)
+    changed = x.clone()
+    changed[1, :, 32:, :48] += 1  # the patch at the bottom left of the second image
+    with torch.inference_mode():
+        before, after = network.features(x), network.features(changed)
+        whole, patched = ((a - b).abs().amax(dim=1) > 1e-6 for a, b in zip(before, after, strict=True))
+    place = torch.zeros(2, 4, 6, dtype=torch.bool)
+    place[1, 2:, :3] = True
+    assert torch.equal(patched, place)
+    assert whole[1, 1].any()  # the global branch looks across
+    assert not whole[0].any()
+
+
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0"])
+@pytest.mark.parametrize("ks", [(2, 2, 2), (3, 4, 6), (7, 5, 3)])
+def test_all_branches_have_the_size_of_the_global_one(name: str, ks: tuple[int, int, int]) -> None:
+    network = _classifier(name, [Grid(stage, k) for stage, k in zip((2, 3, 4), ks, strict=True)], phi_init="identity")
+    for h, w in [(64, 48), (33, 47), (70, 31), (9, 17)]:
+        with torch.inference_mode():
+            features = network.features(torch.randn(1, 3, h, w))
+        expected = (1, network.backbone.channels[-1], math.ceil(h / 16), math.ceil(w / 16))
+        assert [f.shape for f in features] == [expected] * 4
+        assert all(f.isfinite().all() for f in features)
+
+
+@pytest.mark.parametrize("output_stride", [8, 32])
+def test_sizes_agree_at_other_output_strides(output_stride: int) -> None:
+    network = _classifier("resnet18", [Grid(2, 3), Grid(3, 2), Grid(4, 5)], output_stride=output_stride)
+    for h, w in [(64, 48), (75, 41)]:
+        with torch.inference_mode():
+            shapes = {f.shape[2:] for f in network.features(torch.randn(1, 3, h, w))}
+        assert shapes == {(math.ceil(h / output_stride), math.ceil(w / output_stride))}
+
+
+@pytest.mark.parametrize("grid", [Grid(2, 2), Grid(2, 6), Grid(3, 3), Grid(3, 5), Grid(4, 4)])
+@pytest.mark.parametrize("side", [96, 144, 200])
+def test_patches_keep_their_place_where_a_stride_does_not_divide_them(grid: Grid, side: int) -> None:
+    network = PatchClassifier(_Position(), CLASSES, grids=[grid])
+    for phi in (network.phi1[0], network.phi2[0]):
+        nn.init.dirac_(phi.weight)
+        nn.init.zeros_(phi.bias)
+    places = torch.arange(side) + 0.5
+    x = torch.stack([*torch.meshgrid(places, places, indexing="ij"), torch.zeros(side, side)])[None]
+    with torch.inference_mode():
+        whole, patched = network.features(x)
+    inner = slice(0, whole.shape[2] - 1)  # the last cells may cover zeros beyond the border
+    drift = (whole - patched)[:, :, inner, inner].abs().max()
+    assert drift < 16  # pixels: one cell
+
+
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0"])
+@pytest.mark.parametrize("global_branch", [False, True])
+def test_logits_are_those_of_a_classifier_on_pooled_features_and_the_mean_of_the_maps(
+    name: str, global_branch: bool
+) -> None:
+    network = _classifier(name, ALL, global_branch=global_branch, phi_init="identity")
+    x = torch.randn(2, 3, 65, 50)
+    with torch.inference_mode():
+        features, logits, maps = network.features(x), network(x), network.maps(x)
+        pooled = F.adaptive_avg_pool2d(torch.cat(features, dim=1), 1)
+        expected = network.classifier(pooled).flatten(1)
+    assert len(features) == network.branches == 3 + global_branch
+    assert logits.shape == (2, network.branches, CLASSES)
+    assert maps.shape == (2, network.branches, CLASSES, 5, 4)
+    scale = expected.abs().max()
+    torch.testing.assert_close(logits.sum(dim=1) / scale, expected / scale, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(maps.mean(dim=(3, 4)) / scale, logits / scale, rtol=1e-4, atol=1e-5)
+
+
+def _stages_with_gradient(network: PatchClassifier, output: Tensor) -> list[int]:
+    """Stages of the backbone that a gradient of `output` reaches."""
+    reached = []
+    for index, stage in enumerate(network.backbone.stages):
+        trainable = [p for p in stage.parameters() if p.requires_grad]
+        found = torch.autograd.grad(output.sum(), trainable, retain_graph=True, allow_unused=True) if trainable else ()
+        if any(gradient is not None and gradient.any() for gradient in found):
+            reached.append(index)
+    return reached
+
+
+def _reached_by_branch(network: PatchClassifier) -> list[list[int]]:
+    logits = network.train()(torch.randn(2, 3, 64, 64))
+    return [_stages_with_gradient(network, logits[:, branch]) for branch in range(network.branches)]
+
+
+def _build(method: str, variant: str, *, frozen_stages: int = 2, backbone: str = "tiny") -> PatchClassifier:
+    torch.manual_seed(0)
+    architecture = Architecture(backbone, output_stride=16, frozen_stages=frozen_stages, phi_init="identity")
+    return checkpoint.build(method, variant, CLASSES, architecture, weights="none")
+
+
+@pytest.mark.parametrize("frozen", [0, 1, 2, 3])
+def test_the_frozen_stages_of_the_baseline_get_no_gradient(tiny: str, frozen: int) -> None:
+    assert _reached_by_branch(_build("baseline", "plain", frozen_stages=frozen)) == [list(range(frozen + 1, 5))]
+
+
+@pytest.mark.parametrize("frozen", [1, 2, 3])
+def test_explicit_branches_send_no_gradient_below_their_patch_point(tiny: str, frozen: int) -> None:
+    network = _build("explicit", "s2k2-s3k2-s4k2", frozen_stages=frozen)
+    assert _reached_by_branch(network) == [list(range(frozen + 1, 5)), [2, 3, 4], [3, 4], [4]]
+
+
+@pytest.mark.parametrize("variant", ["s2k2", "s2k2-s3k2", "s4k2"])
+def test_an_implicit_step_trains_from_its_patched_stage_on(tiny: str, variant: str) -> None:
+    trained = list(range(int(variant[-3]), 5))  # Algorithm 1, line 10
+    assert _reached_by_branch(_build("implicit", variant)) == [trained, trained]
+
+
+def test_local_has_no_global_branch(tiny: str) -> None:
+    network = _build("local", "s2k2-s4k2")
+    assert _reached_by_branch(network) == [[2, 3, 4], [4]]
+    assert network.classifier.in_channels == 2 * 32
+
+
+def test_branches_share_one_backbone(tiny: str) -> None:
+    """The local features of explicit fusion are those of its local-only ablation with the same weights."""
+    fusion, local = _build("explicit", "s2k2-s4k2").eval(), _build("local", "s2k2-s4k2").eval()
+    state = fusion.state_dict() | {"classifier.weight": fusion.classifier.weight[:, 32:]}
+    local.load_state_dict(state)
+    x = torch.randn(1, 3, 50, 70)
+    with torch.inference_mode():
+        for a, b in zip(fusion.features(x)[1:], local.features(x), strict=True):
+            assert torch.equal(a, b)
+        torch.testing.assert_close(fusion(x)[:, 1:], local(x))
+
+
+def test_statistics_of_batch_norm_never_change(tiny: str) -> None:
+    network = _build("explicit", "s2k2-s3k2").train()
+    kept = {key: value.clone() for key, value in network.named_buffers()}
+    assert kept
+    network(torch.randn(4, 3, 48, 48) * 3 + 5).sum().backward()
+    assert all(torch.equal(value, kept[key]) for key, value in network.named_buffers())
+
+
+def test_new_parameters_are_all_outside_the_backbone(tiny: str) -> None:
+    network = _build("explicit", "s2k2-s3k2")
+    old = {id(p) for p in network.backbone.parameters()}
+    new = {id(p) for p in network.new_parameters()}
+    assert not old & new
+    assert old | new == {id(p) for p in network.parameters()}
+
+
+@pytest.mark.parametrize(("init", "near"), [("identity", True), ("kaiming", False)])
+def test_initial_phi(tiny: str, init: str, near: bool) -> None:
+    torch.manual_seed(0)
+    network = PatchClassifier(backbones.build(tiny), CLASSES, grids=[Grid(4, 2)], phi_init=init)
+    x = torch.randn(1, 16, 12, 12)
+    assert (F.cosine_similarity(network.phi1[0](x), x).mean() > 0.9) == near
+
+
+def test_impossible_classifiers_are_refused(tiny: str) -> None:
+    with pytest.raises(ValueError, match="at least one branch"):
+        PatchClassifier(backbones.build(tiny), CLASSES, global_branch=False)
+    with pytest.raises(ValueError, match="phi_init is kaiming or identity, not 'zeros'"):
+        PatchClassifier(backbones.build(tiny), CLASSES, grids=ALL, phi_init="zeros")

@@ -1,0 +1,267 @@
+import shutil
+import signal
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ppl.classify import checkpoint, train
+from ppl.classify.checkpoint import Architecture
+from ppl.classify.train import Settings, Training, classification_loss
+from ppl.engine import Hardware
+from ppl.files import UserError
+
+
+@pytest.fixture
+def settings(scenes, tiny: str, tmp_path: Path) -> Settings:
+    shutil.rmtree(scenes.root / "SegmentationClass")  # training opens no mask
+    training = Training(
+        weights="none", epochs=3, batch_size=2, optimizer="sgd", lr=0.05, new_lr_factor=10, momentum=0.9,
+        weight_decay=1e-4, power=0.9, branch_loss=0, long_side=(30, 60), crop=32, seed=1,
+    )  # fmt: skip
+    return Settings(
+        data=scenes.root,
+        train_split="all",
+        val_split="all",
+        method="baseline",
+        grids="plain",
+        out=tmp_path / "classifier.pt",
+        log=tmp_path / "classifier.csv",
+        code="test",
+        architecture=Architecture(tiny, output_stride=16, frozen_stages=2, phi_init="kaiming"),
+        training=training,
+        hardware=Hardware(devices=0, workers=0, precision="32-true"),
+    )
+
+
+def _named(settings: Settings, name: str, **changes) -> Settings:
+    return replace(
+        settings, out=settings.out.with_name(f"{name}.pt"), log=settings.log.with_name(f"{name}.csv"), **changes
+    )
+
+
+def _trained(settings: Settings) -> dict[str, Tensor]:
+    train.main(settings)
+    return checkpoint.load(settings.out)[1]["network"]
+
+
+def _equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def _changed_stages(first: dict[str, Tensor], second: dict[str, Tensor]) -> set[int]:
+    """Stages of the backbone in which the weights of two classifiers differ."""
+    names = (name for name in first if name.startswith("backbone.") and not torch.equal(first[name], second[name]))
+    return {int(name.split(".")[2]) for name in names}
+
+
+@pytest.mark.parametrize("phi_init", ["kaiming", "identity"])
+def test_a_resnet_learns_from_photos_and_image_level_labels_alone(settings: Settings, phi_init: str) -> None:
+    folder = settings.data / "JPEGImages"
+    for i in range(4):
+        shutil.copy(folder / f"scene.{i}.jpg", folder / f"more.{i}.jpg")
+    ids = [f"{name}.{i}" for name in ("scene", "more") for i in range(4)]
+    (settings.data / "ImageSets" / "Segmentation" / "all.txt").write_text("\n".join(ids))
+    rows = [f"{image},{('ball', 'cube')[int(image[-1]) % 2]}\n" for image in ids]
+    (settings.data / "labels.csv").write_text("image,classes\n" + "".join(rows))
+    train.main(replace(
+        settings, method="explicit", grids="s2k2-s4k2",
+        architecture=Architecture("resnet18", output_stride=16, frozen_stages=2, phi_init=phi_init),
+        training=replace(settings.training, epochs=2, batch_size=8, lr=1e-3),
+    ))  # fmt: skip
+    log = pd.read_csv(settings.log)
+    assert log["step"].tolist() == [1, 2]
+    assert log["mAP"].between(0, 1).all()
+    assert not (settings.data / "SegmentationClass").exists()
+    network, _ = checkpoint.load(settings.out)
+    assert network.branches == 3
+
+
+def test_training_tells_the_classes_apart(settings: Settings) -> None:
+    training = replace(settings.training, epochs=30, optimizer="adamw", lr=1e-2, new_lr_factor=1)
+    train.main(replace(settings, training=training))
+    log = pd.read_csv(settings.log)
+    assert log["loss"].iloc[-5:].mean() < 0.5 * log["loss"].iloc[0]
+    assert log["mAP"].iloc[-1] > 0.9
+
+
+def test_a_checkpoint_holds_what_made_it(settings: Settings) -> None:
+    train.main(replace(settings, method="local", grids="s3k2"))
+    network, content = checkpoint.load(settings.out)
+    assert not network.training
+    assert (network.grids, network.global_branch) == (((3, 2),), False)
+    assert content["classes"] == ["ball", "cube"]
+    assert content["code"] == "test"
+    assert content["settings"] == {
+        "architecture": asdict(settings.architecture),
+        "training": asdict(settings.training),
+        "method": "local",
+        "grids": "s3k2",
+    }
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_seed_decides_the_weights_and_workers_do_not(settings: Settings, optimizer: str) -> None:
+    training = replace(settings.training, epochs=1, optimizer=optimizer, lr=1e-3)
+    settings = replace(settings, training=training, method="explicit", grids="s3k2")
+    first = _trained(_named(settings, "first"))
+    assert _equal(first, _trained(_named(settings, "again")))
+    assert _equal(first, _trained(_named(settings, "workers", hardware=replace(settings.hardware, workers=1))))
+    other = _trained(_named(settings, "other", training=replace(training, seed=2)))
+    assert not torch.equal(first["classifier.weight"], other["classifier.weight"])
+
+
+def test_the_steps_of_algorithm_1(settings: Settings) -> None:
+    """Each step starts from the backbone of the step before and changes only its patched stage and those behind."""
+    first = _named(settings, "s2k2", method="implicit", grids="s2k2")
+    second = _named(settings, "s2k2-s3k2", method="implicit", grids="s2k2-s3k2", start=first.out)
+    third = _named(settings, "s2k2-s3k2-s4k2", method="implicit", grids="s2k2-s3k2-s4k2", start=second.out)
+    weights = [_trained(step) for step in (first, second, third)]
+    assert _changed_stages(weights[0], weights[1]) == {3, 4}
+    assert _changed_stages(weights[1], weights[2]) == {4}
+    assert not torch.equal(weights[0]["classifier.weight"], weights[1]["classifier.weight"])
+
+
+def test_a_start_without_training_is_the_earlier_backbone_with_new_layers(settings: Settings) -> None:
+    earlier = _trained(_named(settings, "baseline"))
+    network = checkpoint.build("explicit", "s2k2", 2, settings.architecture, weights="none")
+    new = {name: value.clone() for name, value in network.state_dict().items() if not name.startswith("backbone.")}
+    checkpoint.start_from(network, settings.out.with_name("baseline.pt"), settings.architecture.backbone)
+    state = network.state_dict()
+    assert not _changed_stages(earlier, state)
+    assert all(torch.equal(state[name], value) for name, value in new.items())
+
+
+def test_a_start_with_another_backbone_is_refused(settings: Settings) -> None:
+    train.main(_named(settings, "baseline"))
+    with pytest.raises(UserError, match=r"baseline.pt: has backbone tiny, this step resnet18"):
+        train.main(replace(
+            settings, method="explicit", grids="s2k2", start=settings.out.with_name("baseline.pt"),
+            architecture=replace(settings.architecture, backbone="resnet18"),
+        ))  # fmt: skip
+
+
+def test_weights_of_a_file_are_the_start_of_the_frozen_stages(settings: Settings) -> None:
+    network, path = checkpoint.build("baseline", "plain", 2, settings.architecture, weights="none"), settings.out
+    torch.save(network.backbone.state_dict(), path.with_name("own.pt"))
+    training = replace(settings.training, weights=str(path.with_name("own.pt")))
+    assert _changed_stages(network.state_dict(), _trained(replace(settings, training=training))) == {3, 4}
+
+
+def _stop(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, *, step: int, how: Callable[[], None], error: type
+) -> None:
+    """Trains until `how` is called in the loss of a step."""
+    calls, loss = [], train.classification_loss
+
+    def stopped(*arguments: Tensor) -> Tensor:
+        calls.append(1)
+        if len(calls) == step:
+            how()
+        return loss(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "classification_loss", stopped)
+        with pytest.raises(error):
+            train.main(settings)
+    assert not settings.out.exists()
+
+
+def _raise() -> None:
+    raise KeyboardInterrupt
+
+
+def _terminate() -> None:
+    signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("step", "how", "error", "kept"),
+    [(3, _raise, KeyboardInterrupt, 2), (4, _raise, KeyboardInterrupt, 2), (3, _terminate, SystemExit, 3)],
+    ids=["after an epoch", "within an epoch", "SIGTERM"],
+)
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_an_interrupted_run_goes_on_to_the_same_weights(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture,
+    step: int, how: Callable[[], None], error: type, kept: int, optimizer: str,
+) -> None:  # fmt: skip
+    training = replace(settings.training, optimizer=optimizer, lr=1e-3)
+    settings = replace(settings, method="implicit", grids="s3k2", training=training)
+    whole, broken = _named(settings, "whole"), _named(settings, "broken")
+    _stop(broken, monkeypatch, step=step, how=how, error=error)
+    capsys.readouterr()
+    resumed = _trained(broken)
+    assert f"going on from step {kept}" in capsys.readouterr().err
+    assert _equal(_trained(whole), resumed)
+    logs = [pd.read_csv(s.log).drop(columns="seconds") for s in (whole, broken)]
+    pd.testing.assert_frame_equal(*logs)
+    assert not broken.out.with_suffix(".resume").exists()
+
+
+def _other_labels(settings: Settings) -> Settings:
+    path = settings.data / "labels.csv"
+    path.write_text(path.read_text().replace("scene.3,cube", "scene.3,ball"))
+    return settings
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _other_labels,
+        lambda settings: replace(settings, training=replace(settings.training, lr=0.01)),
+        lambda settings: replace(settings, architecture=replace(settings.architecture, frozen_stages=1)),
+        lambda settings: replace(settings, code="other"),
+    ],
+    ids=["labels", "training", "architecture", "code"],
+)
+def test_a_state_of_other_settings_is_ignored_with_a_message(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, change: Callable
+) -> None:
+    _stop(settings, monkeypatch, step=3, how=_raise, error=KeyboardInterrupt)
+    changed = change(settings)
+    resumed = _trained(changed)
+    assert "belongs to other settings or inputs: starting over" in capsys.readouterr().err
+    assert _equal(_trained(_named(changed, "anew")), resumed)
+
+
+def test_other_hardware_does_not_start_over(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    _stop(settings, monkeypatch, step=3, how=_raise, error=KeyboardInterrupt)
+    train.main(replace(settings, hardware=replace(settings.hardware, workers=1)))
+    assert "going on from step 2" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_not_finite_stops(settings: Settings) -> None:
+    with pytest.raises(UserError, match="the loss is not finite before step 2"):
+        train.main(replace(settings, training=replace(settings.training, lr=1e30)))
+    assert not settings.out.exists()
+
+
+def test_a_photo_that_is_missing_is_named(settings: Settings) -> None:
+    (settings.data / "JPEGImages" / "scene.2.jpg").unlink()
+    with pytest.raises(UserError, match=r"scene.2.jpg: not a readable photo"):
+        train.main(settings)
+
+
+def test_unlabelled_photos_are_trained_on(settings: Settings) -> None:
+    (settings.data / "labels.csv").write_text("image,classes\nscene.0,ball\nscene.1,\nscene.2,\nscene.3,cube\n")
+    train.main(settings)
+    assert settings.out.exists()
+
+
+def test_the_loss_is_the_soft_margin_of_the_summed_logits() -> None:
+    torch.manual_seed(0)
+    logits, targets = torch.randn(4, 3, 2), torch.tensor([[0.0, 1], [1, 1], [0, 0], [1, 0]])
+    summed = F.binary_cross_entropy_with_logits(logits.sum(dim=1), targets)
+    torch.testing.assert_close(classification_loss(logits, targets, 0), summed)
+    single = torch.stack([F.binary_cross_entropy_with_logits(logits[:, branch], targets) for branch in range(3)])
+    torch.testing.assert_close(classification_loss(logits, targets, 0.5), summed + 0.5 * single.mean())
+    torch.testing.assert_close(
+        classification_loss(logits[:, :1], targets, 0.5), classification_loss(logits[:, :1], targets, 0)
+    )

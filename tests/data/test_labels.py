@@ -1,0 +1,31 @@
+from pathlib import Path
+
+import pytest
+
+from ppl.data.labels import find_labels
+from ppl.files import UserError
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> list[Path]:
+    folders = [tmp_path / "1", tmp_path / "2"]
+    for folder, names in zip(folders, (("a.png", "c.1.png"), ("b.png", "a.txt")), strict=True):
+        folder.mkdir()
+        for name in names:
+            (folder / name).touch()
+    return folders
+
+
+def test_label_maps_are_found_in_any_shard_in_the_order_of_the_images(shards: list[Path]) -> None:
+    first, second = shards
+    assert find_labels(shards, ["b", "c.1", "a"]) == [second / "b.png", first / "c.1.png", first / "a.png"]
+
+
+def test_all_that_are_missing_are_one_error(shards: list[Path]) -> None:
+    with pytest.raises(UserError, match=r"1, .*2: 2 of 3 label maps are missing, the first is d.png"):
+        find_labels(shards, ["a", "d", "c"])
+
+
+def test_a_folder_that_is_missing_is_one_without_maps(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="absent: 1 of 1 label maps are missing"):
+        find_labels([tmp_path / "absent"], ["a"])

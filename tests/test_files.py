@@ -1,0 +1,75 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ppl.files import atomic, write_json
+
+
+def _fail(target: Path, *, folder: bool) -> None:
+    with atomic(target) as temporary:
+        _fill(temporary, folder=folder, text="half")
+        raise RuntimeError
+
+
+def _fill(path: Path, *, folder: bool, text: str) -> None:
+    if folder:
+        path.mkdir()
+        path = path / text
+    path.write_text(text)
+
+
+@pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
+def test_nothing_appears_before_the_end_and_nothing_else_stays(tmp_path: Path, folder: bool) -> None:
+    target = tmp_path / "a" / "b" / "out.csv"
+    with atomic(target) as temporary:
+        assert temporary.parent == target.parent
+        assert temporary.suffix == ".csv"
+        _fill(temporary, folder=folder, text="new")
+        assert not target.exists()
+    assert ((target / "new") if folder else target).read_text() == "new"
+    assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
+def test_an_exception_leaves_nothing(tmp_path: Path, folder: bool) -> None:
+    with pytest.raises(RuntimeError):
+        _fail(tmp_path / "out.csv", folder=folder)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
+def test_an_exception_keeps_the_old_content(tmp_path: Path, folder: bool) -> None:
+    target = tmp_path / "out.csv"
+    _fill(target, folder=folder, text="old")
+    with pytest.raises(RuntimeError):
+        _fail(target, folder=folder)
+    assert ((target / "old") if folder else target).read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    for text in ("old", "new"):
+        with atomic(target) as temporary:
+            _fill(temporary, folder=True, text=text)
+    assert [path.name for path in target.iterdir()] == ["new"]
+
+
+def test_json_does_not_depend_on_the_order_of_its_keys(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"b": 1, "a": [2]})
+    write_json(tmp_path / "b.json", {"a": [2], "b": 1})
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+def test_a_mistake_of_the_user_is_one_line_and_exit_status_1(tmp_path: Path) -> None:
+    arguments = ["--data", tmp_path / "absent", "--split", "val", "--cams", tmp_path / "cams.h5"]
+    arguments += ["--out", tmp_path / "sweep.csv", "--workers", 1]
+    command = [sys.executable, "-m", "ppl.cam.sweep", *map(str, arguments)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert run.stdout == ""
+    (line,) = run.stderr.splitlines()
+    assert line.startswith(f"error: {tmp_path}/absent/classes.txt: ")
+    assert not list(tmp_path.iterdir())

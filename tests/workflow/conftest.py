@@ -1,0 +1,214 @@
+"""A project of two experiments in a temporary folder, all of whose results are there: what would a change rerun?
+
+The workflow and the code are copies. One real run makes the results, with a stand-in for `python` that writes empty
+outputs and notes its arguments; Snakemake records parameters, inputs and code of every job as always.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from snakemake.api import SnakemakeApi
+from snakemake.settings.enums import Quietness
+from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings
+
+from ppl import code_hash, config
+
+REPOSITORY = Path(__file__).parents[2]
+PHOTOS = "the user's $(touch injected) photos; touch injected"
+TRAINED_WITH = "weights $(touch injected) 'of' mine.pt"
+SPLITS = ("train", "val", "test")
+EXPERIMENTS: dict[str, dict[str, Any]] = {
+    "drawn": {
+        "data": {"source": "demo", "train_split": "train", "size": 64, "train": 30, "val": 20, "test": 10, "seed": 0},
+        "main": "implicit/s2k2-s3k4",
+        "compare": ["baseline/plain"],
+        "hardware": {"shards": 2},
+    },
+    "own": {
+        "data": {"source": "folder", "path": PHOTOS, "train_split": "train"},
+        "main": "explicit/s4k2",
+        "compare": [],
+        "segment": {"training": {"weights": TRAINED_WITH}},
+    },
+}
+STAND_IN = """#!/bin/sh
+for word in "$@"; do printf '%s\\0' "$word" >> "$ARGUMENTS"; done
+printf '\\n\\0' >> "$ARGUMENTS"
+while [ $# -gt 0 ]; do
+  case $1 in
+    --out|--log|--tar|--out-*)
+      case ${2##*/} in *.*) : > "$2" ;; *) mkdir -p "$2" ;; esac ;;
+  esac
+  shift
+done
+"""
+ORDER_ONLY = {("check_data", "train_classifier")}
+"""A training waits for the check of the data, but does not read what it says."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a plan, known by what it writes."""
+
+    rule: str
+    experiment: str
+    variant: str
+    """method/grids; empty where the job serves a whole experiment."""
+    split: str
+    """Where the rule has such a wildcard, else empty."""
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Jobs that lead to the targets, what each needs, and those that would run now."""
+
+    needs: Mapping[Job, frozenset[Job]]
+    rerun: frozenset[Job]
+
+    def select(self, chosen: Callable[[Job], bool]) -> set[Job]:
+        """Jobs for which `chosen` holds."""
+        return {job for job in self.needs if chosen(job)}
+
+    def following(self, first: Iterable[Job]) -> set[Job]:
+        """`first` and all that is computed from what they write."""
+        reached = set(first)
+        while True:
+            more = {job for job, needs in self.needs.items() if job not in reached and needs & reached}
+            if not more:
+                return reached
+            reached |= more
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with workflow, configuration, code, and results."""
+
+    root: Path
+
+    def targets(self) -> list[str]:
+        """Everything that the workflow makes of the two experiments."""
+        files = []
+        for name, settings in EXPERIMENTS.items():
+            measured = [f"{settings['main']}/{file}.csv" for file in ("pseudo", "val-raw", "val-crf")]
+            files.append(f"results/{name}_test_preds")
+            files += [f"results/{name}/{file}" for file in ("curves.png", "summary.csv", "report.html", *measured)]
+        return files
+
+    def command(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Runs `snakemake` as a user does; stdout and stderr together."""
+        own = {"PYTHONPATH": str(self.root), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+        return subprocess.run(
+            [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
+            cwd=self.root,
+            env=os.environ | own | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+
+    @contextmanager
+    def changed(self, texts: Mapping[Path, str]) -> Iterator[None]:
+        """Files of the project hold these texts for a while."""
+        before = {path: path.read_text() for path in texts}
+        try:
+            for path, text in texts.items():
+                path.write_text(text)
+            forget_code()
+            yield
+        finally:
+            for path, text in before.items():
+                path.write_text(text)
+            forget_code()
+
+    def plan(self, change: Mapping[str, Any] | None = None, targets: Iterable[str] | None = None) -> Plan:
+        """What Snakemake would do, with `change` laid over the configuration; computed in this process."""
+        with SnakemakeApi(OutputSettings(dryrun=True, quiet={Quietness.ALL})) as api:
+            workflow = api.workflow(
+                resource_settings=ResourceSettings(cores=2),
+                config_settings=ConfigSettings(config=dict(change or {})),
+                snakefile=self.root / "workflow" / "Snakefile",
+                workdir=self.root,
+            )
+            chosen = frozenset(self.targets() if targets is None else targets)
+            workflow.dag(DAGSettings(targets=chosen)).execute_workflow(executor="dryrun")
+            dag = workflow._workflow_store.dag
+            named = {job: _job(job) for job in dag.jobs}
+            needs = {
+                ours: frozenset(
+                    named[needed] for needed in dag.dependencies[job] if (needed.rule.name, ours.rule) not in ORDER_ONLY
+                )
+                for job, ours in named.items()
+            }
+            return Plan(needs, frozenset(named[job] for job in dag.jobs if dag.needrun(job)))
+
+
+def forget_code() -> None:
+    """Drops the digests of code, which are kept for the life of a process: here the code changes within it."""
+    for cached in (code_hash._tree, code_hash._digest, code_hash._imports):
+        cached.cache_clear()
+
+
+def _job(job: Any) -> Job:
+    wildcards = dict(job.wildcards_dict)
+    variant = f"{wildcards['method']}/{wildcards['grids']}" if "grids" in wildcards else ""
+    return Job(
+        job.rule.name, wildcards.get("experiment", ""), variant, wildcards.get("split", ""), tuple(map(str, job.output))
+    )
+
+
+def copy_project(root: Path) -> Project:
+    """Workflow, environments and code of the repository, with the defaults of its configuration."""
+    for folder in ("workflow", "envs", "ppl"):
+        ignored = shutil.ignore_patterns("demo_photos", "__pycache__")
+        shutil.copytree(REPOSITORY / folder, root / folder, ignore=ignored)
+    (root / "config").mkdir()
+    defaults = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())["defaults"]
+    (root / "config" / "config.yaml").write_text(yaml.safe_dump({"defaults": defaults, "experiments": EXPERIMENTS}))
+    return Project(root)
+
+
+def write_lists(folder: Path) -> None:
+    """The lists of a user's dataset folder, and the folders of photos and masks."""
+    lists = folder / "ImageSets" / "Segmentation"
+    for needed in (lists, folder / "JPEGImages", folder / "SegmentationClass"):
+        needed.mkdir(parents=True)
+    for file in (folder / "classes.txt", folder / "labels.csv", *(lists / f"{split}.txt" for split in SPLITS)):
+        file.write_text("a\n")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The project with everything computed."""
+    project = copy_project(tmp_path_factory.mktemp("finished"))
+    write_lists(project.root / PHOTOS)
+    tools = project.root / "stand-in"
+    tools.mkdir()
+    (tools / "python").write_text(STAND_IN)
+    (tools / "python").chmod(0o755)
+    path = f"{tools}{os.pathsep}{os.environ['PATH']}"
+    done = project.command(*project.targets(), PATH=path, ARGUMENTS=str(project.root / "arguments"))
+    assert done.returncode == 0, done.stdout
+    return project
+
+
+@pytest.fixture(scope="session")
+def project(finished: Project) -> Iterator[Project]:
+    """The finished project; code is hashed from its copy, and pytest's own arguments are no targets."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(code_hash, "ROOT", finished.root / "ppl")
+        patch.setattr(config, "__file__", str(finished.root / "ppl" / "config.py"))
+        patch.setattr(sys, "argv", ["snakemake"])
+        forget_code()
+        yield finished
+    forget_code()
