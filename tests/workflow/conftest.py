@@ -66,6 +66,9 @@ class Job:
     split: str
     """Where the rule has such a wildcard, else empty."""
     outputs: tuple[str, ...]
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    """Outputs, log and benchmark."""
 
 
 @dataclass(frozen=True)
@@ -131,16 +134,26 @@ class Project:
                 path.write_text(text)
             forget_code()
 
-    def plan(self, change: Mapping[str, Any] | None = None, targets: Iterable[str] | None = None) -> Plan:
-        """What Snakemake would do, with `change` laid over the configuration; computed in this process."""
+    def rules(self) -> list[Any]:
+        """Snakemake's own description of every rule."""
+        with self._opened({}) as workflow:
+            workflow.dag()
+            return list(workflow._workflow_store.rules)
+
+    @contextmanager
+    def _opened(self, change: Mapping[str, Any]) -> Iterator[Any]:
         with SnakemakeApi(OutputSettings(dryrun=True, quiet={Quietness.ALL})) as api:
-            workflow = api.workflow(
+            yield api.workflow(
                 resource_settings=ResourceSettings(cores=2),
-                config_settings=ConfigSettings(config=dict(change or {})),
+                config_settings=ConfigSettings(config=dict(change)),
                 snakefile=self.root / "workflow" / "Snakefile",
                 workdir=self.root,
             )
-            chosen = frozenset(self.targets() if targets is None else targets)
+
+    def plan(self, change: Mapping[str, Any] | None = None, targets: Iterable[str] | None = None) -> Plan:
+        """What Snakemake would do, with `change` laid over the configuration; computed in this process."""
+        chosen = frozenset(self.targets() if targets is None else targets)
+        with self._opened(change or {}) as workflow:
             workflow.dag(DAGSettings(targets=chosen)).execute_workflow(executor="dryrun")
             dag = workflow._workflow_store.dag
             named = {job: _job(job) for job in dag.jobs}
@@ -162,8 +175,15 @@ def forget_code() -> None:
 def _job(job: Any) -> Job:
     wildcards = dict(job.wildcards_dict)
     variant = f"{wildcards['method']}/{wildcards['grids']}" if "grids" in wildcards else ""
+    outputs = tuple(map(str, job.output))
     return Job(
-        job.rule.name, wildcards.get("experiment", ""), variant, wildcards.get("split", ""), tuple(map(str, job.output))
+        rule=job.rule.name,
+        experiment=wildcards.get("experiment", ""),
+        variant=variant,
+        split=wildcards.get("split", ""),
+        outputs=outputs,
+        reads=tuple(map(str, job.input)),
+        writes=(*outputs, *map(str, job.log), *([str(job.benchmark)] if job.benchmark else [])),
     )
 
 
