@@ -4,6 +4,7 @@ A new backbone is one function that returns a `Backbone`, entered in `BUILDERS`.
 """
 
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ class Backbone(nn.Module):
     """Stem and stages 1 to 4 (index 0 to 4), stage 1 ending at stride 4.
 
     BatchNorm keeps its ImageNet statistics in training, as the whole IRNet and DeepLab family does: batches of crops
-    padded with zeros would spoil them. `channels` are those of each stage's output; `mean` and `std` normalise RGB in 0..1.
+    padded with zeros would spoil them. `channels` are those of the stages' outputs; `mean`, `std` normalise RGB in 0..1.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ def build(name: str, *, weights: str = "none", output_stride: int = 16, dilated:
 
 
 def _drop_stride(stage: nn.Module, *, before: int, after: int) -> None:
-    """Takes the stride out of a stage; filters behind the former stride are dilated by `after`, it itself by `before`."""
+    """Takes the stride out of a stage; filters behind the former stride get dilation `after`, the rest `before`."""
     seen = False
     for parent in list(stage.modules()):
         for key, child in list(parent.named_children()):
@@ -111,13 +112,13 @@ def _resnet(name: str, weights: str) -> Backbone:
 
 
 def _vgg16(weights: str) -> Backbone:
-    net = models.vgg16()
+    net = models.vgg16(init_weights=False)
     _load(net, weights, models.VGG16_Weights.IMAGENET1K_V1)
     cuts = [0, 5, 10, 17, 24, 31]  # each stage ends with its pooling
     for module in net.features:
         if isinstance(module, nn.MaxPool2d):
             module.ceil_mode = True  # sizes as those of the other backbones: ceil(side / stride)
-    return Backbone([net.features[a:b] for a, b in zip(cuts, cuts[1:], strict=False)], (64, 128, 256, 512, 512))
+    return Backbone([net.features[a:b] for a, b in pairwise(cuts)], (64, 128, 256, 512, 512))
 
 
 def _efficientnet_lite0(weights: str) -> Backbone:
@@ -177,7 +178,7 @@ class InvertedBottleneck(nn.Module):
 
 
 class SameConv2d(nn.Conv2d):
-    """Convolution padded as TensorFlow's SAME: at stride 2 an even side gets its zeros at the end, as in pre-training."""
+    """Convolution padded as TensorFlow's SAME, as in pre-training: at stride 2 an even side gets zeros at the end."""
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)

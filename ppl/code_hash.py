@@ -1,4 +1,4 @@
-"""Digest of the code that a step runs, so that changing an algorithm reruns the step and changing a comment does not."""
+"""Digest of the code that a step runs, so that a changed algorithm reruns the step and a changed comment does not."""
 
 import ast
 import hashlib

@@ -288,7 +288,7 @@ def _write_log(fabric: Fabric, log: Path, rows: list[dict[str, float]]) -> None:
 
 
 def digest_of(settings: object, *files: Path) -> str:
-    """Digest of settings (anything whose `repr` is complete) and of the content of files: what a kept state belongs to."""
+    """Digest of settings (anything with a complete `repr`) and of the content of files: what a state belongs to."""
     content = hashlib.sha256(repr(settings).encode())
     for file in files:
         content.update(file_digest(file).encode())

@@ -21,7 +21,7 @@ class Architecture:
     """resnet18, resnet34, resnet50, resnet101, vgg16 or efficientnet_lite0."""
     output_stride: int
     frozen_stages: int
-    """Stages below this number and this one get no gradient from the global branch (2: as IRNet; 0: all but the stem train)."""
+    """Stages up to this number get no gradient from the global branch; 2 as in IRNet, 0 for the stem alone."""
     phi_init: Literal["kaiming", "identity"]
 
 

@@ -18,7 +18,7 @@ class PatchClassifier(nn.Module):
 
     A patched branch cuts the input of `grid.stage` into patches, re-encodes each by phi1, sends them through the
     remaining stages as one batch, and merges them behind phi2. The global branch sends no gradient into stages below
-    `trained_from`, a patched branch none below its patch point where `stop_at_patches` (explicit fusion, Section III-D).
+    `trained_from`, a patched branch none below its patch point where `stop_at_patches` (explicit fusion, III-D).
     """
 
     def __init__(

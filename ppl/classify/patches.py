@@ -1,4 +1,4 @@
-"""Patch and Merge Operation: cutting feature maps into a K x K grid and putting them together (Section III-B, Figure 4)."""
+"""Patch and Merge Operation: feature maps cut into a K x K grid and put together again (Section III-B, Figure 4)."""
 
 import math
 
@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 
 def split(x: Tensor, k: int) -> Tensor:
-    """Cuts (B, C, H, W) into K x K patches (B * k * k, C, ceil(H / k), ceil(W / k)), batch first, then row, then column.
+    """Cuts (B, C, H, W) into K x K patches (B * k * k, C, ceil(H / k), ceil(W / k)), by image, row, column.
 
     Zeros at the bottom and right fill the last patches where k does not divide H or W.
     """

@@ -28,9 +28,7 @@ def photo_batches(
     for image in images:
         by_size[photo_size(dataset.photo(image))].append(image)
     groups = [g[i : i + batch_size] for _, g in sorted(by_size.items()) for i in range(0, len(g), batch_size)]
-    loader = data.DataLoader(
-        _Batches(dataset, groups), batch_size=None, collate_fn=lambda batch: batch, num_workers=workers
-    )
+    loader = data.DataLoader(_Batches(dataset, groups), batch_size=None, collate_fn=_as_is, num_workers=workers)
     return len(groups), iter(loader)
 
 
@@ -44,3 +42,7 @@ class _Batches(data.Dataset):
     def __getitem__(self, index: int) -> PhotoBatch:
         images = self.groups[index]
         return PhotoBatch(images, np.stack([read_photo(self.dataset.photo(image)) for image in images]))
+
+
+def _as_is(batch: PhotoBatch) -> PhotoBatch:
+    return batch

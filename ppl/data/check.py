@@ -63,7 +63,7 @@ def split_faults(splits: dict[str, list[str]], train: str, seed: str, held_out: 
             yield f"splits {train} and {name} share {len(shared)} images, the first is {shared[0]!r}; keep it in one"
     outside = sorted(set(splits[seed]) - set(splits[train]))
     if outside:
-        yield f"split {seed} has {len(outside)} images that {train} lacks, the first is {outside[0]!r}; it must be a part"
+        yield f"split {seed} has {len(outside)} images that {train} lacks, such as {outside[0]!r}; it must be a part"
 
 
 def label_faults(dataset: Dataset, splits: dict[str, list[str]], train: str, val: str) -> Iterator[str]:
@@ -100,7 +100,7 @@ def image_faults(dataset: Dataset, image: str, with_mask: bool) -> Iterator[str]
         yield f"{dataset.mask(image)}: is {mask.shape[1]}x{mask.shape[0]}, the photo {size[1]}x{size[0]}"
     unknown = sorted({int(i) for i in np.unique(mask)} - {*range(len(dataset.classes) + 1), IGNORE})
     if unknown:
-        yield f"{dataset.mask(image)}: holds id {unknown[0]}; ids are 0 to {len(dataset.classes)}, and {IGNORE} to ignore"
+        yield f"{dataset.mask(image)}: holds id {unknown[0]}; allowed are 0 to {len(dataset.classes)} and {IGNORE}"
 
 
 def summary(dataset: Dataset, splits: dict[str, list[str]]) -> dict:

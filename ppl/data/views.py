@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils import data
 
 from ppl.data.dataset import IGNORE, read_mask, read_photo
+from ppl.files import UserError
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Window:
-    """A crop of the rescaled photo: `box` (left, top, right, bottom) in photo pixels, its size and place in the crop."""
+    """A crop of the rescaled photo: `box` (left, top, right, bottom) in photo pixels, its size, its place in the crop."""
 
     box: tuple[float, float, float, float]
     size: tuple[int, int]
@@ -106,7 +107,10 @@ class Views(data.Dataset):
         image = cut_photo(photo, window, self.augmentation.crop, self.mean, self.std)
         if isinstance(self.targets, Tensor):
             return image, self.targets[index]
-        return image, cut_labels(read_mask(self.targets[index]), window, self.augmentation.crop)
+        labels = read_mask(self.targets[index])
+        if labels.shape != photo.shape[:2]:
+            raise UserError(f"{self.targets[index]}: {labels.shape} labels a photo of {photo.shape[:2]}; make it again")
+        return image, cut_labels(labels, window, self.augmentation.crop)
 
 
 class FittedPhotos(data.Dataset):
@@ -135,5 +139,5 @@ def label_vectors(labels: Sequence[tuple[int, ...]], classes: int) -> Tensor:
 
 def _resize(image: np.ndarray, window: Window, resample: Image.Resampling) -> np.ndarray:
     n, m = window.size
-    resized = np.asarray(Image.fromarray(image).resize((m, n), resample, box=window.box))
-    return np.ascontiguousarray(resized[:, ::-1] if window.flip else resized)
+    resized = np.array(Image.fromarray(image).resize((m, n), resample, box=window.box))
+    return np.ascontiguousarray(resized[:, ::-1]) if window.flip else resized

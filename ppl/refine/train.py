@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ppl import backbones, engine
 from ppl.data.batches import photo_batches
 from ppl.data.dataset import Dataset
-from ppl.data.labels import find_labels
+from ppl.data.labels import find_maps
 from ppl.data.views import Augmentation, Views, normalise
 from ppl.engine import Hardware, Schedule
 from ppl.files import command
@@ -63,7 +63,7 @@ class Settings:
 def main(settings: Settings) -> None:
     dataset, training = Dataset.open(settings.data), settings.training
     images = dataset.split(settings.train_split)
-    labels = find_labels(settings.labels, images)
+    labels = find_maps(settings.labels, images)
     fabric = engine.launch(settings.hardware, training.seed)
     network = build(training.backbone, training.output_stride, weights=training.weights)
     network.to(memory_format=torch.channels_last)
@@ -103,7 +103,7 @@ def main(settings: Settings) -> None:
 
 
 def irnet_loss(network: nn.Module, photos: Tensor, labels: Tensor, radius: int) -> Tensor:
-    """Loss of a batch of photos (B, 3, H, W) with confident labels (B, H, W), taken at stride 4 by nearest neighbour."""
+    """Loss of photos (B, 3, H, W) with confident labels (B, H, W), which are taken at stride 4, nearest neighbour."""
     boundary, displacement = network(photos)
     h, w = boundary.shape[-2:]
     small = labels[:, ::4, ::4][:, :h, :w]  # (B, h, w)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ppl.cam.store import Cam, open_store, seed, upsample
 from ppl.data.dataset import IGNORE, VOC_COLOURS, Dataset, read_mask, read_photo
-from ppl.segment.maps import find_maps
+from ppl.data.labels import find_maps
 
 MAX_SIDE = 192
 HEAT = matplotlib.colormaps["inferno"]

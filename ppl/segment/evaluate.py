@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from ppl.data.dataset import IGNORE, Dataset, read_mask
+from ppl.data.labels import find_maps
 from ppl.files import UserError, atomic, command
 from ppl.metrics import confusion, iou, mean_iou
 from ppl.parallel import run_all
-from ppl.segment.maps import find_maps
 
 
 @dataclass(frozen=True)

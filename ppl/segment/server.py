@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ppl.data.dataset import Dataset, photo_size, read_mask
+from ppl.data.labels import find_maps
 from ppl.files import UserError, atomic, command
-from ppl.segment.maps import find_maps
 
 FOLDER = PurePosixPath("results/VOC2012/Segmentation/comp6_test_cls")
 

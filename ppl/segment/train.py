@@ -8,13 +8,13 @@ import torch
 
 from ppl import engine
 from ppl.data.dataset import Dataset
+from ppl.data.labels import find_maps
 from ppl.data.views import Augmentation, Views
 from ppl.engine import Hardware, Schedule
 from ppl.files import UserError, command
 from ppl.segment import checkpoint
 from ppl.segment.checkpoint import Architecture
 from ppl.segment.deeplab import DeepLab, parameter_groups, segmentation_loss
-from ppl.segment.maps import find_maps
 
 
 @dataclass(frozen=True)
