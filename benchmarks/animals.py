@@ -27,7 +27,7 @@ class Settings:
     """The full dataset."""
     side: int = 256
     """Longest side, pixels."""
-    images: int = 2000
+    images: int = 1200
     """Of the split trainaug."""
     cores: int = 2
     reduced: Path = Path("results/animals-256")
@@ -48,7 +48,7 @@ def reduce(dataset: Dataset, folder: Path, side: int, images: int) -> None:
     train, val, trainaug = (dataset.split(name) for name in ("train", "val", "trainaug"))
     rest = [image for image in trainaug if image not in set(train)]
     step = max(1, len(rest) // max(1, images - len(train)))
-    splits = {"train": train, "val": val, "trainaug": sorted([*train, *rest[::step]][:images])}
+    splits = {"train": train, "val": val, "trainaug": sorted([*train, *rest[::step][: images - len(train)]])}
     for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (folder / name).mkdir(parents=True)
     for name, ids in splits.items():

@@ -25,7 +25,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Window:
-    """A crop of the rescaled photo: `box` (left, top, right, bottom) in photo pixels, its size, its place in the crop."""
+    """A crop of the rescaled photo: `box` (left, top, right, bottom) in photo pixels, size and place in the crop."""
 
     box: tuple[float, float, float, float]
     size: tuple[int, int]

@@ -48,8 +48,10 @@ def draw_trainings(curves: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
     for panel, (kind, column) in zip(axes.flat, panels, strict=False):
         for variant, rows in curves[kind].items():
             if column in rows:
-                panel.plot(rows["step"], rows[column], ".-", label=variant)
-        panel.set(title=f"{TRAININGS[kind]}: {column}", xlabel="step")
+                values = 100 * rows[column] if column == "mAP" else rows[column]
+                panel.plot(rows["step"], values, ".-", label=variant)
+        unit = " (%)" if column == "mAP" else ""
+        panel.set(title=f"{TRAININGS[kind]}: {column}{unit}", xlabel="step")
         panel.grid(alpha=0.3)
         if len(curves[kind]) > 1:
             panel.legend(fontsize="small")

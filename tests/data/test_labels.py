@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from ppl.data.labels import find_labels
+from ppl.data.labels import find_maps
 from ppl.files import UserError
 
 
@@ -18,14 +18,14 @@ def shards(tmp_path: Path) -> list[Path]:
 
 def test_label_maps_are_found_in_any_shard_in_the_order_of_the_images(shards: list[Path]) -> None:
     first, second = shards
-    assert find_labels(shards, ["b", "c.1", "a"]) == [second / "b.png", first / "c.1.png", first / "a.png"]
+    assert find_maps(shards, ["b", "c.1", "a"]) == [second / "b.png", first / "c.1.png", first / "a.png"]
 
 
 def test_all_that_are_missing_are_one_error(shards: list[Path]) -> None:
     with pytest.raises(UserError, match=r"1, .*2: 2 of 3 label maps are missing, the first is d.png"):
-        find_labels(shards, ["a", "d", "c"])
+        find_maps(shards, ["a", "d", "c"])
 
 
 def test_a_folder_that_is_missing_is_one_without_maps(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="absent: 1 of 1 label maps are missing"):
-        find_labels([tmp_path / "absent"], ["a"])
+        find_maps([tmp_path / "absent"], ["a"])

@@ -51,8 +51,6 @@ while [ $# -gt 0 ]; do
   shift
 done
 """
-ORDER_ONLY = {("check_data", "train_classifier")}
-"""A training waits for the check of the data, but does not read what it says."""
 
 
 @dataclass(frozen=True)
@@ -157,12 +155,7 @@ class Project:
             workflow.dag(DAGSettings(targets=chosen)).execute_workflow(executor="dryrun")
             dag = workflow._workflow_store.dag
             named = {job: _job(job) for job in dag.jobs}
-            needs = {
-                ours: frozenset(
-                    named[needed] for needed in dag.dependencies[job] if (needed.rule.name, ours.rule) not in ORDER_ONLY
-                )
-                for job, ours in named.items()
-            }
+            needs = {ours: frozenset(named[needed] for needed in dag.dependencies[job]) for job, ours in named.items()}
             return Plan(needs, frozenset(named[job] for job in dag.jobs if dag.needrun(job)))
 
 

@@ -1,0 +1,168 @@
+"""The check of a dataset: every kind of fault found, all of them at once, and a sound dataset let through."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ppl.data import check
+from ppl.data.dataset import Dataset, write_mask
+from ppl.files import UserError
+
+LABELS = {"t1": "cat", "t2": "dog", "t3": "cat;dog", "v1": "cat", "e1": ""}
+SPLITS = {"all": ["t1", "t2", "t3"], "part": ["t1", "t2"], "val": ["v1"], "test": ["e1"]}
+
+
+def write_list(root: Path, split: str, images: Sequence[str]) -> None:
+    path = root / "ImageSets" / "Segmentation" / f"{split}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{image}\n" for image in images))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A sound dataset: photos of 8x6 (w, h), masks where something is measured."""
+    root = tmp_path / "data"
+    for folder in ("JPEGImages", "SegmentationClass"):
+        (root / folder).mkdir(parents=True)
+    for split, images in SPLITS.items():
+        write_list(root, split, images)
+    (root / "classes.txt").write_text("cat\ndog\n")
+    (root / "labels.csv").write_text("image,classes\n" + "".join(f"{i},{c}\n" for i, c in LABELS.items()))
+    for image in LABELS:
+        Image.new("RGB", (8, 6)).save(root / "JPEGImages" / f"{image}.jpg")
+    for image in ("t1", "t2", "v1"):
+        write_mask(root / "SegmentationClass" / f"{image}.png", np.array([[0, 1, 2, 255] * 2] * 6, dtype=np.uint8))
+    return root
+
+
+def settings(root: Path) -> check.Settings:
+    return check.Settings(
+        data=root,
+        train_split="all",
+        seed_split="part",
+        val_split="val",
+        test_split="test",
+        out=root.with_name("check.json"),
+        workers=1,
+    )
+
+
+def faults(root: Path) -> list[str]:
+    """Faults that the check reports, without the name of the folder."""
+    with pytest.raises(UserError) as error:
+        check.main(settings(root))
+    head, *lines = str(error.value).splitlines()
+    assert head.startswith(f"{root}: {len(lines)} fault")
+    assert not settings(root).out.exists()
+    return [line.strip().removeprefix(f"{root}/") for line in lines]
+
+
+def test_a_sound_dataset_passes_and_is_summed_up(root):
+    check.main(settings(root))
+    found = json.loads(settings(root).out.read_text())
+    assert found == {
+        "classes": ["cat", "dog"],
+        "images": {"all": 3, "part": 2, "val": 1, "test": 1},
+        "images_per_class": {
+            "all": {"cat": 2, "dog": 2},
+            "part": {"cat": 1, "dog": 1},
+            "val": {"cat": 1},
+            "test": {},
+        },
+        "masks": True,
+    }
+
+
+def test_without_masks_a_dataset_passes_too(root):
+    for mask in (root / "SegmentationClass").iterdir():
+        mask.unlink()
+    (root / "SegmentationClass").rmdir()
+    check.main(settings(root))
+    assert json.loads(settings(root).out.read_text())["masks"] is False
+
+
+def test_all_faults_are_listed_at_once(root):
+    write_list(root, "all", ["t1", "t2", "t3", "t3", "v1"])
+    write_list(root, "part", ["t1", "t2", "u1"])
+    write_list(root, "test", [])
+    (root / "classes.txt").write_text("cat\ndog\nyak\n")
+    (root / "labels.csv").write_text("image,classes\nt1,cat\nt2,dog\nv1,cat\n")
+    (root / "JPEGImages" / "t2.jpg").write_bytes(b"no photo")
+    write_mask(root / "SegmentationClass" / "v1.png", np.zeros((6, 7), dtype=np.uint8))
+    write_mask(root / "SegmentationClass" / "t1.png", np.full((6, 8), 4, dtype=np.uint8))
+    found = faults(root)
+    expected = [
+        "ImageSets/Segmentation/all.txt: 't3' is listed 2 times; keep one",
+        "ImageSets/Segmentation/test.txt: is empty",
+        "splits all and val share 1 images, the first is 'v1'",
+        "split part has 1 images that all lacks, such as 'u1'",
+        "labels.csv: no line for 't3' of split all",
+        "classes.txt: no image of split all is labelled 'yak'",
+        "SegmentationClass/t1.png: holds id 4; allowed are 0 to 3 and 255",
+        "SegmentationClass/v1.png: is 7x6, the photo 8x6",
+        "JPEGImages/t2.jpg: not a readable photo",
+        "JPEGImages/u1.jpg: not a readable photo",
+    ]
+    for text in expected:
+        assert sum(line.startswith(text) for line in found) == 1, (text, found)
+    assert len(found) == len(expected)
+
+
+@pytest.mark.parametrize("image", [".hidden", "-rf", "a/b", "a\\b", "tab\tin", "bell\a"])
+def test_an_impossible_id_is_named(image):
+    splits = {"all": [image], "part": [image], "val": ["v1"]}
+    found = list(check.split_faults(splits, "all", "part", ["val"]))
+    assert found
+    assert all(f"{image!r} cannot be an id" in fault for fault in found)
+
+
+def test_a_photo_in_two_held_out_splits_is_no_fault():
+    splits = {"all": ["a"], "val": ["b"]}
+    assert list(check.split_faults(splits, "all", "all", ["val", "val"])) == []
+
+
+def test_a_mask_that_is_missing_or_in_colour_is_named(root):
+    dataset = Dataset.open(root)
+    dataset.mask("t1").unlink()
+    Image.new("RGB", (8, 6)).save(dataset.mask("t2"))
+    (missing,) = check.image_faults(dataset, "t1", with_mask=True)
+    (coloured,) = check.image_faults(dataset, "t2", with_mask=True)
+    assert "t1.png: not a readable mask" in missing
+    assert "t2.png: mode RGB" in coloured
+    assert list(check.image_faults(dataset, "t1", with_mask=False)) == []
+
+
+def test_a_truncated_photo_is_named(root):
+    dataset = Dataset.open(root)
+    path = dataset.photo("t1")
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:-600])
+    (fault,) = check.image_faults(dataset, "t1", with_mask=False)
+    assert f"{path}: not a readable photo" in fault
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("labels.csv", "image,classes\nt1,cat;bird\n", "labels.csv, line 2: 'bird' is not in classes.txt"),
+        ("labels.csv", "image,classes\nt1,cat\nt1,dog\n", "labels.csv, line 3: image 't1' appears twice"),
+        ("labels.csv", "photo,names\n", "labels.csv: the first line must name the columns image and classes"),
+        ("classes.txt", "cat\ncat\n", "classes.txt: needs 1 to 254 different class names"),
+        ("classes.txt", None, "classes.txt: No such file"),
+        ("labels.csv", None, "labels.csv: No such file"),
+        ("ImageSets/Segmentation/val.txt", None, "val.txt: No such file"),
+    ],
+)
+def test_a_list_that_cannot_be_read_stops_the_check(root, file, text, message):
+    if text is None:
+        (root / file).unlink()
+    else:
+        (root / file).write_text(text)
+    with pytest.raises(UserError) as error:
+        check.main(settings(root))
+    assert message in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
