@@ -135,7 +135,7 @@ def test_a_mistake_is_named_in_one_line(key, value, message):
         ({"defaults": CONFIG["defaults"], "experiments": {"a/b": {}}}, "'a/b' is no name for an experiment"),
         ({"defaults": CONFIG["defaults"], "experiments": {"..": {}}}, "'..' is no name for an experiment"),
         ({"defaults": CONFIG["defaults"], "experiments": {2012: {}}}, "2012 is no name for an experiment"),
-        ({"experiments": {"bare": None}}, "experiments.bare: 'cam' is a required property (and 7 more)"),
+        ({"experiments": {"bare": None}}, "experiments.bare: 'data' is a required property (and 7 more)"),
     ],
 )
 def test_a_malformed_file_is_named_in_one_line(content, message):
