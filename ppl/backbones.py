@@ -21,7 +21,7 @@ class Backbone(nn.Module):
     """Stem and stages 1 to 4 (index 0 to 4), stage 1 ending at stride 4.
 
     BatchNorm keeps its ImageNet statistics in training, as the whole IRNet and DeepLab family does: batches of crops
-    padded with zeros would spoil them. `channels` are those of the stages' outputs; `mean`, `std` normalise RGB in 0..1.
+    padded with zeros would spoil them. `channels`: of each stage's output; `mean` and `std` normalise RGB in 0..1.
     """
 
     def __init__(

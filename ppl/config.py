@@ -11,8 +11,8 @@ from jsonschema import Draft202012Validator
 from ppl.classify import grids
 from ppl.files import UserError
 
-BESIDE_VARIANTS = {"data", "check.json", "curves.png", "report.html", "settings.yaml", "logs", "benchmarks"}
-"""What lies directly in results/EXPERIMENT, next to the folders of the methods."""
+BESIDE_VARIANTS = {"data", "logs", "benchmarks"}
+"""Folders directly in results/EXPERIMENT, next to those of the methods."""
 
 
 def resolve(config: Mapping[str, Any], schema: Path) -> dict[str, dict[str, Any]]:

@@ -72,6 +72,8 @@ def label_faults(dataset: Dataset, splits: dict[str, list[str]], train: str, val
         for image in splits[name]:
             if image not in dataset.labels:
                 yield f"labels.csv: no line for {image!r} of split {name}; add one, with empty classes if it has none"
+    if "background" in dataset.classes:
+        yield "classes.txt: names background, which is id 0 without being listed; take it out"
     shown = set(chain.from_iterable(dataset.labels.get(image, ()) for image in splits[train]))
     for number, name in enumerate(dataset.classes, start=1):
         if number not in shown:

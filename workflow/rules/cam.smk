@@ -27,19 +27,15 @@ rule export_cams:
         " --hardware.devices {resources.gpu} --hardware.workers {threads} {params.precision} > {log} 2>&1"
 
 
-def seed_cams(wildcards):
-    """All shards of the CAMs of the split on which seeds are measured."""
-    split = value("data", "seed_split")(wildcards)
-    return shards("results/{experiment}/{method}/{grids}/cams/" + split + "-{shard}.h5")(wildcards)
-
-
 rule sweep_seeds:
     """Measures seeds at every background threshold; opens masks, and so serves measuring only."""
     input:
         data="results/{experiment}/data",
         cams=seed_cams,
     output:
-        "results/{experiment}/{method}/{grids}/sweep.csv",
+        report(
+            "results/{experiment}/{method}/{grids}/sweep.csv", caption="../report/sweep.rst", category="{experiment}"
+        ),
     params:
         code=code_hash("ppl.cam.sweep"),
         split=value("data", "seed_split"),
@@ -81,14 +77,3 @@ rule draw_curves:
     shell:
         "python -m ppl.cam.curves --sweeps {input} --names {params.names} --threshold {params.threshold}"
         " --out {output} > {log} 2>&1"
-
-
-def measured_variants(experiment):
-    """The compared variants and the main one, in this order."""
-    settings = EXPERIMENTS[experiment]
-    return list(dict.fromkeys([*settings["compare"], settings["main"]]))
-
-
-def sweeps(wildcards):
-    """Threshold sweeps of the compared variants and the main one."""
-    return [f"results/{wildcards.experiment}/{variant}/sweep.csv" for variant in measured_variants(wildcards.experiment)]

@@ -1,18 +1,3 @@
-def start(wildcards):
-    """The classifier whose backbone a variant starts from; nothing for ImageNet weights."""
-    try:
-        earlier = variants.start(wildcards.method, wildcards.grids)
-    except UserError as error:
-        raise WorkflowError(str(error)) from None
-    return f"results/{wildcards.experiment}/{'/'.join(earlier)}/classifier.pt" if earlier else []
-
-
-def classify_training(wildcards):
-    """Flags of the training of a variant: weights only where no earlier classifier is the start."""
-    section = configuration.patched(value("classify")(wildcards), wildcards.method)
-    return configuration.flags(section, "training")
-
-
 rule train_classifier:
     """Trains the classifier of one variant on image-level labels (Sections III-B to III-D)."""
     input:

@@ -1,9 +1,3 @@
-def train_cams(wildcards):
-    """All shards of the CAMs of the split that is trained on."""
-    split = value("data", "train_split")(wildcards)
-    return shards("results/{experiment}/{method}/{grids}/cams/" + split + "-{shard}.h5")(wildcards)
-
-
 rule label_confident:
     """Confident labels by dense CRF, from the CAMs alone."""
     input:
@@ -100,7 +94,9 @@ rule measure_pseudo:
         data="results/{experiment}/data",
         labels=shards("results/{experiment}/{method}/{grids}/pseudo/{shard}"),
     output:
-        "results/{experiment}/{method}/{grids}/pseudo.csv",
+        report(
+            "results/{experiment}/{method}/{grids}/pseudo.csv", caption="../report/pseudo.rst", category="{experiment}"
+        ),
     params:
         code=code_hash("ppl.segment.evaluate"),
         split=value("data", "seed_split"),

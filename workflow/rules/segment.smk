@@ -62,23 +62,17 @@ rule predict:
         " --hardware.devices {resources.gpu} --hardware.workers {threads} {params.precision} > {log} 2>&1"
 
 
-def predictions(split):
-    """All shards of the predictions of a split, each a folder with raw/ and, where a CRF is asked for, crf/."""
-
-    def of_job(wildcards):
-        name = value("data", split)(wildcards)
-        return shards(f"results/{{experiment}}/{{method}}/{{grids}}/predictions/{name}-{{shard}}")(wildcards)
-
-    return of_job
-
-
 rule measure_predictions:
     """IoU of the network on the validation split, with or without CRF; serves measuring only."""
     input:
         data="results/{experiment}/data",
         predictions=predictions("val_split"),
     output:
-        "results/{experiment}/{method}/{grids}/val-{kind}.csv",
+        report(
+            "results/{experiment}/{method}/{grids}/val-{kind}.csv",
+            caption="../report/val.rst",
+            category="{experiment}",
+        ),
     params:
         code=code_hash("ppl.segment.evaluate"),
         split=value("data", "val_split"),
@@ -98,17 +92,6 @@ rule measure_predictions:
     shell:
         "python -m ppl.segment.evaluate --data {input.data} --split {params.split} --predictions {params.folders}"
         " --name 'network, {wildcards.kind}' --out {output} --workers {threads} > {log} 2>&1"
-
-
-def best_kind(experiment):
-    """Which predictions are the result: those after the CRF where there is one."""
-    return "crf" if EXPERIMENTS[experiment]["segment"]["crf"] else "raw"
-
-
-def test_folders(wildcards):
-    """All shards of the main variant's test predictions."""
-    name = value("data", "test_split")(wildcards)
-    return variant_of("main", f"predictions/{name}-{{shard}}")(wildcards)
 
 
 rule gather_test_predictions:

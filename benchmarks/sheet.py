@@ -1,0 +1,89 @@
+"""Contact sheet of an experiment: photo, CAM, seed, pseudo label, prediction and truth of images at even distances.
+
+    python benchmarks/sheet.py --experiment demo --out docs/images/demo.png
+
+Seeds and pseudo labels are those of training images, predictions those of validation images, in two blocks of rows.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import tyro
+import yaml
+
+from ppl.cam.store import open_store, seed, upsample
+from ppl.data.dataset import VOC_COLOURS, Dataset, read_mask, read_photo
+from ppl.data.labels import find_maps
+from ppl.files import atomic
+from ppl.report.gallery import evenly
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+
+@dataclass(frozen=True)
+class Settings:
+    experiment: str
+    out: Path
+    photos: bool = True
+    """Without photos and masks: only what the workflow made, for data that must not be passed on."""
+    rows: int = 4
+    """Images of each split."""
+
+
+def main(settings: Settings) -> None:
+    root = Path("results") / settings.experiment
+    resolved = yaml.safe_load((root / "settings.yaml").read_text(encoding="utf-8"))
+    dataset, variant, data = Dataset.open(root / "data"), root / resolved["main"], resolved["data"]
+    rows = {"train": [], "val": []}
+    with open_store(sorted((variant / "cams").glob(f"{data['train_split']}-*.h5"))) as cams:
+        pseudo = sorted((variant / "pseudo").iterdir())
+        for image in evenly(dataset.split(data["seed_split"]), settings.rows):
+            cam = cams.read(image)
+            label = read_mask(find_maps(pseudo, [image])[0])
+            tiles = {"CAM": upsample(cam.maps, cam.size).max(axis=0)}
+            tiles |= {"seed": colour(seed(cam, resolved["cam"]["threshold"])), "pseudo label": colour(label)}
+            rows["train"].append(with_source(tiles, dataset, image, settings.photos))
+    predictions = sorted((variant / "predictions").glob(f"{data['val_split']}-*"))
+    for image in evenly(dataset.split(data["val_split"]), settings.rows):
+        kinds = ["raw", "crf"] if resolved["segment"]["crf"] else ["raw"]
+        tiles = {k: colour(read_mask(find_maps([p / k for p in predictions], [image])[0])) for k in kinds}
+        tiles = {{"raw": "prediction", "crf": "prediction, CRF"}[k]: tile for k, tile in tiles.items()}
+        rows["val"].append(with_source(tiles, dataset, image, settings.photos))
+    with atomic(settings.out) as temporary:
+        draw(rows).savefig(temporary, dpi=80)
+
+
+def with_source(tiles: dict[str, np.ndarray], dataset: Dataset, image: str, photos: bool) -> dict[str, np.ndarray]:
+    """The tiles between photo and truth, where these are shown."""
+    if not photos:
+        return tiles
+    tiles = {"photo": read_photo(dataset.photo(image)), **tiles}
+    return {**tiles, "truth": colour(read_mask(dataset.mask(image)))} if dataset.has_masks else tiles
+
+
+def colour(labels: np.ndarray) -> np.ndarray:
+    """A label map in VOC's colours."""
+    return VOC_COLOURS[labels]
+
+
+def draw(blocks: dict[str, list[dict[str, np.ndarray]]]) -> plt.Figure:
+    """One row an image, one column a tile; heat maps are those without colour."""
+    columns = max(len(row) for rows in blocks.values() for row in rows)
+    total = sum(len(rows) for rows in blocks.values())
+    figure, axes = plt.subplots(total, columns, figsize=(1.7 * columns, 1.85 * total), squeeze=False)
+    named = [(block, row) for block, rows in blocks.items() for row in rows]
+    for line, (block, row) in zip(axes, named, strict=True):
+        for axis in line:
+            axis.axis("off")
+        for axis, (name, tile) in zip(line, row.items(), strict=False):
+            axis.imshow(tile, cmap="inferno" if tile.ndim == 2 else None, vmin=0, vmax=1)
+            axis.set_title(f"{block}: {name}", fontsize=8)
+    figure.tight_layout(pad=0.3)
+    return figure
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings, description=__doc__))

@@ -1,0 +1,108 @@
+"""Input files that depend on the settings of the experiment, step by step."""
+
+import hashlib
+import json
+
+
+def start(wildcards):
+    """The classifier whose backbone a variant starts from; nothing for ImageNet weights."""
+    try:
+        earlier = variants.start(wildcards.method, wildcards.grids)
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+    return f"results/{wildcards.experiment}/{'/'.join(earlier)}/classifier.pt" if earlier else []
+
+
+def classify_training(wildcards):
+    """Flags of the training of a variant: weights only where no earlier classifier is the start."""
+    section = configuration.patched(value("classify")(wildcards), wildcards.method)
+    return configuration.flags(section, "training")
+
+
+def seed_cams(wildcards):
+    """All shards of the CAMs of the split on which seeds are measured."""
+    split = value("data", "seed_split")(wildcards)
+    return shards(f"results/{{experiment}}/{{method}}/{{grids}}/cams/{split}-{{shard}}.h5")(wildcards)
+
+
+def measured_variants(experiment):
+    """The compared variants and the main one, in this order."""
+    settings = EXPERIMENTS[experiment]
+    return list(dict.fromkeys([*settings["compare"], settings["main"]]))
+
+
+def sweeps(wildcards):
+    """Threshold sweeps of the compared variants and the main one."""
+    return [f"results/{wildcards.experiment}/{variant}/sweep.csv" for variant in measured_variants(wildcards.experiment)]
+
+
+def train_cams(wildcards):
+    """All shards of the CAMs of the split that is trained on."""
+    split = value("data", "train_split")(wildcards)
+    return shards(f"results/{{experiment}}/{{method}}/{{grids}}/cams/{split}-{{shard}}.h5")(wildcards)
+
+
+def predictions(split):
+    """All shards of the predictions of a split, each a folder with raw/ and, where a CRF is asked for, crf/."""
+
+    def of_job(wildcards):
+        name = value("data", split)(wildcards)
+        return shards(f"results/{{experiment}}/{{method}}/{{grids}}/predictions/{name}-{{shard}}")(wildcards)
+
+    return of_job
+
+
+def best_kind(experiment):
+    """Which predictions are the result: those after the CRF where there is one."""
+    return "crf" if EXPERIMENTS[experiment]["segment"]["crf"] else "raw"
+
+
+def test_folders(wildcards):
+    """All shards of the main variant's test predictions."""
+    name = value("data", "test_split")(wildcards)
+    return variant_of("main", f"predictions/{name}-{{shard}}")(wildcards)
+
+
+def where_measured(files):
+    """The files that `files` names, or none where the dataset has no masks to measure with."""
+    return lambda wildcards: files(wildcards) if has_masks(wildcards.experiment) else []
+
+
+def measures(wildcards):
+    """IoU of the main variant's pseudo labels, and of its network with every kind of predictions there is."""
+    kinds = list(dict.fromkeys(["raw", best_kind(wildcards.experiment)]))
+    names = ["pseudo.csv", *(f"val-{kind}.csv" for kind in kinds)]
+    return [file for name in names for file in variant_of("main", name)(wildcards)]
+
+
+def shown_variants(experiment):
+    """Variants whose training the report shows: where nothing is measured, there is nothing to compare either."""
+    return measured_variants(experiment) if has_masks(experiment) else [EXPERIMENTS[experiment]["main"]]
+
+
+def of_networks(suffix):
+    """Files of all shown trainings: one of each classifier, and those of the networks of the main variant."""
+
+    def of_job(wildcards):
+        folder = f"results/{wildcards.experiment}"
+        classifiers = [f"{folder}/{v}/{suffix['classify']}" for v in shown_variants(wildcards.experiment)]
+        main = f"{folder}/{EXPERIMENTS[wildcards.experiment]['main']}"
+        return [*classifiers, f"{main}/{suffix['irnet']}", f"{main}/{suffix['deeplab']}"]
+
+    return of_job
+
+
+def main_shards(folder, split):
+    """All shards of what the main variant has in `folder` of a split; {split} and {shard} are filled in."""
+
+    def of_job(wildcards):
+        name = value("data", split)(wildcards)
+        return variant_of("main", folder.replace("{split}", name))(wildcards)
+
+    return of_job
+
+
+def template_hash():
+    """Digest of the page's template, which is no Python and so no part of its code hash."""
+    template = Path(configuration.__file__).parent / "report" / "page.html"
+    return hashlib.sha256(template.read_bytes()).hexdigest()[:16]
