@@ -229,6 +229,18 @@ def test_a_state_of_other_settings_is_ignored_with_a_message(
     assert _equal(_trained(_named(changed, "anew")), resumed)
 
 
+def test_a_state_of_another_earlier_step_is_ignored(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    earlier = _named(settings, "baseline")
+    train.main(earlier)
+    settings = replace(settings, method="explicit", grids="s3k2", start=earlier.out)
+    _stop(settings, monkeypatch, step=3, how=_raise, error=KeyboardInterrupt)
+    train.main(replace(earlier, training=replace(settings.training, seed=2)))
+    train.main(settings)
+    assert "belongs to other settings or inputs: starting over" in capsys.readouterr().err
+
+
 def test_other_hardware_does_not_start_over(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -166,3 +166,9 @@ def test_a_list_that_cannot_be_read_stops_the_check(root, file, text, message):
         check.main(settings(root))
     assert message in str(error.value)
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_background_is_no_class_of_its_own(root):
+    (root / "classes.txt").write_text("background\ncat\ndog\n")
+    found = list(check.label_faults(Dataset.open(root), SPLITS, "all", "val"))
+    assert "classes.txt: names background, which is id 0 without being listed; take it out" in found
