@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 from ppl.classify import grids
 from ppl.files import UserError
 
+TEST_PREDICTIONS = "_test_preds"
 BESIDE_VARIANTS = {"data", "logs", "benchmarks"}
 """Folders directly in results/EXPERIMENT, next to those of the methods."""
 
@@ -26,6 +27,8 @@ def resolve(config: Mapping[str, Any], schema: Path) -> dict[str, dict[str, Any]
     validator = Draft202012Validator(yaml.safe_load(schema.read_text(encoding="utf-8")))
     resolved = {}
     for name, own in experiments.items():
+        if str(name).endswith(TEST_PREDICTIONS):
+            raise UserError(f"configuration: experiment {name!r} would share results/{name}; do not end in that way")
         if not isinstance(name, str) or not name.replace("-", "").replace("_", "").isalnum():
             raise UserError(f"configuration: {name!r} is no name for an experiment; use letters, digits, - and _")
         settings = overlay(config.get("defaults") or {}, own or {})
@@ -64,8 +67,8 @@ def check_target(target: str, experiments: Mapping[str, Any]) -> None:
     parts = Path(target).parts
     if len(parts) < 2 or parts[0] != "results":
         return
-    suffixes = ("_test_preds", "_test_preds.tar")
-    known = {*experiments, *(f"{name}{suffix}" for name in experiments for suffix in suffixes)}
+    suffixes = ("", TEST_PREDICTIONS, f"{TEST_PREDICTIONS}.tar")
+    known = {f"{name}{suffix}" for name in experiments for suffix in suffixes}
     if parts[1] not in known:
         raise UserError(f"{target}: experiment {parts[1]!r} is unknown; there are {', '.join(experiments)}")
     if parts[1] in experiments and len(parts) > 3 and parts[2] not in BESIDE_VARIANTS:

@@ -69,7 +69,7 @@ def split_faults(splits: dict[str, list[str]], train: str, seed: str, held_out: 
 def label_faults(dataset: Dataset, splits: dict[str, list[str]], train: str, val: str) -> Iterator[str]:
     """Images without a line in labels.csv, and classes that no training image shows."""
     for name in dict.fromkeys([train, val]):
-        for image in splits[name]:
+        for image in dict.fromkeys(splits[name]):
             if image not in dataset.labels:
                 yield f"labels.csv: no line for {image!r} of split {name}; add one, with empty classes if it has none"
     if "background" in dataset.classes:

@@ -2,15 +2,15 @@ rule train_classifier:
     """Trains the classifier of one variant on image-level labels (Sections III-B to III-D)."""
     input:
         data="results/{experiment}/data",
-        check=ancient("results/{experiment}/check.json"),  # a gate: it changes nothing in the data
+        check="results/{experiment}/check.json",
         start=start,
     output:
         classifier="results/{experiment}/{method}/{grids}/classifier.pt",
         curve="results/{experiment}/{method}/{grids}/classify.csv",
     params:
         code=code_hash("ppl.classify.train"),
-        train=value("data", "train_split"),
-        val=value("data", "val_split"),
+        train=flag("train-split", "data", "train_split"),
+        val=flag("val-split", "data", "val_split"),
         architecture=flags("classify", "architecture", prefix="architecture"),
         training=classify_training,
         start=lambda wildcards, input: f"--start {input.start}" if input.start else "",
@@ -27,7 +27,7 @@ rule train_classifier:
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.classify.train --data {input.data} --train-split {params.train} --val-split {params.val}"
+        "python -m ppl.classify.train --data {input.data} {params.train} {params.val}"
         " --method {wildcards.method} --grids {wildcards.grids} {params.start} --out {output.classifier}"
         " --log {output.curve} --code {params.code} {params.architecture} {params.training}"
         " --hardware.devices {resources.gpu} --hardware.workers {threads} {params.precision} > {log} 2>&1"

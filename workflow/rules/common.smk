@@ -17,7 +17,7 @@ try:
     for argument in sys.argv[1:]:
         configuration.check_target(argument, EXPERIMENTS)
 except UserError as error:
-    raise WorkflowError(str(error)) from None
+    sys.exit(f"error: {error}")  # a WorkflowError would come wrapped in the place where it was raised
 
 # Large tensors otherwise come from fresh pages each time: a third of a CPU step was spent in the kernel. Threads that
 # wait without spinning leave the cores to other jobs.
@@ -42,6 +42,11 @@ def value(*keys):
         return section
 
     return of_job
+
+
+def flag(name, *keys):
+    """One value of the settings with its flag: Snakemake compares params as a set, in which bare values could swap."""
+    return lambda wildcards: configuration.flags({name: value(*keys)(wildcards)})
 
 
 def flags(*keys, prefix):

@@ -4,11 +4,11 @@ rule compose_demo:
         directory("results/{experiment}/data"),
     params:
         code=code_hash("ppl.data.demo"),
-        seed=value("data", "seed"),
-        size=value("data", "size"),
-        train=value("data", "train"),
-        val=value("data", "val"),
-        test=value("data", "test"),
+        seed=flag("seed", "data", "seed"),
+        size=flag("size", "data", "size"),
+        train=flag("train", "data", "train"),
+        val=flag("val", "data", "val"),
+        test=flag("test", "data", "test"),
     wildcard_constraints:
         experiment=of_source("demo"),
     log:
@@ -22,8 +22,8 @@ rule compose_demo:
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.data.demo --out {output} --seed {params.seed} --size {params.size} --train {params.train}"
-        " --val {params.val} --test {params.test} > {log} 2>&1"
+        "python -m ppl.data.demo --out {output} {params.seed} {params.size} {params.train} {params.val} {params.test}"
+        " > {log} 2>&1"
 
 
 rule link_folder:

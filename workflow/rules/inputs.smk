@@ -106,3 +106,10 @@ def template_hash():
     """Digest of the page's template, which is no Python and so no part of its code hash."""
     template = Path(configuration.__file__).parent / "report" / "page.html"
     return hashlib.sha256(template.read_bytes()).hexdigest()[:16]
+
+
+def what_counts(experiment):
+    """Settings that the results depend on: all but how many devices and processes computed them."""
+    settings = EXPERIMENTS[experiment]
+    machine = {key: v for key, v in settings["hardware"].items() if key not in ("gpu", "workers")}
+    return {**settings, "hardware": machine}

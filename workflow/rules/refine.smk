@@ -36,7 +36,7 @@ rule train_irnet:
         curve="results/{experiment}/{method}/{grids}/irnet.csv",
     params:
         code=code_hash("ppl.refine.train"),
-        train=value("data", "train_split"),
+        train=flag("train-split", "data", "train_split"),
         training=flags("refine", "irnet", prefix="training"),
         precision=precision,
     log:
@@ -51,7 +51,7 @@ rule train_irnet:
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.refine.train --data {input.data} --train-split {params.train} --labels {input.labels}"
+        "python -m ppl.refine.train --data {input.data} {params.train} --labels {input.labels}"
         " --out {output.irnet} --log {output.curve} --code {params.code} {params.training}"
         " --hardware.devices {resources.gpu} --hardware.workers {threads} {params.precision} > {log} 2>&1"
 

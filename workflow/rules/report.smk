@@ -4,7 +4,7 @@ rule write_settings:
         "results/{experiment}/settings.yaml",
     params:
         code=code_hash("ppl.report.settings"),
-        settings=lambda wildcards: json.dumps(EXPERIMENTS[wildcards.experiment], sort_keys=True),
+        settings=lambda wildcards: json.dumps(what_counts(wildcards.experiment), sort_keys=True),
     log:
         "results/{experiment}/logs/settings.log",
     benchmark:

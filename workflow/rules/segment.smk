@@ -8,7 +8,7 @@ rule train_deeplab:
         curve="results/{experiment}/{method}/{grids}/deeplab.csv",
     params:
         code=code_hash("ppl.segment.train"),
-        train=value("data", "train_split"),
+        train=flag("train-split", "data", "train_split"),
         architecture=flags("segment", "architecture", prefix="architecture"),
         training=flags("segment", "training", prefix="training"),
         precision=precision,
@@ -24,7 +24,7 @@ rule train_deeplab:
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.segment.train --data {input.data} --train-split {params.train} --labels {input.labels}"
+        "python -m ppl.segment.train --data {input.data} {params.train} --labels {input.labels}"
         " --out {output.deeplab} --log {output.curve} --code {params.code} {params.architecture} {params.training}"
         " --hardware.devices {resources.gpu} --hardware.workers {threads} {params.precision} > {log} 2>&1"
 
@@ -38,9 +38,9 @@ rule predict:
         directory("results/{experiment}/{method}/{grids}/predictions/{split}-{shard}"),
     params:
         code=code_hash("ppl.segment.predict"),
-        batch=value("segment", "batch_size"),
-        crf=value("segment", "crf"),
-        iterations=value("segment", "iterations"),
+        batch=flag("batch-size", "segment", "batch_size"),
+        crf=flag("crf", "segment", "crf"),
+        iterations=flag("iterations", "segment", "iterations"),
         pairwise=flags("segment", "pairwise", prefix="pairwise"),
         precision=precision,
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
@@ -57,8 +57,8 @@ rule predict:
         "../../envs/ppl.yaml"
     shell:
         "python -m ppl.segment.predict --data {input.data} --split {wildcards.split} --shard {params.shard}"
-        " --checkpoint {input.deeplab} --out {output} --batch-size {params.batch} --crf {params.crf}"
-        " --iterations {params.iterations} {params.pairwise}"
+        " --checkpoint {input.deeplab} --out {output} {params.batch} {params.crf}"
+        " {params.iterations} {params.pairwise}"
         " --hardware.devices {resources.gpu} --hardware.workers {threads} {params.precision} > {log} 2>&1"
 
 
