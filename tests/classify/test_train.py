@@ -60,8 +60,7 @@ def _changed_stages(first: dict[str, Tensor], second: dict[str, Tensor]) -> set[
     return {int(name.split(".")[2]) for name in names}
 
 
-@pytest.mark.parametrize("phi_init", ["kaiming", "identity"])
-def test_a_resnet_learns_from_photos_and_image_level_labels_alone(settings: Settings, phi_init: str) -> None:
+def test_a_resnet_learns_from_photos_and_image_level_labels_alone(settings: Settings) -> None:
     folder = settings.data / "JPEGImages"
     for i in range(4):
         shutil.copy(folder / f"scene.{i}.jpg", folder / f"more.{i}.jpg")
@@ -71,7 +70,7 @@ def test_a_resnet_learns_from_photos_and_image_level_labels_alone(settings: Sett
     (settings.data / "labels.csv").write_text("image,classes\n" + "".join(rows))
     train.main(replace(
         settings, method="explicit", grids="s2k2-s4k2",
-        architecture=Architecture("resnet18", output_stride=16, frozen_stages=2, phi_init=phi_init),
+        architecture=Architecture("resnet18", output_stride=16, frozen_stages=2, phi_init="kaiming"),
         training=replace(settings.training, epochs=2, batch_size=8, lr=1e-3),
     ))  # fmt: skip
     log = pd.read_csv(settings.log)
