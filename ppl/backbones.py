@@ -37,6 +37,7 @@ class Backbone(nn.Module):
         self.channels = channels
         self.output_stride = 32
         self.mean, self.std = mean, std
+        self.train()
 
     def train(self, mode: bool = True) -> "Backbone":
         """Sets the mode of everything but BatchNorm, which stays in evaluation mode."""
@@ -208,10 +209,15 @@ def _load(net: nn.Module, weights: str, torchvision_weights: models.WeightsEnum 
             state = torch.load(weights, map_location="cpu", weights_only=True)
         except OSError as error:
             raise UserError(f"{weights}: {error.strerror}; weights are imagenet, none or a state dict's path") from None
+        except Exception:  # torch raises whatever its unpickler meets
+            raise UserError(
+                f"{weights}: not a file of torch; weights are imagenet, none or a state dict's path"
+            ) from None
     try:
         net.load_state_dict(state)
-    except RuntimeError as error:
-        raise UserError(f"{weights}: not the weights of this backbone ({str(error).splitlines()[1].strip()})") from None
+    except (RuntimeError, TypeError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(f"{weights}: not the weights of this backbone ({reason})") from None
 
 
 BUILDERS = {

@@ -118,7 +118,10 @@ _GPU_LOCKS: list[IO[str]] = []  # open for as long as the process lives: closing
 
 
 def _try_lock(path: Path) -> IO[str] | None:
-    file = path.open("a")
+    try:
+        file = path.open("r")  # another user's lock file may be read, not written
+    except FileNotFoundError:
+        file = path.open("a")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -271,7 +274,8 @@ def _restore(fabric: Fabric, network, optimizer, resume: Path, digest: str) -> _
     try:
         state = torch.load(resume, map_location=fabric.device, weights_only=True)
     except Exception as error:
-        raise UserError(f"{resume}: not a readable training state ({error}); delete it to start over") from None
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{resume}: not a readable training state ({reason}); delete it to start over") from None
     if state["digest"] != digest:
         print(f"{resume} belongs to other settings or inputs: starting over", file=sys.stderr)
         return _Progress(step=0, loss=0.0, seconds=0.0, rows=[])

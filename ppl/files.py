@@ -27,12 +27,14 @@ def atomic(path: Path | str) -> Iterator[Path]:
     writers apart; the suffix is kept because libraries choose a format by it.
     """
     path = Path(path)
+    if path.is_symlink():
+        path = path.resolve()  # a folder elsewhere that the user linked here stays there
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     _remove(temporary)
     try:
         yield temporary
-        if path.is_dir() and not path.is_symlink():
+        if path.is_dir() and temporary.exists():
             shutil.rmtree(path)
         os.replace(temporary, path)
     finally:

@@ -56,7 +56,8 @@ def test_without_dilation_a_stage_without_stride_keeps_its_filters() -> None:
 
 
 def test_batch_norm_keeps_its_statistics_in_training() -> None:
-    backbone = backbones.build("resnet18").train()
+    backbone = backbones.build("resnet18")
+    assert backbone.training
     kept = {key: value.clone() for key, value in backbone.named_buffers()}
     backbone(torch.randn(2, 3, 32, 32) + 3).sum().backward()
     assert kept.keys() == dict(backbone.named_buffers()).keys()
@@ -101,3 +102,9 @@ def test_what_cannot_be_built_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"stem.pt: not the weights of this backbone") as refused:
         backbones.build("resnet18", weights=str(tmp_path / "stem.pt"))
     assert "\n" not in str(refused.value)
+    (tmp_path / "text.pt").write_text("no weights")
+    with pytest.raises(UserError, match=r"text.pt: not a file of torch"):
+        backbones.build("resnet18", weights=str(tmp_path / "text.pt"))
+    torch.save(torch.zeros(3), tmp_path / "tensor.pt")
+    with pytest.raises(UserError, match=r"tensor.pt: not the weights of this backbone"):
+        backbones.build("resnet18", weights=str(tmp_path / "tensor.pt"))

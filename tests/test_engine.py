@@ -211,8 +211,9 @@ def test_a_state_of_other_settings_is_ignored_with_a_message(tmp_path: Path, cap
 
 def test_a_damaged_state_is_named(tmp_path: Path) -> None:
     (tmp_path / "run.resume").write_bytes(b"nothing of the kind")
-    with pytest.raises(UserError, match=r"run.resume: not a readable training state"):
+    with pytest.raises(UserError, match=r"run.resume: not a readable training state .*delete it") as refused:
         _train(tmp_path)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_loss_that_is_not_finite_stops(tmp_path: Path) -> None:

@@ -57,6 +57,23 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert [path.name for path in target.iterdir()] == ["new"]
 
 
+def test_without_new_content_the_old_folder_stays(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    _fill(target, folder=True, text="old")
+    with pytest.raises(FileNotFoundError), atomic(target):
+        pass
+    assert (target / "old").exists()
+
+
+def test_a_linked_folder_is_replaced_where_it_lies(tmp_path: Path) -> None:
+    _fill(tmp_path / "large-disk", folder=True, text="old")
+    (tmp_path / "out").symlink_to(tmp_path / "large-disk")
+    with atomic(tmp_path / "out") as temporary:
+        _fill(temporary, folder=True, text="new")
+    assert (tmp_path / "out").is_symlink()
+    assert [path.name for path in (tmp_path / "large-disk").iterdir()] == ["new"]
+
+
 def test_json_does_not_depend_on_the_order_of_its_keys(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"b": 1, "a": [2]})
     write_json(tmp_path / "b.json", {"a": [2], "b": 1})

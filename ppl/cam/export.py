@@ -52,18 +52,19 @@ def main(settings: Settings) -> None:
     network, content = checkpoint.load(settings.classifier)
     if tuple(content["classes"]) != dataset.classes:
         raise UserError(f"{settings.classifier}: trained for other classes than {settings.data}/classes.txt names")
-    images = shard_of(dataset.split(settings.split), settings.shard)
+    images = dataset.split(settings.split)
+    if len(set(images)) < len(images):
+        raise UserError(f"split {settings.split} of {settings.data} names an image twice; keep one line")
+    images = shard_of(images, settings.shard)
     network = network.to(fabric.device, memory_format=torch.channels_last)
     with fabric.autocast():
-        count = store.write(
+        store.write(
             settings.out,
             compute(network, dataset, images, settings.cams, workers=settings.hardware.workers),
             classes=dataset.classes,
             settings=json.dumps({**dataclasses.asdict(settings.cams), **content["settings"]}, sort_keys=True),
             checkpoint=engine.file_digest(settings.classifier),
         )
-    if count != len(images):
-        raise UserError(f"{settings.out}: {count} CAMs for {len(images)} images; the split names an image twice")
 
 
 def compute(

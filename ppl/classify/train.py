@@ -162,7 +162,8 @@ def _validation(
 
 
 def _digest(settings: Settings, dataset: Dataset) -> str:
-    files = [dataset.root / "labels.csv", dataset.root / "ImageSets" / "Segmentation" / f"{settings.train_split}.txt"]
+    split = dataset.root / "ImageSets" / "Segmentation" / f"{settings.train_split}.txt"
+    files = [dataset.root / "classes.txt", dataset.root / "labels.csv", split]
     essential = (settings.architecture, settings.training, settings.method, settings.grids, settings.code)
     return engine.digest_of(essential, *files, *([settings.start] if settings.start else []))
 

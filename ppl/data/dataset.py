@@ -10,6 +10,7 @@ Class ids: 0 is background, 1..C the lines of `classes.txt`, 255 is ignored.
 """
 
 import csv
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -69,18 +70,17 @@ def read_labels(path: Path, classes: tuple[str, ...]) -> dict[str, tuple[int, ..
     """Image-level labels of `labels.csv` as sorted 1-based class ids per image; UserError naming the line."""
     ids = {name: index for index, name in enumerate(classes, start=1)}
     labels: dict[str, tuple[int, ...]] = {}
-    with _open_text(path) as file:
-        rows = csv.DictReader(file)
-        if not {"image", "classes"} <= set(rows.fieldnames or ()):
-            raise UserError(f"{path}: the first line must name the columns image and classes")
-        for row in rows:
-            names = [name.strip() for name in (row["classes"] or "").split(";") if name.strip()]
-            unknown = sorted(set(names) - ids.keys())
-            if unknown:
-                raise UserError(f"{path}, line {rows.line_num}: {unknown[0]!r} is not in classes.txt")
-            if row["image"] in labels:
-                raise UserError(f"{path}, line {rows.line_num}: image {row['image']!r} appears twice; keep one line")
-            labels[row["image"]] = tuple(sorted({ids[name] for name in names}))
+    rows = csv.DictReader(io.StringIO(_text(path)))
+    if not {"image", "classes"} <= set(rows.fieldnames or ()):
+        raise UserError(f"{path}: the first line must name the columns image and classes")
+    for row in rows:
+        names = [name.strip() for name in (row["classes"] or "").split(";") if name.strip()]
+        unknown = sorted(set(names) - ids.keys())
+        if unknown:
+            raise UserError(f"{path}, line {rows.line_num}: {unknown[0]!r} is not in classes.txt")
+        if row["image"] in labels:
+            raise UserError(f"{path}, line {rows.line_num}: image {row['image']!r} appears twice; keep one line")
+        labels[row["image"]] = tuple(sorted({ids[name] for name in names}))
     return labels
 
 
@@ -140,12 +140,13 @@ def _open_photo(path: Path | str) -> Image.Image:
 
 
 def _lines(path: Path) -> list[str]:
-    with _open_text(path) as file:
-        return [line.strip() for line in file if line.strip()]
+    return [line.strip() for line in _text(path).splitlines() if line.strip()]
 
 
-def _open_text(path: Path):
+def _text(path: Path) -> str:
     try:
-        return open(path, encoding="utf-8-sig", newline="")
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; the README's section on data shows the layout") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 (byte {error.start}); save it in that encoding") from None

@@ -66,7 +66,7 @@ def cut_labels(labels: np.ndarray, window: Window, crop: int) -> Tensor:
     resized = _resize(labels, window, Image.Resampling.NEAREST)
     padded = torch.full((crop, crop), IGNORE, dtype=torch.uint8)
     (top, left), (n, m) = window.offset, window.size
-    padded[top : top + n, left : left + m] = torch.from_numpy(resized)
+    padded[top : top + n, left : left + m] = torch.tensor(resized)  # copied: Pillow's arrays are read-only
     return padded
 
 

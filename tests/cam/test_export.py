@@ -102,6 +102,14 @@ def test_a_classifier_of_other_classes_is_refused(settings: Settings) -> None:
         export.main(settings)
 
 
+def test_an_image_that_is_listed_twice_is_refused(settings: Settings) -> None:
+    path = settings.data / "ImageSets" / "Segmentation" / "all.txt"
+    path.write_text(path.read_text() + "scene.1\n")
+    with pytest.raises(UserError, match=r"split all of .* names an image twice"):
+        export.main(settings)
+    assert not settings.out.exists()
+
+
 def test_a_failed_export_leaves_nothing(settings: Settings) -> None:
     photo = settings.data / "JPEGImages" / "scene.3.jpg"
     photo.write_bytes(photo.read_bytes()[:-200])  # its header is whole

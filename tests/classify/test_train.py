@@ -208,15 +208,21 @@ def _other_labels(settings: Settings) -> Settings:
     return settings
 
 
+def _other_classes(settings: Settings) -> Settings:
+    (settings.data / "classes.txt").write_text("cube\nball\n")
+    return settings
+
+
 @pytest.mark.parametrize(
     "change",
     [
+        _other_classes,
         _other_labels,
         lambda settings: replace(settings, training=replace(settings.training, lr=0.01)),
         lambda settings: replace(settings, architecture=replace(settings.architecture, frozen_stages=1)),
         lambda settings: replace(settings, code="other"),
     ],
-    ids=["labels", "training", "architecture", "code"],
+    ids=["classes", "labels", "training", "architecture", "code"],
 )
 def test_a_state_of_other_settings_is_ignored_with_a_message(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, change: Callable

@@ -72,6 +72,13 @@ def test_a_missing_file_is_named(root: Path, name: str) -> None:
         Dataset.open(root)
 
 
+@pytest.mark.parametrize("name", ["classes.txt", "labels.csv", "ImageSets/Segmentation/train.txt"])
+def test_another_encoding_is_named(root: Path, name: str) -> None:
+    (root / name).write_bytes("image,classes\ncaf\u00e9,\n".encode("latin-1"))
+    with pytest.raises(UserError, match=f"{name}: not UTF-8"):
+        Dataset.open(root).split("train")
+
+
 def test_a_missing_split_is_named(root: Path) -> None:
     with pytest.raises(UserError, match=r"ImageSets/Segmentation/val.txt: No such file"):
         Dataset.open(root).split("val")
