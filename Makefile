@@ -8,10 +8,11 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 venv: .venv/.ready
 
-# The marker is written last: an interrupted installation starts over instead of leaving half an environment.
+# The marker is written last: an interrupted installation starts over instead of leaving half an environment. Python
+# compiles what is imported, a fraction of what is installed.
 .venv/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv --clear .venv
-	$(BIN)/pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/pip install --quiet --no-compile --require-hashes --requirement requirements.lock
 	$(BIN)/pip install --quiet --no-deps --editable .
 	touch $@
 

@@ -1,7 +1,8 @@
 """The workflow's configuration: defaults overlaid by each experiment, checked, and turned into command-line flags."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,11 @@ from ppl.files import UserError
 TEST_PREDICTIONS = "_test_preds"
 BESIDE_VARIANTS = {"data", "logs", "benchmarks"}
 """Folders directly in results/EXPERIMENT, next to those of the methods."""
+FILE_OPTIONS = {
+    *("--report", "--archive", "--export-cwl", "--generate-unit-tests", "--runtime-profile", "--directory", "-d"),
+    *("--configfile", "--configfiles", "--report-metadata", "--report-stylesheet", "--snakefile", "-s"),
+}
+"""Options of Snakemake whose value is a file or folder, but none to make."""
 
 
 def resolve(config: Mapping[str, Any], schema: Path) -> dict[str, dict[str, Any]]:
@@ -60,6 +66,11 @@ def flags(section: Mapping[str, Any], prefix: str = "") -> str:
             values = value if isinstance(value, list) else [value]
             parts.append(" ".join([f"--{name.replace('_', '-')}", *(shlex.quote(str(v)) for v in values)]))
     return " ".join(parts)
+
+
+def targets(arguments: Sequence[str]) -> list[str]:
+    """The arguments of Snakemake's command line that may be files to make: not those that an option reads or writes."""
+    return [target for option, target in pairwise(("", *arguments)) if option not in FILE_OPTIONS]
 
 
 def check_target(target: str, experiments: Mapping[str, Any]) -> None:

@@ -185,6 +185,11 @@ def test_impossible_targets_are_refused_in_one_line(target, message):
     assert len(str(error.value).splitlines()) == 1
 
 
+def test_files_of_options_are_no_targets():
+    arguments = ["--cores", "2", "--report", "results/report.html", "-n", "results/demo/report.html"]
+    assert config.targets(arguments) == ["--cores", "2", "--report", "-n", "results/demo/report.html"]
+
+
 def test_overlay_merges_mappings_and_replaces_the_rest():
     below = {"a": {"x": 1, "y": [1, 2]}, "b": 2, "c": {"z": 1}}
     before = copy.deepcopy(below)

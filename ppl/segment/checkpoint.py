@@ -21,6 +21,8 @@ class Architecture:
     """8 or 16: the last stages are dilated instead of strided."""
     rates: tuple[int, ...]
     """Dilation of each ASPP convolution, cells of the last stage: 6 12 18 24 for large crops at stride 8."""
+    scales: tuple[float, ...]
+    """Factors at which the network sees its input, in training and inference; the first sets the logits' size."""
 
 
 def build(classes: int, architecture: Architecture, *, weights: str) -> DeepLab:
@@ -28,7 +30,7 @@ def build(classes: int, architecture: Architecture, *, weights: str) -> DeepLab:
     backbone = backbones.build(
         architecture.backbone, weights=weights, output_stride=architecture.output_stride, dilated=True
     )
-    return DeepLab(backbone, classes, architecture.rates)
+    return DeepLab(backbone, classes, architecture.rates, architecture.scales)
 
 
 def load(path: Path) -> tuple[DeepLab, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""DeepLab v2: a dilated backbone, atrous spatial pyramid pooling, and the maximum over three scales of the input."""
+"""DeepLab v2: a dilated backbone, atrous spatial pyramid pooling, and the maximum over scales of the input."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,20 +10,21 @@ from torch.nn import functional as F
 from ppl.backbones import Backbone
 from ppl.data.dataset import IGNORE
 
-SCALES = (1.0, 0.75, 0.5)  # the first one sets the size of the logits
-
 
 class DeepLab(nn.Module):
     """Segmentation network for `classes` foreground classes and background.
 
-    The head sums one dilated 3x3 convolution per rate, in cells of the backbone's last stage (ASPP).
+    The head sums one dilated 3x3 convolution per rate, in cells of the backbone's last stage (ASPP). The whole network
+    sees its input at each of `scales`; the first sets the size of the logits.
     """
 
-    def __init__(self, backbone: Backbone, classes: int, rates: Sequence[int]) -> None:
+    def __init__(self, backbone: Backbone, classes: int, rates: Sequence[int], scales: Sequence[float]) -> None:
         super().__init__()
         if not rates:
             raise ValueError("atrous spatial pyramid pooling needs at least one rate")
-        self.backbone = backbone
+        if not scales:
+            raise ValueError("the network needs at least one scale of its input")
+        self.backbone, self.scales = backbone, tuple(scales)
         width = backbone.channels[-1]
         self.aspp = nn.ModuleList(nn.Conv2d(width, classes + 1, 3, padding=r, dilation=r) for r in rates)
         for conv in self.aspp:
@@ -38,9 +39,11 @@ class DeepLab(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor] | Tensor:
         """Logits (B, C+1, h, w) of normalised images (B, 3, H, W), the maximum over the scales.
 
-        In training, a list: the logits of each scale, brought to the size of the first, and their maximum.
+        In training, a list: the logits of each scale, brought to the size of the first, and, of several, their maximum.
         """
-        logits = [self.single_scale(x if scale == 1 else _rescale(x, scale)) for scale in SCALES]
+        logits = [self.single_scale(rescale(x, scale)) for scale in self.scales]
+        if len(logits) == 1:
+            return logits if self.training else logits[0]
         size = logits[0].shape[-2:]
         logits = [logits[0], *(resize(smaller, size) for smaller in logits[1:])]  # each (B, C+1, h, w)
         maximum = torch.stack(logits).amax(dim=0)
@@ -81,6 +84,11 @@ def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(x, tuple(size), mode="bilinear", align_corners=False)
 
 
+def rescale(x: Tensor, scale: float) -> Tensor:
+    """(B, C, h, w) with its sides multiplied by `scale`, bilinear; itself at 1."""
+    return x if scale == 1 else resize(x, [max(1, round(side * scale)) for side in x.shape[-2:]])
+
+
 def nearest(labels: Tensor, size: Sequence[int]) -> Tensor:
     """Labels (B, H, W) of any type at the centres of a grid of `size` (h, w): (B, h, w).
 
@@ -91,7 +99,3 @@ def nearest(labels: Tensor, size: Sequence[int]) -> Tensor:
         for n, side in zip(size, labels.shape[-2:], strict=True)
     )
     return labels[:, rows[:, None], columns]
-
-
-def _rescale(x: Tensor, scale: float) -> Tensor:
-    return resize(x, [max(1, round(side * scale)) for side in x.shape[-2:]])

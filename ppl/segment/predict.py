@@ -23,7 +23,7 @@ from ppl.engine import Hardware
 from ppl.files import UserError, atomic, command
 from ppl.parallel import run_all, shard_of
 from ppl.segment import checkpoint
-from ppl.segment.deeplab import DeepLab, resize
+from ppl.segment.deeplab import DeepLab, rescale, resize
 from ppl.segment.predicted import Crf, Prediction, write_prediction
 
 
@@ -33,6 +33,8 @@ class Settings:
     split: str
     checkpoint: Path
     out: Path
+    photo_scale: float
+    """Photos are resized by this factor before the network, whose training saw objects of that size."""
     batch_size: int
     """Photos of equal size in one batch."""
     crf: bool
@@ -57,7 +59,9 @@ def main(settings: Settings) -> None:
         kinds = ("raw", "crf") if settings.crf else ("raw",)
         for kind in kinds:
             (folder / kind).mkdir(parents=True)
-        predicted = predict_all(network, dataset, images, settings.batch_size, workers=hardware.workers)
+        predicted = predict_all(
+            network, dataset, images, settings.batch_size, scale=settings.photo_scale, workers=hardware.workers
+        )
         crf = Crf(settings.iterations, settings.pairwise) if settings.crf else None
         write = partial(write_prediction, folder, crf)
         if crf and hardware.workers:
@@ -73,31 +77,32 @@ def main(settings: Settings) -> None:
 
 
 def predict_all(
-    network: DeepLab, dataset: Dataset, images: Sequence[str], batch_size: int, *, workers: int
+    network: DeepLab, dataset: Dataset, images: Sequence[str], batch_size: int, *, scale: float, workers: int
 ) -> Iterator[Prediction]:
     """Yields the prediction for each image, those of one size after another, batch by batch."""
     _, batches = photo_batches(dataset, images, batch_size=batch_size, workers=min(workers, 1))
     for batch in batches:
         size = batch.photos.shape[1:3]
-        for image, photo, scores in zip(batch.images, batch.photos, logits(network, batch.photos), strict=True):
+        for image, photo, scores in zip(batch.images, batch.photos, logits(network, batch.photos, scale), strict=True):
             labels = resize(scores[None], size)[0].argmax(dim=0).to(torch.uint8)  # (h, w)
             yield Prediction(image, photo, scores.cpu().numpy(), labels.cpu().numpy())
 
 
 @torch.inference_mode()
-def logits(network: DeepLab, photos: np.ndarray) -> Tensor:
+def logits(network: DeepLab, photos: np.ndarray, scale: float) -> Tensor:
     """Logits (B, C+1, h', w') float32, the maximum over three scales, of photos (B, h, w, 3) uint8 RGB.
 
-    The network is in evaluation mode; h' and w' are the photos' sides over its output stride, rounded up.
+    The network is in evaluation mode; h' and w' are the photos' sides times `scale` over its output stride, rounded up.
     """
     device = next(network.parameters()).device
     images = normalise(photos, network.backbone.mean, network.backbone.std).permute(0, 3, 1, 2)  # (B, 3, h, w)
-    return network(images.to(device, memory_format=torch.channels_last)).float()
+    images = rescale(images.to(device, memory_format=torch.channels_last), scale)
+    return network(images).float()
 
 
-def probabilities(network: DeepLab, photos: np.ndarray) -> Tensor:
+def probabilities(network: DeepLab, photos: np.ndarray, scale: float) -> Tensor:
     """Class probabilities (B, C+1, h, w) float32 of photos (B, h, w, 3) uint8 RGB, from logits upsampled bilinearly."""
-    return resize(logits(network, photos), photos.shape[1:3]).softmax(dim=1)
+    return resize(logits(network, photos, scale), photos.shape[1:3]).softmax(dim=1)
 
 
 if __name__ == "__main__":

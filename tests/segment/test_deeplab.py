@@ -11,7 +11,8 @@ from ppl.segment.deeplab import DeepLab, nearest, parameter_groups, resize, segm
 @pytest.fixture
 def network() -> DeepLab:
     torch.manual_seed(0)
-    return build(2, Architecture("resnet18", output_stride=8, rates=(1, 3)), weights="none").eval()
+    architecture = Architecture("resnet18", output_stride=8, rates=(1, 3), scales=(1, 0.75, 0.5))
+    return build(2, architecture, weights="none").eval()
 
 
 @pytest.mark.parametrize("size", [(33, 47), (40, 24), (7, 65)])
@@ -27,6 +28,15 @@ def test_the_prediction_is_the_maximum_over_the_scales(network: DeepLab, size: t
     assert (torch.stack([maximum == logits for logits in scales]).any(dim=0)).all()
 
 
+def test_a_single_scale_is_the_prediction(network: DeepLab) -> None:
+    network.scales = (1.0,)
+    x = torch.randn(1, 3, 40, 40)
+    with torch.no_grad():
+        (trained,) = network.train()(x)
+        assert torch.equal(network.eval()(x), trained)
+        assert torch.equal(trained, network.single_scale(x))
+
+
 def test_the_head_sums_its_rates(network: DeepLab) -> None:
     features = network.backbone(x := torch.randn(1, 3, 40, 40))
     assert torch.allclose(network.single_scale(x), network.aspp[0](features) + network.aspp[1](features))
@@ -37,7 +47,7 @@ def test_the_head_sums_its_rates(network: DeepLab) -> None:
     ("name", "stride"), [("resnet18", 8), ("resnet18", 16), ("vgg16", 8), ("efficientnet_lite0", 16)]
 )
 def test_every_backbone_gives_logits_at_its_output_stride(name: str, stride: int) -> None:
-    network = build(1, Architecture(name, stride, (2,)), weights="none")
+    network = build(1, Architecture(name, stride, (2,), (1,)), weights="none")
     with torch.no_grad():
         logits = network.single_scale(torch.zeros(1, 3, 33, 48))
     assert logits.shape == (1, 2, math.ceil(33 / stride), 48 // stride)
@@ -90,6 +100,7 @@ def test_parameter_groups_cover_the_network_once(network: DeepLab) -> None:
         assert rate[id(parameter)] == pytest.approx(expected)
 
 
-def test_no_rates_are_refused() -> None:
-    with pytest.raises(ValueError, match="rate"):
-        DeepLab(backbones.build("resnet18"), 2, ())
+@pytest.mark.parametrize(("rates", "scales", "missing"), [((), (1,), "rate"), ((1,), (), "scale")])
+def test_no_rates_and_no_scales_are_refused(rates: tuple, scales: tuple, missing: str) -> None:
+    with pytest.raises(ValueError, match=missing):
+        DeepLab(backbones.build("resnet18"), 2, rates, scales)

@@ -15,7 +15,7 @@ from ppl.engine import Hardware
 from ppl.files import UserError
 from ppl.segment import checkpoint, predict, predicted
 from ppl.segment.checkpoint import Architecture
-from ppl.segment.predict import Settings, predict_all, probabilities
+from ppl.segment.predict import Settings, logits, predict_all, probabilities
 
 PAIRWISE = Pairwise(1, 3, 67, 3, 4)
 
@@ -23,7 +23,7 @@ PAIRWISE = Pairwise(1, 3, 67, 3, 4)
 @pytest.fixture
 def settings(scenes, tiny: str, tmp_path: Path) -> Settings:
     torch.manual_seed(0)
-    architecture = Architecture(tiny, output_stride=8, rates=(1, 2))
+    architecture = Architecture(tiny, output_stride=8, rates=(1, 2), scales=(1, 0.75, 0.5))
     network = checkpoint.build(2, architecture, weights="none")
     for conv in network.aspp:
         torch.nn.init.normal_(conv.weight, std=1.0)  # so that all classes appear
@@ -35,6 +35,7 @@ def settings(scenes, tiny: str, tmp_path: Path) -> Settings:
         split="all",
         checkpoint=path,
         out=tmp_path / "predictions",
+        photo_scale=1,
         batch_size=2,
         crf=False,
         iterations=3,
@@ -56,10 +57,23 @@ def test_maps_have_the_size_of_their_photos_and_are_the_most_probable_classes(se
     assert set(np.unique(np.concatenate([m.ravel() for m in maps.values()]))) == {0, 1, 2}
     for image in scenes.images:
         photo = read_photo(dataset.photo(image))
-        likely = probabilities(network, photo[None])[0]
+        likely = probabilities(network, photo[None], 1)[0]
         assert maps[f"{image}.png"].shape == photo.shape[:2]
         assert torch.allclose(likely.sum(dim=0), torch.ones(photo.shape[:2]))
         assert (likely.argmax(dim=0).numpy() == maps[f"{image}.png"]).mean() > 0.999  # batches of another size
+
+
+def test_photos_are_enlarged_for_the_network_and_maps_stay_as_they_were(settings: Settings, scenes) -> None:
+    network, dataset = checkpoint.load(settings.checkpoint)[0], Dataset.open(scenes.root)
+    predict.main(replace(settings, photo_scale=2))
+    maps = _maps(settings.out / "raw")
+    for image in scenes.images:
+        photo = read_photo(dataset.photo(image))
+        height, width = photo.shape[:2]
+        assert logits(network, photo[None], 2).shape[2:] == (-(-2 * height // 8), -(-2 * width // 8))
+        assert maps[f"{image}.png"].shape == (height, width)
+        likely = probabilities(network, photo[None], 2)[0]
+        assert (likely.argmax(dim=0).numpy() == maps[f"{image}.png"]).mean() > 0.999
 
 
 def test_the_crf_gets_the_photo_and_the_probabilities(
@@ -124,10 +138,10 @@ def test_photos_are_read_while_predictions_are_taken(
     batches = []
     logits = predict.logits
     monkeypatch.setattr(
-        predict, "logits", lambda network, photos: batches.append(len(photos)) or logits(network, photos)
+        predict, "logits", lambda network, photos, scale: batches.append(len(photos)) or logits(network, photos, scale)
     )
     network, dataset = checkpoint.load(settings.checkpoint)[0], Dataset.open(scenes.root)
-    stream = predict_all(network, dataset, scenes.images, batch_size=2, workers=0)
+    stream = predict_all(network, dataset, scenes.images, batch_size=2, scale=1, workers=0)
     next(stream)
     assert len(batches) == 1
     assert len(list(stream)) == 3

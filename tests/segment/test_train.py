@@ -38,7 +38,7 @@ def settings(scenes, tiny: str, tmp_path: Path) -> Settings:
         out=tmp_path / "deeplab.pt",
         log=tmp_path / "deeplab.csv",
         code="test",
-        architecture=Architecture(tiny, output_stride=8, rates=(1, 2)),
+        architecture=Architecture(tiny, output_stride=8, rates=(1, 2), scales=(1, 0.75, 0.5)),
         training=training,
         hardware=Hardware(devices=0, workers=0, precision="32-true"),
     )
@@ -118,7 +118,8 @@ def test_the_command_line_ends_with_one_line(settings: Settings, monkeypatch: py
     s, t = settings, settings.training
     arguments = ["--data", s.data, "--train-split", s.train_split, "--labels", s.labels[0], "--out", s.out]
     arguments += ["--log", s.log, "--code", s.code, "--architecture.backbone", "tiny"]
-    arguments += ["--architecture.output-stride", 8, "--architecture.rates", 1, 2, "--training.weights", "none"]
+    arguments += ["--architecture.output-stride", 8, "--architecture.rates", 1, 2, "--architecture.scales", 1]
+    arguments += ["--training.weights", "none"]
     arguments += ["--training.steps", t.steps, "--training.batch-size", t.batch_size, "--training.optimizer", "sgd"]
     arguments += ["--training.lr", t.lr, "--training.head-lr-factor", t.head_lr_factor, "--training.momentum", 0.9]
     arguments += ["--training.weight-decay", t.weight_decay, "--training.power", t.power, "--training.crop", t.crop]

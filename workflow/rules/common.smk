@@ -14,8 +14,8 @@ from ppl.files import UserError
 try:
     EXPERIMENTS = configuration.resolve(config, Path(workflow.source_path("../schemas/config.schema.yaml")))
     # Rules see a target only after Snakemake has wrapped whatever they raise in several lines.
-    for argument in sys.argv[1:]:
-        configuration.check_target(argument, EXPERIMENTS)
+    for target in configuration.targets(sys.argv[1:]):
+        configuration.check_target(target, EXPERIMENTS)
 except UserError as error:
     sys.exit(f"error: {error}")  # a WorkflowError would come wrapped in the place where it was raised
 

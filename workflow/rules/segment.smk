@@ -38,6 +38,7 @@ rule predict:
         directory("results/{experiment}/{method}/{grids}/predictions/{split}-{shard}"),
     params:
         code=code_hash("ppl.segment.predict"),
+        scale=flag("photo-scale", "segment", "photo_scale"),
         batch=flag("batch-size", "segment", "batch_size"),
         crf=flag("crf", "segment", "crf"),
         iterations=flag("iterations", "segment", "iterations"),
@@ -57,8 +58,8 @@ rule predict:
         "../../envs/ppl.yaml"
     shell:
         "python -m ppl.segment.predict --data {input.data} --split {wildcards.split} --shard {params.shard}"
-        " --checkpoint {input.deeplab} --out {output} {params.batch} {params.crf}"
-        " {params.iterations} {params.pairwise}"
+        " --checkpoint {input.deeplab} --out {output} {params.scale} {params.batch}"
+        " {params.crf} {params.iterations} {params.pairwise}"
         " --hardware.devices {resources.gpu} --hardware.workers {threads} {params.precision} > {log} 2>&1"
 
 
