@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision import models
 
 from ppl.files import UserError
@@ -79,6 +80,19 @@ def build(name: str, *, weights: str = "none", output_stride: int = 16, dilated:
             dilation = widened
     backbone.output_stride = output_stride
     return backbone
+
+
+def fold_batchnorm(network: nn.Module) -> None:
+    """Folds each BatchNorm of a network in evaluation mode, in place, into the convolution registered right before it.
+
+    For inference: the passes over memory that BatchNorm takes are a third of the time on a CPU. Outputs stay the same
+    but for rounding.
+    """
+    for parent in network.modules():
+        for (name, conv), (following, norm) in pairwise(list(parent.named_children())):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(parent, name, fuse_conv_bn_eval(conv, norm))
+                setattr(parent, following, nn.Identity())
 
 
 def _drop_stride(stage: nn.Module, *, before: int, after: int) -> None:

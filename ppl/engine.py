@@ -166,6 +166,10 @@ def train(
     on with the same batches, provided `digest` (settings and inputs) is the same. SIGTERM keeps the state and exits.
     A loss that is not finite stops with a UserError.
     """
+    if schedule.batch_size % fabric.world_size:  # gradients are averaged over devices as if their shares were equal
+        raise UserError(
+            f"batch_size {schedule.batch_size} does not divide by the {fabric.world_size} GPUs; choose a multiple"
+        )
     network, optimizer = fabric.setup(network, optimizer)
     progress = _Progress(step=0, loss=0.0, seconds=0.0, rows=[])
     if resume.exists():

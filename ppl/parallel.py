@@ -28,15 +28,21 @@ def shard_of(items: Sequence[Item], shard: str) -> list[Item]:
 
 
 def run_all(
-    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int, total: int, name: str
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    workers: int,
+    total: int,
+    name: str,
+    unit: str = "image",
 ) -> Iterator[Result]:
     """Yields `function(item)` for all items, in the order in which they finish, computed by `workers` processes.
 
     Items are drawn as workers become free, so that memory does not grow with their number. Workers start fresh (no
     fork of a process that holds threads or a GPU), import no more than the module of `function` does (so leave torch
-    out of it), take one CPU thread each, and end with their parent, however it ends.
+    out of it), take one CPU thread each, and end with their parent, however it ends. `name` and `unit` label the bar.
     """
-    bar = tqdm(total=total, desc=name, unit="image", mininterval=5, file=sys.stderr)
+    bar = tqdm(total=total, desc=name, unit=unit, mininterval=5, file=sys.stderr)
     context = multiprocessing.get_context("spawn")
     with _hidden_main(), ProcessPoolExecutor(workers, context, _start_worker) as pool, bar:
         pending: set[Future] = set()

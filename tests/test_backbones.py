@@ -84,6 +84,24 @@ def test_efficientnet_lite0_knows_the_animals_that_it_was_trained_on(cutout: str
         assert index == head._fc(pooled).argmax()
 
 
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "efficientnet_lite0"])
+def test_folded_batch_norm_gives_the_same_features(name: str) -> None:
+    torch.manual_seed(0)
+    backbone = backbones.build(name).eval()
+    for module in backbone.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for values in (module.weight.data, module.bias.data, module.running_mean, module.running_var):
+                values.uniform_(0.5, 1)
+    x = torch.randn(1, 3, 40, 40)
+    with torch.inference_mode():
+        before = backbone.features(x)
+        backbones.fold_batchnorm(backbone)
+        after = backbone.features(x)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in backbone.modules())
+    for a, b in zip(before, after, strict=True):
+        assert torch.allclose(a, b, rtol=1e-3, atol=1e-4 * a.abs().max().item())
+
+
 def test_weights_of_a_file(tmp_path: Path) -> None:
     net = backbones.EfficientNetLite0()
     torch.save(net.state_dict(), tmp_path / "own.pt")

@@ -216,6 +216,12 @@ def test_a_damaged_state_is_named(tmp_path: Path) -> None:
     assert "\n" not in str(refused.value)
 
 
+def test_a_batch_divides_by_the_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine.Fabric, "world_size", 3)
+    with pytest.raises(UserError, match="batch_size 2 does not divide by the 3 GPUs"):
+        _train(tmp_path)
+
+
 def test_a_loss_that_is_not_finite_stops(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"the loss is not finite before step 3 .*no state was kept yet"):
         _train(tmp_path, lr=1e30)

@@ -11,6 +11,7 @@ import torch
 from tqdm import tqdm
 
 from ppl import engine
+from ppl.backbones import fold_batchnorm
 from ppl.cam import store
 from ppl.cam.maps import Fusion, branch_maps, fuse
 from ppl.cam.store import Cam
@@ -56,6 +57,7 @@ def main(settings: Settings) -> None:
     if len(set(images)) < len(images):
         raise UserError(f"split {settings.split} of {settings.data} names an image twice; keep one line")
     images = shard_of(images, settings.shard)
+    fold_batchnorm(network)
     network = network.to(fabric.device, memory_format=torch.channels_last)
     with fabric.autocast():
         store.write(

@@ -31,7 +31,7 @@ def main(settings: Settings) -> None:
     images = dataset.split(settings.split)
     chunks = [images[i : i + IMAGES_PER_TASK] for i in range(0, len(images), IMAGES_PER_TASK)]
     tasks = ((dataset, settings.cams, chunk) for chunk in chunks)
-    counts = sum(run_all(_count, tasks, workers=settings.workers, total=len(chunks), name="sweep"))
+    counts = sum(run_all(_count, tasks, workers=settings.workers, total=len(chunks), unit="chunk", name="sweep"))
     with atomic(settings.out) as temporary:
         table(counts, dataset.classes).to_csv(temporary, index=False, float_format="%.4f")
 

@@ -84,7 +84,7 @@ def file_faults(dataset: Dataset, images: Sequence[str], measured: set[str], wor
     """Photos that do not decode; masks that are missing, of another size, or hold unknown ids."""
     chunks = [images[i : i + IMAGES_PER_TASK] for i in range(0, len(images), IMAGES_PER_TASK)]
     tasks = ((dataset, [(image, image in measured) for image in chunk]) for chunk in chunks)
-    found = run_all(_faults_of_chunk, tasks, workers=workers, total=len(chunks), name="check")
+    found = run_all(_faults_of_chunk, tasks, workers=workers, total=len(chunks), unit="chunk", name="check")
     yield from sorted(chain.from_iterable(found))
 
 

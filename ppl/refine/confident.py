@@ -52,7 +52,7 @@ def main(settings: Settings) -> None:
     with atomic(settings.out) as folder:
         folder.mkdir()
         write = partial(_write, dataset, settings, folder)
-        for _ in run_all(write, chunks, workers=settings.workers, total=len(chunks), name="confident"):
+        for _ in run_all(write, chunks, workers=settings.workers, total=len(chunks), unit="chunk", name="confident"):
             pass
         if sum(1 for _ in folder.iterdir()) != len(images):
             raise UserError(f"{settings.out}: fewer labels than the {len(images)} images; the split names one twice")

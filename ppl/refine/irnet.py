@@ -7,13 +7,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ppl.backbones import Backbone
+from ppl.backbones import Backbone, fold_batchnorm
 
 
 class IRNet(nn.Module):
     """Two branches on the features of all five stages of a backbone; both predict at stride 4.
 
-    The backbone is frozen: it stays in evaluation mode, and no gradient enters it. Only the branches are trained.
+    The backbone is frozen: it stays in evaluation mode, its BatchNorm is folded, and no gradient enters it. Only the
+    branches are trained.
     `mean_shift` (2,), zero until set, is taken off the displacements in evaluation mode.
     """
 
@@ -21,7 +22,8 @@ class IRNet(nn.Module):
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
-        self.backbone = backbone.requires_grad_(False).eval()
+        fold_batchnorm(backbone.requires_grad_(False).eval())
+        self.backbone = backbone
         self.boundary_stages = nn.ModuleList(_projection(channels, 32, groups=4) for channels in backbone.channels)
         self.boundary_logit = nn.Conv2d(5 * 32, 1, 1)
         self.displacement_stages = nn.ModuleList(

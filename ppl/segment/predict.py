@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ppl import engine
+from ppl.backbones import fold_batchnorm
 from ppl.crf import Pairwise
 from ppl.data.batches import photo_batches
 from ppl.data.dataset import Dataset
@@ -54,6 +55,7 @@ def main(settings: Settings) -> None:
     network, content = checkpoint.load(settings.checkpoint)
     if tuple(content["classes"]) != dataset.classes:
         raise UserError(f"{settings.checkpoint}: trained for other classes than {settings.data}/classes.txt names")
+    fold_batchnorm(network)
     network = network.to(fabric.device, memory_format=torch.channels_last)
     with atomic(settings.out) as folder, fabric.autocast():
         kinds = ("raw", "crf") if settings.crf else ("raw",)
