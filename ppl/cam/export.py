@@ -78,7 +78,7 @@ def compute(
         for batch in batches:
             maps = branch_maps(network, batch.photos, cams.scales)  # (B, branches, classes, h4, w4)
             for image, of_image in zip(batch.images, maps, strict=True):
-                labels = dataset.labels[image]
+                labels = dataset.labels_of(image)
                 fused = fuse(of_image[:, [i - 1 for i in labels]], cams.fusion)
                 yield image, Cam(fused.cpu().numpy(), labels, batch.photos.shape[1:3])
             bar.update(len(batch.images))

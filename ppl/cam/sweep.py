@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ppl.cam.store import Cam, open_store, strongest_class
-from ppl.data.dataset import IGNORE, Dataset, read_mask
+from ppl.data.dataset import IGNORE, Dataset, read_truth
 from ppl.files import UserError, atomic, command
 from ppl.metrics import iou, mean_iou, precision_recall
 from ppl.parallel import run_all
@@ -72,7 +72,7 @@ def _count(task: tuple[Dataset, Sequence[Path], Sequence[str]]) -> np.ndarray:
     total = 0
     with open_store(paths) as cams:
         for image in images:
-            truth, cam = read_mask(dataset.mask(image)), cams.read(image)
+            truth, cam = read_truth(dataset.mask(image), len(dataset.classes)), cams.read(image)
             if truth.shape != cam.size:
                 raise UserError(f"{dataset.mask(image)}: size {truth.shape}, but the photo has {cam.size}")
             total = total + histogram(truth, cam, len(dataset.classes))

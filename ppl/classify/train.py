@@ -132,7 +132,7 @@ def _training_views(dataset: Dataset, settings: Settings, network: PatchClassifi
     images, training = dataset.split(settings.train_split), settings.training
     return Views(
         [dataset.photo(image) for image in images],
-        label_vectors([dataset.labels[image] for image in images], len(dataset.classes)),
+        label_vectors([dataset.labels_of(image) for image in images], len(dataset.classes)),
         Augmentation(training.crop, long_side=training.long_side),
         mean=network.backbone.mean,
         std=network.backbone.std,
@@ -144,7 +144,7 @@ def _validation(
 ) -> Callable[[nn.Module], dict[str, float]]:
     """A function that measures mAP on the validation photos, by their image-level labels."""
     images = dataset.split(settings.val_split)
-    targets = label_vectors([dataset.labels[image] for image in images], len(dataset.classes)).long()
+    targets = label_vectors([dataset.labels_of(image) for image in images], len(dataset.classes)).long()
     photos = FittedPhotos(
         [dataset.photo(i) for i in images], settings.training.crop, mean=network.backbone.mean, std=network.backbone.std
     )

@@ -46,6 +46,12 @@ class Dataset:
         """Ids of a split, in file order."""
         return _lines(self.root / "ImageSets" / "Segmentation" / f"{name}.txt")
 
+    def labels_of(self, image: str) -> tuple[int, ...]:
+        """Class ids of an image, sorted; UserError when `labels.csv` has no line for it."""
+        if image not in self.labels:
+            raise UserError(f"{self.root / 'labels.csv'}: no line for image {image!r}; add one, or leave it out")
+        return self.labels[image]
+
     def photo(self, image: str) -> Path:
         """Path of a photo: `ID.jpg`, or with another suffix that Pillow reads."""
         jpeg = self.root / "JPEGImages" / f"{image}.jpg"
@@ -109,6 +115,15 @@ def read_mask(path: Path | str) -> np.ndarray:
             return np.array(image)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not a readable mask ({error})") from None
+
+
+def read_truth(path: Path | str, classes: int) -> np.ndarray:
+    """A mask to measure with, (h, w) uint8; UserError when an id is neither one of 0..`classes` nor 255."""
+    mask = read_mask(path)
+    highest = mask[mask != IGNORE].max(initial=0)
+    if highest > classes:
+        raise UserError(f"{path}: id {highest} where classes.txt ends with {classes}; correct one of the two")
+    return mask
 
 
 def write_mask(path: Path | str, mask: np.ndarray) -> None:

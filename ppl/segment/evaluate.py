@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ppl.data.dataset import IGNORE, Dataset, read_mask
+from ppl.data.dataset import Dataset, read_mask, read_truth
 from ppl.data.labels import find_maps
 from ppl.files import UserError, atomic, command
 from ppl.metrics import confusion, iou, mean_iou
@@ -65,12 +65,11 @@ def table(matrix: np.ndarray, names: tuple[str, ...]) -> list[tuple[str, str, in
 
 
 def _count(classes: int, pair: tuple[Path, Path]) -> np.ndarray:
-    truth, prediction = (read_mask(path) for path in pair)
+    truth, prediction = read_truth(pair[0], classes), read_mask(pair[1])
     if truth.shape != prediction.shape:
         raise UserError(f"{pair[1]}: size {prediction.shape}, the mask has {truth.shape}; predict at the photo's size")
-    for path, ids in zip(pair, (truth[truth != IGNORE], prediction), strict=True):
-        if ids.max(initial=0) > classes:
-            raise UserError(f"{path}: id {ids.max()} where classes.txt ends with {classes}; make it for this dataset")
+    if (highest := prediction.max(initial=0)) > classes:
+        raise UserError(f"{pair[1]}: id {highest} where classes.txt ends with {classes}; make it for this dataset")
     return confusion(truth, prediction, classes)
 
 

@@ -102,6 +102,14 @@ def test_a_mask_of_another_size_is_named(sweeping: Settings, scenes) -> None:
     assert not sweeping.out.exists()
 
 
+def test_a_mask_with_a_class_too_many_is_named(sweeping: Settings, scenes) -> None:
+    path = scenes.root / "SegmentationClass" / "scene.1.png"
+    write_mask(path, np.full_like(read_mask(path), 3))
+    with pytest.raises(UserError, match=r"scene.1.png: id 3 where classes.txt ends with 2"):
+        sweep.main(sweeping)
+    assert not sweeping.out.exists()
+
+
 def test_an_image_without_cam_is_named(sweeping: Settings) -> None:
     with pytest.raises(UserError, match=r"image 'scene.1' has no CAM"):
         sweep.main(replace(sweeping, cams=sweeping.cams[:1]))

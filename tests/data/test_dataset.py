@@ -26,6 +26,13 @@ def test_labels_are_sorted_ids_from_1(root: Path) -> None:
     assert not dataset.has_masks
 
 
+def test_an_image_without_labels_is_named(root: Path) -> None:
+    dataset = Dataset.open(root)
+    assert dataset.labels_of("b") == ()
+    with pytest.raises(UserError, match=r"labels.csv: no line for image 'd'"):
+        dataset.labels_of("d")
+
+
 def test_a_split_keeps_the_order_of_its_file(root: Path) -> None:
     assert Dataset.open(root).split("train") == ["b", "a"]
 
