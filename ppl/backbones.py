@@ -85,8 +85,8 @@ def build(name: str, *, weights: str = "none", output_stride: int = 16, dilated:
 def fold_batchnorm(network: nn.Module) -> None:
     """Folds each BatchNorm of a network in evaluation mode, in place, into the convolution registered right before it.
 
-    For inference: the passes over memory that BatchNorm takes are a third of the time on a CPU. Outputs stay the same
-    but for rounding.
+    For inference: BatchNorm passes over memory take 15 to 25 % of the time of EfficientNet-Lite0 on a CPU. Outputs stay
+    the same but for rounding.
     """
     for parent in network.modules():
         for (name, conv), (following, norm) in pairwise(list(parent.named_children())):

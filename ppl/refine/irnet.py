@@ -14,8 +14,7 @@ class IRNet(nn.Module):
     """Two branches on the features of all five stages of a backbone; both predict at stride 4.
 
     The backbone is frozen: it stays in evaluation mode, its BatchNorm is folded, and no gradient enters it. Only the
-    branches are trained.
-    `mean_shift` (2,), zero until set, is taken off the displacements in evaluation mode.
+    branches are trained. `mean_shift` (2,), zero until set, is taken off the displacements in evaluation mode.
     """
 
     mean_shift: Tensor

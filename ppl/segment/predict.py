@@ -92,7 +92,7 @@ def predict_all(
 
 @torch.inference_mode()
 def logits(network: DeepLab, photos: np.ndarray, scale: float) -> Tensor:
-    """Logits (B, C+1, h', w') float32, the maximum over three scales, of photos (B, h, w, 3) uint8 RGB.
+    """Logits (B, C+1, h', w') float32, the maximum over its scales, of photos (B, h, w, 3) uint8 RGB.
 
     The network is in evaluation mode; h' and w' are the photos' sides times `scale` over its output stride, rounded up.
     """
