@@ -20,9 +20,9 @@ from ppl.files import UserError, atomic, command
 SPLITS = ("train", "val", "test")
 HELD_OUT = slice(2, None, 4)  # of the names in alphabetical order: every fourth, from the third on
 OBJECT_COUNTS = (0.5, 0.35, 0.15)  # probability of 1, 2, 3 objects
-SMALLEST = 0.35  # side, in image sides, of the square as large as an object's box
-LARGEST = (0.8, 0.65, 0.55)  # the same in an image of 1, 2, 3 objects
-LONGEST = 0.9  # longer side of an object's box, at most, in image sides
+SMALLEST = 0.5  # side, in image sides, of the square as large as an object's box
+LARGEST = (0.95, 0.75, 0.6)  # the same in an image of 1, 2, 3 objects
+LONGEST = 1.0  # longer side of an object's box, at most, in image sides
 DISTRACTOR = 0.3  # probability of an object of no class
 ENLARGEMENT = 2.0  # of a cut-out, at most
 MIN_AREA = 0.01  # of the image, that every object shows

@@ -23,6 +23,8 @@ class Training:
 
     weights: str
     """Backbone weights: imagenet, none, or the path of a state dict."""
+    trained_from: int
+    """First stage of the backbone that is trained, 0 the stem; those before it keep `weights`."""
     steps: int
     batch_size: int
     optimizer: Literal["sgd", "adamw"]
@@ -65,6 +67,7 @@ def main(settings: Settings) -> None:
     labels = find_maps(settings.labels, images)
     fabric = engine.launch(settings.hardware, training.seed)
     network = checkpoint.build(len(dataset.classes), settings.architecture, weights=training.weights)
+    network.backbone.stages[: training.trained_from].requires_grad_(False)
     network.to(memory_format=torch.channels_last)
     views = Views(
         [dataset.photo(image) for image in images],

@@ -28,8 +28,8 @@ def _sigterm() -> Iterator[None]:
 def settings(scenes, tiny: str, tmp_path: Path) -> Settings:
     shutil.rmtree(scenes.root / "SegmentationClass")  # training opens no mask
     training = Training(
-        weights="none", steps=7, batch_size=2, optimizer="sgd", lr=1e-3, head_lr_factor=10, momentum=0.9,
-        weight_decay=5e-4, power=0.9, crop=40, scale=(0.5, 1.5), seed=1,
+        weights="none", trained_from=0, steps=7, batch_size=2, optimizer="sgd", lr=1e-3, head_lr_factor=10,
+        momentum=0.9, weight_decay=5e-4, power=0.9, crop=40, scale=(0.5, 1.5), seed=1,
     )  # fmt: skip
     return Settings(
         data=scenes.root,
@@ -55,6 +55,20 @@ def test_training_lowers_the_loss(settings: Settings) -> None:
     assert content["classes"] == ["ball", "cube"]
     assert content["code"] == "test"
     assert content["settings"]["training"]["steps"] == 80
+
+
+@pytest.mark.parametrize("first", range(6))
+def test_stages_before_the_first_trained_one_keep_their_weights(settings: Settings, first: int) -> None:
+    start = checkpoint.build(2, settings.architecture, weights="none").backbone
+    weights = settings.out.with_name("weights.pt")
+    torch.save(start.state_dict(), weights)
+    train.main(replace(settings, training=replace(settings.training, weights=str(weights), trained_from=first)))
+    network, _ = checkpoint.load(settings.out)
+    changed = [
+        any(not torch.equal(a, b) for a, b in zip(old.parameters(), new.parameters(), strict=True))
+        for old, new in zip(start.stages, network.backbone.stages, strict=True)
+    ]
+    assert changed == [stage >= first for stage in range(5)]
 
 
 def _terminate(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +133,7 @@ def test_the_command_line_ends_with_one_line(settings: Settings, monkeypatch: py
     arguments = ["--data", s.data, "--train-split", s.train_split, "--labels", s.labels[0], "--out", s.out]
     arguments += ["--log", s.log, "--code", s.code, "--architecture.backbone", "tiny"]
     arguments += ["--architecture.output-stride", 8, "--architecture.rates", 1, 2, "--architecture.scales", 1]
-    arguments += ["--training.weights", "none"]
+    arguments += ["--training.weights", "none", "--training.trained-from", 0]
     arguments += ["--training.steps", t.steps, "--training.batch-size", t.batch_size, "--training.optimizer", "sgd"]
     arguments += ["--training.lr", t.lr, "--training.head-lr-factor", t.head_lr_factor, "--training.momentum", 0.9]
     arguments += ["--training.weight-decay", t.weight_decay, "--training.power", t.power, "--training.crop", t.crop]
