@@ -19,7 +19,7 @@ from ppl.files import UserError, atomic, command
 
 SPLITS = ("train", "val", "test")
 HELD_OUT = slice(2, None, 4)  # of the names in alphabetical order: every fourth, from the third on
-# Counts and sizes give what PASCAL VOC shows: 1.4 classes in an image, a quarter of the median image foreground.
+# Counts and sizes as in PASCAL VOC's photos of animals: 1.3 to 1.4 classes, a quarter of the median photo foreground.
 OBJECT_COUNTS = (0.62, 0.28, 0.1)  # probability of 1, 2, 3 objects
 SMALLEST = 0.5  # side, in image sides, of the square as large as an object's box
 LARGEST = (0.95, 0.75, 0.6)  # the same in an image of 1, 2, 3 objects
