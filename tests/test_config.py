@@ -18,7 +18,7 @@ import ppl.cam.export
 import ppl.classify.checkpoint
 import ppl.classify.train
 import ppl.crf
-import ppl.engine
+import ppl.devices
 import ppl.refine.confident
 import ppl.refine.train
 import ppl.refine.walked
@@ -78,7 +78,7 @@ def test_a_section_holds_the_settings_of_its_step(key, settings):
     assert schema_of(key)["additionalProperties"] is False
 
 
-@pytest.mark.parametrize(("key", "settings"), [*SECTIONS.items(), ("hardware", ppl.engine.Hardware)])
+@pytest.mark.parametrize(("key", "settings"), [*SECTIONS.items(), ("hardware", ppl.devices.Hardware)])
 def test_choices_of_the_schema_are_those_of_the_step(key, settings):
     for name, kind in typing.get_type_hints(settings).items():
         if typing.get_origin(kind) is typing.Literal:

@@ -1,6 +1,6 @@
 import contextlib
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from ppl import engine
-from ppl.engine import Hardware, Schedule, StepSampler
+from ppl.devices import Hardware
+from ppl.engine import Schedule, StepSampler
 from ppl.files import UserError
 
 schedules = st.builds(
@@ -74,43 +75,6 @@ def test_a_set_smaller_than_the_batch_is_repeated(length: int, more: int) -> Non
     counts = [sum(index == i for index, _ in batch) for i in range(length)]
     assert sum(counts) == length + more
     assert max(counts) - min(counts) <= 1
-
-
-def test_a_lock_has_one_holder(tmp_path: Path) -> None:
-    held = engine._try_lock(tmp_path / "gpu.lock")
-    assert held is not None
-    assert engine._try_lock(tmp_path / "gpu.lock") is None
-    held.close()
-    again = engine._try_lock(tmp_path / "gpu.lock")
-    assert again is not None
-    again.close()
-
-
-@pytest.fixture
-def gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[pytest.MonkeyPatch]:
-    """Three visible GPUs and no lock on any."""
-    locks = []
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    monkeypatch.setattr(engine.tempfile, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setattr(engine, "_GPU_LOCKS", locks)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    yield monkeypatch
-    for lock in locks:
-        lock.close()
-
-
-def test_jobs_claim_different_gpus(gpus: pytest.MonkeyPatch) -> None:
-    assert [engine.claim_gpus(1), engine.claim_gpus(2)] == [[0], [1, 2]]
-
-
-def test_a_cluster_has_chosen_already(gpus: pytest.MonkeyPatch) -> None:
-    gpus.setenv("CUDA_VISIBLE_DEVICES", "4,5,6")
-    assert [engine.claim_gpus(1), engine.claim_gpus(1)] == [[0], [0]]
-
-
-def test_more_gpus_than_there_are(gpus: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="4 GPUs are asked for, 3 are visible"):
-        engine.claim_gpus(4)
 
 
 class _Numbers(Dataset):
@@ -250,36 +214,3 @@ def test_parameters_without_gradient_and_empty_groups_are_left_out() -> None:
         (group,) = optimizer.param_groups
         assert [id(p) for p in group["params"]] == [id(p) for p in trained.parameters()]
         assert (group["lr"], group["initial_lr"], group["weight_decay"]) == (2.0, 2.0, 0.2)
-
-
-def test_a_digest_changes_with_settings_and_with_content(tmp_path: Path) -> None:
-    file = tmp_path / "labels.csv"
-    file.write_text("a")
-    digests = [engine.digest_of((1, "x"), file), engine.digest_of((2, "x"), file), engine.digest_of((1, "x"))]
-    assert engine.digest_of((1, "x"), file) == digests[0]
-    file.write_text("b")
-    assert len({*digests, engine.digest_of((1, "x"), file)}) == 4
-
-
-def test_a_checkpoint_comes_back(tmp_path: Path) -> None:
-    network, path = nn.Linear(2, 3), tmp_path / "a.pt"
-    engine.save_checkpoint(path, network, kind="classifier", settings={"lr": 0.1}, code="c0de", classes=["cat"])
-    content = engine.load_checkpoint(path, "classifier")
-    assert torch.equal(content.pop("network")["weight"], network.weight)
-    assert content == {"kind": "classifier", "settings": {"lr": 0.1}, "code": "c0de", "classes": ["cat"]}
-
-
-def test_what_is_no_checkpoint_of_the_kind_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.pt"
-    with pytest.raises(UserError, match=r"a.pt: No such file"):
-        engine.load_checkpoint(path, "classifier")
-    path.write_bytes(b"nothing of the kind")
-    with pytest.raises(UserError, match=r"a.pt: not a readable checkpoint") as refused:
-        engine.load_checkpoint(path, "classifier")
-    assert "\n" not in str(refused.value)
-    engine.save_checkpoint(path, nn.Linear(1, 1), kind="deeplab", settings={}, code="")
-    with pytest.raises(UserError, match=r"a classifier checkpoint is needed here, this is 'deeplab'"):
-        engine.load_checkpoint(path, "classifier")
-    torch.save(torch.zeros(3), path)
-    with pytest.raises(UserError, match=r"this is 'Tensor'"):
-        engine.load_checkpoint(path, "classifier")

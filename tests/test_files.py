@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ppl.files import atomic, write_json
+from ppl.files import atomic, digest_of, write_json
 
 
 def _fail(target: Path, *, folder: bool) -> None:
@@ -90,3 +90,12 @@ def test_a_mistake_of_the_user_is_one_line_and_exit_status_1(tmp_path: Path) -> 
     (line,) = run.stderr.splitlines()
     assert line.startswith(f"error: {tmp_path}/absent/classes.txt: ")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_digest_changes_with_settings_and_with_content(tmp_path: Path) -> None:
+    file = tmp_path / "labels.csv"
+    file.write_text("a")
+    digests = [digest_of((1, "x"), file), digest_of((2, "x"), file), digest_of((1, "x"))]
+    assert digest_of((1, "x"), file) == digests[0]
+    file.write_text("b")
+    assert len({*digests, digest_of((1, "x"), file)}) == 4

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from ppl import engine
 from ppl.backbones import fold_batchnorm
 from ppl.cam import store
 from ppl.cam.maps import Fusion, branch_maps, fuse
@@ -19,8 +18,8 @@ from ppl.classify import checkpoint
 from ppl.classify.network import PatchClassifier
 from ppl.data.batches import photo_batches
 from ppl.data.dataset import Dataset
-from ppl.engine import Hardware
-from ppl.files import UserError, command
+from ppl.devices import Hardware, autocast, inference_device
+from ppl.files import UserError, command, file_digest
 from ppl.parallel import shard_of
 
 
@@ -49,7 +48,7 @@ class Settings:
 
 def main(settings: Settings) -> None:
     dataset = Dataset.open(settings.data)
-    fabric = engine.launch(settings.hardware, seed=0)
+    device = inference_device(settings.hardware)
     network, content = checkpoint.load(settings.classifier)
     if tuple(content["classes"]) != dataset.classes:
         raise UserError(f"{settings.classifier}: trained for other classes than {settings.data}/classes.txt names")
@@ -58,14 +57,14 @@ def main(settings: Settings) -> None:
         raise UserError(f"split {settings.split} of {settings.data} names an image twice; keep one line")
     images = shard_of(images, settings.shard)
     fold_batchnorm(network)
-    network = network.to(fabric.device, memory_format=torch.channels_last)
-    with fabric.autocast():
+    network = network.to(device, memory_format=torch.channels_last)
+    with autocast(device, settings.hardware.precision):
         store.write(
             settings.out,
             compute(network, dataset, images, settings.cams, workers=settings.hardware.workers),
             classes=dataset.classes,
             settings=json.dumps({**dataclasses.asdict(settings.cams), **content["settings"]}, sort_keys=True),
-            checkpoint=engine.file_digest(settings.classifier),
+            checkpoint=file_digest(settings.classifier),
         )
 
 

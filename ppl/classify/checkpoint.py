@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ppl import backbones
+from ppl import backbones, checkpoints
 from ppl.classify import grids
 from ppl.classify.network import PatchClassifier
-from ppl.engine import load_checkpoint
 from ppl.files import UserError
 
 KIND = "classifier"
@@ -41,7 +40,7 @@ def build(method: str, variant: str, classes: int, architecture: Architecture, *
 
 def start_from(network: PatchClassifier, path: Path, backbone: str) -> None:
     """Takes the backbone's weights of an earlier step's classifier; phi1, phi2 and the classifier stay new."""
-    checkpoint = load_checkpoint(path, KIND)
+    checkpoint = checkpoints.load(path, KIND)
     found = checkpoint["settings"]["architecture"]["backbone"]
     if found != backbone:
         raise UserError(f"{path}: has backbone {found}, this step {backbone}; make it again with the same settings")
@@ -52,7 +51,7 @@ def start_from(network: PatchClassifier, path: Path, backbone: str) -> None:
 
 def load(path: Path) -> tuple[PatchClassifier, dict[str, Any]]:
     """A trained classifier in evaluation mode on the CPU, and its checkpoint (`settings`, `classes`, `code`)."""
-    checkpoint = load_checkpoint(path, KIND)
+    checkpoint = checkpoints.load(path, KIND)
     settings = checkpoint["settings"]
     architecture = Architecture(**settings["architecture"])
     network = build(settings["method"], settings["grids"], len(checkpoint["classes"]), architecture, weights="none")

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
-from torchmetrics.functional.classification import multilabel_average_precision
 
-from ppl import engine
+from ppl import checkpoints, engine
 from ppl.classify import checkpoint
 from ppl.classify.checkpoint import Architecture
 from ppl.classify.network import PatchClassifier
 from ppl.data.dataset import Dataset
 from ppl.data.views import Augmentation, FittedPhotos, Views, label_vectors
-from ppl.engine import Hardware, Schedule
-from ppl.files import command
+from ppl.devices import Hardware
+from ppl.engine import Schedule
+from ppl.files import command, digest_of
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def main(settings: Settings) -> None:
     if fabric.is_global_zero:
         stored = {"architecture": asdict(settings.architecture), "training": asdict(training)}
         stored |= {"method": settings.method, "grids": settings.grids}
-        engine.save_checkpoint(
+        checkpoints.save(
             settings.out,
             network,
             kind=checkpoint.KIND,
@@ -143,6 +143,8 @@ def _validation(
     dataset: Dataset, settings: Settings, network: PatchClassifier
 ) -> Callable[[nn.Module], dict[str, float]]:
     """A function that measures mAP on the validation photos, by their image-level labels."""
+    from torchmetrics.functional.classification import multilabel_average_precision
+
     images = dataset.split(settings.val_split)
     targets = label_vectors([dataset.labels_of(image) for image in images], len(dataset.classes)).long()
     photos = FittedPhotos(
@@ -165,7 +167,7 @@ def _digest(settings: Settings, dataset: Dataset) -> str:
     split = dataset.root / "ImageSets" / "Segmentation" / f"{settings.train_split}.txt"
     files = [dataset.root / "classes.txt", dataset.root / "labels.csv", split]
     essential = (settings.architecture, settings.training, settings.method, settings.grids, settings.code)
-    return engine.digest_of(essential, *files, *([settings.start] if settings.start else []))
+    return digest_of(essential, *files, *([settings.start] if settings.start else []))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ shows, and about half of their objects are cut-outs that `train` never shows.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache, partial
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -16,6 +17,7 @@ from PIL import Image, ImageChops, ImageEnhance, ImageFilter
 
 from ppl.data.dataset import write_mask
 from ppl.files import UserError, atomic, command
+from ppl.parallel import run_all
 
 SPLITS = ("train", "val", "test")
 HELD_OUT = slice(2, None, 4)  # of the names in alphabetical order: every fourth, from the third on
@@ -28,6 +30,7 @@ DISTRACTOR = 0.3  # probability of an object of no class
 ENLARGEMENT = 2.0  # of a cut-out, at most
 MIN_AREA = 0.01  # of the image, that every object shows
 MIN_VISIBLE = 0.6  # of an object, whatever covers it
+CHUNK = 50  # images that a worker process composes at a time
 ATTEMPTS = 50  # to find an object and a place for it
 
 
@@ -45,6 +48,8 @@ class Settings:
     """images of the split val"""
     test: int
     """images of the split test"""
+    workers: int = 1
+    """processes that compose; the images are the same for any number"""
 
     def __post_init__(self) -> None:
         if self.seed < 0 or not 32 <= self.size <= 1024 or min(self.train, self.val, self.test) < 0:
@@ -84,23 +89,41 @@ class Composition:
 
 
 def main(settings: Settings) -> None:
-    classes, sources = open_photos()
+    ids = {split: [_id(split, index) for index in range(getattr(settings, split))] for split in SPLITS}
+    chunks = [(s, range(i, min(i + CHUNK, len(ids[s])))) for s in SPLITS for i in range(0, len(ids[s]), CHUNK)]
     with atomic(settings.out) as root:
         for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
             (root / folder).mkdir(parents=True)
+        write = partial(_write, root, settings)
+        labels: dict[str, tuple[int, ...]] = {}
+        for made in run_all(write, chunks, workers=settings.workers, total=len(chunks), unit="chunk", name="compose"):
+            labels |= made
+        classes = open_photos()[0]
         (root / "classes.txt").write_text("".join(f"{name}\n" for name in classes))
-        rows = ["image,classes\n"]
-        for split in SPLITS:
-            ids = [f"{split}_{index:04d}" for index in range(1, getattr(settings, split) + 1)]
-            for index, image in enumerate(ids):
-                made = compose(sources[split], size=settings.size, rng=generator(settings.seed, split, index))
-                made.image.save(root / "JPEGImages" / f"{image}.jpg", quality=90)
-                write_mask(root / "SegmentationClass" / f"{image}.png", made.mask)
-                rows.append(f"{image},{';'.join(classes[label - 1] for label in made.labels)}\n")
-            (root / "ImageSets/Segmentation" / f"{split}.txt").write_text("".join(f"{image}\n" for image in ids))
-        (root / "labels.csv").write_text("".join(rows))
+        for split, images in ids.items():
+            (root / "ImageSets/Segmentation" / f"{split}.txt").write_text("".join(f"{image}\n" for image in images))
+        named = ((image, ";".join(classes[i - 1] for i in labels[image])) for split in SPLITS for image in ids[split])
+        (root / "labels.csv").write_text("image,classes\n" + "".join(f"{image},{names}\n" for image, names in named))
 
 
+def _id(split: str, index: int) -> str:
+    return f"{split}_{index + 1:04d}"
+
+
+def _write(root: Path, settings: Settings, chunk: tuple[str, range]) -> dict[str, tuple[int, ...]]:
+    """Composes and writes some images of a split; their class ids by image id."""
+    split, indices = chunk
+    labels = {}
+    for index in indices:
+        image = _id(split, index)
+        made = compose(open_photos()[1][split], size=settings.size, rng=generator(settings.seed, split, index))
+        made.image.save(root / "JPEGImages" / f"{image}.jpg", quality=90)
+        write_mask(root / "SegmentationClass" / f"{image}.png", made.mask)
+        labels[image] = made.labels
+    return labels
+
+
+@cache
 def open_photos() -> tuple[tuple[str, ...], dict[str, Sources]]:
     """Class names in the order of their ids, and the sources of each split, from the photos in this package."""
     photos = resources.files("ppl.data") / "demo_photos"

@@ -7,16 +7,15 @@ from pathlib import Path
 
 import torch
 
-from ppl import engine
 from ppl.cam.store import Store, open_store
 from ppl.crf import Pairwise
 from ppl.data.batches import photo_batches
 from ppl.data.dataset import Dataset
 from ppl.data.views import normalise
-from ppl.engine import Hardware
+from ppl.devices import Hardware, autocast, inference_device
 from ppl.files import UserError, atomic, command
 from ppl.parallel import run_all, shard_of
-from ppl.refine import train
+from ppl.refine import checkpoint
 from ppl.refine.irnet import IRNet, boundary_map
 from ppl.refine.walk import propagate
 from ppl.refine.walked import Spread, Walk, write_label
@@ -38,10 +37,11 @@ class Settings:
 def main(settings: Settings) -> None:
     dataset = Dataset.open(settings.data)
     images = shard_of(dataset.split(settings.split), settings.shard)
-    fabric = engine.launch(settings.hardware, seed=0)
-    network, _ = train.load(settings.irnet)
-    network = network.to(fabric.device, memory_format=torch.channels_last)
-    with open_store(settings.cams) as cams, atomic(settings.out) as folder, fabric.autocast():
+    device = inference_device(settings.hardware)
+    network, _ = checkpoint.load(settings.irnet)
+    network = network.to(device, memory_format=torch.channels_last)
+    computing = autocast(device, settings.hardware.precision)
+    with open_store(settings.cams) as cams, atomic(settings.out) as folder, computing:
         folder.mkdir()
         spread = walk_all(network, dataset, images, cams, settings.walk, workers=settings.hardware.workers)
         write = partial(write_label, folder, settings.walk, settings.pairwise)

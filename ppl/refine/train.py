@@ -3,22 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ppl import backbones, engine
+from ppl import checkpoints, engine
 from ppl.data.batches import photo_batches
 from ppl.data.dataset import Dataset
 from ppl.data.labels import find_maps
 from ppl.data.views import Augmentation, Views, normalise
-from ppl.engine import Hardware, Schedule
-from ppl.files import command
+from ppl.devices import Hardware
+from ppl.engine import Schedule
+from ppl.files import command, digest_of
+from ppl.refine import checkpoint
 from ppl.refine.irnet import IRNet
 from ppl.refine.losses import pair_losses, total
 
-KIND = "irnet"
 MEAN_SHIFT_IMAGES = 512  # enough for a mean of two numbers; they serve instance masks only
 
 
@@ -65,7 +65,7 @@ def main(settings: Settings) -> None:
     images = dataset.split(settings.train_split)
     labels = find_maps(settings.labels, images)
     fabric = engine.launch(settings.hardware, training.seed)
-    network = build(training.backbone, training.output_stride, weights=training.weights)
+    network = checkpoint.build(training.backbone, training.output_stride, weights=training.weights)
     network.to(memory_format=torch.channels_last)
     views = Views(
         [dataset.photo(image) for image in images],
@@ -84,17 +84,17 @@ def main(settings: Settings) -> None:
         lambda net, photos, confident: irnet_loss(net, photos, confident, training.radius),
         Schedule(training.epochs * epoch_steps, epoch_steps, training.batch_size, training.power, training.seed),
         resume=resume,
-        digest=engine.digest_of((training, settings.code), *labels),
+        digest=digest_of((training, settings.code), *labels),
         log=settings.log,
         workers=settings.hardware.workers,
     )
     if fabric.is_global_zero:
         sample = images[:: max(1, len(images) // MEAN_SHIFT_IMAGES)]
         network.mean_shift.copy_(mean_displacement(network, dataset, sample, workers=settings.hardware.workers))
-        engine.save_checkpoint(
+        checkpoints.save(
             settings.out,
             network,
-            kind=KIND,
+            kind=checkpoint.KIND,
             settings=asdict(training),
             code=settings.code,
             classes=list(dataset.classes),
@@ -108,19 +108,6 @@ def irnet_loss(network: nn.Module, photos: Tensor, labels: Tensor, radius: int) 
     h, w = boundary.shape[-2:]
     small = labels[:, ::4, ::4][:, :h, :w]  # (B, h, w)
     return total(pair_losses(boundary.float().sigmoid(), displacement.float(), small, radius))
-
-
-def build(backbone: str, output_stride: int, *, weights: str) -> IRNet:
-    """IRNet on a backbone, frozen whatever its weights."""
-    return IRNet(backbones.build(backbone, weights=weights, output_stride=output_stride))
-
-
-def load(path: Path) -> tuple[IRNet, dict[str, Any]]:
-    """A trained IRNet in evaluation mode on the CPU, and its checkpoint."""
-    checkpoint = engine.load_checkpoint(path, KIND)
-    network = build(checkpoint["settings"]["backbone"], checkpoint["settings"]["output_stride"], weights="none")
-    network.load_state_dict(checkpoint["network"])
-    return network.eval(), checkpoint
 
 
 @torch.inference_mode()

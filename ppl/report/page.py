@@ -1,6 +1,5 @@
 """Writes the report of an experiment: one HTML file that needs nothing else, for any browser and without network."""
 
-import hashlib
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +15,7 @@ from markupsafe import Markup
 import ppl
 from ppl.cam.curves import draw
 from ppl.data.dataset import Dataset
-from ppl.files import command, write_text
+from ppl.files import command, file_digest, write_text
 from ppl.report.figures import TRAININGS, draw_trainings, svg
 from ppl.report.gallery import Sample, evenly, legend, seed_samples, val_samples
 from ppl.report.summary import fixed_row, headline, read_ious, read_sweeps, variant_of
@@ -103,7 +102,7 @@ def main(settings: Settings) -> None:
         "legend": legend(dataset.classes),
         "galleries": galleries(settings, dataset, resolved),
         "costs": costs(read_benchmarks(settings.benchmarks)),
-        "checkpoints": [(f"{variant_of(path)}/{path.name}", digest(path)) for path in settings.checkpoints],
+        "checkpoints": [(f"{variant_of(path)}/{path.name}", file_digest(path)[:16]) for path in settings.checkpoints],
     }
     write_text(settings.out, render(content))
 
@@ -193,12 +192,6 @@ def costs(benchmarks: Mapping[str, pd.DataFrame]) -> list[Cost]:
         jobs = pd.concat(parts)[["s", "max_rss"]].apply(pd.to_numeric, errors="coerce")
         found.append(Cost(step, len(jobs), float(jobs["s"].sum()) / 60, float(jobs["max_rss"].max())))
     return sorted(found, key=lambda cost: (-cost.minutes, cost.step))
-
-
-def digest(path: Path) -> str:
-    """The first 16 digits of a file's SHA-256."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 if __name__ == "__main__":

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ppl import backbones
-from ppl.engine import load_checkpoint
+from ppl import backbones, checkpoints
 from ppl.segment.deeplab import DeepLab
 
 KIND = "deeplab"
@@ -35,7 +34,7 @@ def build(classes: int, architecture: Architecture, *, weights: str) -> DeepLab:
 
 def load(path: Path) -> tuple[DeepLab, dict[str, Any]]:
     """A trained network in evaluation mode on the CPU, and its checkpoint (`settings`, `classes`, `code`)."""
-    checkpoint = load_checkpoint(path, KIND)
+    checkpoint = checkpoints.load(path, KIND)
     architecture = Architecture(**checkpoint["settings"]["architecture"])
     network = build(len(checkpoint["classes"]), architecture, weights="none")
     network.load_state_dict(checkpoint["network"])

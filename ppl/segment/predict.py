@@ -3,9 +3,10 @@
 OUT/raw/ID.png holds the network's own, OUT/crf/ID.png those after a dense CRF.
 """
 
+import math
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,13 +15,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ppl import engine
 from ppl.backbones import fold_batchnorm
 from ppl.crf import Pairwise
 from ppl.data.batches import photo_batches
 from ppl.data.dataset import Dataset
 from ppl.data.views import normalise
-from ppl.engine import Hardware
+from ppl.devices import Hardware, autocast, inference_device
 from ppl.files import UserError, atomic, command
 from ppl.parallel import run_all, shard_of
 from ppl.segment import checkpoint
@@ -34,8 +34,8 @@ class Settings:
     split: str
     checkpoint: Path
     out: Path
-    photo_scale: float
-    """Photos are resized by this factor before the network, whose training saw objects of that size."""
+    photo_scales: tuple[float, ...]
+    """Photos are resized by these factors before the network, whose training saw objects of such sizes."""
     batch_size: int
     """Photos of equal size in one batch."""
     crf: bool
@@ -44,25 +44,25 @@ class Settings:
     """Of the CRF."""
     pairwise: Pairwise
     hardware: Hardware
-    """At most one device is used; `workers` run the CRF."""
+    """`workers` run the CRF."""
     shard: str = "1/1"
 
 
 def main(settings: Settings) -> None:
     dataset, hardware = Dataset.open(settings.data), settings.hardware
     images = shard_of(dataset.split(settings.split), settings.shard)
-    fabric = engine.launch(replace(hardware, devices=min(1, hardware.devices)), seed=0)
+    device = inference_device(hardware)
     network, content = checkpoint.load(settings.checkpoint)
     if tuple(content["classes"]) != dataset.classes:
         raise UserError(f"{settings.checkpoint}: trained for other classes than {settings.data}/classes.txt names")
     fold_batchnorm(network)
-    network = network.to(fabric.device, memory_format=torch.channels_last)
-    with atomic(settings.out) as folder, fabric.autocast():
+    network = network.to(device, memory_format=torch.channels_last)
+    with atomic(settings.out) as folder, autocast(device, hardware.precision):
         kinds = ("raw", "crf") if settings.crf else ("raw",)
         for kind in kinds:
             (folder / kind).mkdir(parents=True)
         predicted = predict_all(
-            network, dataset, images, settings.batch_size, scale=settings.photo_scale, workers=hardware.workers
+            network, dataset, images, settings.batch_size, scales=settings.photo_scales, workers=hardware.workers
         )
         crf = Crf(settings.iterations, settings.pairwise) if settings.crf else None
         write = partial(write_prediction, folder, crf)
@@ -79,32 +79,31 @@ def main(settings: Settings) -> None:
 
 
 def predict_all(
-    network: DeepLab, dataset: Dataset, images: Sequence[str], batch_size: int, *, scale: float, workers: int
+    network: DeepLab, dataset: Dataset, images: Sequence[str], batch_size: int, *, scales: Sequence[float], workers: int
 ) -> Iterator[Prediction]:
     """Yields the prediction for each image, those of one size after another, batch by batch."""
     _, batches = photo_batches(dataset, images, batch_size=batch_size, workers=min(workers, 1))
     for batch in batches:
         size = batch.photos.shape[1:3]
-        for image, photo, scores in zip(batch.images, batch.photos, logits(network, batch.photos, scale), strict=True):
+        likely = log_probabilities(network, batch.photos, scales)
+        for image, photo, scores in zip(batch.images, batch.photos, likely, strict=True):
             labels = resize(scores[None], size)[0].argmax(dim=0).to(torch.uint8)  # (h, w)
             yield Prediction(image, photo, scores.cpu().numpy(), labels.cpu().numpy())
 
 
 @torch.inference_mode()
-def logits(network: DeepLab, photos: np.ndarray, scale: float) -> Tensor:
-    """Logits (B, C+1, h', w') float32, the maximum over its scales, of photos (B, h, w, 3) uint8 RGB.
+def log_probabilities(network: DeepLab, photos: np.ndarray, scales: Sequence[float]) -> Tensor:
+    """Logarithm of class probabilities (B, C+1, h', w') float32, the mean over `scales`, of photos (B, h, w, 3) uint8.
 
-    The network is in evaluation mode; h' and w' are the photos' sides times `scale` over its output stride, rounded up.
+    The network is in evaluation mode; h' and w' are the photos' sides times the largest scale over its output stride,
+    rounded up.
     """
     device = next(network.parameters()).device
     images = normalise(photos, network.backbone.mean, network.backbone.std).permute(0, 3, 1, 2)  # (B, 3, h, w)
-    images = rescale(images.to(device, memory_format=torch.channels_last), scale)
-    return network(images).float()
-
-
-def probabilities(network: DeepLab, photos: np.ndarray, scale: float) -> Tensor:
-    """Class probabilities (B, C+1, h, w) float32 of photos (B, h, w, 3) uint8 RGB, from logits upsampled bilinearly."""
-    return resize(logits(network, photos, scale), photos.shape[1:3]).softmax(dim=1)
+    images = images.to(device, memory_format=torch.channels_last)
+    largest, *smaller = (network(rescale(images, scale)).float() for scale in sorted(scales, reverse=True))
+    logits = [largest, *(resize(scores, largest.shape[-2:]) for scores in smaller)]  # each (B, C+1, h', w')
+    return torch.stack([scores.log_softmax(dim=1) for scores in logits]).logsumexp(dim=0) - math.log(len(logits))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""From a network's logits to label maps on disk; worker processes run this, so that the module does without torch."""
+"""From predicted scores to label maps on disk; worker processes run this, so that the module does without torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,17 +20,17 @@ class Crf:
 
 
 class Prediction(NamedTuple):
-    """Image id, photo (h, w, 3) uint8, logits (C+1, h', w') float32 at the network's stride, label map (h, w) uint8."""
+    """Image id, photo (h, w, 3) uint8, log-probabilities (C+1, h', w') at the network's stride, labels (h, w) uint8."""
 
     image: str
     photo: np.ndarray
-    logits: np.ndarray
+    scores: np.ndarray
     labels: np.ndarray
 
 
-def refined(photo: np.ndarray, logits: np.ndarray, crf: Crf) -> np.ndarray:
-    """Label map (h, w) uint8 of logits (C+1, h', w') upsampled bilinearly, after a CRF on the photo (h, w, 3) uint8."""
-    unary = upsample(logits, photo.shape[:2])  # (C+1, h, w)
+def refined(photo: np.ndarray, scores: np.ndarray, crf: Crf) -> np.ndarray:
+    """Label map (h, w) uint8 of scores (C+1, h', w') upsampled bilinearly, after a CRF on the photo (h, w, 3) uint8."""
+    unary = upsample(scores, photo.shape[:2])  # (C+1, h, w)
     unary = np.exp(unary - unary.max(axis=0))
     return from_probabilities(photo, unary / unary.sum(axis=0), iterations=crf.iterations, pairwise=crf.pairwise)
 
@@ -39,4 +39,4 @@ def write_prediction(folder: Path, crf: Crf | None, prediction: Prediction) -> N
     """Writes FOLDER/raw/ID.png, and FOLDER/crf/ID.png where there is a CRF."""
     write_mask(folder / "raw" / f"{prediction.image}.png", prediction.labels)
     if crf is not None:
-        write_mask(folder / "crf" / f"{prediction.image}.png", refined(prediction.photo, prediction.logits, crf))
+        write_mask(folder / "crf" / f"{prediction.image}.png", refined(prediction.photo, prediction.scores, crf))

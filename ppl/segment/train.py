@@ -6,12 +6,13 @@ from typing import Literal
 
 import torch
 
-from ppl import engine
+from ppl import checkpoints, engine
 from ppl.data.dataset import Dataset
 from ppl.data.labels import find_maps
 from ppl.data.views import Augmentation, Views
-from ppl.engine import Hardware, Schedule
-from ppl.files import UserError, command
+from ppl.devices import Hardware
+from ppl.engine import Schedule
+from ppl.files import UserError, command, digest_of
 from ppl.segment import checkpoint
 from ppl.segment.checkpoint import Architecture
 from ppl.segment.deeplab import DeepLab, parameter_groups, segmentation_loss
@@ -92,7 +93,7 @@ def main(settings: Settings) -> None:
     )
     if fabric.is_global_zero:
         stored = {"architecture": asdict(settings.architecture), "training": asdict(training)}
-        engine.save_checkpoint(
+        checkpoints.save(
             settings.out,
             network,
             kind=checkpoint.KIND,
@@ -114,7 +115,7 @@ def _digest(settings: Settings, labels: list[Path]) -> str:
     split = settings.data / "ImageSets" / "Segmentation" / f"{settings.train_split}.txt"
     weights = [] if settings.training.weights in ("imagenet", "none") else [Path(settings.training.weights)]
     essential = (settings.architecture, settings.training, settings.code)
-    return engine.digest_of(essential, settings.data / "classes.txt", split, *labels, *weights)
+    return digest_of(essential, settings.data / "classes.txt", split, *labels, *weights)
 
 
 if __name__ == "__main__":

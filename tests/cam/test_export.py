@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ppl import engine
+from ppl import checkpoints
 from ppl.cam import export
 from ppl.cam.export import Cams, Settings
 from ppl.cam.maps import branch_maps, fuse
@@ -15,8 +15,8 @@ from ppl.cam.store import Cam, open_store
 from ppl.classify import checkpoint
 from ppl.classify.checkpoint import Architecture
 from ppl.data.dataset import Dataset, read_photo
-from ppl.engine import Hardware
-from ppl.files import UserError
+from ppl.devices import Hardware
+from ppl.files import UserError, file_digest
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def settings(scenes, tiny: str, tmp_path: Path) -> Settings:
     network = checkpoint.build("explicit", "s2k2-s3k3", 2, architecture, weights="none")
     stored = {"architecture": asdict(architecture), "training": {}, "method": "explicit", "grids": "s2k2-s3k3"}
     path = tmp_path / "classifier.pt"
-    engine.save_checkpoint(path, network, kind=checkpoint.KIND, settings=stored, code="test", classes=["ball", "cube"])
+    checkpoints.save(path, network, kind=checkpoint.KIND, settings=stored, code="test", classes=["ball", "cube"])
     return Settings(
         data=scenes.root,
         split="all",
@@ -93,7 +93,7 @@ def test_the_store_names_what_made_it(settings: Settings) -> None:
     made_by = json.loads(attributes["settings"])
     assert made_by["scales"] == [1, 0.5]
     assert (made_by["method"], made_by["grids"]) == ("explicit", "s2k2-s3k3")
-    assert attributes["checkpoint"] == engine.file_digest(settings.classifier)
+    assert attributes["checkpoint"] == file_digest(settings.classifier)
 
 
 def test_a_classifier_of_other_classes_is_refused(settings: Settings) -> None:

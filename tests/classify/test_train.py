@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from ppl.classify import checkpoint, train
 from ppl.classify.checkpoint import Architecture
 from ppl.classify.train import Settings, Training, classification_loss
-from ppl.engine import Hardware
+from ppl.devices import Hardware
 from ppl.files import UserError
 
 

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from ppl import engine
+from ppl import checkpoints
 from ppl.crf import Pairwise
 from ppl.data.dataset import Dataset, read_mask, read_photo
-from ppl.engine import Hardware
+from ppl.devices import Hardware
 from ppl.files import UserError
 from ppl.segment import checkpoint, predict, predicted
 from ppl.segment.checkpoint import Architecture
-from ppl.segment.predict import Settings, logits, predict_all, probabilities
+from ppl.segment.deeplab import DeepLab, resize
+from ppl.segment.predict import Settings, log_probabilities, predict_all
 
 PAIRWISE = Pairwise(1, 3, 67, 3, 4)
 
@@ -29,19 +30,24 @@ def settings(scenes, tiny: str, tmp_path: Path) -> Settings:
         torch.nn.init.normal_(conv.weight, std=1.0)  # so that all classes appear
     stored = {"architecture": asdict(architecture)}
     path = tmp_path / "deeplab.pt"
-    engine.save_checkpoint(path, network, kind="deeplab", settings=stored, code="test", classes=["ball", "cube"])
+    checkpoints.save(path, network, kind="deeplab", settings=stored, code="test", classes=["ball", "cube"])
     return Settings(
         data=scenes.root,
         split="all",
         checkpoint=path,
         out=tmp_path / "predictions",
-        photo_scale=1,
+        photo_scales=(1,),
         batch_size=2,
         crf=False,
         iterations=3,
         pairwise=PAIRWISE,
         hardware=Hardware(devices=0, workers=0, precision="32-true"),
     )
+
+
+def _likely(network: DeepLab, photo: np.ndarray, *scales: float) -> torch.Tensor:
+    """Probabilities (C+1, h, w) of one photo (h, w, 3)."""
+    return resize(log_probabilities(network, photo[None], scales), photo.shape[:2]).softmax(dim=1)[0]
 
 
 def _maps(folder: Path) -> dict[str, np.ndarray]:
@@ -57,23 +63,32 @@ def test_maps_have_the_size_of_their_photos_and_are_the_most_probable_classes(se
     assert set(np.unique(np.concatenate([m.ravel() for m in maps.values()]))) == {0, 1, 2}
     for image in scenes.images:
         photo = read_photo(dataset.photo(image))
-        likely = probabilities(network, photo[None], 1)[0]
+        likely = _likely(network, photo, 1)
         assert maps[f"{image}.png"].shape == photo.shape[:2]
-        assert torch.allclose(likely.sum(dim=0), torch.ones(photo.shape[:2]))
         assert (likely.argmax(dim=0).numpy() == maps[f"{image}.png"]).mean() > 0.999  # batches of another size
 
 
 def test_photos_are_enlarged_for_the_network_and_maps_stay_as_they_were(settings: Settings, scenes) -> None:
     network, dataset = checkpoint.load(settings.checkpoint)[0], Dataset.open(scenes.root)
-    predict.main(replace(settings, photo_scale=2))
+    predict.main(replace(settings, photo_scales=(1, 2)))
     maps = _maps(settings.out / "raw")
     for image in scenes.images:
         photo = read_photo(dataset.photo(image))
         height, width = photo.shape[:2]
-        assert logits(network, photo[None], 2).shape[2:] == (-(-2 * height // 8), -(-2 * width // 8))
+        assert log_probabilities(network, photo[None], (1, 2)).shape[2:] == (-(-2 * height // 8), -(-2 * width // 8))
         assert maps[f"{image}.png"].shape == (height, width)
-        likely = probabilities(network, photo[None], 2)[0]
+        likely = _likely(network, photo, 1, 2)
         assert (likely.argmax(dim=0).numpy() == maps[f"{image}.png"]).mean() > 0.999
+
+
+def test_probabilities_are_the_mean_over_scales(settings: Settings, scenes) -> None:
+    network, dataset = checkpoint.load(settings.checkpoint)[0], Dataset.open(scenes.root)
+    photo = read_photo(dataset.photo(scenes.images[0]))[None]
+    single = [log_probabilities(network, photo, [scale]).exp() for scale in (2, 1)]
+    assert torch.allclose(single[0].sum(dim=1), torch.ones(()))
+    grown = resize(single[1].log(), single[0].shape[2:]).softmax(dim=1)
+    mean = log_probabilities(network, photo, [1, 2]).exp()
+    torch.testing.assert_close(mean, (single[0] + grown) / 2, rtol=1e-4, atol=1e-6)
 
 
 def test_the_crf_gets_the_photo_and_the_probabilities(
@@ -136,12 +151,14 @@ def test_photos_are_read_while_predictions_are_taken(
     settings: Settings, scenes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batches = []
-    logits = predict.logits
-    monkeypatch.setattr(
-        predict, "logits", lambda network, photos, scale: batches.append(len(photos)) or logits(network, photos, scale)
-    )
+
+    def counted(network: DeepLab, photos: np.ndarray, scales: tuple[float, ...]) -> torch.Tensor:
+        batches.append(len(photos))
+        return log_probabilities(network, photos, scales)
+
+    monkeypatch.setattr(predict, "log_probabilities", counted)
     network, dataset = checkpoint.load(settings.checkpoint)[0], Dataset.open(scenes.root)
-    stream = predict_all(network, dataset, scenes.images, batch_size=2, scale=1, workers=0)
+    stream = predict_all(network, dataset, scenes.images, batch_size=2, scales=(1,), workers=0)
     next(stream)
     assert len(batches) == 1
     assert len(list(stream)) == 3

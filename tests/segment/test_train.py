@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from ppl.engine import Hardware
+from ppl.devices import Hardware
 from ppl.files import UserError
 from ppl.segment import checkpoint, train
 from ppl.segment.checkpoint import Architecture

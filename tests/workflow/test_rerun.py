@@ -93,7 +93,7 @@ FIRST: dict[str, Callable[[Any], bool]] = {
     "refine.pairwise": only("label_confident", "walk"),
     "segment.architecture": only("train_deeplab"),
     "segment.training": only("train_deeplab"),
-    "segment.photo_scale": only("predict"),
+    "segment.photo_scales": only("predict"),
     "segment.batch_size": only("predict"),
     "segment.crf": only("predict"),
     "segment.iterations": only("predict"),

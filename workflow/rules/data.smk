@@ -15,7 +15,7 @@ rule compose_demo:
         "results/{experiment}/logs/data.log",
     benchmark:
         "results/{experiment}/benchmarks/data.tsv"
-    threads: 1
+    threads: workers
     resources:
         mem_mb=1000,
         runtime=15,
@@ -23,7 +23,7 @@ rule compose_demo:
         "../../envs/ppl.yaml"
     shell:
         "python -m ppl.data.demo --out {output} {params.seed} {params.size} {params.train} {params.val} {params.test}"
-        " > {log} 2>&1"
+        " --workers {threads} > {log} 2>&1"
 
 
 rule link_folder:

@@ -38,7 +38,7 @@ rule predict:
         directory("results/{experiment}/{method}/{grids}/predictions/{split}-{shard}"),
     params:
         code=code_hash("ppl.segment.predict"),
-        scale=flag("photo-scale", "segment", "photo_scale"),
+        scales=flag("photo-scales", "segment", "photo_scales"),
         batch=flag("batch-size", "segment", "batch_size"),
         crf=flag("crf", "segment", "crf"),
         iterations=flag("iterations", "segment", "iterations"),
@@ -58,7 +58,7 @@ rule predict:
         "../../envs/ppl.yaml"
     shell:
         "python -m ppl.segment.predict --data {input.data} --split {wildcards.split} --shard {params.shard}"
-        " --checkpoint {input.deeplab} --out {output} {params.scale} {params.batch}"
+        " --checkpoint {input.deeplab} --out {output} {params.scales} {params.batch}"
         " {params.crf} {params.iterations} {params.pairwise}"
         " --hardware.devices {resources.gpu} --hardware.workers {threads} {params.precision} > {log} 2>&1"
 

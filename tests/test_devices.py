@@ -1,0 +1,66 @@
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from ppl import devices
+from ppl.devices import Hardware
+from ppl.files import UserError
+
+
+def test_a_lock_has_one_holder(tmp_path: Path) -> None:
+    held = devices._try_lock(tmp_path / "gpu.lock")
+    assert held is not None
+    assert devices._try_lock(tmp_path / "gpu.lock") is None
+    held.close()
+    again = devices._try_lock(tmp_path / "gpu.lock")
+    assert again is not None
+    again.close()
+
+
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[pytest.MonkeyPatch]:
+    """Three visible GPUs and no lock on any."""
+    locks = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(devices, "_GPU_LOCKS", locks)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    yield monkeypatch
+    for lock in locks:
+        lock.close()
+
+
+def test_jobs_claim_different_gpus(gpus: pytest.MonkeyPatch) -> None:
+    assert [devices.claim_gpus(1), devices.claim_gpus(2)] == [[0], [1, 2]]
+
+
+def test_a_cluster_has_chosen_already(gpus: pytest.MonkeyPatch) -> None:
+    gpus.setenv("CUDA_VISIBLE_DEVICES", "4,5,6")
+    assert [devices.claim_gpus(1), devices.claim_gpus(1)] == [[0], [0]]
+
+
+def test_more_gpus_than_there_are(gpus: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="4 GPUs are asked for, 3 are visible"):
+        devices.claim_gpus(4)
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("32-true", torch.float32), ("bf16-mixed", torch.bfloat16), ("16-mixed", torch.float16)]
+)
+def test_a_network_computes_in_the_precision_asked_for(precision: devices.Precision, dtype: torch.dtype) -> None:
+    device = devices.inference_device(Hardware(devices=1 - torch.cuda.is_available(), workers=0, precision=precision))
+    assert device.type == "cpu"
+    with devices.autocast(device, precision):
+        assert torch.nn.functional.linear(torch.ones(1, 2), torch.ones(2, 2)).dtype == dtype
+
+
+@pytest.mark.parametrize("step", ["ppl.cam.export", "ppl.refine.pseudo", "ppl.segment.predict"])
+def test_inference_does_not_wait_for_what_only_trainings_need(step: str) -> None:
+    slow = {"lightning_fabric", "torchmetrics", "torchvision", "pandas", "tensorboard"}
+    code = f"import sys, {step}; print(*sorted({slow} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
