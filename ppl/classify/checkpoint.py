@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from ppl import backbones, checkpoints
 from ppl.classify import grids
 from ppl.classify.network import PatchClassifier
@@ -38,22 +40,31 @@ def build(method: str, variant: str, classes: int, architecture: Architecture, *
     )
 
 
-def start_from(network: PatchClassifier, path: Path, backbone: str) -> None:
-    """Takes the backbone's weights of an earlier step's classifier; phi1, phi2 and the classifier stay new."""
-    checkpoint = checkpoints.load(path, KIND)
-    found = checkpoint["settings"]["architecture"]["backbone"]
+def start_from(network: PatchClassifier, path: Path, backbone: str, *, classifier: bool) -> None:
+    """Takes the backbone's weights of an earlier step's classifier; phi1 and phi2 stay new.
+
+    With `classifier` each branch also starts from the classifier of its kind, a patched one from the global one where
+    the earlier step had no other, all scaled so that logits start as large as they were. Else it stays new.
+    """
+    content = checkpoints.load(path, KIND)
+    found = content["settings"]["architecture"]["backbone"]
     if found != backbone:
         raise UserError(f"{path}: has backbone {found}, this step {backbone}; make it again with the same settings")
     prefix = "backbone."
-    state = {k.removeprefix(prefix): v for k, v in checkpoint["network"].items() if k.startswith(prefix)}
+    state = {k.removeprefix(prefix): v for k, v in content["network"].items() if k.startswith(prefix)}
     network.backbone.load_state_dict(state)
+    if classifier:
+        weight = network.classifier.weight.data  # (classes, C * branches, 1, 1)
+        earlier = content["network"]["classifier.weight"].split(network.backbone.channels[-1], dim=1)
+        kinds = [earlier[0]] * network.global_branch + [earlier[-1]] * len(network.grids)
+        weight.copy_(torch.cat(kinds, dim=1) * (len(earlier) / len(kinds)))
 
 
 def load(path: Path) -> tuple[PatchClassifier, dict[str, Any]]:
     """A trained classifier in evaluation mode on the CPU, and its checkpoint (`settings`, `classes`, `code`)."""
-    checkpoint = checkpoints.load(path, KIND)
-    settings = checkpoint["settings"]
+    content = checkpoints.load(path, KIND)
+    settings = content["settings"]
     architecture = Architecture(**settings["architecture"])
-    network = build(settings["method"], settings["grids"], len(checkpoint["classes"]), architecture, weights="none")
-    network.load_state_dict(checkpoint["network"])
-    return network.eval(), checkpoint
+    network = build(settings["method"], settings["grids"], len(content["classes"]), architecture, weights="none")
+    network.load_state_dict(content["network"])
+    return network.eval(), content

@@ -38,6 +38,8 @@ class Training:
     weight_decay: float
     power: float
     """Exponent of the poly schedule."""
+    keep_classifier: bool
+    """Start from the classifier of the earlier step too, where there is one, not only from its backbone."""
     branch_loss: float
     """Weight of the mean loss of the single branches; 0 as in the paper."""
     long_side: tuple[int, int]
@@ -74,7 +76,9 @@ def main(settings: Settings) -> None:
         weights="none" if settings.start else training.weights,
     )  # fmt: skip
     if settings.start:
-        checkpoint.start_from(network, settings.start, settings.architecture.backbone)
+        checkpoint.start_from(
+            network, settings.start, settings.architecture.backbone, classifier=training.keep_classifier
+        )
     network.to(memory_format=torch.channels_last)
     views, validation = _training_views(dataset, settings, network), _validation(dataset, settings, network)
     epoch_steps = max(1, len(views) // training.batch_size)

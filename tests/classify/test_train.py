@@ -22,7 +22,7 @@ def settings(scenes, tiny: str, tmp_path: Path) -> Settings:
     shutil.rmtree(scenes.root / "SegmentationClass")  # training opens no mask
     training = Training(
         weights="none", epochs=3, batch_size=2, optimizer="sgd", lr=0.05, new_lr_factor=10, momentum=0.9,
-        weight_decay=1e-4, power=0.9, branch_loss=0, long_side=(30, 60), crop=32, seed=1,
+        weight_decay=1e-4, power=0.9, keep_classifier=True, branch_loss=0, long_side=(30, 60), crop=32, seed=1,
     )  # fmt: skip
     return Settings(
         data=scenes.root,
@@ -126,14 +126,30 @@ def test_the_steps_of_algorithm_1(settings: Settings) -> None:
     assert not torch.equal(weights[0]["classifier.weight"], weights[1]["classifier.weight"])
 
 
-def test_a_start_without_training_is_the_earlier_backbone_with_new_layers(settings: Settings) -> None:
+def test_a_start_is_the_earlier_backbone_with_new_layers(settings: Settings) -> None:
     earlier = _trained(_named(settings, "baseline"))
     network = checkpoint.build("explicit", "s2k2", 2, settings.architecture, weights="none")
     new = {name: value.clone() for name, value in network.state_dict().items() if not name.startswith("backbone.")}
-    checkpoint.start_from(network, settings.out.with_name("baseline.pt"), settings.architecture.backbone)
+    start = settings.out.with_name("baseline.pt"), settings.architecture.backbone
+    checkpoint.start_from(network, *start, classifier=False)
     state = network.state_dict()
     assert not _changed_stages(earlier, state)
     assert all(torch.equal(state[name], value) for name, value in new.items())
+
+
+def test_each_branch_may_start_from_the_classifier_of_its_kind(settings: Settings) -> None:
+    plain = _trained(_named(settings, "baseline"))["classifier.weight"]
+    backbone = settings.architecture.backbone
+
+    def started(method: str, grids: str, earlier: str) -> Tensor:
+        network = checkpoint.build(method, grids, 2, settings.architecture, weights="none")
+        checkpoint.start_from(network, settings.out.with_name(f"{earlier}.pt"), backbone, classifier=True)
+        return network.classifier.weight
+
+    assert torch.equal(started("explicit", "s2k2-s3k2", "baseline"), torch.cat([plain] * 3, dim=1) * (1 / 3))
+    assert torch.equal(started("local", "s3k2", "baseline"), plain)
+    both = _trained(_named(settings, "s2k2", method="implicit", grids="s2k2"))["classifier.weight"]
+    assert torch.equal(started("implicit", "s2k2-s3k2", "s2k2"), both)
 
 
 def test_a_start_with_another_backbone_is_refused(settings: Settings) -> None:
