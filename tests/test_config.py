@@ -95,6 +95,10 @@ def test_patch_training_knows_the_keys_of_training():
 
 def test_every_experiment_of_the_repository_is_valid():
     assert config.resolve(CONFIG, SCHEMA_FILE).keys() == CONFIG["experiments"].keys()
+    laid_over = CONFIG
+    for file in ("config/small.yaml", "benchmarks/animals.yaml"):
+        laid_over = config.overlay(laid_over, yaml.safe_load((REPOSITORY / file).read_text()))
+    assert config.resolve(laid_over, SCHEMA_FILE).keys() == {*CONFIG["experiments"], "animals"}
 
 
 @pytest.mark.parametrize(

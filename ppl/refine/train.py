@@ -1,5 +1,6 @@
 """Trains IRNet's boundary and displacement branches on confident labels; opens no mask."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -89,8 +90,8 @@ def main(settings: Settings) -> None:
         workers=settings.hardware.workers,
     )
     if fabric.is_global_zero:
-        sample = images[:: max(1, len(images) // MEAN_SHIFT_IMAGES)]
-        network.mean_shift.copy_(mean_displacement(network, dataset, sample, workers=settings.hardware.workers))
+        sample, workers = images[:: max(1, math.ceil(len(images) / MEAN_SHIFT_IMAGES))], settings.hardware.workers
+        network.mean_shift.copy_(mean_displacement(network, dataset, sample, training.batch_size, workers=workers))
         checkpoints.save(
             settings.out,
             network,
@@ -111,15 +112,17 @@ def irnet_loss(network: nn.Module, photos: Tensor, labels: Tensor, radius: int) 
 
 
 @torch.inference_mode()
-def mean_displacement(network: IRNet, dataset: Dataset, images: Sequence[str], *, workers: int) -> Tensor:
-    """Mean of the displacement field over photos, (2,): what the mean shift takes away."""
+def mean_displacement(
+    network: IRNet, dataset: Dataset, images: Sequence[str], batch_size: int, *, workers: int
+) -> Tensor:
+    """Mean of the displacement field over photos, each of equal weight, (2,): what the mean shift takes away."""
     network.eval()
     network.mean_shift.zero_()
     device, total_shift = network.mean_shift.device, torch.zeros(2, device=network.mean_shift.device)
-    _, batches = photo_batches(dataset, images, batch_size=1, workers=workers)
+    _, batches = photo_batches(dataset, images, batch_size=batch_size, workers=workers)
     for batch in batches:
         photos = normalise(batch.photos, network.backbone.mean, network.backbone.std).permute(0, 3, 1, 2).to(device)
-        total_shift += network(photos)[1].float().mean(dim=(0, 2, 3))
+        total_shift += network(photos)[1].float().mean(dim=(2, 3)).sum(dim=0)
     return total_shift / len(images)
 
 
