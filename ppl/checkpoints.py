@@ -1,10 +1,11 @@
 """Checkpoints: a network with the settings and the code version that made it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ppl.files import UserError, atomic
 
@@ -28,3 +29,12 @@ def load(path: Path | str, kind: str) -> dict[str, Any]:
         found = content.get("kind") if isinstance(content, dict) else type(content).__name__
         raise UserError(f"{path}: a {kind} checkpoint is needed here, this is {found!r}")
     return content
+
+
+def fill(network: nn.Module, weights: Mapping[str, Tensor], path: Path | str) -> None:
+    """Puts the weights of the checkpoint at `path` into a network; UserError when they are those of another one."""
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1].strip()
+        raise UserError(f"{path}: made by another version of the code ({reason[:100]}); make it again") from None

@@ -30,3 +30,10 @@ def test_what_is_no_checkpoint_of_the_kind_is_refused(tmp_path: Path) -> None:
     torch.save(torch.zeros(3), path)
     with pytest.raises(UserError, match=r"this is 'Tensor'"):
         checkpoints.load(path, "classifier")
+
+
+def test_weights_of_another_network_are_refused_in_one_line() -> None:
+    for other in (nn.Linear(2, 4), nn.Sequential(nn.Linear(2, 3))):
+        with pytest.raises(UserError, match=r"a.pt: made by another version of the code") as refused:
+            checkpoints.fill(nn.Linear(2, 3), other.state_dict(), "a.pt")
+        assert "\n" not in str(refused.value)

@@ -52,7 +52,7 @@ def start_from(network: PatchClassifier, path: Path, backbone: str, *, classifie
         raise UserError(f"{path}: has backbone {found}, this step {backbone}; make it again with the same settings")
     prefix = "backbone."
     state = {k.removeprefix(prefix): v for k, v in content["network"].items() if k.startswith(prefix)}
-    network.backbone.load_state_dict(state)
+    checkpoints.fill(network.backbone, state, path)
     if classifier:
         weight = network.classifier.weight.data  # (classes, C * branches, 1, 1)
         earlier = content["network"]["classifier.weight"].split(network.backbone.channels[-1], dim=1)
@@ -66,5 +66,5 @@ def load(path: Path) -> tuple[PatchClassifier, dict[str, Any]]:
     settings = content["settings"]
     architecture = Architecture(**settings["architecture"])
     network = build(settings["method"], settings["grids"], len(content["classes"]), architecture, weights="none")
-    network.load_state_dict(content["network"])
+    checkpoints.fill(network, content["network"], path)
     return network.eval(), content

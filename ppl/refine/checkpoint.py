@@ -18,5 +18,5 @@ def load(path: Path) -> tuple[IRNet, dict[str, Any]]:
     """A trained IRNet in evaluation mode on the CPU, and its checkpoint."""
     content = checkpoints.load(path, KIND)
     network = build(content["settings"]["backbone"], content["settings"]["output_stride"], weights="none")
-    network.load_state_dict(content["network"])
+    checkpoints.fill(network, content["network"], path)
     return network.eval(), content

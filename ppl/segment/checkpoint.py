@@ -34,8 +34,8 @@ def build(classes: int, architecture: Architecture, *, weights: str) -> DeepLab:
 
 def load(path: Path) -> tuple[DeepLab, dict[str, Any]]:
     """A trained network in evaluation mode on the CPU, and its checkpoint (`settings`, `classes`, `code`)."""
-    checkpoint = checkpoints.load(path, KIND)
-    architecture = Architecture(**checkpoint["settings"]["architecture"])
-    network = build(len(checkpoint["classes"]), architecture, weights="none")
-    network.load_state_dict(checkpoint["network"])
-    return network.eval(), checkpoint
+    content = checkpoints.load(path, KIND)
+    architecture = Architecture(**content["settings"]["architecture"])
+    network = build(len(content["classes"]), architecture, weights="none")
+    checkpoints.fill(network, content["network"], path)
+    return network.eval(), content
