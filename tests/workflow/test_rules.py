@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,31 @@ def test_without_masks_nothing_is_measured(project):
     )
     measuring = {"sweep_seeds", "measure_pseudo", "measure_predictions", "draw_curves"}
     assert not measuring & {job.rule for job in plan.needs}
+
+
+def test_voc_is_downloaded_where_the_user_has_no_folder(project):
+    def archives(**data) -> set[str]:
+        change = {"experiments": {"published": {"data": {"source": "voc", **data}}}}
+        plan = project.plan(change, targets=["results/published_test_preds"])
+        return {job.outputs[0].rsplit("/", 1)[-1] for job in plan.rerun if job.rule == "download_archive"}
+
+    published = {"VOCtrainval_11-May-2012.tar", "benchmark.tgz", "VOC2012test.tar"}
+    assert archives() == published
+    assert archives(test_split="val") == published - {"VOC2012test.tar"}  # behind a login: only where it is needed
+    assert archives(path="/mine") == set()
+
+
+def test_commands_of_voc_are_those_that_their_steps_understand(project):
+    (project.root / "voc.yaml").write_text("experiments: {published: {data: {source: voc}}}")
+    wanted = ("--configfile", "voc.yaml", "--", "results/published/check.json")
+    done = project.command("--dry-run", "--printshellcmds", *wanted)
+    commands = re.findall(r"python -m (ppl\.data\.\w+) (.*) > ", done.stdout)
+    assert sorted(step for step, _ in commands) == [
+        f"ppl.data.{n}" for n in ("check", *["download"] * 3, "unpack", "voc")
+    ]
+    for step, arguments in commands:
+        settings = importlib.import_module(step).Settings
+        assert isinstance(tyro.cli(settings, args=shlex.split(arguments)), settings)
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,76 @@ rule link_folder:
         "python -m ppl.data.folder --path {params.path:q} --splits {params.splits:q} --out {output} > {log} 2>&1"
 
 
+rule download_archive:
+    """Downloads an archive of a public dataset, and goes on where an interrupted download ended."""
+    output:
+        "resources/archives/{archive}",
+    params:
+        code=code_hash("ppl.data.download"),
+    wildcard_constraints:
+        archive="|".join(map(re.escape, voc_archives())),
+    log:
+        "resources/logs/{archive}.log",
+    benchmark:
+        "resources/benchmarks/{archive}.tsv"
+    retries: 2
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=480,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.data.download --out {output} > {log} 2>&1"
+
+
+rule unpack_voc:
+    """Unpacks VOC 2012 and SBD, once for all experiments on them."""
+    input:
+        expand("resources/archives/{archive}", archive=voc_archives()),
+    output:
+        directory("resources/voc"),
+    params:
+        code=code_hash("ppl.data.unpack"),
+    log:
+        "resources/logs/voc.log",
+    benchmark:
+        "resources/benchmarks/voc.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.data.unpack --archives {input} --out {output} > {log} 2>&1"
+
+
+rule prepare_voc:
+    """Makes a dataset folder of VOC 2012 and SBD: links photos and masks, decodes SBD's, labels from the XML."""
+    input:
+        voc_lists,
+    output:
+        directory("results/{experiment}/data"),
+    params:
+        code=code_hash("ppl.data.voc"),
+        path=voc_path,
+    wildcard_constraints:
+        experiment=of_source("voc"),
+    log:
+        "results/{experiment}/logs/data.log",
+    benchmark:
+        "results/{experiment}/benchmarks/data.tsv"
+    threads: workers
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.data.voc --root {params.path:q} --out {output} --workers {threads} > {log} 2>&1"
+
+
 rule check_data:
     """Looks at every photo, label and mask before any training, and lists all faults at once."""
     input:

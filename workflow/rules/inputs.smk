@@ -4,6 +4,26 @@ import hashlib
 import json
 
 
+UNPACKED_VOC = "resources/voc"
+
+
+def voc_path(wildcards):
+    """Where VOC 2012 and SBD are: the user's folder, or that of the downloaded archives."""
+    return EXPERIMENTS[wildcards.experiment]["data"].get("path", UNPACKED_VOC)
+
+
+def voc_lists(wildcards):
+    """What a VOC dataset is made of: the unpacked archives; of a user's folder, which holds what it holds, nothing."""
+    path = voc_path(wildcards)
+    return path if path == UNPACKED_VOC else []
+
+
+def voc_archives():
+    """Archives to download: that of the test photos, behind a login, only where they are to be predicted."""
+    tested = any(s["data"]["source"] == "voc" and s["data"]["test_split"] == "test" for s in EXPERIMENTS.values())
+    return ["VOCtrainval_11-May-2012.tar", "benchmark.tgz", *(["VOC2012test.tar"] if tested else [])]
+
+
 def start(wildcards):
     """The classifier whose backbone a variant starts from; nothing for ImageNet weights."""
     try:
