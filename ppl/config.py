@@ -93,7 +93,12 @@ def _check(name: str, settings: dict[str, Any], validator: Draft202012Validator)
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         raise UserError(f"configuration: {where}: {errors[0].message}{more}")
     data = settings["data"]
-    needed = {"demo": ("size", "train", "val", "test", "seed"), "folder": ("path",), "voc": ()}[data["source"]]
+    needed = {
+        "demo": ("size", "train", "val", "test", "seed"),
+        "folder": ("path",),
+        "voc": (),
+        "coco": ("coco_convention",),
+    }[data["source"]]
     missing = [key for key in needed if key not in data]
     if missing:
         raise UserError(f"configuration: experiments.{name}.data: source {data['source']} needs {', '.join(missing)}")

@@ -36,6 +36,11 @@ ARCHIVES = {
         "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz",
         "82b4d87ceb2ed10f6038a1cba92111cb",
     ),
+    "train2014.zip": Archive("http://images.cocodataset.org/zips/train2014.zip", "0da8c0bd3d6becc4dcb32757491aca88"),
+    "val2014.zip": Archive("http://images.cocodataset.org/zips/val2014.zip", "a3d79f5ed8d289b7a7554ce06a5782b3"),
+    "annotations_trainval2014.zip": Archive(
+        "http://images.cocodataset.org/annotations/annotations_trainval2014.zip", "0a379cfc70b0e71301e0f377548639bd"
+    ),
 }
 
 

@@ -1,16 +1,20 @@
-"""Unpacks tar archives into one folder, which appears when all are complete."""
+"""Unpacks tar and zip archives into one folder, which appears when all are complete."""
 
 import sys
 import tarfile
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pooch
 from tqdm import tqdm
 
 from ppl.data.download import ARCHIVES
 from ppl.files import UserError, atomic, command
+
+Member = TypeVar("Member")
 
 
 @dataclass(frozen=True)
@@ -34,20 +38,27 @@ def unpack(archive: Path, folder: Path) -> None:
     if archive.name in ARCHIVES and not pooch.hashes.hash_matches(archive, f"md5:{ARCHIVES[archive.name].md5}"):
         raise UserError(f"{archive}: is not the published file (its checksum differs); delete it to download it again")
     try:
-        with tarfile.open(archive) as tar:
-            tar.extractall(folder, members=_counted(tar, archive.name), filter="data")
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(
+                archive
+            ) as file:  # zipfile keeps what it extracts inside the folder, and makes no links
+                for member in _counted(file.infolist(), archive.name):
+                    file.extract(member, folder)
+        else:
+            with tarfile.open(archive) as file:
+                file.extractall(folder, members=_counted(file, archive.name), filter="data")
     except tarfile.FilterError as error:
         raise UserError(
             f"{archive}: not unpacked, as it would write elsewhere ({error}); get it from its source"
         ) from None
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
         raise UserError(
             f"{archive}: cannot be unpacked ({str(error).splitlines()[0]}); delete it to download it again"
         ) from None
 
 
-def _counted(tar: tarfile.TarFile, name: str) -> Iterator[tarfile.TarInfo]:
-    yield from tqdm(tar, f"unpack {name}", unit="file", mininterval=5, file=sys.stderr)
+def _counted(members: Iterable[Member], name: str) -> Iterator[Member]:
+    yield from tqdm(members, f"unpack {name}", unit="file", mininterval=5, file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -58,8 +58,6 @@ rule download_archive:
         "resources/archives/{archive}",
     params:
         code=code_hash("ppl.data.download"),
-    wildcard_constraints:
-        archive="|".join(map(re.escape, voc_archives())),
     log:
         "resources/logs/{archive}.log",
     benchmark:
@@ -75,22 +73,24 @@ rule download_archive:
         "python -m ppl.data.download --out {output} > {log} 2>&1"
 
 
-rule unpack_voc:
-    """Unpacks VOC 2012 and SBD, once for all experiments on them."""
+rule unpack_archives:
+    """Unpacks the archives of a public dataset, once for all experiments on it."""
     input:
-        expand("resources/archives/{archive}", archive=voc_archives()),
+        archives,
     output:
-        directory("resources/voc"),
+        directory("resources/{dataset}"),
     params:
         code=code_hash("ppl.data.unpack"),
+    wildcard_constraints:
+        dataset="voc|coco",
     log:
-        "resources/logs/voc.log",
+        "resources/logs/{dataset}.log",
     benchmark:
-        "resources/benchmarks/voc.tsv"
+        "resources/benchmarks/{dataset}.tsv"
     threads: 1
     resources:
         mem_mb=1000,
-        runtime=60,
+        runtime=120,
     conda:
         "../../envs/ppl.yaml"
     shell:
@@ -100,12 +100,12 @@ rule unpack_voc:
 rule prepare_voc:
     """Makes a dataset folder of VOC 2012 and SBD: links photos and masks, decodes SBD's, labels from the XML."""
     input:
-        voc_lists,
+        published_input,
     output:
         directory("results/{experiment}/data"),
     params:
         code=code_hash("ppl.data.voc"),
-        path=voc_path,
+        path=published_path,
     wildcard_constraints:
         experiment=of_source("voc"),
     log:
@@ -120,6 +120,33 @@ rule prepare_voc:
         "../../envs/ppl.yaml"
     shell:
         "python -m ppl.data.voc --root {params.path:q} --out {output} --workers {threads} > {log} 2>&1"
+
+
+rule prepare_coco:
+    """Makes a dataset folder of COCO 2014: links photos, draws masks and takes labels from its instances."""
+    input:
+        published_input,
+    output:
+        directory("results/{experiment}/data"),
+    params:
+        code=code_hash("ppl.data.coco"),
+        path=published_path,
+        convention=value("data", "coco_convention"),
+    wildcard_constraints:
+        experiment=of_source("coco"),
+    log:
+        "results/{experiment}/logs/data.log",
+    benchmark:
+        "results/{experiment}/benchmarks/data.tsv"
+    threads: workers
+    resources:
+        mem_mb=6000,
+        runtime=120,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.data.coco --root {params.path:q} --convention {params.convention} --out {output}"
+        " --workers {threads} > {log} 2>&1"
 
 
 rule check_data:

@@ -4,24 +4,24 @@ import hashlib
 import json
 
 
-UNPACKED_VOC = "resources/voc"
+def published_path(wildcards):
+    """Where a public dataset is: the user's folder, or that of the downloaded archives."""
+    data = EXPERIMENTS[wildcards.experiment]["data"]
+    return data.get("path", f"resources/{data['source']}")
 
 
-def voc_path(wildcards):
-    """Where VOC 2012 and SBD are: the user's folder, or that of the downloaded archives."""
-    return EXPERIMENTS[wildcards.experiment]["data"].get("path", UNPACKED_VOC)
+def published_input(wildcards):
+    """The unpacked archives of a public dataset; nothing where the user has a folder."""
+    return [] if "path" in EXPERIMENTS[wildcards.experiment]["data"] else published_path(wildcards)
 
 
-def voc_lists(wildcards):
-    """What a VOC dataset is made of: the unpacked archives; of a user's folder, which holds what it holds, nothing."""
-    path = voc_path(wildcards)
-    return path if path == UNPACKED_VOC else []
-
-
-def voc_archives():
-    """Archives to download: that of the test photos, behind a login, only where they are to be predicted."""
-    tested = any(s["data"]["source"] == "voc" and s["data"]["test_split"] == "test" for s in EXPERIMENTS.values())
-    return ["VOCtrainval_11-May-2012.tar", "benchmark.tgz", *(["VOC2012test.tar"] if tested else [])]
+def archives(wildcards):
+    """Archives of a dataset; that of VOC's test photos, behind a login, only where they are to be predicted."""
+    names = {"voc": ["VOCtrainval_11-May-2012.tar", "benchmark.tgz"]}
+    names["coco"] = ["train2014.zip", "val2014.zip", "annotations_trainval2014.zip"]
+    users = [s["data"] for s in EXPERIMENTS.values() if s["data"]["source"] == wildcards.dataset]
+    tested = wildcards.dataset == "voc" and any(data["test_split"] == "test" for data in users)
+    return [f"resources/archives/{n}" for n in [*names[wildcards.dataset], *(["VOC2012test.tar"] if tested else [])]]
 
 
 def start(wildcards):
