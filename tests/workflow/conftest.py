@@ -1,4 +1,4 @@
-"""A project of two experiments in a temporary folder, all of whose results are there: what would a change rerun?
+"""A project of three experiments in a temporary folder, all of whose results are there: what would a change rerun?
 
 The workflow and the code are copies. One real run makes the results, with a stand-in for `python` that writes empty
 outputs and notes its arguments; Snakemake records parameters, inputs and code of every job as always.
@@ -38,6 +38,11 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
         "main": "explicit/s4k2",
         "compare": [],
         "segment": {"training": {"weights": TRAINED_WITH}},
+    },
+    "public": {
+        "data": {"source": "coco", "path": "their photos", "coco_convention": "A", "train_split": "train"},
+        "main": "baseline/plain",
+        "compare": [],
     },
 }
 STAND_IN = """#!/bin/sh
@@ -97,7 +102,7 @@ class Project:
     root: Path
 
     def targets(self) -> list[str]:
-        """Everything that the workflow makes of the two experiments."""
+        """Everything that the workflow makes of the experiments."""
         files = []
         for name, settings in EXPERIMENTS.items():
             measured = [f"{settings['main']}/{file}.csv" for file in ("pseudo", "val-raw", "val-crf")]

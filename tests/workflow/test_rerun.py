@@ -46,6 +46,7 @@ CHANGED_SPLIT = "another"
 FIRST: dict[str, Callable[[Any], bool]] = {
     "data.source": only("compose_demo"),
     "data.path": only("link_folder"),
+    "data.coco_convention": only("prepare_coco"),
     # Trainings wait for the check of all splits. `ancient` would take them out of what follows it, but Snakemake 9.27
     # does not look for other reasons to run a job behind an ancient input whose own job runs.
     "data.train_split": lambda job: (
@@ -103,6 +104,7 @@ FIRST: dict[str, Callable[[Any], bool]] = {
 # Values that no arithmetic leads to, by the last word of a key or by all of it.
 OTHER: dict[str, Any] = {
     "data.path": "other photos",
+    "data.coco_convention": "B",
     "data.train_split": CHANGED_SPLIT,
     "data.seed_split": CHANGED_SPLIT,
     "data.val_split": CHANGED_SPLIT,
@@ -165,7 +167,7 @@ def change_of(project, key: str) -> tuple[str, dict[str, Any]]:
     if key == "data.source":
         generated = {"data__source": "demo", "data__size": 64, "data__train": 3, "data__val": 2, "data__test": 2}
         return "own", put("own", **generated, data__seed=0)
-    experiment = "own" if key == "data.path" else "drawn"
+    experiment = {"data.path": "own", "data.coco_convention": "public"}.get(key, "drawn")
     settings = settings_of(project, experiment)
     present = settings | {"classify": settings["classify"] | {"patch_training": configuration.patched(
         settings["classify"], "implicit"
@@ -189,7 +191,7 @@ def names(jobs) -> list[str]:
 def test_everything_is_there_and_nothing_would_run(project):
     plan = project.plan()
     assert names(plan.rerun) == []
-    assert {job.experiment for job in plan.needs} == {"drawn", "own"}
+    assert {job.experiment for job in plan.needs} == {"drawn", "own", "public"}
 
 
 def test_the_schema_knows_every_default():
@@ -241,6 +243,7 @@ def test_values_that_change_places_are_seen(project, key, with_key, rule):
     [
         ("data/demo", ("compose_demo",)),
         ("data/folder", ("link_folder",)),
+        ("data/coco", ("prepare_coco",)),
         ("data/check", ("check_data",)),
         ("classify/train", ("train_classifier",)),
         ("classify/network", ("train_classifier", "export_cams")),

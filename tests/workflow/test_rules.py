@@ -112,15 +112,14 @@ def test_voc_is_downloaded_where_the_user_has_no_folder(project):
     assert archives(path="/mine") == set()
 
 
-@pytest.mark.parametrize(("source", "more"), [("voc", ""), ("coco", ", coco_convention: A, test_split: val")])
-def test_commands_of_public_data_are_those_that_their_steps_understand(project, source, more):
-    (project.root / "public.yaml").write_text(f"experiments: {{published: {{data: {{source: {source}{more}}}}}}}")
-    wanted = ("--configfile", "public.yaml", "--", "results/published/check.json")
+def test_commands_of_voc_are_those_that_their_steps_understand(project):
+    (project.root / "voc.yaml").write_text("experiments: {published: {data: {source: voc}}}")
+    wanted = ("--configfile", "voc.yaml", "--", "results/published/check.json")
     done = project.command("--dry-run", "--printshellcmds", *wanted)
     commands = re.findall(r"python -m (ppl\.data\.\w+) (.*) > ", done.stdout)
-    assert sorted(step for step, _ in commands) == sorted(
-        f"ppl.data.{name}" for name in ("check", source, "unpack", *["download"] * 3)
-    )
+    assert sorted(step for step, _ in commands) == [
+        *("ppl.data.check", *["ppl.data.download"] * 3, "ppl.data.unpack", "ppl.data.voc")
+    ]
     for step, arguments in commands:
         settings = importlib.import_module(step).Settings
         assert isinstance(tyro.cli(settings, args=shlex.split(arguments)), settings)
@@ -130,7 +129,7 @@ def test_commands_of_public_data_are_those_that_their_steps_understand(project, 
     ("arguments", "message"),
     [
         (["results/drawn/explicit/s9k1/sweep.csv"], "'s9k1' is no grid"),
-        (["results/unknown_test_preds"], "experiment 'unknown_test_preds' is unknown; there are drawn, own"),
+        (["results/unknown_test_preds"], "experiment 'unknown_test_preds' is unknown; there are drawn, own, public"),
         (["--configfile", "impossible.yaml"], "experiments.drawn.cam.threshold: 2 is greater than the maximum of 1"),
     ],
 )
