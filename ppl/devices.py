@@ -5,6 +5,7 @@ Inference needs no more than this: importing Fabric as well, for what trainings 
 
 import fcntl
 import os
+import random
 import tempfile
 import time
 from contextlib import AbstractContextManager
@@ -64,17 +65,19 @@ def claim_gpus(count: int) -> list[int]:
         raise UserError(f"{count} GPUs are asked for, {present} are visible; lower `gpu` in the configuration")
     if count == present or os.environ.get("CUDA_VISIBLE_DEVICES"):
         return list(range(count))
-    claimed = []
-    while len(claimed) < count:
-        for index in (i for i in range(present) if i not in claimed):
-            lock = _try_lock(Path(tempfile.gettempdir()) / f"ppl-gpu-{index}.lock")
-            if lock is not None:
+    while True:
+        free = {
+            i: lock for i in range(present) if (lock := _try_lock(Path(tempfile.gettempdir()) / f"ppl-gpu-{i}.lock"))
+        }
+        claimed = list(free)[:count] if len(free) >= count else []  # all or none: two jobs must not wait for each other
+        for index, lock in free.items():
+            if index in claimed:
                 _GPU_LOCKS.append(lock)
-                claimed.append(index)
-                break
-        else:
-            time.sleep(1)
-    return claimed
+            else:
+                lock.close()
+        if claimed:
+            return claimed
+        time.sleep(random.uniform(0.5, 1.5))
 
 
 _GPU_LOCKS: list[IO[str]] = []  # open for as long as the process lives: closing a file gives its lock back

@@ -38,6 +38,23 @@ def test_jobs_claim_different_gpus(gpus: pytest.MonkeyPatch) -> None:
     assert [devices.claim_gpus(1), devices.claim_gpus(2)] == [[0], [1, 2]]
 
 
+def test_who_waits_for_several_gpus_holds_none(gpus: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    others = [devices._try_lock(tmp_path / f"ppl-gpu-{index}.lock") for index in (0, 2)]
+    waited = []
+
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        free = devices._try_lock(tmp_path / "ppl-gpu-1.lock")
+        assert free is not None
+        free.close()
+        others[len(waited) - 1].close()
+
+    gpus.setattr(devices.time, "sleep", wait)
+    assert devices.claim_gpus(2) == [0, 1]
+    assert len(waited) == 1
+    others[1].close()
+
+
 def test_a_cluster_has_chosen_already(gpus: pytest.MonkeyPatch) -> None:
     gpus.setenv("CUDA_VISIBLE_DEVICES", "4,5,6")
     assert [devices.claim_gpus(1), devices.claim_gpus(1)] == [[0], [0]]

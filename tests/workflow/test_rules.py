@@ -112,6 +112,13 @@ def test_voc_is_downloaded_where_the_user_has_no_folder(project):
     assert archives(path="/mine") == set()
 
 
+def test_without_a_target_nothing_is_downloaded(project):
+    change = {"experiments": {"published": {"data": {"source": "voc"}}}}
+    plan = project.plan(change, targets=[])
+    assert {job.experiment for job in plan.needs} == {"", "drawn", "own", "public"}
+    assert {job.rule for job in plan.needs} >= {"all", "compose_demo", "link_folder", "prepare_coco"}
+
+
 def test_commands_of_voc_are_those_that_their_steps_understand(project):
     (project.root / "voc.yaml").write_text("experiments: {published: {data: {source: voc}}}")
     wanted = ("--configfile", "voc.yaml", "--", "results/published/check.json")

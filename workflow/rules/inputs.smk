@@ -15,6 +15,11 @@ def published_input(wildcards):
     return [] if "path" in EXPERIMENTS[wildcards.experiment]["data"] else published_path(wildcards)
 
 
+def at_hand():
+    """Experiments whose data need no download: composed, or in a folder of the user's."""
+    return [name for name, s in EXPERIMENTS.items() if s["data"]["source"] == "demo" or "path" in s["data"]]
+
+
 def archives(wildcards):
     """Archives of a dataset; that of VOC's test photos, behind a login, only where they are to be predicted."""
     names = {"voc": ["VOCtrainval_11-May-2012.tar", "benchmark.tgz"]}
