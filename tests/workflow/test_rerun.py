@@ -85,6 +85,9 @@ FIRST: dict[str, Callable[[Any], bool]] = {
     "classify.architecture": only("train_classifier"),
     "classify.training": only("train_classifier"),
     "classify.training.lr": only("train_classifier", variants="baseline/.*"),  # patch_training has its own
+    # Of the methods at hand only the implicit one is new in the list, and its first step has no earlier classifier.
+    "classify.training.keep_classifier": only("train_classifier", variants="implicit/s2k2-s3k4"),
+    "classify.patch_training.keep_classifier": only("train_classifier", variants="implicit/s2k2-s3k4"),
     "classify.patch_training": only("train_classifier", variants="(?!baseline).*"),
     "cam.maps": only("export_cams"),
     "cam.threshold": only("draw_curves"),
@@ -112,6 +115,7 @@ OTHER: dict[str, Any] = {
     "compare": ["baseline/plain", "implicit/s2k2"],
     "main": "baseline/plain",
     "precision": "16-mixed",
+    "keep_classifier": ["implicit", "explicit", "local"],
     "backbone": "resnet18",
     "output_stride": 32,
     "segment.architecture.output_stride": 16,

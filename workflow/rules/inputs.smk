@@ -39,9 +39,10 @@ def start(wildcards):
 
 
 def classify_training(wildcards):
-    """Flags of the training of a variant: weights only where no earlier classifier is the start."""
+    """Flags of the training of a variant: those of its method, and the earlier classifier only where there is one."""
     section = configuration.patched(value("classify")(wildcards), wildcards.method)
-    return configuration.flags(section, "training")
+    kept = wildcards.method in section["keep_classifier"] and bool(start(wildcards))
+    return configuration.flags({**section, "keep_classifier": kept}, "training")
 
 
 def seed_cams(wildcards):
