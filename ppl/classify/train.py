@@ -168,8 +168,7 @@ def _validation(
 
 
 def _digest(settings: Settings, dataset: Dataset) -> str:
-    split = dataset.root / "ImageSets" / "Segmentation" / f"{settings.train_split}.txt"
-    files = [dataset.root / "classes.txt", dataset.root / "labels.csv", split]
+    files = [dataset.root / "classes.txt", dataset.root / "labels.csv", dataset.list_of(settings.train_split)]
     essential = (settings.architecture, settings.training, settings.method, settings.grids, settings.code)
     return digest_of(essential, *files, *([settings.start] if settings.start else []))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ppl.data.dataset import IGNORE, Dataset, read_mask, read_photo
+from ppl.data.dataset import IGNORE, LISTS, Dataset, read_mask, read_photo
 from ppl.files import UserError, command, write_json
 from ppl.parallel import run_all
 
@@ -30,12 +30,14 @@ class Settings:
 
 
 def main(settings: Settings) -> None:
-    dataset = Dataset.open(settings.data)
-    names = [settings.train_split, settings.seed_split, settings.val_split, settings.test_split]
-    splits = {name: dataset.split(name) for name in dict.fromkeys(names)}
+    dataset, in_lines = Dataset.inspect(settings.data)
+    names = dict.fromkeys([settings.train_split, settings.seed_split, settings.val_split, settings.test_split])
+    absent = [name for name in names if not dataset.list_of(name).exists()]
+    splits = {name: [] if name in absent else dataset.split(name) for name in names}
     measured = {*splits[settings.seed_split], *splits[settings.val_split]} if dataset.has_masks else set()
     images = sorted(set(chain.from_iterable(splits.values())))
     faults = list(chain(
+        (f"labels.csv, {fault}" for fault in in_lines),
         split_faults(splits, settings.train_split, settings.seed_split, [settings.val_split, settings.test_split]),
         label_faults(dataset, splits, settings.train_split, settings.val_split),
         file_faults(dataset, images, measured, settings.workers),
@@ -49,9 +51,9 @@ def main(settings: Settings) -> None:
 def split_faults(splits: dict[str, list[str]], train: str, seed: str, held_out: Sequence[str]) -> Iterator[str]:
     """Faults in the lists themselves: empty, repeated or impossible ids, photos trained on and held out."""
     for name, images in splits.items():
-        file = f"ImageSets/Segmentation/{name}.txt"
+        file = f"{LISTS}/{name}.txt"
         if not images:
-            yield f"{file}: is empty; list one image id a line"
+            yield f"{file}: is empty or not there; list one image id a line"
         for image, count in Counter(images).items():
             if count > 1:
                 yield f"{file}: {image!r} is listed {count} times; keep one"

@@ -16,12 +16,11 @@ import numpy as np
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
-from ppl.data.dataset import write_mask
+from ppl.data.dataset import LISTS, write_mask
 from ppl.files import UserError, atomic, command
 from ppl.parallel import run_all
 
 SPLITS = ("train", "val")
-LISTS = Path("ImageSets", "Segmentation")
 IMAGES_PER_TASK = 64
 
 Convention = Literal["A", "B"]

@@ -21,6 +21,7 @@ from PIL import Image, ImageOps
 
 from ppl.files import UserError
 
+LISTS = Path("ImageSets", "Segmentation")  # of the splits, below a dataset's folder
 IGNORE = 255
 MAX_CLASSES = 254  # 0 is background, 255 ignored
 
@@ -36,15 +37,28 @@ class Dataset:
     @classmethod
     def open(cls, root: Path | str) -> "Dataset":
         """Reads `classes.txt` and `labels.csv` below `root`; UserError when one is missing or malformed."""
+        dataset, faults = cls.inspect(root)
+        if faults:
+            raise UserError(f"{dataset.root / 'labels.csv'}, {faults[0]}")
+        return dataset
+
+    @classmethod
+    def inspect(cls, root: Path | str) -> tuple["Dataset", list[str]]:
+        """The same, but with the faults in single lines of `labels.csv` listed instead of raised."""
         root = Path(root)
         classes = tuple(_lines(root / "classes.txt"))
         if not classes or len(set(classes)) < len(classes) or len(classes) > MAX_CLASSES:
             raise UserError(f"{root / 'classes.txt'}: needs 1 to {MAX_CLASSES} different class names, one a line")
-        return cls(root, classes, read_labels(root / "labels.csv", classes))
+        labels, faults = read_labels(root / "labels.csv", classes)
+        return cls(root, classes, labels), faults
 
     def split(self, name: str) -> list[str]:
         """Ids of a split, in file order."""
-        return _lines(self.root / "ImageSets" / "Segmentation" / f"{name}.txt")
+        return _lines(self.list_of(name))
+
+    def list_of(self, split: str) -> Path:
+        """The file that lists a split."""
+        return self.root / LISTS / f"{split}.txt"
 
     def labels_of(self, image: str) -> tuple[int, ...]:
         """Class ids of an image, sorted; UserError when `labels.csv` has no line for it."""
@@ -72,22 +86,25 @@ class Dataset:
         return {path.stem: path for path in sorted(folder.iterdir())} if folder.is_dir() else {}
 
 
-def read_labels(path: Path, classes: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
-    """Image-level labels of `labels.csv` as sorted 1-based class ids per image; UserError naming the line."""
+def read_labels(path: Path, classes: tuple[str, ...]) -> tuple[dict[str, tuple[int, ...]], list[str]]:
+    """Image-level labels of `labels.csv` as sorted 1-based class ids per image, and the faults of its lines.
+
+    What a faulty line says correctly is kept: the rest of the dataset can be looked at all the same. UserError when the
+    file cannot be read or lacks a column.
+    """
     ids = {name: index for index, name in enumerate(classes, start=1)}
     labels: dict[str, tuple[int, ...]] = {}
+    faults = []
     rows = csv.DictReader(io.StringIO(_text(path)))
     if not {"image", "classes"} <= set(rows.fieldnames or ()):
         raise UserError(f"{path}: the first line must name the columns image and classes")
     for row in rows:
-        names = [name.strip() for name in (row["classes"] or "").split(";") if name.strip()]
-        unknown = sorted(set(names) - ids.keys())
-        if unknown:
-            raise UserError(f"{path}, line {rows.line_num}: {unknown[0]!r} is not in classes.txt")
+        names = {name.strip() for name in (row["classes"] or "").split(";") if name.strip()}
+        faults += [f"line {rows.line_num}: {name!r} is not in classes.txt" for name in sorted(names - ids.keys())]
         if row["image"] in labels:
-            raise UserError(f"{path}, line {rows.line_num}: image {row['image']!r} appears twice; keep one line")
-        labels[row["image"]] = tuple(sorted({ids[name] for name in names}))
-    return labels
+            faults.append(f"line {rows.line_num}: image {row['image']!r} appears twice; keep one line")
+        labels[row["image"]] = tuple(sorted(ids[name] for name in names & ids.keys()))
+    return labels, faults
 
 
 def read_photo(path: Path | str) -> np.ndarray:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageChops, ImageEnhance, ImageFilter
 
-from ppl.data.dataset import write_mask
+from ppl.data.dataset import LISTS, write_mask
 from ppl.files import UserError, atomic, command
 from ppl.parallel import run_all
 
@@ -92,7 +92,7 @@ def main(settings: Settings) -> None:
     ids = {split: [_id(split, index) for index in range(getattr(settings, split))] for split in SPLITS}
     chunks = [(s, range(i, min(i + CHUNK, len(ids[s])))) for s in SPLITS for i in range(0, len(ids[s]), CHUNK)]
     with atomic(settings.out) as root:
-        for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        for folder in ("JPEGImages", "SegmentationClass", LISTS):
             (root / folder).mkdir(parents=True)
         write = partial(_write, root, settings)
         labels: dict[str, tuple[int, ...]] = {}
@@ -101,7 +101,7 @@ def main(settings: Settings) -> None:
         classes = open_photos()[0]
         (root / "classes.txt").write_text("".join(f"{name}\n" for name in classes))
         for split, images in ids.items():
-            (root / "ImageSets/Segmentation" / f"{split}.txt").write_text("".join(f"{image}\n" for image in images))
+            (root / LISTS / f"{split}.txt").write_text("".join(f"{image}\n" for image in images))
         named = ((image, ";".join(classes[i - 1] for i in labels[image])) for split in SPLITS for image in ids[split])
         (root / "labels.csv").write_text("image,classes\n" + "".join(f"{image},{names}\n" for image, names in named))
 

@@ -4,6 +4,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from ppl.data.dataset import LISTS
 from ppl.files import UserError, atomic, command
 
 LINKED = ("JPEGImages", "SegmentationClass")
@@ -18,17 +19,17 @@ class Settings:
 
 
 def main(settings: Settings) -> None:
-    source, listed = settings.path.resolve(), Path("ImageSets", "Segmentation")
+    source = settings.path.resolve()
     files = [
         Path("classes.txt"),
         Path("labels.csv"),
-        *(listed / f"{split}.txt" for split in sorted(set(settings.splits))),
+        *(LISTS / f"{split}.txt" for split in sorted(set(settings.splits))),
     ]
     missing = [str(name) for name in [*files, Path("JPEGImages")] if not (source / name).exists()]
     if missing:
         raise UserError(f"{settings.path}: lacks {', '.join(missing)}; docs/own-data.md shows the layout of a dataset")
     with atomic(settings.out) as folder:
-        (folder / listed).mkdir(parents=True)
+        (folder / LISTS).mkdir(parents=True)
         for name in files:
             shutil.copyfile(source / name, folder / name)
         for name in LINKED:

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 from scipy.io import loadmat
 
-from ppl.data.dataset import write_mask
+from ppl.data.dataset import LISTS, write_mask
 from ppl.files import UserError, atomic, command
 from ppl.parallel import run_all
 
@@ -22,7 +22,6 @@ CLASSES = (
     *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
 SPLITS = ("train", "val", "trainaug", "test")
-LISTS = Path("ImageSets", "Segmentation")
 IMAGES_PER_TASK = 64
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 
 from ppl import checkpoints, engine
-from ppl.data.dataset import Dataset
+from ppl.data.dataset import LISTS, Dataset
 from ppl.data.labels import find_maps
 from ppl.data.views import Augmentation, Views
 from ppl.devices import Hardware
@@ -112,7 +112,7 @@ def _optimizer(network: DeepLab, training: Training) -> torch.optim.Optimizer:
 
 
 def _digest(settings: Settings, labels: list[Path]) -> str:
-    split = settings.data / "ImageSets" / "Segmentation" / f"{settings.train_split}.txt"
+    split = settings.data / LISTS / f"{settings.train_split}.txt"
     weights = [] if settings.training.weights in ("imagenet", "none") else [Path(settings.training.weights)]
     essential = (settings.architecture, settings.training, settings.code)
     return digest_of(essential, settings.data / "classes.txt", split, *labels, *weights)
