@@ -179,6 +179,6 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; the README's section on data shows the layout") from None
+        raise UserError(f"{path}: {error.strerror}; docs/own-data.md shows the layout") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 (byte {error.start}); save it in that encoding") from None
