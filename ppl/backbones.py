@@ -91,14 +91,14 @@ class FrozenNormConv2d(nn.Module):
         self.conv, self.norm = conv, norm
 
     def forward(self, x: Tensor) -> Tensor:
-        norm = self.norm
+        conv, norm = self.conv, self.norm
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt()  # (C,)
-        shift = norm.bias - norm.running_mean * scale
-        return self.conv._conv_forward(x, self.conv.weight * scale[:, None, None, None], shift)
+        centre = norm.running_mean if conv.bias is None else norm.running_mean - conv.bias
+        return conv._conv_forward(x, conv.weight * scale[:, None, None, None], norm.bias - centre * scale)
 
 
 def _join_norms(network: nn.Module) -> None:
-    """Puts each BatchNorm, in place, into the bias-free convolution registered right before it."""
+    """Puts each BatchNorm, in place, into the convolution registered right before it."""
     for parent in list(network.modules()):
         for (name, conv), (following, norm) in pairwise(list(parent.named_children())):
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):

@@ -82,15 +82,15 @@ def test_efficientnet_lite0_knows_the_animals_that_it_was_trained_on(cutout: str
         assert index == network._fc(features.mean(dim=(2, 3))).argmax()
 
 
-@pytest.mark.parametrize("stride", [1, 2])
-def test_a_joined_norm_has_the_outputs_and_gradients_of_the_two(stride: int) -> None:
+@pytest.mark.parametrize(("stride", "bias"), [(1, False), (2, False), (2, True)])
+def test_a_joined_norm_has_the_outputs_and_gradients_of_the_two(stride: int, bias: bool) -> None:
     torch.manual_seed(0)
-    conv = backbones.SameConv2d(6, 6, 3, stride=stride, groups=2, bias=False).double()
+    conv = backbones.SameConv2d(6, 6, 3, stride=stride, groups=2, bias=bias).double()
     norm = nn.BatchNorm2d(6).double().eval()
     for values in (norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var):
         values.uniform_(0.5, 2)
     x = torch.randn(2, 6, 9, 8, dtype=torch.float64, requires_grad=True)
-    trained = [x, conv.weight, norm.weight, norm.bias]
+    trained = [x, *conv.parameters(), *norm.parameters()]
     outputs = [norm(conv(x)), backbones.FrozenNormConv2d(conv, norm).train()(x)]
     weights = torch.randn_like(outputs[0])
     gradients = [torch.autograd.grad((y * weights).sum(), trained) for y in outputs]
