@@ -13,8 +13,8 @@ from ppl.files import UserError, atomic
 def save(path: Path, network: nn.Module, *, kind: str, settings: dict[str, Any], code: str, **more: Any) -> None:
     """Writes a network with the settings and the code version that made it; loads with `weights_only=True`."""
     content = {"kind": kind, "settings": settings, "code": code, "network": network.state_dict(), **more}
-    with atomic(path) as temporary:
-        torch.save(content, temporary)
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        torch.save(content, file)  # given a path, torch would store its name too: equal networks, other bytes
 
 
 def load(path: Path | str, kind: str) -> dict[str, Any]:

@@ -16,6 +16,13 @@ def test_a_checkpoint_comes_back(tmp_path: Path) -> None:
     assert content == {"kind": "classifier", "settings": {"lr": 0.1}, "code": "c0de", "classes": ["cat"]}
 
 
+def test_equal_networks_are_equal_files(tmp_path: Path) -> None:
+    network = nn.Linear(2, 3)
+    for name in ("a.pt", "another.pt"):
+        checkpoints.save(tmp_path / name, network, kind="classifier", settings={"lr": 0.1}, code="")
+    assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "another.pt").read_bytes()
+
+
 def test_what_is_no_checkpoint_of_the_kind_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
     with pytest.raises(UserError, match=r"a.pt: No such file"):
