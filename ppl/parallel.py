@@ -27,6 +27,11 @@ def shard_of(items: Sequence[Item], shard: str) -> list[Item]:
     return list(items[int(match[1]) - 1 :: int(match[2])])
 
 
+def in_chunks(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
+    """Slices of `size` items in their order, the last one shorter: what a process or a batch takes at a time."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
 def run_all(
     function: Callable[[Item], Result],
     items: Iterable[Item],

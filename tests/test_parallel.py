@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppl.files import UserError
-from ppl.parallel import run_all, shard_of
+from ppl.parallel import in_chunks, run_all, shard_of
 
 # Functions for the workers come from the standard library: these start fresh and cannot import a test file.
 
@@ -90,3 +90,12 @@ def test_workers_end_with_their_parent(program: Path) -> None:
             for worker in workers:
                 os.kill(worker, signal.SIGKILL)
             pytest.fail("workers outlived their parent")
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 9])
+def test_chunks_are_the_items_in_order_and_none_is_too_large(size: int) -> None:
+    for items in (list("abcdefg"), range(7), []):
+        chunks = in_chunks(items, size)
+        assert [item for chunk in chunks for item in chunk] == list(items)
+        assert all(len(chunk) == size for chunk in chunks[:-1])
+        assert all(0 < len(chunk) <= size for chunk in chunks)

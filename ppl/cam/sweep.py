@@ -11,7 +11,7 @@ from ppl.cam.store import Cam, open_store, strongest_class
 from ppl.data.dataset import IGNORE, Dataset, read_truth
 from ppl.files import UserError, atomic, command
 from ppl.metrics import iou, mean_iou, precision_recall
-from ppl.parallel import run_all
+from ppl.parallel import in_chunks, run_all
 
 THRESHOLDS = (np.arange(101) / 100).astype(np.float32)
 IMAGES_PER_TASK = 16
@@ -29,7 +29,7 @@ class Settings:
 def main(settings: Settings) -> None:
     dataset = Dataset.open(settings.data)
     images = dataset.split(settings.split)
-    chunks = [images[i : i + IMAGES_PER_TASK] for i in range(0, len(images), IMAGES_PER_TASK)]
+    chunks = in_chunks(images, IMAGES_PER_TASK)
     tasks = ((dataset, settings.cams, chunk) for chunk in chunks)
     counts = sum(run_all(_count, tasks, workers=settings.workers, total=len(chunks), unit="chunk", name="sweep"))
     with atomic(settings.out) as temporary:

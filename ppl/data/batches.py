@@ -8,6 +8,7 @@ import numpy as np
 from torch.utils import data
 
 from ppl.data.dataset import Dataset, photo_size, read_photo
+from ppl.parallel import in_chunks
 
 
 class PhotoBatch(NamedTuple):
@@ -27,7 +28,7 @@ def photo_batches(
     by_size: dict[tuple[int, int], list[str]] = defaultdict(list)
     for image in images:
         by_size[photo_size(dataset.photo(image))].append(image)
-    groups = [g[i : i + batch_size] for _, g in sorted(by_size.items()) for i in range(0, len(g), batch_size)]
+    groups = [batch for _, g in sorted(by_size.items()) for batch in in_chunks(g, batch_size)]
     loader = data.DataLoader(_Batches(dataset, groups), batch_size=None, collate_fn=_as_is, num_workers=workers)
     return len(groups), iter(loader)
 

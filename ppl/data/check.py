@@ -10,7 +10,7 @@ import numpy as np
 
 from ppl.data.dataset import IGNORE, LISTS, Dataset, read_mask, read_photo
 from ppl.files import UserError, command, write_json
-from ppl.parallel import run_all
+from ppl.parallel import in_chunks, run_all
 
 IMAGES_PER_TASK = 32
 
@@ -84,7 +84,7 @@ def label_faults(dataset: Dataset, splits: dict[str, list[str]], train: str, val
 
 def file_faults(dataset: Dataset, images: Sequence[str], measured: set[str], workers: int) -> Iterator[str]:
     """Photos that do not decode; masks that are missing, of another size, or hold unknown ids."""
-    chunks = [images[i : i + IMAGES_PER_TASK] for i in range(0, len(images), IMAGES_PER_TASK)]
+    chunks = in_chunks(images, IMAGES_PER_TASK)
     tasks = ((dataset, [(image, image in measured) for image in chunk]) for chunk in chunks)
     found = run_all(_faults_of_chunk, tasks, workers=workers, total=len(chunks), unit="chunk", name="check")
     yield from sorted(chain.from_iterable(found))

@@ -18,7 +18,7 @@ from pycocotools.coco import COCO
 
 from ppl.data.dataset import LISTS, write_mask
 from ppl.files import UserError, atomic, command
-from ppl.parallel import run_all
+from ppl.parallel import in_chunks, run_all
 
 SPLITS = ("train", "val")
 IMAGES_PER_TASK = 64
@@ -72,7 +72,7 @@ def main(settings: Settings) -> None:
                 (folder / "JPEGImages" / source.name).symlink_to(source.resolve())
             (folder / LISTS / f"{split}.txt").write_text("".join(f"{photo.image}\n" for photo in photos))
             (folder / "classes.txt").write_text("".join(f"{name}\n" for name in classes))
-            chunks = [photos[i : i + IMAGES_PER_TASK] for i in range(0, len(photos), IMAGES_PER_TASK)]
+            chunks = in_chunks(photos, IMAGES_PER_TASK)
             write = partial(_write, folder / "SegmentationClass", settings.convention)
             done = run_all(
                 write, chunks, workers=settings.workers, total=len(chunks), unit="chunk", name=f"masks, {split}"

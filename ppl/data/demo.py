@@ -17,7 +17,7 @@ from PIL import Image, ImageChops, ImageEnhance, ImageFilter
 
 from ppl.data.dataset import LISTS, write_mask
 from ppl.files import UserError, atomic, command
-from ppl.parallel import run_all
+from ppl.parallel import in_chunks, run_all
 
 SPLITS = ("train", "val", "test")
 HELD_OUT = slice(2, None, 4)  # of the names in alphabetical order: every fourth, from the third on
@@ -90,7 +90,7 @@ class Composition:
 
 def main(settings: Settings) -> None:
     ids = {split: [_id(split, index) for index in range(getattr(settings, split))] for split in SPLITS}
-    chunks = [(s, range(i, min(i + CHUNK, len(ids[s])))) for s in SPLITS for i in range(0, len(ids[s]), CHUNK)]
+    chunks = [(split, chunk) for split in SPLITS for chunk in in_chunks(range(len(ids[split])), CHUNK)]
     with atomic(settings.out) as root:
         for folder in ("JPEGImages", "SegmentationClass", LISTS):
             (root / folder).mkdir(parents=True)

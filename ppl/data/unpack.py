@@ -39,9 +39,7 @@ def unpack(archive: Path, folder: Path) -> None:
         raise UserError(f"{archive}: is not the published file (its checksum differs); delete it to download it again")
     try:
         if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(
-                archive
-            ) as file:  # zipfile keeps what it extracts inside the folder, and makes no links
+            with zipfile.ZipFile(archive) as file:  # what it extracts stays inside the folder, and is never a link
                 for member in _counted(file.infolist(), archive.name):
                     file.extract(member, folder)
         else:

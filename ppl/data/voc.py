@@ -15,13 +15,12 @@ from scipy.io import loadmat
 
 from ppl.data.dataset import LISTS, write_mask
 from ppl.files import UserError, atomic, command
-from ppl.parallel import run_all
+from ppl.parallel import in_chunks, run_all
 
 CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
     *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
-SPLITS = ("train", "val", "trainaug", "test")
 IMAGES_PER_TASK = 64
 
 
@@ -42,7 +41,7 @@ def main(settings: Settings) -> None:
     extra = [image for name in ("train", "val") for image in read_list(sbd / f"{name}.txt")]
     splits["trainaug"] = trainaug(splits["train"], splits["val"], extra)
     decoded = sorted(set(splits["trainaug"]) - set(splits["train"]))
-    chunks = [decoded[i : i + IMAGES_PER_TASK] for i in range(0, len(decoded), IMAGES_PER_TASK)]
+    chunks = in_chunks(decoded, IMAGES_PER_TASK)
     with atomic(settings.out) as folder:
         masks = folder / "SegmentationClass"
         for made in (folder / LISTS, masks):

@@ -14,7 +14,7 @@ from ppl.cam.store import open_store, upsample
 from ppl.crf import IRNET, Pairwise, from_labels
 from ppl.data.dataset import IGNORE, Dataset, read_photo, write_mask
 from ppl.files import UserError, atomic, command
-from ppl.parallel import run_all, shard_of
+from ppl.parallel import in_chunks, run_all, shard_of
 
 IMAGES_PER_TASK = 4
 
@@ -48,7 +48,7 @@ class Settings:
 def main(settings: Settings) -> None:
     dataset = Dataset.open(settings.data)
     images = shard_of(dataset.split(settings.split), settings.shard)
-    chunks = [images[i : i + IMAGES_PER_TASK] for i in range(0, len(images), IMAGES_PER_TASK)]
+    chunks = in_chunks(images, IMAGES_PER_TASK)
     with atomic(settings.out) as folder:
         folder.mkdir()
         write = partial(_write, dataset, settings, folder)
