@@ -13,7 +13,9 @@ from ppl.classify import grids
 from ppl.files import UserError
 
 TEST_PREDICTIONS = "_test_preds"
-BESIDE_VARIANTS = {"data", "logs", "benchmarks"}
+TRAININGS = (("classify", "training"), ("refine", "irnet"), ("refine", "affinitynet"), ("segment", "training"))
+"""Sections that get the experiment's seed."""
+BESIDE_VARIANTS = {"data", "logs", "benchmarks", "tables"}
 """Folders directly in results/EXPERIMENT, next to those of the methods."""
 FILE_OPTIONS = {
     *("--report", "--archive", "--export-cwl", "--generate-unit-tests", "--runtime-profile", "--directory", "-d"),
@@ -39,7 +41,26 @@ def resolve(config: Mapping[str, Any], schema: Path) -> dict[str, dict[str, Any]
             raise UserError(f"configuration: {name!r} is no name for an experiment; use letters, digits, - and _")
         settings = overlay(config.get("defaults") or {}, own or {})
         _check(name, settings, validator)
-        resolved[name] = settings
+        for seed in settings["seeds"]:
+            repeated = repetition(name, settings["seeds"], seed)
+            if repeated != name and repeated in experiments:
+                raise UserError(f"configuration: experiment {repeated!r} is seed {seed} of {name!r} too; rename it")
+            resolved[repeated] = {**seeded(settings, seed), "repeats": name}
+    return resolved
+
+
+def repetition(experiment: str, seeds: Sequence[int], seed: int) -> str:
+    """Name under which an experiment is run with one of its seeds: its own for the first of them."""
+    return experiment if seed == seeds[0] else f"{experiment}-seed{seed}"
+
+
+def seeded(settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Settings of an experiment in which every training draws from `seed`."""
+    resolved = dict(settings)
+    for step, training in TRAININGS:
+        if training in resolved[step]:
+            section = {**resolved[step][training], "seed": seed}
+            resolved[step] = {**resolved[step], training: section}
     return resolved
 
 

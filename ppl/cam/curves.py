@@ -11,6 +11,7 @@ from ppl.files import UserError, atomic, command
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 
@@ -34,22 +35,33 @@ def main(settings: Settings) -> None:
 def draw(sweeps: Mapping[str, pd.DataFrame], threshold: float) -> Figure:
     """mIoU over the threshold at the left, precision over recall at the right; a curve per sweep."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    draw_thresholds(left, sweeps, threshold)
+    draw_precision_recall(right, sweeps, threshold)
+    return figure
+
+
+def draw_thresholds(axes: Axes, sweeps: Mapping[str, pd.DataFrame], threshold: float) -> None:
+    """mIoU over the threshold (Figure 9): a curve per sweep, a dot at its best, a line at the fixed threshold."""
     for name, sweep in sweeps.items():
         best = sweep.loc[sweep["miou"].idxmax()]
-        (line,) = left.plot(
-            sweep["threshold"], sweep["miou"], label=f"{name}, best {best['miou']:.1f} at {best['threshold']:.2f}"
-        )
-        left.plot(best["threshold"], best["miou"], "o", color=line.get_color())
-        right.plot(sweep["recall"], sweep["precision"], label=name)
+        label = f"{name}, best {best['miou']:.1f} at {best['threshold']:.2f}"
+        (line,) = axes.plot(sweep["threshold"], sweep["miou"], label=label)
+        axes.plot(best["threshold"], best["miou"], "o", color=line.get_color())
+    axes.axvline(threshold, color="grey", linestyle=":", label=f"fixed threshold {threshold:.2f}")
+    axes.set(xlabel="background threshold", ylabel="mIoU (%)", xlim=(0, 1))
+    axes.grid(alpha=0.3)
+    axes.legend()
+
+
+def draw_precision_recall(axes: Axes, sweeps: Mapping[str, pd.DataFrame], threshold: float) -> None:
+    """Precision over recall (Figure 7): a curve per sweep, a dot at the fixed threshold."""
+    for name, sweep in sweeps.items():
+        (line,) = axes.plot(sweep["recall"], sweep["precision"], label=name)
         fixed = sweep.iloc[(sweep["threshold"] - threshold).abs().idxmin()]
-        right.plot(fixed["recall"], fixed["precision"], "o", color=line.get_color())
-    left.axvline(threshold, color="grey", linestyle=":", label=f"fixed threshold {threshold:.2f}")
-    left.set(xlabel="background threshold", ylabel="mIoU (%)", xlim=(0, 1))
-    right.set(xlabel="recall (%)", ylabel="precision (%)", title="dots: at the fixed threshold")
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-        axes.legend()
-    return figure
+        axes.plot(fixed["recall"], fixed["precision"], "o", color=line.get_color())
+    axes.set(xlabel="recall (%)", ylabel="precision (%)", title="dots: at the fixed threshold")
+    axes.grid(alpha=0.3)
+    axes.legend()
 
 
 if __name__ == "__main__":

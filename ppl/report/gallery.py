@@ -93,15 +93,23 @@ def photo_tile(photo: np.ndarray, image: str) -> Tile:
 
 def cam_tile(photo: np.ndarray, cam: Cam, classes: Sequence[str]) -> Tile:
     """Heat of the class with the largest activated area over the photo (h, w, 3) uint8 in grey."""
-    grey = photo.mean(axis=2, keepdims=True).repeat(3, axis=2)  # (h, w, 3)
     if not len(cam.classes):
-        return Tile("CAM: no class", "grey photo: no class", data_uri(grey, Image.Resampling.LANCZOS, lossless=False))
+        return Tile("CAM: no class", "grey photo: no class", data_uri(_grey(photo), Image.Resampling.LANCZOS, lossless=False))
     # Every map reaches 1 somewhere, so that only its extent tells classes apart.
     strongest = int(cam.maps.sum(axis=(1, 2)).argmax())
     name = classes[cam.classes[strongest] - 1]
-    heat = 255 * HEAT(upsample(cam.maps[strongest : strongest + 1], cam.size)[0])[..., :3]  # (h, w, 3)
-    mixed = data_uri(0.4 * grey + 0.6 * heat, Image.Resampling.LANCZOS, lossless=False)
-    return Tile(f"CAM: {name}", f"heat map of class {name} over the photo", mixed)
+    uri = data_uri(heat_over(photo, cam, strongest), Image.Resampling.LANCZOS, lossless=False)
+    return Tile(f"CAM: {name}", f"heat map of class {name} over the photo", uri)
+
+
+def heat_over(photo: np.ndarray, cam: Cam, plane: int) -> np.ndarray:
+    """Heat of one plane of a CAM over the photo (h, w, 3) uint8 in grey, (h, w, 3) uint8."""
+    heat = 255 * HEAT(upsample(cam.maps[plane : plane + 1], cam.size)[0])[..., :3]  # (h, w, 3)
+    return (0.4 * _grey(photo) + 0.6 * heat).round().astype(np.uint8)
+
+
+def _grey(photo: np.ndarray) -> np.ndarray:
+    return photo.mean(axis=2, keepdims=True).repeat(3, axis=2)  # (h, w, 3)
 
 
 def label_tile(labels: np.ndarray, caption: str, names: Sequence[str]) -> Tile:

@@ -1,7 +1,7 @@
 rule export_cams:
     """Writes the class activation maps of a split, or of a shard of it (Section III-E)."""
     input:
-        data="results/{experiment}/data",
+        data=data_folder,
         classifier="results/{experiment}/{method}/{grids}/classifier.pt",
     output:
         "results/{experiment}/{method}/{grids}/cams/{split}-{shard}.h5",
@@ -30,7 +30,7 @@ rule export_cams:
 rule sweep_seeds:
     """Measures seeds at every background threshold; opens masks, and so serves measuring only."""
     input:
-        data="results/{experiment}/data",
+        data=data_folder,
         cams=seed_cams,
     output:
         report(

@@ -1,8 +1,8 @@
 rule train_classifier:
     """Trains the classifier of one variant on image-level labels (Sections III-B to III-D)."""
     input:
-        data="results/{experiment}/data",
-        check="results/{experiment}/check.json",
+        data=data_folder,
+        check=data_check,
         start=start,
     output:
         classifier="results/{experiment}/{method}/{grids}/classifier.pt",

@@ -9,7 +9,8 @@ from snakemake.exceptions import WorkflowError
 from ppl import config as configuration
 from ppl.classify import grids as variants
 from ppl.code_hash import code_hash
-from ppl.files import UserError
+from ppl.files import UserError, file_digest
+from ppl.report import plan as tabulated
 
 try:
     EXPERIMENTS = configuration.resolve(config, Path(workflow.source_path("../schemas/config.schema.yaml")))
@@ -28,8 +29,19 @@ shell.prefix(
 
 def of_source(source):
     """Pattern of the experiments whose data come from `source`; one that matches nothing where there are none."""
-    names = [re.escape(name) for name, settings in EXPERIMENTS.items() if settings["data"]["source"] == source]
+    own = {name: settings for name, settings in EXPERIMENTS.items() if name == settings["repeats"]}
+    names = [re.escape(name) for name, settings in own.items() if settings["data"]["source"] == source]
     return "|".join(names) or "(?!)"
+
+
+def data_folder(wildcards):
+    """The dataset of an experiment, which its repetitions with other seeds share."""
+    return f"results/{EXPERIMENTS[wildcards.experiment]['repeats']}/data"
+
+
+def data_check(wildcards):
+    """What tells that the dataset is sound."""
+    return f"results/{EXPERIMENTS[wildcards.experiment]['repeats']}/check.json"
 
 
 def value(*keys):

@@ -1,6 +1,5 @@
 """Input files that depend on the settings of the experiment, step by step."""
 
-import hashlib
 import json
 
 
@@ -17,7 +16,8 @@ def published_input(wildcards):
 
 def at_hand():
     """Experiments whose data need no download: composed, or in a folder of the user's."""
-    return [name for name, s in EXPERIMENTS.items() if s["data"]["source"] == "demo" or "path" in s["data"]]
+    own = {name: settings for name, settings in EXPERIMENTS.items() if name == settings["repeats"]}
+    return [name for name, s in own.items() if s["data"]["source"] == "demo" or "path" in s["data"]]
 
 
 def archives(wildcards):
@@ -128,14 +128,19 @@ def main_shards(folder, split):
     return of_job
 
 
-def template_hash():
-    """Digest of the page's template, which is no Python and so no part of its code hash."""
-    template = Path(configuration.__file__).parent / "report" / "page.html"
-    return hashlib.sha256(template.read_bytes()).hexdigest()[:16]
+def part_hash(name):
+    """Digest of a file of ppl/report that is no Python and so no part of a code hash."""
+    return file_digest(Path(configuration.__file__).parent / "report" / name)[:16]
 
 
 def what_counts(experiment):
-    """Settings that the results depend on: all but how many devices and processes computed them."""
+    """Settings that the results depend on: all but what computes them, and how they are repeated and tabulated."""
     settings = EXPERIMENTS[experiment]
+    counting = {k: v for k, v in settings.items() if k not in ("seeds", "repeats", "tables", "figures")}
     machine = {key: v for key, v in settings["hardware"].items() if key not in ("gpu", "workers")}
-    return {**settings, "hardware": machine}
+    return {**counting, "hardware": machine}
+
+
+def tables_of(wildcards):
+    """What the tables and figures of an experiment are made of."""
+    return tabulated.plan(wildcards.experiment, EXPERIMENTS)

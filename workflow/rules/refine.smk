@@ -1,7 +1,7 @@
 rule label_confident:
     """Confident labels by dense CRF, from the CAMs alone."""
     input:
-        data="results/{experiment}/data",
+        data=data_folder,
         cams=train_cams,
     output:
         directory("results/{experiment}/{method}/{grids}/confident/{shard}"),
@@ -29,7 +29,7 @@ rule label_confident:
 rule train_irnet:
     """Trains IRNet's boundary and displacement branches on confident labels."""
     input:
-        data="results/{experiment}/data",
+        data=data_folder,
         labels=shards("results/{experiment}/{method}/{grids}/confident/{shard}"),
     output:
         irnet="results/{experiment}/{method}/{grids}/irnet.pt",
@@ -59,7 +59,7 @@ rule train_irnet:
 rule walk:
     """Pseudo labels: CAMs spread by random walk along the boundaries (Section III-F)."""
     input:
-        data="results/{experiment}/data",
+        data=data_folder,
         cams=train_cams,
         irnet="results/{experiment}/{method}/{grids}/irnet.pt",
     output:
@@ -91,7 +91,7 @@ rule walk:
 rule measure_pseudo:
     """IoU of the pseudo labels on the split that has masks; serves measuring only."""
     input:
-        data="results/{experiment}/data",
+        data=data_folder,
         labels=shards("results/{experiment}/{method}/{grids}/pseudo/{shard}"),
     output:
         report(

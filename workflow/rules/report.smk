@@ -47,7 +47,7 @@ rule summary:
 rule write_report:
     """One self-contained page: numbers, curves, pictures, costs and settings of an experiment."""
     input:
-        data="results/{experiment}/data",
+        data=data_folder,
         settings="results/{experiment}/settings.yaml",
         # Those of the training split: the seed split is a part of it, and they exist without masks, too.
         cams=main_shards("cams/{split}-{shard}.h5", "train_split"),
@@ -62,7 +62,7 @@ rule write_report:
         report("results/{experiment}/report.html", caption="../report/page.rst", category="{experiment}"),
     params:
         code=code_hash("ppl.report.page"),
-        template=template_hash(),
+        template=part_hash("page.html"),
         benchmarks="results/{experiment}/benchmarks",
     log:
         "results/{experiment}/logs/report.log",
@@ -80,3 +80,58 @@ rule write_report:
         " --predictions {input.predictions} --trainings {input.trainings} --checkpoints {input.checkpoints}"
         " --sweeps {input.sweeps} --measured {input.measured} --benchmarks {params.benchmarks}"
         " --out {output} > {log} 2>&1"
+
+
+rule draw_stages:
+    """Features behind the stem and each stage (Figure 3)."""
+    input:
+        data=data_folder,
+        classifier="results/{experiment}/{method}/{grids}/classifier.pt",
+    output:
+        "results/{experiment}/{method}/{grids}/stages.png",
+    params:
+        code=code_hash("ppl.report.stages"),
+        split=value("data", "val_split"),
+    log:
+        "results/{experiment}/logs/{method}/{grids}/stages.log",
+    benchmark:
+        "results/{experiment}/benchmarks/{method}/{grids}/stages.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=15,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.report.stages --data {input.data} --split {params.split} --classifier {input.classifier}"
+        " --out {output} > {log} 2>&1"
+
+
+rule tabulate:
+    """The paper's tables and figures for an experiment, ours beside the paper's where its data are the same."""
+    input:
+        lambda wildcards: tabulated.files(tables_of(wildcards)),
+        data=data_folder,
+    output:
+        report(
+            directory("results/{experiment}/tables"),
+            patterns=["{name}.png"],
+            caption="../report/tables.rst",
+            category="{experiment}",
+        ),
+    params:
+        code=code_hash("ppl.report.tables"),
+        paper=part_hash("paper.csv"),
+        plan=lambda wildcards: json.dumps(tables_of(wildcards)),
+    log:
+        "results/{experiment}/logs/tables.log",
+    benchmark:
+        "results/{experiment}/benchmarks/tables.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=15,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.report.tables --plan {params.plan:q} --data {input.data} --out {output} > {log} 2>&1"

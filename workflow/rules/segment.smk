@@ -1,7 +1,7 @@
 rule train_deeplab:
     """Trains DeepLab v2 on the pseudo labels."""
     input:
-        data="results/{experiment}/data",
+        data=data_folder,
         labels=shards("results/{experiment}/{method}/{grids}/pseudo/{shard}"),
     output:
         deeplab="results/{experiment}/{method}/{grids}/deeplab.pt",
@@ -32,7 +32,7 @@ rule train_deeplab:
 rule predict:
     """Label maps of a split, or of a shard of it: the network's own and those after the CRF."""
     input:
-        data="results/{experiment}/data",
+        data=data_folder,
         deeplab="results/{experiment}/{method}/{grids}/deeplab.pt",
     output:
         directory("results/{experiment}/{method}/{grids}/predictions/{split}-{shard}"),
@@ -66,7 +66,7 @@ rule predict:
 rule measure_predictions:
     """IoU of the network on the validation split, with or without CRF; serves measuring only."""
     input:
-        data="results/{experiment}/data",
+        data=data_folder,
         predictions=predictions("val_split"),
     output:
         report(
@@ -98,7 +98,7 @@ rule measure_predictions:
 rule gather_test_predictions:
     """The main job: test predictions of the main variant in the layout of the VOC server, and the tar to upload."""
     input:
-        data="results/{experiment}/data",
+        data=data_folder,
         predictions=test_folders,
     output:
         folder=directory("results/{experiment}_test_preds"),

@@ -1,0 +1,60 @@
+"""Draws what a classifier's backbone sees: a channel behind the stem and behind each stage (Figure 3)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ppl.classify import checkpoint
+from ppl.classify.network import PatchClassifier
+from ppl.data.dataset import Dataset, read_photo
+from ppl.data.views import normalise
+from ppl.files import atomic, command
+from ppl.report.gallery import HEAT, evenly
+from ppl.report.sheet import draw_sheet
+
+IMAGES = 4
+
+
+@dataclass(frozen=True)
+class Settings:
+    data: Path
+    split: str
+    classifier: Path
+    out: Path
+    seed: int = 0
+    """Draws the channel of each stage, the same for all images."""
+
+
+def main(settings: Settings) -> None:
+    dataset = Dataset.open(settings.data)
+    network, _ = checkpoint.load(settings.classifier)
+    draws = np.random.default_rng(settings.seed)
+    channels = [int(draws.integers(count)) for count in network.backbone.channels]
+    photos = [read_photo(dataset.photo(image)) for image in evenly(dataset.split(settings.split), IMAGES)]
+    rows = [{"photo": photo, **stage_tiles(network, photo, channels)} for photo in photos]
+    with atomic(settings.out) as temporary:
+        draw_sheet(rows).savefig(temporary, dpi=110, metadata={"Date": None, "Software": None})
+
+
+@torch.inference_mode()
+def stage_tiles(network: PatchClassifier, photo: np.ndarray, channels: Sequence[int]) -> dict[str, np.ndarray]:
+    """One channel of the output of the stem and of each stage as heat (h_i, w_i, 3) uint8, from its least to its most.
+
+    photo (h, w, 3) uint8; `channels` one index per stage.
+    """
+    backbone = network.backbone
+    outputs = backbone.features(normalise(photo, backbone.mean, backbone.std).permute(2, 0, 1)[None])
+    tiles = {}
+    for index, (features, channel) in enumerate(zip(outputs, channels, strict=True)):
+        plane = features[0, channel].numpy()
+        shown = (plane - plane.min()) / max(np.ptp(plane), 1e-12)
+        name = "stem" if index == 0 else f"stage {index}"
+        tiles[f"{name}, channel {channel}"] = (255 * HEAT(shown)[..., :3]).round().astype(np.uint8)
+    return tiles
+
+
+if __name__ == "__main__":
+    command(main, Settings)
