@@ -22,6 +22,8 @@ CLASSES = (
     *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
 IMAGES_PER_TASK = 64
+PUBLISHED = {"train": 1464, "val": 1449, "test": 1456}
+"""Images of VOC 2012's segmentation lists; its server refuses an archive with another number of test images."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ def main(settings: Settings) -> None:
     splits = {name: read_list(voc / LISTS / f"{name}.txt") for name in ("train", "val")}
     if (voc / LISTS / "test.txt").exists():  # of an archive of its own, behind a login
         splits["test"] = read_list(voc / LISTS / "test.txt")
+        check_test(voc / LISTS / "test.txt", splits)
     extra = [image for name in ("train", "val") for image in read_list(sbd / f"{name}.txt")]
     splits["trainaug"] = trainaug(splits["train"], splits["val"], extra)
     decoded = sorted(set(splits["trainaug"]) - set(splits["train"]))
@@ -77,6 +80,20 @@ def find_sbd(root: Path) -> Path:
 def trainaug(train: Sequence[str], val: Sequence[str], extra: Sequence[str]) -> list[str]:
     """VOC train and SBD's images without those of VOC val, sorted; 10,582 of the published lists."""
     return sorted({*train, *extra} - set(val))
+
+
+def check_test(path: Path, splits: dict[str, list[str]]) -> None:
+    """UserError where the list of test images `path` is not whole; another set than VOC 2012 may have any number.
+
+    It is VOC 2012 by the published numbers of train and val. Without this a training would end in a refused upload.
+    """
+    published = all(len(splits[name]) == PUBLISHED[name] for name in ("train", "val"))
+    number = len(set(splits["test"]))
+    if published and not number == len(splits["test"]) == PUBLISHED["test"]:
+        raise UserError(
+            f"{path}: {number} different images in {len(splits['test'])} lines, VOC 2012 has {PUBLISHED['test']}; "
+            "unpack VOC2012test.tar again"
+        )
 
 
 def read_list(path: Path) -> list[str]:

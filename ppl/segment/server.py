@@ -1,15 +1,14 @@
-"""Gathers test predictions in the layout of the VOC evaluation server, and packs them into a tar."""
+"""Gathers test predictions in the layout of the VOC evaluation server, and packs them into a tar that is checked."""
 
 import shutil
 import tarfile
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from ppl.data.dataset import Dataset, photo_size, read_mask
+from ppl.data.dataset import Dataset
 from ppl.data.labels import find_maps
 from ppl.files import UserError, atomic, command
-
-FOLDER = PurePosixPath("results/VOC2012/Segmentation/comp6_test_cls")
+from ppl.segment.check_server import FOLDER, check
 
 
 @dataclass(frozen=True)
@@ -27,9 +26,7 @@ def main(settings: Settings) -> None:
     dataset = Dataset.open(settings.data)
     images = dataset.split(settings.split)
     maps = find_maps(settings.predictions, images)
-    for image, path in zip(images, maps, strict=True):
-        _check(path, photo_size(dataset.photo(image)), len(dataset.classes))
-    with atomic(settings.out) as folder:
+    with atomic(settings.out) as folder, atomic(settings.tar) as temporary:  # a wrong tar gets no name, nor its folder
         target = folder / FOLDER
         target.mkdir(parents=True)
         for path in maps:
@@ -37,8 +34,8 @@ def main(settings: Settings) -> None:
         written = sum(1 for _ in target.iterdir())
         if written != len(images):
             raise UserError(f"{settings.out}: {written} maps for {len(images)} images; the split names an image twice")
-    with atomic(settings.tar) as temporary:
-        pack(settings.out / FOLDER, temporary)
+        pack(target, temporary)
+        check(temporary, dataset, images, name=settings.tar)
 
 
 def pack(folder: Path, tar: Path) -> None:
@@ -49,14 +46,6 @@ def pack(folder: Path, tar: Path) -> None:
             member.size = path.stat().st_size
             with path.open("rb") as file:
                 archive.addfile(member, file)
-
-
-def _check(path: Path, size: tuple[int, int], classes: int) -> None:
-    labels = read_mask(path)
-    if labels.shape != size:
-        raise UserError(f"{path}: size {labels.shape}, the photo has {size}; predict at the photo's size")
-    if labels.max() > classes:
-        raise UserError(f"{path}: id {labels.max()} where classes.txt ends with {classes}; make it for this dataset")
 
 
 if __name__ == "__main__":

@@ -136,6 +136,19 @@ def test_without_the_test_archive_there_is_no_test_split(root: Path, tmp_path: P
         dataset.split("test")
 
 
+def test_the_list_of_test_images_is_whole_where_it_is_that_of_voc(tmp_path: Path) -> None:
+    def lists(**numbers: int) -> dict[str, list[str]]:
+        return {name: [f"{name}{i}" for i in range(n)] for name, n in (voc.PUBLISHED | numbers).items()}
+
+    path = tmp_path / "test.txt"
+    voc.check_test(path, lists())
+    voc.check_test(path, lists(train=3, test=2))  # a set of one's own
+    for splits in (lists(test=1455), lists() | {"test": ["2008_000001"] * 1456}):
+        with pytest.raises(UserError, match=r"test.txt: .* VOC 2012 has 1456; unpack VOC2012test.tar again") as refused:
+            voc.check_test(path, splits)
+        assert "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("path", "content", "message"),
     [

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ppl.data.dataset import read_mask, write_mask
 from ppl.files import UserError
@@ -44,6 +45,14 @@ def test_the_tar_depends_on_the_maps_only(settings: Settings, scenes, tmp_path: 
     again = replace(settings, out=tmp_path / "again", tar=tmp_path / "again.tar", predictions=scenes.labels[::-1])
     server.main(again)
     assert settings.tar.read_bytes() == again.tar.read_bytes()
+
+
+def test_a_wrong_tar_gets_no_name(settings: Settings, scenes) -> None:
+    path = scenes.labels[1] / "scene.3.png"
+    Image.fromarray(read_mask(path)).save(path)  # greyscale
+    with pytest.raises(UserError, match=r"demo.tar: 1 fault, (.|\n)*scene.3.png: mode L"):
+        server.main(settings)
+    assert sorted(path.name for path in settings.tar.parent.iterdir() if "demo" in path.name) == []
 
 
 def test_missing_predictions_are_counted(settings: Settings) -> None:

@@ -1,0 +1,108 @@
+"""Checks an archive for the VOC evaluation server before it is uploaded: an upload is one of few.
+
+python -m ppl.segment.check_server --tar results/voc_test_preds.tar --data results/voc/data --split test
+"""
+
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+import numpy as np
+from PIL import Image
+
+from ppl.data.dataset import VOC_COLOURS, Dataset, photo_size
+from ppl.files import UserError, command
+
+FOLDER = PurePosixPath("results/VOC2012/Segmentation/comp6_test_cls")
+FAULTS_SHOWN = 40  # the rest is counted: one wrong setting spoils every map in the same way
+
+
+@dataclass(frozen=True)
+class Settings:
+    tar: Path
+    data: Path
+    """Dataset folder: photos, classes and the list of the split."""
+    split: str = "test"
+
+
+def main(settings: Settings) -> None:
+    dataset = Dataset.open(settings.data)
+    images = dataset.split(settings.split)
+    check(settings.tar, dataset, images, name=settings.tar)
+    print(f"{settings.tar}: {len(images)} label maps as the server wants them")
+
+
+def check(tar: Path, dataset: Dataset, images: Sequence[str], *, name: Path) -> None:
+    """UserError that lists the faults of an archive under its final `name`, one a line; silent where there is none."""
+    faults = list(archive_faults(tar, dataset, images))
+    if faults:
+        lines = "".join(f"\n  {fault}" for fault in faults[:FAULTS_SHOWN])
+        more = f"\n  and {len(faults) - FAULTS_SHOWN} more" if len(faults) > FAULTS_SHOWN else ""
+        many = "s" * (len(faults) > 1)
+        raise UserError(f"{name}: {len(faults)} fault{many}, not to be uploaded; predict and pack again{lines}{more}")
+
+
+def archive_faults(tar: Path, dataset: Dataset, images: Sequence[str]) -> Iterator[str]:
+    """Faults of an archive that should hold FOLDER/ID.png for each of `images` and nothing else.
+
+    Reads it member by member and unpacks nothing. Entries for the folders of that path are no fault.
+    """
+    missing, folders, seen = dict.fromkeys(images), {str(folder) for folder in (FOLDER, *FOLDER.parents)}, set()
+    try:
+        with tarfile.open(tar, "r:") as archive:
+            for member in archive:
+                path = PurePosixPath(member.name)
+                if member.isdir() and member.name in folders:
+                    continue
+                if member.name in seen:
+                    yield f"{member.name!r}: is there twice"
+                elif path.is_absolute() or ".." in path.parts:
+                    yield f"{member.name!r}: leads out of the archive; its path starts with results/"
+                elif member.name != str(FOLDER / path.name) or path.suffix != ".png":
+                    yield f"{member.name!r}: does not belong there; only {FOLDER}/ID.png does"
+                elif path.stem not in missing:
+                    yield f"{member.name!r}: is no image of the list"
+                else:
+                    del missing[path.stem]
+                    if member.isreg():
+                        yield from map_faults(archive.extractfile(member), path.stem, dataset)
+                    else:
+                        yield f"{member.name!r}: is a link or no file at all; the map itself is wanted"
+                seen.add(member.name)
+    except (OSError, tarfile.TarError) as error:
+        yield f"is not a readable tar without compression, or ends early ({error})"
+    yield from (f"{image}.png: is missing" for image in missing)
+
+
+def map_faults(file: IO[bytes], image: str, dataset: Dataset) -> Iterator[str]:
+    """Faults of a label map: a palette PNG in VOC's colours, of the photo's size, with ids 0 to C and no 255."""
+    name = f"{image}.png"
+    try:
+        height, width = photo_size(dataset.photo(image))
+    except UserError as error:
+        yield str(error)
+        return
+    try:
+        with Image.open(file, formats=["PNG"]) as opened:
+            if opened.size != (width, height):  # before decoding, which could take any amount of memory
+                yield f"{name}: size {opened.width}x{opened.height}, the photo has {width}x{height}"
+                return
+            if opened.mode != "P":
+                yield f"{name}: mode {opened.mode}; a map is a PNG with a palette (mode P)"
+                return
+            ids = np.array(opened)
+            colours = np.array(opened.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)  # may end behind the last id
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        yield f"{name}: is not a readable PNG ({error})"
+        return
+    highest = int(ids.max())
+    if highest > len(dataset.classes):
+        yield f"{name}: id {highest}, the last class is {len(dataset.classes)}"
+    if not np.array_equal(colours, VOC_COLOURS[: len(colours)]) or len(colours) <= min(highest, len(dataset.classes)):
+        yield f"{name}: its palette is not VOC's colour map"
+
+
+if __name__ == "__main__":
+    command(main, Settings)
