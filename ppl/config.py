@@ -46,6 +46,13 @@ def resolve(config: Mapping[str, Any], schema: Path) -> dict[str, dict[str, Any]
             if repeated != name and repeated in experiments:
                 raise UserError(f"configuration: experiment {repeated!r} is seed {seed} of {name!r} too; rename it")
             resolved[repeated] = {**seeded(settings, seed), "repeats": name}
+    for name, settings in resolved.items():
+        for part in ("tables", "figures"):
+            for title, shown in settings[part].items():
+                others = {v.split("/")[0] for v in shown["variants"] if v.count("/") == 2}
+                if unknown := sorted(others - resolved.keys()):
+                    where = f"experiments.{name}.{part}.{title}"
+                    raise UserError(f"configuration: {where}: experiment {unknown[0]!r} is unknown; name one of yours")
     return resolved
 
 
@@ -123,8 +130,9 @@ def _check(name: str, settings: dict[str, Any], validator: Draft202012Validator)
     missing = [key for key in needed if key not in data]
     if missing:
         raise UserError(f"configuration: experiments.{name}.data: source {data['source']} needs {', '.join(missing)}")
-    for variant in (settings["main"], *settings["compare"]):
-        grids.parse(*variant.split("/"))
+    tabulated = [v for part in ("tables", "figures") for shown in settings[part].values() for v in shown["variants"]]
+    for variant in (settings["main"], *settings["compare"], *tabulated):
+        grids.parse(*variant.split("/")[-2:])
     classify, segment = settings["classify"]["training"], settings["segment"]["training"]
     ranges = {
         "classify.training.long_side": classify["long_side"],

@@ -94,7 +94,9 @@ def photo_tile(photo: np.ndarray, image: str) -> Tile:
 def cam_tile(photo: np.ndarray, cam: Cam, classes: Sequence[str]) -> Tile:
     """Heat of the class with the largest activated area over the photo (h, w, 3) uint8 in grey."""
     if not len(cam.classes):
-        return Tile("CAM: no class", "grey photo: no class", data_uri(_grey(photo), Image.Resampling.LANCZOS, lossless=False))
+        return Tile(
+            "CAM: no class", "grey photo: no class", data_uri(_grey(photo), Image.Resampling.LANCZOS, lossless=False)
+        )
     # Every map reaches 1 somewhere, so that only its extent tells classes apart.
     strongest = int(cam.maps.sum(axis=(1, 2)).argmax())
     name = classes[cam.classes[strongest] - 1]

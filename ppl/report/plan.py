@@ -30,7 +30,12 @@ def plan(experiment: str, experiments: Mapping[str, Mapping[str, Any]]) -> dict[
     pictures only the first counts.
     """
     settings = experiments[experiment]
-    names = {v: place(experiment, v) for part in ("tables", "figures") for t in settings[part].values() for v in t["variants"]}
+    names = {
+        v: place(experiment, v)
+        for part in ("tables", "figures")
+        for t in settings[part].values()
+        for v in t["variants"]
+    }
     tables = {
         name: {
             "per_class": table.get("per_class", False),
@@ -61,7 +66,9 @@ def plan(experiment: str, experiments: Mapping[str, Mapping[str, Any]]) -> dict[
 
 def files(planned: Mapping[str, Any]) -> list[str]:
     """All files that a plan names, each once."""
-    measured = [f for t in planned["tables"].values() for row in t["rows"].values() for group in row.values() for f in group]
+    measured = [
+        f for t in planned["tables"].values() for row in t["rows"].values() for group in row.values() for f in group
+    ]
     shown = [file for figure in planned["figures"].values() for group in figure["rows"].values() for file in group]
     return list(dict.fromkeys([*measured, *(folder_of(file) for file in shown)]))
 

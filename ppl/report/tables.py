@@ -75,7 +75,7 @@ def main(settings: Settings) -> None:
 
 
 def read_paper() -> pd.DataFrame:
-    """The paper's figures: table, page, row, variant (empty: not one of ours), measure, class (empty: the mean), value."""
+    """The paper's figures; an empty `variant` is none of ours, an empty `class` the mean."""
     return pd.read_csv(PAPER, keep_default_na=False, dtype={"page": str}).astype({"value": float})
 
 
@@ -105,7 +105,9 @@ def compare(table: Mapping[str, Any], thresholds: Mapping[str, float], paper: pd
         mean = figures.mean() if len(figures) else np.nan
         spread = figures.std(ddof=1) if len(figures) > 1 else np.nan
         name = names.get(variant, variant)
-        rows.append((name, variant if variant in known else "", title, kind, len(figures), mean, spread, value, mean - value))
+        rows.append(
+            (name, variant if variant in known else "", title, kind, len(figures), mean, spread, value, mean - value)
+        )
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -151,7 +153,9 @@ def draw_table(rows: pd.DataFrame) -> Figure:
     return figure
 
 
-def cam_rows(dataset: Dataset, images: Sequence[str], stores: Mapping[str, Sequence[Path]]) -> list[dict[str, np.ndarray]]:
+def cam_rows(
+    dataset: Dataset, images: Sequence[str], stores: Mapping[str, Sequence[Path]]
+) -> list[dict[str, np.ndarray]]:
     """Per image the photo, the CAM of each variant for the image's first class, and the truth where there is one."""
     rows = []
     for image in images:
@@ -176,7 +180,9 @@ def _draw_figure(figure: Mapping[str, Any], planned: Mapping[str, Any], dataset:
         (draw_thresholds if shows == "thresholds" else draw_precision_recall)(axes, sweeps, threshold)
         _save(drawn, out)
         columns = ["threshold", "miou", "precision", "recall"]
-        pd.concat({v: s[columns] for v, s in sweeps.items()}, names=["variant"]).droplevel(1).to_csv(out.with_suffix(".csv"))
+        pd.concat({v: s[columns] for v, s in sweeps.items()}, names=["variant"]).droplevel(1).to_csv(
+            out.with_suffix(".csv")
+        )
         return f"Seeds of {planned['experiment']}, split {planned['seed_split']}, over the background threshold."
     if shows == "stages":
         paths = [paths[0] for paths in files.values()]

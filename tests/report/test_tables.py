@@ -1,0 +1,141 @@
+"""Tables and figures: ours beside the paper's, mean and spread over seeds, every file that was planned."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ppl import config
+from ppl.files import UserError
+from ppl.report import tables
+from ppl.report.plan import files, place, plan
+from ppl.report.tables import BEST, FIXED, compare, markdown, read_paper
+
+EXPLICIT, PLAIN = "explicit/s4k2", "baseline/plain"
+
+
+def settings(**changes):
+    """Resolved settings, as far as a plan looks at them."""
+    own = {
+        "data": {"source": "demo", "seed_split": "seeds", "val_split": "held_out"},
+        "seeds": [0],
+        "cam": {"threshold": 0.3},
+        "segment": {"crf": True},
+        "hardware": {"shards": 1},
+        "tables": {},
+        "figures": {},
+    }
+    return own | changes
+
+
+@pytest.fixture
+def planned(experiment):
+    """The plan of the miniature, with the paths that it has there."""
+    shows = {"cams": EXPLICIT, "precision_recall": PLAIN, "thresholds": PLAIN, "segmentations": EXPLICIT}
+    experiments = {
+        "mini": settings(
+            tables={
+                "V": {"variants": [PLAIN, EXPLICIT], "measures": ["seed"]},
+                "III": {"variants": [EXPLICIT], "measures": ["pseudo", "val"], "per_class": True},
+            },
+            figures={name: {"shows": name, "variants": [variant]} for name, variant in shows.items()},
+        )
+    }
+    text = json.dumps(plan("mini", experiments))
+    return text.replace("results/mini", str(experiment.root))
+
+
+def test_every_table_is_numbers_text_and_picture(experiment, planned, tmp_path):
+    tables.main(tables.Settings(plan=planned, data=experiment.root / "data", out=tmp_path / "out"))
+    made = {path.name for path in (tmp_path / "out").iterdir()}
+    names = ("table-V", "table-III", "cams", "precision_recall", "thresholds", "segmentations")
+    assert made == {"README.md", *(f"{name}.{kind}" for name in names for kind in ("csv", "md", "png"))}
+    table = pd.read_csv(tmp_path / "out" / "table-V.csv").set_index(["variant", "measure"])
+    assert table.loc[(PLAIN, FIXED), "ours"] == 32.2
+    assert table.loc[(EXPLICIT, FIXED), "ours"] == 42.2
+    assert table.loc[(EXPLICIT, BEST), "ours"] == 43.3
+    assert table["paper"].isna().all()  # other data than the paper's
+    classes = pd.read_csv(tmp_path / "out" / "table-III.csv", keep_default_na=False)
+    assert set(classes["class"]) == {"background", '<b>&"', "null", "mean"}
+    readme = (tmp_path / "out" / "README.md").read_text()
+    assert all(f"{name}.png" in readme for name in names)
+
+
+def test_the_same_results_make_the_same_files(experiment, planned, tmp_path):
+    for name in ("one", "two"):
+        tables.main(tables.Settings(plan=planned, data=experiment.root / "data", out=tmp_path / name))
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
+
+
+def test_an_experiment_without_tables_says_where_they_are_named(experiment, tmp_path):
+    empty = json.dumps(plan("mini", {"mini": settings()}))
+    with pytest.raises(UserError, match="names no tables"):
+        tables.main(tables.Settings(plan=empty, data=experiment.root / "data", out=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def sweep(path, *, best: float, fixed: float) -> str:
+    path.write_text(
+        f"threshold,miou,precision,recall,iou_background,iou_cat\n0.2,{best},1,1,1,1\n0.3,{fixed},1,1,1,1\n"
+    )
+    return str(path)
+
+
+def test_ours_stands_beside_the_papers_with_mean_spread_and_difference(tmp_path):
+    seeds = [sweep(tmp_path / f"{i}.csv", best=b, fixed=40) for i, b in enumerate((48.0, 50.0, 52.0))]
+    table = {"per_class": False, "rows": {PLAIN: {"seed": seeds}}}
+    paper = read_paper()
+    rows = compare(table, {PLAIN: 0.3}, paper[paper["table"] == "V"]).set_index(["variant", "measure"])
+    best = rows.loc[(PLAIN, BEST)]
+    assert (best["ours"], best["seeds"], best["spread"], best["paper"]) == (50.0, 3, 2.0, 48.4)
+    assert best["difference"] == pytest.approx(1.6)
+    assert rows.loc[(PLAIN, FIXED), "ours"] == 40
+    assert np.isnan(rows.loc[(PLAIN, FIXED), "paper"])  # the paper reports its best thresholds
+    unmeasured = rows.loc[("implicit/s2k2", BEST)]
+    assert unmeasured["seeds"] == 0
+    assert np.isnan(unmeasured["ours"])
+    assert unmeasured["paper"] == 49.74
+
+
+def test_the_table_for_readers_has_one_line_a_variant(tmp_path):
+    paths = {v: sweep(tmp_path / f"{i}.csv", best=50, fixed=40) for i, v in enumerate((PLAIN, EXPLICIT))}
+    table = {"per_class": False, "rows": {v: {"seed": [p]} for v, p in paths.items()}}
+    paper = read_paper()
+    text = markdown(compare(table, dict.fromkeys(paths, 0.3), paper[paper["table"] == "V"]))
+    lines = [line for line in text.splitlines() if PLAIN in line]
+    assert len(lines) == 1
+    assert "48.4" in lines[0]
+    assert "+1.6" in lines[0]
+    assert len({line.count("|") for line in text.splitlines()}) == 1
+
+
+def test_a_plan_names_one_file_a_seed_and_those_of_other_experiments():
+    shown = {"V": {"variants": [PLAIN, f"vgg/{PLAIN}"], "measures": ["seed", "val"]}}
+    experiments = {
+        "mine": settings(seeds=[3, 5], tables=shown),
+        "vgg": settings(segment={"crf": False}, seeds=[0]),
+    }
+    named = files(plan("mine", experiments))
+    assert f"results/mine/{PLAIN}/sweep.csv" in named
+    assert f"results/mine-seed5/{PLAIN}/sweep.csv" in named
+    assert f"results/mine-seed5/{PLAIN}/val-crf.csv" in named
+    assert f"results/vgg/{PLAIN}/val-raw.csv" in named
+    assert len(named) == len(set(named)) == 6
+
+
+def test_a_name_with_an_experiment_in_front_is_of_that_experiment():
+    assert place("mine", PLAIN) == ("mine", PLAIN)
+    assert place("mine", f"vgg/{PLAIN}") == ("vgg", PLAIN)
+
+
+def test_only_the_papers_data_stand_beside_the_paper():
+    for source, comparable in {"voc": True, "coco": True, "demo": False, "folder": False}.items():
+        data = {"source": source, "seed_split": "train", "val_split": "val"}
+        assert plan("mine", {"mine": settings(data=data)})["paper"] is comparable
+
+
+def test_repetitions_are_named_after_their_seed():
+    assert config.repetition("voc", [4, 5], 4) == "voc"
+    assert config.repetition("voc", [4, 5], 5) == "voc-seed5"
