@@ -71,7 +71,7 @@ def with_change(key: str, value: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("key", "settings"), SECTIONS.items())
 def test_a_section_holds_the_settings_of_its_step(key, settings):
-    fields = {field.name for field in dataclasses.fields(settings)}
+    fields = {field.name for field in dataclasses.fields(settings)} - {"seed"}  # each training gets the experiment's
     assert set(get(CONFIG["defaults"], key)) == fields
     assert set(schema_of(key)["properties"]) == fields
     assert set(schema_of(key)["required"]) == fields
@@ -139,7 +139,7 @@ def test_a_mistake_is_named_in_one_line(key, value, message):
         ({"defaults": CONFIG["defaults"], "experiments": {"a/b": {}}}, "'a/b' is no name for an experiment"),
         ({"defaults": CONFIG["defaults"], "experiments": {"..": {}}}, "'..' is no name for an experiment"),
         ({"defaults": CONFIG["defaults"], "experiments": {2012: {}}}, "2012 is no name for an experiment"),
-        ({"experiments": {"bare": None}}, "experiments.bare: 'data' is a required property (and 7 more)"),
+        ({"experiments": {"bare": None}}, "experiments.bare: 'data' is a required property (and 10 more)"),
     ],
 )
 def test_a_malformed_file_is_named_in_one_line(content, message):
@@ -308,3 +308,35 @@ def test_a_foreign_module_is_refused(package):
 def test_no_module_imports_in_a_way_that_the_digest_does_not_follow():
     for path in (REPOSITORY / "ppl").rglob("*.py"):
         assert not re.search(r"^\s*from \.", path.read_text(), flags=re.MULTILINE), path
+
+
+def test_every_training_of_a_repetition_draws_from_its_seed():
+    resolved = config.resolve(with_change("seeds", [3, 7]), SCHEMA)
+    assert {"demo", "demo-seed7"} <= resolved.keys()
+    for name, seed in {"demo": 3, "demo-seed7": 7}.items():
+        settings = resolved[name]
+        sections = (settings["classify"]["training"], settings["refine"]["irnet"], settings["segment"]["training"])
+        assert {section["seed"] for section in sections} == {seed}
+        assert settings["repeats"] == "demo"
+        assert settings["data"] == resolved["demo"]["data"]  # the data are the same, whatever the seed
+
+
+def test_a_repetition_may_not_take_the_name_of_an_experiment():
+    changed = with_change("seeds", [0, 1])
+    changed["experiments"]["demo-seed1"] = changed["experiments"]["demo"] | {"seeds": [0]}
+    with pytest.raises(UserError, match="'demo-seed1' is seed 1 of 'demo' too"):
+        config.resolve(changed, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("variant", "message"),
+    [
+        ("other/baseline/plain", "experiments.demo.tables.V: experiment 'other' is unknown"),
+        ("implicit/s9k2", "'s9k2' is no grid"),
+        ("plain", "experiments.demo.tables.V.variants.0"),
+    ],
+)
+def test_a_table_of_what_cannot_be_is_refused(variant, message):
+    with pytest.raises(UserError, match=re.escape(message)) as error:
+        config.resolve(with_change("tables", {"V": {"variants": [variant], "measures": ["seed"]}}), SCHEMA)
+    assert "\n" not in str(error.value)

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ppl.cam.store import open_store, upsample
+from ppl.cam.store import Cam, upsample
 from ppl.crf import IRNET, Pairwise, from_labels
-from ppl.data.dataset import IGNORE, Dataset, read_photo, write_mask
-from ppl.files import UserError, atomic, command
-from ppl.parallel import in_chunks, run_all, shard_of
-
-IMAGES_PER_TASK = 4
+from ppl.data.dataset import IGNORE, Dataset
+from ppl.files import command
+from ppl.parallel import shard_of
+from ppl.refine.labelling import label_all
 
 
 @dataclass(frozen=True)
@@ -48,35 +47,21 @@ class Settings:
 def main(settings: Settings) -> None:
     dataset = Dataset.open(settings.data)
     images = shard_of(dataset.split(settings.split), settings.shard)
-    chunks = in_chunks(images, IMAGES_PER_TASK)
-    with atomic(settings.out) as folder:
-        folder.mkdir()
-        write = partial(_write, dataset, settings, folder)
-        for _ in run_all(write, chunks, workers=settings.workers, total=len(chunks), unit="chunk", name="confident"):
-            pass
-        if sum(1 for _ in folder.iterdir()) != len(images):
-            raise UserError(f"{settings.out}: fewer labels than the {len(images)} images; the split names one twice")
+    label = partial(_label, settings.confident, settings.pairwise)
+    label_all(dataset, images, settings.cams, settings.out, label, workers=settings.workers, name="confident")
 
 
-def _write(dataset: Dataset, settings: Settings, folder: Path, images: Sequence[str]) -> None:
-    with open_store(settings.cams) as cams:
-        for image in images:
-            photo, cam = read_photo(dataset.photo(image)), cams.read(image)
-            if photo.shape[:2] != cam.size:
-                raise UserError(
-                    f"{dataset.photo(image)}: is {photo.shape[:2]}, its CAM {cam.size}; export the CAMs again"
-                )
-            labels = confident_labels(
-                photo,
-                upsample(cam.maps, cam.size),
-                cam.classes,
-                fg_threshold=settings.confident.foreground,
-                bg_threshold=settings.confident.background,
-                confidence=settings.confident.confidence,
-                iterations=settings.confident.iterations,
-                pairwise=settings.pairwise,
-            )
-            write_mask(folder / f"{image}.png", labels)
+def _label(confident: Confident, pairwise: Pairwise, photo: np.ndarray, cam: Cam) -> np.ndarray:
+    return confident_labels(
+        photo,
+        upsample(cam.maps, cam.size),
+        cam.classes,
+        fg_threshold=confident.foreground,
+        bg_threshold=confident.background,
+        confidence=confident.confidence,
+        iterations=confident.iterations,
+        pairwise=pairwise,
+    )
 
 
 def hard_labels(cam: np.ndarray, classes: Sequence[int] | np.ndarray, threshold: float) -> np.ndarray:

@@ -31,6 +31,8 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
         "data": {"source": "demo", "train_split": "train", "size": 64, "train": 30, "val": 20, "test": 10, "seed": 0},
         "main": "implicit/s2k2-s3k4",
         "compare": ["baseline/plain"],
+        "tables": {"V": {"variants": ["baseline/plain", "implicit/s2k2-s3k4"], "measures": ["seed"]}},
+        "figures": {"figure-6": {"shows": "cams", "variants": ["baseline/plain"]}},
         "hardware": {"shards": 2},
     },
     "own": {
@@ -108,7 +110,7 @@ class Project:
             measured = [f"{settings['main']}/{file}.csv" for file in ("pseudo", "val-raw", "val-crf")]
             files.append(f"results/{name}_test_preds")
             files += [f"results/{name}/{file}" for file in ("curves.png", "summary.csv", "report.html", *measured)]
-        return files
+        return [*files, "results/drawn/tables"]
 
     def command(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Runs `snakemake` as a user does; stdout and stderr together."""

@@ -54,10 +54,12 @@ FIRST: dict[str, Callable[[Any], bool]] = {
         or only("export_cams", split=CHANGED_SPLIT)(job)
     ),
     "data.seed_split": lambda job: (
-        only("check_data", "sweep_seeds", "measure_pseudo")(job) or only("export_cams", split=CHANGED_SPLIT)(job)
+        only("check_data", "sweep_seeds", "measure_pseudo", "tabulate")(job)
+        or only("export_cams", split=CHANGED_SPLIT)(job)
     ),
     "data.val_split": lambda job: (
-        only("check_data", "train_classifier", "measure_predictions")(job) or only("predict", split=CHANGED_SPLIT)(job)
+        only("check_data", "train_classifier", "measure_predictions", "tabulate")(job)
+        or only("predict", split=CHANGED_SPLIT)(job)
     ),
     "data.test_split": lambda job: (
         only("check_data", "gather_test_predictions")(job) or only("predict", split=CHANGED_SPLIT)(job)
@@ -77,6 +79,9 @@ FIRST: dict[str, Callable[[Any], bool]] = {
         or only("predict", variants="baseline/plain")(job)
         or only("gather_test_predictions", "draw_curves")(job)
     ),
+    "seeds": only("train_classifier", "train_irnet", "train_deeplab"),
+    "tables": only("tabulate"),
+    "figures": only("tabulate"),
     "hardware.gpu": nothing,
     "hardware.workers": nothing,
     "hardware.precision": only(*NETWORKS),
@@ -90,7 +95,7 @@ FIRST: dict[str, Callable[[Any], bool]] = {
     "classify.patch_training.keep_classifier": only("train_classifier", variants="implicit/s2k2-s3k4"),
     "classify.patch_training": only("train_classifier", variants="(?!baseline).*"),
     "cam.maps": only("export_cams"),
-    "cam.threshold": only("draw_curves"),
+    "cam.threshold": only("draw_curves", "tabulate"),
     "refine.confident": only("label_confident"),
     "refine.irnet": only("train_irnet"),
     "refine.walk": only("walk"),
@@ -114,6 +119,8 @@ OTHER: dict[str, Any] = {
     "data.test_split": CHANGED_SPLIT,
     "compare": ["baseline/plain", "implicit/s2k2"],
     "main": "baseline/plain",
+    "tables": {"VI": {"variants": ["baseline/plain"], "measures": ["seed"]}},
+    "figures": {"figure-9": {"shows": "thresholds", "variants": ["baseline/plain"]}},
     "precision": "16-mixed",
     "keep_classifier": ["implicit", "explicit", "local"],
     "backbone": "resnet18",
@@ -214,7 +221,7 @@ def test_a_key_reruns_exactly_what_depends_on_it(project, key):
     plan = project.plan(change)
     first = plan.select(lambda job: job.experiment == experiment and expected(key)(job))
     assert first or expected(key) is nothing
-    if first:  # the page and the tables name every setting that decides a result
+    if first and key not in ("tables", "figures"):  # the page names every setting that decides a result
         first |= plan.select(lambda job: job.experiment == experiment and job.rule == "write_settings")
     assert names(plan.rerun) == names(plan.following(first))
     assert {job.experiment for job in plan.rerun} <= {experiment}
@@ -253,7 +260,7 @@ def test_values_that_change_places_are_seen(project, key, with_key, rule):
         ("classify/network", ("train_classifier", "export_cams")),
         ("cam/maps", ("export_cams",)),
         ("cam/sweep", ("sweep_seeds",)),
-        ("cam/curves", ("draw_curves", "write_report")),
+        ("cam/curves", ("draw_curves", "write_report", "tabulate")),
         ("refine/confident", ("label_confident", "walk")),
         ("refine/losses", ("train_irnet", "walk")),
         ("refine/walk", ("walk",)),
@@ -263,8 +270,9 @@ def test_values_that_change_places_are_seen(project, key, with_key, rule):
         ("segment/evaluate", ("measure_pseudo", "measure_predictions")),
         ("segment/server", ("gather_test_predictions",)),
         ("report/settings", ("write_settings",)),
-        ("report/summary", ("summary", "write_report")),
-        ("report/gallery", ("write_report",)),
+        ("report/summary", ("summary", "write_report", "tabulate")),
+        ("report/gallery", ("write_report", "tabulate")),
+        ("report/tables", ("tabulate",)),
         ("crf", ("label_confident", "walk", "predict")),
         ("backbones", NETWORKS),
         ("config", ()),
@@ -306,6 +314,7 @@ WALK_AND_AFTER = {
     "gather_test_predictions",
     "summary",
     "write_report",
+    "tabulate",
 }
 
 

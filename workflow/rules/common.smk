@@ -28,10 +28,19 @@ shell.prefix(
 
 
 def of_source(source):
-    """Pattern of the experiments whose data come from `source`; one that matches nothing where there are none."""
+    """Pattern of the experiments whose data come from `source`."""
     own = {name: settings for name, settings in EXPERIMENTS.items() if name == settings["repeats"]}
-    names = [re.escape(name) for name, settings in own.items() if settings["data"]["source"] == source]
-    return "|".join(names) or "(?!)"
+    return one_of(name for name, settings in own.items() if settings["data"]["source"] == source)
+
+
+def of_network(network):
+    """Pattern of the experiments that refine CAMs by this network."""
+    return one_of(name for name, settings in EXPERIMENTS.items() if settings["refine"]["network"] == network)
+
+
+def one_of(names):
+    """Pattern of any of the names; one that matches nothing where there are none."""
+    return "|".join(map(re.escape, names)) or "(?!)"
 
 
 def data_folder(wildcards):

@@ -113,7 +113,8 @@ def of_networks(suffix):
         folder = f"results/{wildcards.experiment}"
         classifiers = [f"{folder}/{v}/{suffix['classify']}" for v in shown_variants(wildcards.experiment)]
         main = f"{folder}/{EXPERIMENTS[wildcards.experiment]['main']}"
-        return [*classifiers, f"{main}/{suffix['irnet']}", f"{main}/{suffix['deeplab']}"]
+        networks = [EXPERIMENTS[wildcards.experiment]["refine"]["network"], "deeplab"]
+        return [*classifiers, *(f"{main}/{suffix[name]}" for name in networks if name != "none")]
 
     return of_job
 
@@ -143,4 +144,6 @@ def what_counts(experiment):
 
 def tables_of(wildcards):
     """What the tables and figures of an experiment are made of."""
+    if not has_masks(wildcards.experiment):
+        raise WorkflowError(f"results/{wildcards.experiment}/tables: there are no masks to measure with")
     return tabulated.plan(wildcards.experiment, EXPERIMENTS)

@@ -71,6 +71,8 @@ rule walk:
         pairwise=flags("refine", "pairwise", prefix="pairwise"),
         precision=precision,
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
+    wildcard_constraints:
+        experiment=of_network("irnet"),
     log:
         "results/{experiment}/logs/{method}/{grids}/pseudo-{shard}.log",
     benchmark:
@@ -86,6 +88,95 @@ rule walk:
         "python -m ppl.refine.pseudo --data {input.data} --split {params.split} --shard {params.shard}"
         " --cams {input.cams} --irnet {input.irnet} --out {output} {params.walk} {params.pairwise}"
         " --hardware.devices {resources.gpu} --hardware.workers {threads} {params.precision} > {log} 2>&1"
+
+
+rule crf_pseudo:
+    """Pseudo labels without a refinement network: seeds after a CRF."""
+    input:
+        data=data_folder,
+        cams=train_cams,
+    output:
+        directory("results/{experiment}/{method}/{grids}/pseudo/{shard}"),
+    params:
+        code=code_hash("ppl.refine.crf_seeds"),
+        split=value("data", "train_split"),
+        threshold=flag("threshold", "cam", "threshold"),
+        confidence=flag("confidence", "refine", "confident", "confidence"),
+        iterations=flag("iterations", "refine", "confident", "iterations"),
+        pairwise=flags("refine", "pairwise", prefix="pairwise"),
+        shard=lambda wildcards: wildcards.shard.replace("of", "/"),
+    wildcard_constraints:
+        experiment=of_network("none"),
+    log:
+        "results/{experiment}/logs/{method}/{grids}/pseudo-{shard}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/{method}/{grids}/pseudo-{shard}.tsv"
+    threads: workflow.cores or 1
+    resources:
+        mem_mb=2000,
+        runtime=480,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.refine.crf_seeds --data {input.data} --split {params.split} --shard {params.shard}"
+        " --cams {input.cams} --out {output} {params.threshold} {params.confidence} {params.iterations}"
+        " {params.pairwise} --workers {threads} > {log} 2>&1"
+
+
+rule crf_seeds:
+    """Seeds after a CRF, on the split on which they are measured (Table I)."""
+    input:
+        data=data_folder,
+        cams=seed_cams,
+    output:
+        directory("results/{experiment}/{method}/{grids}/seed-crf/{shard}"),
+    params:
+        code=code_hash("ppl.refine.crf_seeds"),
+        split=value("data", "seed_split"),
+        threshold=flag("threshold", "cam", "threshold"),
+        confidence=flag("confidence", "refine", "confident", "confidence"),
+        iterations=flag("iterations", "refine", "confident", "iterations"),
+        pairwise=flags("refine", "pairwise", prefix="pairwise"),
+        shard=lambda wildcards: wildcards.shard.replace("of", "/"),
+    log:
+        "results/{experiment}/logs/{method}/{grids}/seed-crf-{shard}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/{method}/{grids}/seed-crf-{shard}.tsv"
+    threads: workflow.cores or 1
+    resources:
+        mem_mb=2000,
+        runtime=480,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.refine.crf_seeds --data {input.data} --split {params.split} --shard {params.shard}"
+        " --cams {input.cams} --out {output} {params.threshold} {params.confidence} {params.iterations}"
+        " {params.pairwise} --workers {threads} > {log} 2>&1"
+
+
+rule measure_crf_seeds:
+    """IoU of the seeds after a CRF (Table I); serves measuring only."""
+    input:
+        data=data_folder,
+        labels=shards("results/{experiment}/{method}/{grids}/seed-crf/{shard}"),
+    output:
+        "results/{experiment}/{method}/{grids}/seed-crf.csv",
+    params:
+        code=code_hash("ppl.segment.evaluate"),
+        split=value("data", "seed_split"),
+    log:
+        "results/{experiment}/logs/{method}/{grids}/measure-seed-crf.log",
+    benchmark:
+        "results/{experiment}/benchmarks/{method}/{grids}/measure-seed-crf.tsv"
+    threads: workers
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.segment.evaluate --data {input.data} --split {params.split} --predictions {input.labels}"
+        " --name 'seeds, CRF' --out {output} --workers {threads} > {log} 2>&1"
 
 
 rule measure_pseudo:

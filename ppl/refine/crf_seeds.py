@@ -1,0 +1,56 @@
+"""Writes seeds after a dense CRF: Table I's middle column, and the pseudo labels of `refine.network: none`."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ppl.cam.store import Cam, seed
+from ppl.crf import Pairwise, from_labels
+from ppl.data.dataset import Dataset
+from ppl.files import command
+from ppl.parallel import shard_of
+from ppl.refine.labelling import label_all
+
+
+@dataclass(frozen=True)
+class Settings:
+    data: Path
+    split: str
+    cams: tuple[Path, ...]
+    out: Path
+    threshold: float
+    """Background threshold of the seeds."""
+    confidence: float
+    """Probability that the CRF gives to a label it is handed."""
+    iterations: int
+    """Of the CRF."""
+    pairwise: Pairwise
+    workers: int
+    shard: str = "1/1"
+
+
+def main(settings: Settings) -> None:
+    dataset = Dataset.open(settings.data)
+    images = shard_of(dataset.split(settings.split), settings.shard)
+    label = partial(
+        crf_seed,
+        threshold=settings.threshold,
+        confidence=settings.confidence,
+        iterations=settings.iterations,
+        pairwise=settings.pairwise,
+    )
+    label_all(dataset, images, settings.cams, settings.out, label, workers=settings.workers, name="seeds, CRF")
+
+
+def crf_seed(
+    photo: np.ndarray, cam: Cam, *, threshold: float, confidence: float, iterations: int, pairwise: Pairwise
+) -> np.ndarray:
+    """The seed (h, w) uint8 of a CAM at a background threshold, after a dense CRF over the image's classes."""
+    labels, classes = seed(cam, threshold), [int(c) for c in cam.classes]
+    return from_labels(photo, [labels], classes, confidence=confidence, iterations=iterations, pairwise=pairwise)[0]
+
+
+if __name__ == "__main__":
+    command(main, Settings)

@@ -1,0 +1,45 @@
+"""Label maps made of photos and CAMs alone, image by image in worker processes; does without torch."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ppl.cam.store import Cam, open_store
+from ppl.data.dataset import Dataset, read_photo, write_mask
+from ppl.files import UserError, atomic
+from ppl.parallel import in_chunks, run_all
+
+IMAGES_PER_TASK = 4
+
+Label = Callable[[np.ndarray, Cam], np.ndarray]
+"""From a photo (h, w, 3) uint8 and its CAM to a label map (h, w) uint8."""
+
+
+def label_all(
+    dataset: Dataset, images: Sequence[str], cams: Sequence[Path], out: Path, label: Label, *, workers: int, name: str
+) -> None:
+    """Writes OUT/ID.png for each image by `label`, which processes receive pickled; the folder appears when complete.
+
+    UserError where a photo does not fit its CAM, or an image is named twice.
+    """
+    chunks = in_chunks(images, IMAGES_PER_TASK)
+    with atomic(out) as folder:
+        folder.mkdir()
+        write = partial(_write, dataset, cams, folder, label)
+        for _ in run_all(write, chunks, workers=workers, total=len(chunks), unit="chunk", name=name):
+            pass
+        if sum(1 for _ in folder.iterdir()) != len(images):
+            raise UserError(f"{out}: fewer labels than the {len(images)} images; the split names one twice")
+
+
+def _write(dataset: Dataset, cams: Sequence[Path], folder: Path, label: Label, images: Sequence[str]) -> None:
+    with open_store(cams) as store:
+        for image in images:
+            photo, cam = read_photo(dataset.photo(image)), store.read(image)
+            if photo.shape[:2] != cam.size:
+                raise UserError(
+                    f"{dataset.photo(image)}: is {photo.shape[:2]}, its CAM {cam.size}; export the CAMs again"
+                )
+            write_mask(folder / f"{image}.png", label(photo, cam))
