@@ -311,7 +311,7 @@ def test_no_module_imports_in_a_way_that_the_digest_does_not_follow():
 
 
 def test_every_training_of_a_repetition_draws_from_its_seed():
-    resolved = config.resolve(with_change("seeds", [3, 7]), SCHEMA)
+    resolved = config.resolve(with_change("seeds", [3, 7]), SCHEMA_FILE)
     assert {"demo", "demo-seed7"} <= resolved.keys()
     for name, seed in {"demo": 3, "demo-seed7": 7}.items():
         settings = resolved[name]
@@ -325,7 +325,7 @@ def test_a_repetition_may_not_take_the_name_of_an_experiment():
     changed = with_change("seeds", [0, 1])
     changed["experiments"]["demo-seed1"] = changed["experiments"]["demo"] | {"seeds": [0]}
     with pytest.raises(UserError, match="'demo-seed1' is seed 1 of 'demo' too"):
-        config.resolve(changed, SCHEMA)
+        config.resolve(changed, SCHEMA_FILE)
 
 
 @pytest.mark.parametrize(
@@ -338,5 +338,5 @@ def test_a_repetition_may_not_take_the_name_of_an_experiment():
 )
 def test_a_table_of_what_cannot_be_is_refused(variant, message):
     with pytest.raises(UserError, match=re.escape(message)) as error:
-        config.resolve(with_change("tables", {"V": {"variants": [variant], "measures": ["seed"]}}), SCHEMA)
+        config.resolve(with_change("tables", {"V": {"variants": [variant], "measures": ["seed"]}}), SCHEMA_FILE)
     assert "\n" not in str(error.value)

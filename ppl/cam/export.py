@@ -31,6 +31,8 @@ class Cams:
     """Sizes of the photo as factors; each also mirrored."""
     fusion: Fusion
     """mean: the branches' normalised maps averaged (the paper); sum: raw maps added, then normalised."""
+    power: float
+    """Exponent of each rectified map before views are added; 1 as in the paper, 0.5 in AffinityNet for VGG."""
     batch_size: int
     """Photos of equal size in one batch."""
 
@@ -75,7 +77,7 @@ def compute(
     _, batches = photo_batches(dataset, images, batch_size=cams.batch_size, workers=workers)
     with tqdm(total=len(images), desc="cams", unit="image", mininterval=5, file=sys.stderr) as bar:
         for batch in batches:
-            maps = branch_maps(network, batch.photos, cams.scales)  # (B, branches, classes, h4, w4)
+            maps = branch_maps(network, batch.photos, cams.scales, power=cams.power)  # (B, branches, classes, h4, w4)
             for image, of_image in zip(batch.images, maps, strict=True):
                 labels = dataset.labels_of(image)
                 fused = fuse(of_image[:, [i - 1 for i in labels]], cams.fusion)

@@ -19,11 +19,13 @@ Fusion = Literal["mean", "sum"]
 
 
 @torch.inference_mode()
-def branch_maps(network: PatchClassifier, photos: np.ndarray, scales: Sequence[float]) -> Tensor:
+def branch_maps(network: PatchClassifier, photos: np.ndarray, scales: Sequence[float], *, power: float = 1) -> Tensor:
     """Raw maps of each branch, summed over scales and flips.
 
     photos (B, h, w, 3) uint8 -> (B, branches, classes, ceil(h / 4), ceil(w / 4)) float32, not negative. At each scale
-    the photo and its mirror image go through the network together; ReLU, the mirrored map turned back and added.
+    the photo and its mirror image go through the network together; ReLU, the mirrored map turned back and added. Each
+    rectified map is raised to `power` before anything is added: AffinityNet takes the root (0.5) of those of VGG, whose
+    peaks would otherwise decide alone.
     """
     device = next(network.parameters()).device
     images = (
@@ -39,6 +41,7 @@ def branch_maps(network: PatchClassifier, photos: np.ndarray, scales: Sequence[f
             x = F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False)
         x = torch.cat([x, x.flip(3)]).contiguous(memory_format=torch.channels_last)  # (2B, 3, h', w')
         maps = network.maps(x).float().relu()  # (2B, branches, classes, h', w')
+        maps = maps if power == 1 else maps.pow(power)
         maps = maps[:b] + maps[b:].flip(4)
         maps = F.interpolate(maps.flatten(1, 2), grid, mode="bilinear", align_corners=False)
         total = total + maps.unflatten(1, (network.branches, -1))

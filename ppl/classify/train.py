@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,10 @@ class Training:
     momentum: float
     """Of SGD; AdamW has its own."""
     weight_decay: float
+    bias_lr_factor: float
+    """Learning rate of biases, as a multiple of that of the weights beside them; those of BatchNorm are among them."""
+    decay_biases: bool
+    """Whether the weight decay holds for biases too."""
     power: float
     """Exponent of the poly schedule."""
     keep_classifier: bool
@@ -45,6 +49,8 @@ class Training:
     long_side: tuple[int, int]
     """Range of the random rescaling by the longest side, pixels."""
     crop: int
+    jitter: float
+    """Strength of random changes of colour, 0 to 1; 0 none."""
     seed: int
 
 
@@ -123,12 +129,33 @@ def classification_loss(branch_logits: Tensor, targets: Tensor, branch_loss: flo
     return loss
 
 
-def _optimizer(network: PatchClassifier, training: Training) -> torch.optim.Optimizer:
+def parameter_groups(network: PatchClassifier, training: Training) -> list[dict[str, Any]]:
+    """Optimiser groups: the backbone at `lr`, new layers at `new_lr_factor` times it.
+
+    Where biases have a rate or a decay of their own, each of the two is followed by a group of its biases. AffinityNet
+    trains them at twice the rate and without decay.
+    """
     common = {"weight_decay": training.weight_decay}
     groups = [
         {"params": list(network.backbone.parameters()), "lr": training.lr, **common},
         {"params": network.new_parameters(), "lr": training.lr * training.new_lr_factor, **common},
     ]
+    if training.bias_lr_factor == 1 and training.decay_biases:
+        return groups
+    biases = {parameter for name, parameter in network.named_parameters() if name.rpartition(".")[2] == "bias"}
+    separate = []
+    for group in groups:
+        separate.append({**group, "params": [p for p in group["params"] if p not in biases]})
+        separate.append({
+            "params": [p for p in group["params"] if p in biases],
+            "lr": group["lr"] * training.bias_lr_factor,
+            "weight_decay": training.weight_decay if training.decay_biases else 0.0,
+        })  # fmt: skip
+    return separate
+
+
+def _optimizer(network: PatchClassifier, training: Training) -> torch.optim.Optimizer:
+    groups = parameter_groups(network, training)
     return engine.sgd(groups, momentum=training.momentum) if training.optimizer == "sgd" else engine.adamw(groups)
 
 
@@ -137,7 +164,7 @@ def _training_views(dataset: Dataset, settings: Settings, network: PatchClassifi
     return Views(
         [dataset.photo(image) for image in images],
         label_vectors([dataset.labels_of(image) for image in images], len(dataset.classes)),
-        Augmentation(training.crop, long_side=training.long_side),
+        Augmentation(training.crop, long_side=training.long_side, jitter=training.jitter),
         mean=network.backbone.mean,
         std=network.backbone.std,
     )

@@ -1,4 +1,4 @@
-"""Random training views: rescaled, flipped, cropped and padded photos, with their label map where there is one."""
+"""Random training views: photos rescaled, flipped, cropped, padded and recoloured, with their label map if any."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageEnhance
 from torch import Tensor
 from torch.utils import data
 
@@ -16,11 +16,15 @@ from ppl.files import UserError
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Rescaling by the longest side (pixels) or by a factor, one of them; then a flip and a square crop."""
+    """Rescaling by the longest side (pixels) or by a factor, one of them; then a flip and a square crop.
+
+    `jitter` is the strength of `jitter_colours`.
+    """
 
     crop: int
     long_side: tuple[int, int] | None = None
     scale: tuple[float, float] | None = None
+    jitter: float = 0
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,21 @@ def draw_window(size: tuple[int, int], augmentation: Augmentation, rng: np.rando
     top, left = (s * f for s, f in zip(start, scaled, strict=True))
     bottom, right = (min((s + n) * f, side) for s, n, f, side in zip(start, length, scaled, size, strict=True))
     return Window((left, top, right, bottom), (length[0], length[1]), (offset[0], offset[1]), bool(rng.integers(2)))
+
+
+def jitter_colours(photo: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """A photo (h, w, 3) uint8 RGB in other colours, of the same shape and type; itself at strength 0.
+
+    In random order, brightness, contrast and saturation are multiplied by factors within 1 - `strength` and 1 +
+    `strength` (at most 1), and the hue turns by up to a third of `strength` of a full turn. AffinityNet's classifier
+    has 0.3: factors of 0.7 to 1.3, a tenth of a turn.
+    """
+    image = Image.fromarray(photo)
+    factors, turn = rng.uniform(1 - strength, 1 + strength, 3), rng.uniform(-strength / 3, strength / 3)
+    enhancers = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
+    for change in rng.permutation(4):
+        image = enhancers[change](image).enhance(factors[change]) if change < 3 else _turn_hue(image, turn)
+    return np.array(image)
 
 
 def cut_photo(photo: np.ndarray, window: Window, crop: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -103,7 +122,10 @@ class Views(data.Dataset):
     def __getitem__(self, sample: tuple[int, int]) -> tuple[Tensor, Tensor]:
         index, seed = sample
         photo = read_photo(self.photos[index])
-        window = draw_window(photo.shape[:2], self.augmentation, np.random.default_rng(seed))
+        rng = np.random.default_rng(seed)
+        window = draw_window(photo.shape[:2], self.augmentation, rng)
+        if self.augmentation.jitter:  # drawn last: the same windows with and without it
+            photo = jitter_colours(photo, self.augmentation.jitter, rng)
         image = cut_photo(photo, window, self.augmentation.crop, self.mean, self.std)
         if isinstance(self.targets, Tensor):
             return image, self.targets[index]
@@ -135,6 +157,16 @@ def label_vectors(labels: Sequence[tuple[int, ...]], classes: int) -> Tensor:
     for row, ids in zip(vectors, labels, strict=True):
         row[[i - 1 for i in ids]] = 1
     return vectors
+
+
+def _turn_hue(image: Image.Image, turn: float) -> Image.Image:
+    """An RGB image whose hue is turned by a share of the circle; Pillow has 256 hues."""
+    steps = round(turn * 256)
+    if not steps:  # a way to HSV and back loses a little
+        return image
+    hsv = np.array(image.convert("HSV"))
+    hsv[..., 0] += np.uint8(steps % 256)  # wraps around
+    return Image.frombytes("HSV", image.size, hsv.tobytes()).convert("RGB")
 
 
 def _resize(image: np.ndarray, window: Window, resample: Image.Resampling) -> np.ndarray:

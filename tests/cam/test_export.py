@@ -35,7 +35,7 @@ def settings(scenes, tiny: str, tmp_path: Path) -> Settings:
         split="all",
         classifier=path,
         out=tmp_path / "cams.h5",
-        cams=Cams(scales=(1, 0.5), fusion="mean", batch_size=2),
+        cams=Cams(scales=(1, 0.5), fusion="mean", power=1, batch_size=2),
         hardware=Hardware(devices=0, workers=0, precision="32-true"),
     )
 

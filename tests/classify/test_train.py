@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ppl.classify import checkpoint, train
 from ppl.classify.checkpoint import Architecture
-from ppl.classify.train import Settings, Training, classification_loss
+from ppl.classify.train import Settings, Training, classification_loss, parameter_groups
 from ppl.devices import Hardware
 from ppl.files import UserError
 
@@ -22,7 +22,8 @@ def settings(scenes, tiny: str, tmp_path: Path) -> Settings:
     shutil.rmtree(scenes.root / "SegmentationClass")  # training opens no mask
     training = Training(
         weights="none", epochs=3, batch_size=2, optimizer="sgd", lr=0.05, new_lr_factor=10, momentum=0.9,
-        weight_decay=1e-4, power=0.9, keep_classifier=True, branch_loss=0, long_side=(30, 60), crop=32, seed=1,
+        weight_decay=1e-4, bias_lr_factor=1, decay_biases=True, power=0.9, keep_classifier=True, branch_loss=0,
+        long_side=(30, 60), crop=32, jitter=0, seed=1,
     )  # fmt: skip
     return Settings(
         data=scenes.root,
@@ -166,6 +167,51 @@ def test_weights_of_a_file_are_the_start_of_the_frozen_stages(settings: Settings
     torch.save(network.backbone.state_dict(), path.with_name("own.pt"))
     training = replace(settings.training, weights=str(path.with_name("own.pt")))
     assert _changed_stages(network.state_dict(), _trained(replace(settings, training=training))) == {3, 4}
+
+
+@pytest.mark.parametrize(("factor", "decays"), [(1, True), (2, True), (1, False), (2, False)])
+def test_biases_may_have_a_rate_and_a_decay_of_their_own(settings: Settings, factor: float, decays: bool) -> None:
+    training = replace(settings.training, bias_lr_factor=factor, decay_biases=decays)
+    network = checkpoint.build("implicit", "s3k2", 2, settings.architecture, weights="none")
+    groups = parameter_groups(network, training)
+    assert len(groups) == (2 if (factor, decays) == (1, True) else 4)
+    held = {parameter: group for group in groups for parameter in group["params"]}
+    assert sum(len(group["params"]) for group in groups) == len(held)
+    names = dict(network.named_parameters())
+    assert set(names.values()) == set(held)
+    for name, parameter in names.items():
+        bias = name.endswith(".bias")
+        rate = training.lr * (1 if name.startswith("backbone.") else training.new_lr_factor) * (factor if bias else 1)
+        assert held[parameter]["lr"] == pytest.approx(rate)
+        assert held[parameter]["weight_decay"] == (0 if bias and not decays else training.weight_decay)
+    kept = network.phi1[0].bias.detach().clone()
+    network.phi1[0].bias.grad = torch.zeros_like(kept)  # no gradient: what moves a bias is its decay
+    train._optimizer(network, training).step()
+    assert torch.equal(network.phi1[0].bias, kept) != decays
+
+
+def test_groups_of_biases_at_the_weights_rate_train_alike(settings: Settings) -> None:
+    training, variant = replace(settings.training, weight_decay=0.0), {"method": "implicit", "grids": "s3k2"}
+    together, apart = (
+        _trained(
+            _named(settings, name, method="implicit", grids="s3k2", training=replace(training, decay_biases=decay))
+        )
+        for name, decay in (("together", True), ("apart", False))
+    )
+    for name, weights in together.items():
+        torch.testing.assert_close(weights, apart[name])
+
+
+def test_jitter_and_rates_of_biases_change_what_is_learnt_and_resume(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = replace(settings.training, bias_lr_factor=2, decay_biases=False, jitter=0.3)
+    changed = replace(settings, method="implicit", grids="s3k2", training=training)
+    plain = _trained(_named(changed, "plain", training=settings.training))
+    whole, broken = _named(changed, "whole"), _named(changed, "broken")
+    _stop(broken, monkeypatch, step=4, how=_raise, error=KeyboardInterrupt)
+    assert _equal(_trained(whole), _trained(broken))
+    assert not _equal(plain, _trained(whole))
 
 
 def _stop(

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from ppl.data.dataset import write_mask
@@ -16,6 +17,7 @@ from ppl.data.views import (
     cut_labels,
     cut_photo,
     draw_window,
+    jitter_colours,
     label_vectors,
     normalise,
 )
@@ -113,6 +115,44 @@ def test_normalised_means_shifted_and_scaled_rgb_in_0_to_1() -> None:
     expected = (torch.from_numpy(photo) / 255 - torch.tensor(MEAN)) / torch.tensor(STD)
     assert normalise(photo, MEAN, STD).dtype == torch.float32
     torch.testing.assert_close(normalise(photo, MEAN, STD), expected)
+
+
+photos = arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3)))
+
+
+@given(photos, st.floats(0, 1), st.integers(0, 2**32))
+def test_jitter_depends_on_its_seed_only(photo: np.ndarray, strength: float, seed: int) -> None:
+    first, again = (jitter_colours(photo, strength, np.random.default_rng(seed)) for _ in range(2))
+    assert np.array_equal(first, again)
+    assert (first.shape, first.dtype) == (photo.shape, np.uint8)
+    assert np.array_equal(jitter_colours(photo, 0, np.random.default_rng(seed)), photo)
+
+
+def test_jitter_draws_from_all_of_its_range_and_no_further() -> None:
+    grey, red = np.full((4, 4, 3), 100, np.uint8), np.full((4, 4, 3), (200, 40, 40), np.uint8)
+    rng = np.random.default_rng(0)
+    # An even grey has no contrast, saturation or hue: what is left is its brightness.
+    shades = [int(jitter_colours(grey, 0.3, rng)[0, 0, 0]) for _ in range(300)]
+    assert min(shades) in (70, 71, 72)
+    assert max(shades) in (128, 129, 130)
+    colours = np.array([jitter_colours(red, 0.3, rng)[0, 0] for _ in range(300)]).astype(int)
+    assert (colours.argmax(axis=1) == 0).all()  # a tenth of a turn leads from red to no other channel
+    assert (colours[:, 1] - colours[:, 2]).max() > 40
+    assert (colours[:, 2] - colours[:, 1]).max() > 40
+
+
+def test_jitter_changes_colours_but_no_window(files: tuple[list[Path], list[Path]]) -> None:
+    paths, masks = files
+    plain, jittered = (
+        Views(paths, masks, Augmentation(64, scale=(0.5, 1.5), jitter=jitter), mean=MEAN, std=STD)
+        for jitter in (0, 0.5)
+    )
+    for sample in [(0, 3), (1, 4), (0, 5)]:
+        (image, labels), (other, same) = plain[sample], jittered[sample]
+        assert torch.equal(labels, same)
+        assert not other.permute(1, 2, 0)[labels == 255].any()
+        assert not torch.equal(image, other)
+        assert torch.equal(jittered[sample][0], other)
 
 
 @pytest.fixture

@@ -96,6 +96,7 @@ FIRST: dict[str, Callable[[Any], bool]] = {
     "classify.patch_training": only("train_classifier", variants="(?!baseline).*"),
     "cam.maps": only("export_cams"),
     "cam.threshold": only("draw_curves", "tabulate"),
+    "refine.network": only("crf_pseudo", "write_report"),  # none: without a training, of which the page shows less
     "refine.confident": only("label_confident"),
     "refine.irnet": only("train_irnet"),
     "refine.walk": only("walk"),
@@ -130,6 +131,7 @@ OTHER: dict[str, Any] = {
     "weights": "none",
     "optimizer": "adamw",
     "fusion": "sum",
+    "refine.network": "none",
 }
 
 
