@@ -316,7 +316,6 @@ WALK_AND_AFTER = {
     "gather_test_predictions",
     "summary",
     "write_report",
-    "tabulate",
 }
 
 
