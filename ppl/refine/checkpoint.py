@@ -1,12 +1,14 @@
-"""Checkpoints of IRNet: building the network, loading it."""
+"""Checkpoints of the refinement networks: building them, loading them."""
 
 from pathlib import Path
 from typing import Any
 
 from ppl import backbones, checkpoints
+from ppl.refine.affinitynet import STRIDE, AffinityNet
 from ppl.refine.irnet import IRNet
 
 KIND = "irnet"
+AFFINITYNET = "affinitynet"
 
 
 def build(backbone: str, output_stride: int, *, weights: str) -> IRNet:
@@ -18,5 +20,19 @@ def load(path: Path) -> tuple[IRNet, dict[str, Any]]:
     """A trained IRNet in evaluation mode on the CPU, and its checkpoint."""
     content = checkpoints.load(path, KIND)
     network = build(content["settings"]["backbone"], content["settings"]["output_stride"], weights="none")
+    checkpoints.fill(network, content["network"], path)
+    return network.eval(), content
+
+
+def build_affinitynet(backbone: str, trained_from: int, *, weights: str) -> AffinityNet:
+    """AffinityNet on a backbone of output stride 8, whose stages before `trained_from` are frozen."""
+    body = backbones.build(backbone, weights=weights, output_stride=STRIDE, dilated=True)
+    return AffinityNet(body, trained_from=trained_from)
+
+
+def load_affinitynet(path: Path) -> tuple[AffinityNet, dict[str, Any]]:
+    """A trained AffinityNet in evaluation mode on the CPU, and its checkpoint."""
+    content = checkpoints.load(path, AFFINITYNET)
+    network = build_affinitynet(content["settings"]["backbone"], content["settings"]["trained_from"], weights="none")
     checkpoints.fill(network, content["network"], path)
     return network.eval(), content

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from ppl.cam.store import Cam, upsample
-from ppl.crf import IRNET, Pairwise, from_labels
+from ppl.crf import IRNET, Pairwise, from_labels, from_probabilities
 from ppl.data.dataset import IGNORE, Dataset
 from ppl.files import command
 from ppl.parallel import shard_of
@@ -22,10 +23,12 @@ from ppl.refine.labelling import label_all
 class Confident:
     """What counts as confident."""
 
+    scores: Literal["constant", "power"]
+    """Score of background: a threshold (IRNet), or (1 - strongest class)^power (AffinityNet)."""
     foreground: float
-    """Threshold above which a class is taken for certain."""
+    """Threshold above which a class is taken for certain; or the power, a low one, of a strong background."""
     background: float
-    """Threshold below which background is."""
+    """Threshold below which background is; or the power, a high one, of a weak background."""
     confidence: float
     """Probability that the CRF gives to a label it is handed."""
     iterations: int
@@ -52,9 +55,13 @@ def main(settings: Settings) -> None:
 
 
 def _label(confident: Confident, pairwise: Pairwise, photo: np.ndarray, cam: Cam) -> np.ndarray:
+    maps = upsample(cam.maps, cam.size)
+    if confident.scores == "power":
+        powers = confident.foreground, confident.background
+        return power_labels(photo, maps, cam.classes, powers, iterations=confident.iterations, pairwise=pairwise)
     return confident_labels(
         photo,
-        upsample(cam.maps, cam.size),
+        maps,
         cam.classes,
         fg_threshold=confident.foreground,
         bg_threshold=confident.background,
@@ -112,6 +119,35 @@ def confident_labels(
         photo, passes, ids, confidence=confidence, iterations=iterations, pairwise=pairwise
     )
     return combine(foreground, background)
+
+
+def power_labels(
+    photo: np.ndarray,
+    cam: np.ndarray,
+    classes: Sequence[int] | np.ndarray,
+    powers: tuple[float, float],
+    *,
+    iterations: int = 10,
+    pairwise: Pairwise = IRNET,
+) -> np.ndarray:
+    """AffinityNet's confident labels: foreground that prevails over a strong background, background over a weak one.
+
+    Background scores (1 - max of the CAM)^power, for the two powers; with the classes, as probabilities, a dense CRF
+    follows. photo (h, w, 3) uint8, cam (C, h, w) in 0..1, classes (C,) ids -> (h, w) uint8, 255 where neither is sure.
+    """
+    ids = np.concatenate([[0], np.asarray(classes, np.int64)]).astype(np.uint8)
+    passes = []
+    for power in powers:
+        scores = with_background(cam, power)
+        labels = from_probabilities(photo, scores / scores.sum(0), iterations=iterations, pairwise=pairwise, keep=None)
+        passes.append(ids[labels])
+    return combine(*passes)
+
+
+def with_background(cam: np.ndarray, power: float) -> np.ndarray:
+    """A CAM (C, h, w) in 0..1 below a plane of background, (1 - max)^power: (C + 1, h, w), never all zero."""
+    strongest = cam.max(0, initial=0)
+    return np.concatenate([np.maximum((1 - np.clip(strongest, 0, 1)) ** power, 1e-5)[None], cam]).astype(np.float32)
 
 
 if __name__ == "__main__":

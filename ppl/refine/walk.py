@@ -1,13 +1,14 @@
-"""Random walk that spreads class scores over an image and stops at boundaries (IRNet's propagation, Sec. III-F)."""
+"""Random walk that spreads class scores over an image and stops at boundaries (Sec. III-F)."""
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from ppl.refine.paths import Path, search_paths
+from ppl.refine.affinitynet import pair_affinity
+from ppl.refine.paths import Offset, Path, search_paths
 
 TOLERANCE = 1e-7  # of the Chebyshev series: sum of the coefficients left out; t^256 then needs degree 84
 
@@ -31,12 +32,50 @@ def propagate(scores: Tensor, boundary: Tensor, radius: int = 5, beta: float = 1
     Raises ValueError for other shapes, devices or ranges.
     """
     _check(scores, boundary, beta, steps)
-    start = scores.double() * (1 - boundary.double())
-    matrix, degree = _normalised_affinity(boundary, search_paths(radius), beta)
+
+    def pair(path: Path) -> Tensor:
+        highest = _at(boundary, path.end, (0, 0)).clone()
+        for offset in path.line:
+            torch.maximum(highest, _at(boundary, path.end, offset), out=highest)
+        return highest.double().neg_().add_(1).pow_(beta)
+
+    return _walk(scores.double() * (1 - boundary.double()), pair, radius, steps).to(scores.dtype)
+
+
+@torch.no_grad()
+def propagate_by_features(
+    scores: Tensor, features: Tensor, radius: int = 5, beta: float = 8.0, steps: int = 256
+) -> Tensor:
+    """The same walk with AffinityNet's affinities: A_ij = exp(-mean of |f_i - f_j|)^beta; nothing is taken off scores.
+
+    scores (C, h, w) floating point, features (F, h, w) floating point, on one device -> (C, h, w) like `scores`.
+    Raises ValueError for other shapes, devices or ranges.
+    """
+    if features.ndim != 3 or features.shape[1:] != scores.shape[1:]:
+        raise ValueError(f"features {tuple(features.shape)} do not fit scores {tuple(scores.shape)}")
+    if not features.isfinite().all():
+        raise ValueError("features must be finite")
+    _check(scores, features.new_zeros(features.shape[1:]), beta, steps)
+
+    def pair(path: Path) -> Tensor:
+        return pair_affinity(features, path.end).double().pow_(beta)
+
+    return _walk(scores.double(), pair, radius, steps).to(scores.dtype)
+
+
+def _walk(start: Tensor, pair: Callable[[Path], Tensor], radius: int, steps: int) -> Tensor:
+    """`start` (C, h, w) float64 after the walk; `pair` gives the affinities of all pairs at the end of a path."""
+    matrix, degree = _normalised_affinity(start.shape[1:], start.device, search_paths(radius), pair)
     root = degree.sqrt()[:, None]  # (h w, 1)
     weighted = start.flatten(1).T * root  # (h w, C)
     walked = _chebyshev_sum(matrix, weighted, power_coefficients(steps, TOLERANCE)) / root
-    return walked.T.reshape(scores.shape).to(scores.dtype)
+    return walked.T.reshape(start.shape)
+
+
+def _at(rows: Tensor, end: Offset, offset: Offset) -> Tensor:
+    """Values (h, w) at an offset from every pixel whose path to `end` lies inside: (h - dy, w - |dx|)."""
+    (dy, dx), (y, x), (h, w) = end, offset, rows.shape
+    return rows[y : y + h - dy, max(0, -dx) + x : w - max(0, dx) + x]
 
 
 def power_coefficients(steps: int, tolerance: float) -> list[float]:
@@ -77,36 +116,30 @@ def _check(scores: Tensor, boundary: Tensor, beta: float, steps: int) -> None:
         raise ValueError(f"beta must be positive, not {beta}")
 
 
-def _normalised_affinity(boundary: Tensor, paths: Sequence[Path], beta: float) -> tuple[Tensor, Tensor]:
+def _normalised_affinity(
+    size: tuple[int, int], device: torch.device, paths: Sequence[Path], pair: Callable[[Path], Tensor]
+) -> tuple[Tensor, Tensor]:
     """S = D^-1/2 A D^-1/2 as an (h w, h w) sparse CSR matrix, and the diagonal of D as (h w,), both float64.
 
     Neighbours are held as a table with a row per offset, in the order of the offsets (opposite offsets mirror each
     other around the middle row, the pixel itself), so that the columns of each matrix row come out sorted.
     """
-    h, w = boundary.shape
+    h, w = size
     pixels, middle = h * w, len(paths)
-    affinity = torch.zeros(2 * middle + 1, h, w, dtype=torch.float64, device=boundary.device)
+    affinity = torch.zeros(2 * middle + 1, h, w, dtype=torch.float64, device=device)
     inside = torch.zeros_like(affinity, dtype=torch.bool)
     affinity[middle], inside[middle] = 1, True
     shifts = [0] * len(affinity)  # of the flat pixel index
-    for i, ((dy, dx), line) in enumerate(paths, start=1):
+    for i, path in enumerate(paths, start=1):
+        dy, dx = path.end
         shifts[middle - i], shifts[middle + i] = -dy * w - dx, dy * w + dx
         if dy >= h or abs(dx) >= w:
             continue
-
-        def shifted(rows: Tensor, y: int, x: int, dy: int = dy, dx: int = dx) -> Tensor:
-            """Values at the offset (y, x) from every pixel whose path lies inside: (h - dy, w - |dx|)."""
-            left, right = max(0, -dx) + x, w - max(0, dx) + x
-            return rows[y : y + h - dy, left:right]
-
-        highest = shifted(boundary, 0, 0).clone()
-        for y, x in line:
-            torch.maximum(highest, shifted(boundary, y, x), out=highest)
-        pair = highest.double().neg_().add_(1).pow_(beta)
-        shifted(affinity[middle + i], 0, 0).copy_(pair)
-        shifted(affinity[middle - i], dy, dx).copy_(pair)
-        shifted(inside[middle + i], 0, 0).fill_(True)
-        shifted(inside[middle - i], dy, dx).fill_(True)
+        values = pair(path)
+        _at(affinity[middle + i], path.end, (0, 0)).copy_(values)
+        _at(affinity[middle - i], path.end, path.end).copy_(values)
+        _at(inside[middle + i], path.end, (0, 0)).fill_(True)
+        _at(inside[middle - i], path.end, path.end).fill_(True)
 
     degree = affinity.sum(0).flatten()  # (h w,), at least 1
     scale = degree.rsqrt()
@@ -114,13 +147,11 @@ def _normalised_affinity(boundary: Tensor, paths: Sequence[Path], beta: float) -
     neighbours = inside.flatten(1).T.contiguous()  # (h w, offsets)
     values = affinity.flatten(1).T.contiguous().masked_select(neighbours)  # (pairs,), contiguous: a quarter of the time
     del affinity
-    pixel = torch.arange(
-        pixels, dtype=torch.int32, device=boundary.device
-    )  # 32 bits: what MKL and cuSPARSE compute with
-    offset = torch.tensor(shifts, dtype=torch.int32, device=boundary.device)
+    pixel = torch.arange(pixels, dtype=torch.int32, device=device)  # 32 bits: what MKL and cuSPARSE compute with
+    offset = torch.tensor(shifts, dtype=torch.int32, device=device)
     columns = (pixel[:, None] + offset).masked_select(neighbours)  # (pairs,)
     values *= scale.index_select(0, columns)
-    row_ends = torch.zeros(pixels + 1, dtype=torch.int32, device=boundary.device)
+    row_ends = torch.zeros(pixels + 1, dtype=torch.int32, device=device)
     row_ends[1:] = neighbours.sum(1).cumsum(0)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")

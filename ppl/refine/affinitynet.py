@@ -1,0 +1,85 @@
+"""AffinityNet (Ahn and Kwak, CVPR 2018): which neighbouring pixels belong together; the paper refines VGG16's CAMs by it."""
+
+from collections.abc import Iterator
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ppl.backbones import Backbone
+from ppl.refine.paths import Offset, search_paths
+
+STRIDE = 8
+WIDTHS, GROUPS = (64, 128, 256), (8, 16, 32)
+IGNORED = 255
+EPSILON = 1e-5
+
+
+class AffinityNet(nn.Module):
+    """One feature per pixel at stride 8, from the last three stages of a backbone of that output stride.
+
+    The affinity of two pixels is exp(-mean of |f_i - f_j|). Stages before `trained_from` keep their weights.
+    """
+
+    def __init__(self, backbone: Backbone, *, trained_from: int = 0) -> None:
+        super().__init__()
+        self.backbone, self.trained_from = backbone, trained_from
+        for stage in backbone.stages[:trained_from]:
+            stage.requires_grad_(False)
+        self.heads = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(channels, width, 1, bias=False), nn.GroupNorm(groups, width), nn.ELU())
+            for channels, width, groups in zip(backbone.channels[-3:], WIDTHS, GROUPS, strict=True)
+        )
+        self.joined = nn.Conv2d(sum(WIDTHS), sum(WIDTHS), 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (B, 448, ceil(H / 8), ceil(W / 8)) of normalised RGB (B, 3, H, W)."""
+        size = tuple(-(-side // STRIDE) for side in x.shape[-2:])
+        maps = [head(f) for head, f in zip(self.heads, self.backbone.features(x)[-3:], strict=True)]
+        maps = [m if m.shape[-2:] == size else F.interpolate(m, size, mode="bilinear") for m in maps]
+        return F.elu(self.joined(torch.cat(maps, 1)))
+
+    def new_parameters(self) -> Iterator[nn.Parameter]:
+        """Parameters without ImageNet weights."""
+        return chain(self.heads.parameters(), self.joined.parameters())
+
+
+def pair_affinity(features: Tensor, offset: Offset) -> Tensor:
+    """Affinities (..., h - dy, w - |dx|) of all pairs at an offset (dy, dx), dy >= 0, of features (..., C, h, w)."""
+    source, target = pairs_at(features, offset)
+    return torch.exp(-(source - target).abs().mean(dim=-3))
+
+
+def pairs_at(values: Tensor, offset: Offset) -> tuple[Tensor, Tensor]:
+    """Values (..., h, w) at both ends of every pair at an offset (dy, dx), dy >= 0: (..., h - dy, w - |dx|) each."""
+    dy, dx = offset
+    h, w = values.shape[-2:]
+    height, width = max(0, h - dy), max(0, w - abs(dx))
+    left, right = max(0, -dx), max(0, dx)
+    source = values[..., :height, left : left + width]
+    return source, values[..., dy : dy + height, right : right + width]
+
+
+def affinity_loss(features: Tensor, labels: Tensor, radius: int) -> Tensor:
+    """bg / 4 + fg / 4 + neg / 2, each the mean over its pairs of pixels nearer than `radius` to each other.
+
+    bg and fg: pairs of equal labels, 0 and above, with -log(a + 1e-5); neg: pairs of different labels, with
+    -log(1 + 1e-5 - a). Pairs with a label 255 count nowhere, a kind without pairs is zero. One offset at a time.
+
+    features (B, C, h, w), labels (B, h, w) integers.
+    """
+    sums, counts = features.new_zeros(3), features.new_zeros(3)
+    for offset, _ in search_paths(radius):
+        source, target = pairs_at(labels, offset)
+        if not source.numel():
+            continue
+        valid, equal = (source != IGNORED) & (target != IGNORED), source == target
+        kinds = torch.stack((valid & equal & (source == 0), valid & equal & (source > 0), valid & ~equal)).flatten(1)
+        affinity = pair_affinity(features, offset).flatten()
+        together, apart = -torch.log(affinity + EPSILON), -torch.log(1 + EPSILON - affinity)
+        kinds = kinds.to(features.dtype)
+        sums = sums + torch.stack((kinds[0] @ together, kinds[1] @ together, kinds[2] @ apart))
+        counts = counts + kinds.sum(1)
+    bg, fg, neg = sums / counts.clamp_min(1)
+    return bg / 4 + fg / 4 + neg / 2
