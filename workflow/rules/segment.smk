@@ -96,7 +96,7 @@ rule measure_predictions:
 
 
 rule gather_test_predictions:
-    """The main job: test predictions of the main variant in the layout of the VOC server, and the tar to upload, checked."""
+    """The main job: test predictions of the main variant in the layout of the VOC server, and the checked tar."""
     input:
         data=data_folder,
         predictions=test_folders,
