@@ -138,13 +138,28 @@ def _check(name: str, settings: dict[str, Any], validator: Draft202012Validator)
         "classify.training.long_side": classify["long_side"],
         "segment.training.scale": segment["scale"],
         "refine.irnet.scale": settings["refine"]["irnet"]["scale"],
+        "refine.affinitynet.long_side": settings["refine"]["affinitynet"]["long_side"],
     }
     for key, (low, high) in ranges.items():
         if low > high:
             raise UserError(f"configuration: experiments.{name}.{key}: {low} is above {high}; write the smaller first")
-    confident = settings["refine"]["confident"]
-    if confident["background"] > confident["foreground"]:
+    _check_background(f"configuration: experiments.{name}.refine", settings["refine"])
+
+
+def _check_background(where: str, refine: Mapping[str, Any]) -> None:
+    confident = refine["confident"]
+    foreground, background = confident["foreground"], confident["background"]
+    if confident["scores"] == "constant":
+        # A lower threshold leaves less to background; of powers the higher one does.
+        if max(foreground, background) > 1:
+            raise UserError(f"{where}.confident: thresholds are at most 1; powers need scores: power")
+        if background > foreground:
+            raise UserError(
+                f"{where}.confident: background {background} is above foreground {foreground}; it must not be"
+            )
+    elif foreground > background:
         raise UserError(
-            f"configuration: experiments.{name}.refine.confident: background {confident['background']} is above "
-            f"foreground {confident['foreground']}; it must not be"
+            f"{where}.confident: as powers, foreground {foreground} must not be above background {background}"
         )
+    if refine["network"] == "irnet" and refine["walk"]["background"] > 1:
+        raise UserError(f"{where}.walk.background: with IRNet a score of at most 1; AffinityNet takes a power")

@@ -1,4 +1,4 @@
-"""AffinityNet (Ahn and Kwak, CVPR 2018): which neighbouring pixels belong together; the paper refines VGG16's CAMs by it."""
+"""AffinityNet (Ahn and Kwak, CVPR 2018): which near pixels belong together. The paper refines VGG16's CAMs by it."""
 
 from collections.abc import Iterator
 from itertools import chain

@@ -1,11 +1,14 @@
-"""Pseudo labels: the CAMs of a split, or of a shard of it, spread by random walk along IRNet's boundaries."""
+"""Pseudo labels: the CAMs of a split, or of a shard of it, spread by random walk, along IRNet's boundaries or between
+pixels that AffinityNet takes for alike."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
+from torch.nn import functional as F
 
 from ppl.cam.store import Store, open_store
 from ppl.crf import Pairwise
@@ -16,8 +19,10 @@ from ppl.devices import Hardware, autocast, inference_device
 from ppl.files import UserError, atomic, command
 from ppl.parallel import run_all, shard_of
 from ppl.refine import checkpoint
+from ppl.refine.affinitynet import AffinityNet
+from ppl.refine.confident import with_background
 from ppl.refine.irnet import IRNet, boundary_map
-from ppl.refine.walk import propagate
+from ppl.refine.walk import propagate, propagate_by_features
 from ppl.refine.walked import Spread, Walk, write_label
 
 
@@ -26,7 +31,9 @@ class Settings:
     data: Path
     split: str
     cams: tuple[Path, ...]
-    irnet: Path
+    network: Path
+    """Checkpoint of IRNet or AffinityNet."""
+    kind: Literal["irnet", "affinitynet"]
     out: Path
     walk: Walk
     pairwise: Pairwise
@@ -38,8 +45,9 @@ def main(settings: Settings) -> None:
     dataset = Dataset.open(settings.data)
     images = shard_of(dataset.split(settings.split), settings.shard)
     device = inference_device(settings.hardware)
-    network, _ = checkpoint.load(settings.irnet)
-    network = network.to(device, memory_format=torch.channels_last)
+    load = checkpoint.load if settings.kind == "irnet" else checkpoint.load_affinitynet
+    network = load(settings.network)[0].to(device, memory_format=torch.channels_last)
+    walk_all = walk_boundaries if settings.kind == "irnet" else walk_features
     computing = autocast(device, settings.hardware.precision)
     with open_store(settings.cams) as cams, atomic(settings.out) as folder, computing:
         folder.mkdir()
@@ -55,7 +63,7 @@ def main(settings: Settings) -> None:
 
 
 @torch.inference_mode()
-def walk_all(
+def walk_boundaries(
     network: IRNet, dataset: Dataset, images: Sequence[str], cams: Store, walk: Walk, *, workers: int
 ) -> Iterator[Spread]:
     """Yields each image with its CAM after the walk, divided by the maximum over all its classes."""
@@ -71,6 +79,24 @@ def walk_all(
                 scores = propagate(scores, boundary, radius=walk.radius, beta=walk.beta, steps=walk.steps)
                 scores = scores / scores.max().clamp_min(1e-5)
             yield Spread(image, photo, scores.cpu().numpy(), tuple(int(c) for c in cam.classes))
+
+
+@torch.inference_mode()
+def walk_features(
+    network: AffinityNet, dataset: Dataset, images: Sequence[str], cams: Store, walk: Walk, *, workers: int
+) -> Iterator[Spread]:
+    """Yields each image with its CAM and background after AffinityNet's walk, at stride 8."""
+    device = next(network.parameters()).device
+    _, batches = photo_batches(dataset, images, batch_size=walk.batch_size, workers=min(workers, 1))
+    for batch in batches:
+        photos = normalise(batch.photos, network.backbone.mean, network.backbone.std).permute(0, 3, 1, 2).to(device)
+        features = network(photos).float()  # (B, F, h8, w8)
+        for image, photo, feature in zip(batch.images, batch.photos, features, strict=True):
+            cam = cams.read(image)
+            start = torch.from_numpy(with_background(cam.maps, walk.background)).to(device)
+            start = F.interpolate(start[None], feature.shape[1:], mode="area")[0]  # (K + 1, h8, w8)
+            scores = propagate_by_features(start, feature, radius=walk.radius, beta=walk.beta, steps=walk.steps)
+            yield Spread(image, photo, scores.cpu().numpy(), tuple(int(c) for c in cam.classes), background=True)
 
 
 if __name__ == "__main__":

@@ -22,24 +22,33 @@ class Walk:
     steps: int
     """Steps of the walk; 256 is the paper's 8 doublings."""
     background: float
-    """Background score, relative to the image's strongest class."""
+    """Background score relative to the image's strongest class (IRNet); the power of (1 - strongest class), a score
+    that walks with the others (AffinityNet)."""
     batch_size: int
     crf: bool
     """A dense CRF on the pseudo labels."""
 
 
 class Spread(NamedTuple):
-    """Image id, photo (h, w, 3) uint8, propagated scores (K, h4, w4) float32 in 0..1, class ids (K,)."""
+    """Image id, photo (h, w, 3) uint8, propagated scores (K, h', w') float32, class ids (K,).
+
+    With `background` the first plane is that of background, (K + 1, h', w'); else the scores are in 0..1.
+    """
 
     image: str
     photo: np.ndarray
     scores: np.ndarray
     classes: Sequence[int]
+    background: bool = False
 
 
 def pseudo_label(spread: Spread, walk: Walk, pairwise: Pairwise) -> np.ndarray:
     """Label map (h, w) uint8: scores upsampled, the strongest class above the background score, a CRF where asked."""
-    labels = hard_labels(upsample(spread.scores, spread.photo.shape[:2]), spread.classes, walk.background)
+    scores = upsample(spread.scores, spread.photo.shape[:2])
+    if spread.background:
+        labels = np.array([0, *spread.classes], np.uint8)[scores.argmax(0)]
+    else:
+        labels = hard_labels(scores, spread.classes, walk.background)
     return from_labels(spread.photo, [labels], spread.classes, pairwise=pairwise)[0] if walk.crf else labels
 
 

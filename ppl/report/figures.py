@@ -20,7 +20,7 @@ STYLE = {
     "legend.facecolor": GROUND,
     "savefig.facecolor": "none",
 }
-TRAININGS = {"classify": "Classifier", "irnet": "IRNet", "deeplab": "DeepLab"}
+TRAININGS = {"classify": "Classifier", "irnet": "IRNet", "affinitynet": "AffinityNet", "deeplab": "DeepLab"}
 
 
 def svg(draw: Callable[[], Figure], name: str, label: str) -> str:
@@ -41,7 +41,7 @@ def svg(draw: Callable[[], Figure], name: str, label: str) -> str:
 def draw_trainings(curves: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
     """Loss over the steps of each training, and the classifiers' mAP on the validation split where it was measured.
 
-    `curves` by kind of training (`classify`, `irnet`, `deeplab`), then by variant.
+    `curves` by kind of training (keys of TRAININGS), then by variant.
     """
     panels = [(kind, column) for kind in TRAININGS for column in ("loss", "mAP") if _has(curves.get(kind, {}), column)]
     figure, axes = plt.subplots(1, max(1, len(panels)), figsize=(10, 2.8), layout="constrained", squeeze=False)

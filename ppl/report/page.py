@@ -39,7 +39,7 @@ class Settings:
     predictions: tuple[Path, ...]
     """Folders with raw/ and, where a CRF was asked for, crf/ of the validation split."""
     trainings: tuple[Path, ...]
-    """METHOD/GRIDS/{classify,irnet,deeplab}.csv."""
+    """METHOD/GRIDS/{classify,irnet,affinitynet,deeplab}.csv, as far as there are such."""
     checkpoints: tuple[Path, ...]
     """METHOD/GRIDS/*.pt, whose digests are listed."""
     sweeps: tuple[Path, ...]

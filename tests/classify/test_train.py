@@ -191,7 +191,7 @@ def test_biases_may_have_a_rate_and_a_decay_of_their_own(settings: Settings, fac
 
 
 def test_groups_of_biases_at_the_weights_rate_train_alike(settings: Settings) -> None:
-    training = replace(settings.training, weight_decay=0.0)
+    training, variant = replace(settings.training, weight_decay=0.0), {"method": "implicit", "grids": "s3k2"}
     together, apart = (
         _trained(_named(settings, f"{decay}", training=replace(training, decay_biases=decay), **variant))
         for decay in (True, False)

@@ -16,7 +16,7 @@ from ppl.devices import Hardware
 from ppl.files import UserError
 from ppl.refine import checkpoint, pseudo
 from ppl.refine.irnet import boundary_map
-from ppl.refine.pseudo import Settings, walk_all
+from ppl.refine.pseudo import Settings, walk_boundaries
 from ppl.refine.train import Training
 from ppl.refine.walk import propagate
 from ppl.refine.walked import Walk
@@ -42,7 +42,8 @@ def settings(scenes, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         data=scenes.root,
         split="all",
         cams=(cams,),
-        irnet=irnet,
+        network=irnet,
+        kind="irnet",
         out=tmp_path / "pseudo",
         walk=Walk(radius=3, beta=10, steps=16, background=0.3, batch_size=2, crf=False),
         pairwise=IRNET,
@@ -77,9 +78,9 @@ def test_labels_hold_classes_of_their_image_only(settings: Settings, scenes) -> 
 
 
 def test_scores_are_those_of_the_walk_relative_to_the_strongest(settings: Settings, scenes) -> None:
-    network, dataset = checkpoint.load(settings.irnet)[0], Dataset.open(scenes.root)
+    network, dataset = checkpoint.load(settings.network)[0], Dataset.open(scenes.root)
     with open_store(settings.cams) as cams:
-        spread = {s.image: s for s in walk_all(network, dataset, scenes.images, cams, settings.walk, workers=0)}
+        spread = {s.image: s for s in walk_boundaries(network, dataset, scenes.images, cams, settings.walk, workers=0)}
         for image in scenes.images[:-1]:
             photo = normalise(read_photo(dataset.photo(image)), network.backbone.mean, network.backbone.std)
             with torch.inference_mode():

@@ -99,6 +99,7 @@ FIRST: dict[str, Callable[[Any], bool]] = {
     "refine.network": only("crf_pseudo", "write_report"),  # none: without a training, of which the page shows less
     "refine.confident": only("label_confident"),
     "refine.irnet": only("train_irnet"),
+    "refine.affinitynet": nothing,  # experiments that refine by it have a test of their own
     "refine.walk": only("walk"),
     "refine.pairwise": only("label_confident", "walk"),
     "segment.architecture": only("train_deeplab"),
@@ -132,6 +133,7 @@ OTHER: dict[str, Any] = {
     "optimizer": "adamw",
     "fusion": "sum",
     "refine.network": "none",
+    "scores": "power",
 }
 
 
@@ -180,6 +182,13 @@ def change_of(project, key: str) -> tuple[str, dict[str, Any]]:
     if key == "data.source":
         generated = {"data__source": "demo", "data__size": 64, "data__train": 3, "data__val": 2, "data__test": 2}
         return "own", put("own", **generated, data__seed=0)
+    if key == "refine.confident.scores":  # as powers, the defaults would be in the wrong order
+        return "drawn", put(
+            "drawn",
+            refine__confident__scores="power",
+            refine__confident__foreground=4,
+            refine__confident__background=32,
+        )
     experiment = {"data.path": "own", "data.coco_convention": "public"}.get(key, "drawn")
     settings = settings_of(project, experiment)
     present = settings | {"classify": settings["classify"] | {"patch_training": configuration.patched(
@@ -264,7 +273,8 @@ def test_values_that_change_places_are_seen(project, key, with_key, rule):
         ("cam/sweep", ("sweep_seeds",)),
         ("cam/curves", ("draw_curves", "write_report", "tabulate")),
         ("refine/confident", ("label_confident", "walk")),
-        ("refine/losses", ("train_irnet", "walk")),
+        ("refine/losses", ("train_irnet",)),
+        ("refine/affinitynet", ("train_irnet", "walk")),
         ("refine/walk", ("walk",)),
         ("segment/train", ("train_deeplab",)),
         ("segment/deeplab", ("train_deeplab", "predict")),
@@ -336,3 +346,12 @@ def test_the_command_line_says_the_same(project):
     with project.changed({walk: re.sub(r"^TOLERANCE = .*$", "TOLERANCE = 1e-3", before, flags=re.MULTILINE)}):
         done = project.command(*dry)
     assert planned(done.stdout) == WALK_AND_AFTER, done.stdout
+
+
+def test_affinitynet_takes_the_place_of_irnet(project):
+    targets = ["results/drawn_test_preds", "results/drawn/report.html"]
+    plan = project.plan(put("drawn", refine__network="affinitynet"), targets=targets)
+    assert {"train_affinitynet", "walk"} <= {job.rule for job in plan.rerun}
+    assert "train_irnet" not in {job.rule for job in plan.needs}
+    plan = project.plan(put("drawn", refine__network="none"), targets=targets)
+    assert not {"train_affinitynet", "train_irnet", "walk"} & {job.rule for job in plan.needs}

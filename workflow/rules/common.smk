@@ -33,9 +33,9 @@ def of_source(source):
     return one_of(name for name, settings in own.items() if settings["data"]["source"] == source)
 
 
-def of_network(network):
-    """Pattern of the experiments that refine CAMs by this network."""
-    return one_of(name for name, settings in EXPERIMENTS.items() if settings["refine"]["network"] == network)
+def of_network(*networks):
+    """Pattern of the experiments that refine CAMs by one of these networks."""
+    return one_of(name for name, settings in EXPERIMENTS.items() if settings["refine"]["network"] in networks)
 
 
 def one_of(names):

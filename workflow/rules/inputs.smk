@@ -68,6 +68,12 @@ def train_cams(wildcards):
     return shards(f"results/{{experiment}}/{{method}}/{{grids}}/cams/{split}-{{shard}}.h5")(wildcards)
 
 
+def refining_network(wildcards):
+    """Checkpoint of the network that the walk asks."""
+    network = value("refine", "network")(wildcards)
+    return f"results/{wildcards.experiment}/{wildcards.method}/{wildcards.grids}/{network}.pt"
+
+
 def predictions(split):
     """All shards of the predictions of a split, each a folder with raw/ and, where a CRF is asked for, crf/."""
 
@@ -106,15 +112,15 @@ def shown_variants(experiment):
     return measured_variants(experiment) if has_masks(experiment) else [EXPERIMENTS[experiment]["main"]]
 
 
-def of_networks(suffix):
+def of_networks(classifier, suffix):
     """Files of all shown trainings: one of each classifier, and those of the networks of the main variant."""
 
     def of_job(wildcards):
         folder = f"results/{wildcards.experiment}"
-        classifiers = [f"{folder}/{v}/{suffix['classify']}" for v in shown_variants(wildcards.experiment)]
+        classifiers = [f"{folder}/{v}/{classifier}.{suffix}" for v in shown_variants(wildcards.experiment)]
         main = f"{folder}/{EXPERIMENTS[wildcards.experiment]['main']}"
         networks = [EXPERIMENTS[wildcards.experiment]["refine"]["network"], "deeplab"]
-        return [*classifiers, *(f"{main}/{suffix[name]}" for name in networks if name != "none")]
+        return [*classifiers, *(f"{main}/{name}.{suffix}" for name in networks if name != "none")]
 
     return of_job
 

@@ -56,23 +56,54 @@ rule train_irnet:
         " --hardware.devices {resources.gpu} --hardware.workers {threads} {params.precision} > {log} 2>&1"
 
 
+rule train_affinitynet:
+    """Trains AffinityNet on confident labels."""
+    input:
+        data=data_folder,
+        labels=shards("results/{experiment}/{method}/{grids}/confident/{shard}"),
+    output:
+        affinitynet="results/{experiment}/{method}/{grids}/affinitynet.pt",
+        curve="results/{experiment}/{method}/{grids}/affinitynet.csv",
+    params:
+        code=code_hash("ppl.refine.train_affinity"),
+        train=flag("train-split", "data", "train_split"),
+        training=flags("refine", "affinitynet", prefix="training"),
+        precision=precision,
+    log:
+        "results/{experiment}/logs/{method}/{grids}/affinitynet.log",
+    benchmark:
+        "results/{experiment}/benchmarks/{method}/{grids}/affinitynet.tsv"
+    threads: network_threads
+    resources:
+        mem_mb=6000,
+        runtime=480,
+        gpu=gpus,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.refine.train_affinity --data {input.data} {params.train} --labels {input.labels}"
+        " --out {output.affinitynet} --log {output.curve} --code {params.code} {params.training}"
+        " --hardware.devices {resources.gpu} --hardware.workers {threads} {params.precision} > {log} 2>&1"
+
+
 rule walk:
-    """Pseudo labels: CAMs spread by random walk along the boundaries (Section III-F)."""
+    """Pseudo labels: CAMs spread by random walk, as far as the refinement network lets them (Section III-F)."""
     input:
         data=data_folder,
         cams=train_cams,
-        irnet="results/{experiment}/{method}/{grids}/irnet.pt",
+        network=refining_network,
     output:
         directory("results/{experiment}/{method}/{grids}/pseudo/{shard}"),
     params:
         code=code_hash("ppl.refine.pseudo"),
+        kind=flag("kind", "refine", "network"),
         split=value("data", "train_split"),
         walk=flags("refine", "walk", prefix="walk"),
         pairwise=flags("refine", "pairwise", prefix="pairwise"),
         precision=precision,
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     wildcard_constraints:
-        experiment=of_network("irnet"),
+        experiment=of_network("irnet", "affinitynet"),
     log:
         "results/{experiment}/logs/{method}/{grids}/pseudo-{shard}.log",
     benchmark:
@@ -86,7 +117,7 @@ rule walk:
         "../../envs/ppl.yaml"
     shell:
         "python -m ppl.refine.pseudo --data {input.data} --split {params.split} --shard {params.shard}"
-        " --cams {input.cams} --irnet {input.irnet} --out {output} {params.walk} {params.pairwise}"
+        " --cams {input.cams} {params.kind} --network {input.network} --out {output} {params.walk} {params.pairwise}"
         " --hardware.devices {resources.gpu} --hardware.workers {threads} {params.precision} > {log} 2>&1"
 
 

@@ -54,8 +54,8 @@ rule write_report:
         confident=variant_of("main", "confident/{shard}"),
         pseudo=variant_of("main", "pseudo/{shard}"),
         predictions=main_shards("predictions/{split}-{shard}", "val_split"),
-        trainings=of_networks({"classify": "classify.csv", "irnet": "irnet.csv", "deeplab": "deeplab.csv"}),
-        checkpoints=of_networks({"classify": "classifier.pt", "irnet": "irnet.pt", "deeplab": "deeplab.pt"}),
+        trainings=of_networks("classify", "csv"),
+        checkpoints=of_networks("classifier", "pt"),
         sweeps=where_measured(sweeps),
         measured=where_measured(measures),
     output:
