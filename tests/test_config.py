@@ -21,6 +21,7 @@ import ppl.crf
 import ppl.devices
 import ppl.refine.confident
 import ppl.refine.train
+import ppl.refine.train_affinity
 import ppl.refine.walked
 import ppl.segment.checkpoint
 import ppl.segment.train
@@ -37,6 +38,7 @@ SECTIONS = {
     "cam.maps": ppl.cam.export.Cams,
     "refine.confident": ppl.refine.confident.Confident,
     "refine.irnet": ppl.refine.train.Training,
+    "refine.affinitynet": ppl.refine.train_affinity.Training,
     "refine.walk": ppl.refine.walked.Walk,
     "refine.pairwise": ppl.crf.Pairwise,
     "segment.architecture": ppl.segment.checkpoint.Architecture,

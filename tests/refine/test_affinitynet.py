@@ -12,7 +12,7 @@ import torch
 from ppl.cam import store
 from ppl.cam.store import Cam, seed
 from ppl.crf import IRNET, from_labels
-from ppl.data.dataset import IGNORE, Dataset, read_mask
+from ppl.data.dataset import IGNORE, Dataset, read_mask, read_photo
 from ppl.devices import Hardware
 from ppl.files import UserError
 from ppl.refine import checkpoint, crf_seeds, pseudo, train_affinity
@@ -154,7 +154,7 @@ def test_it_refines_cams_of_one_class_and_of_none(settings, scenes, tmp_path, mo
     train_affinity.main(settings)
     dataset, rng = Dataset.open(scenes.root), np.random.default_rng(0)
     classes = {i: np.array(dataset.labels_of(i) if i != scenes.images[-1] else (), np.int64) for i in scenes.images}
-    sizes = {i: read_mask(scenes.labels[0] / f"{i}.png").shape for i in scenes.images}
+    sizes = {i: read_photo(dataset.photo(i)).shape[:2] for i in scenes.images}
     stored = (
         (i, Cam(rng.random((len(c), -(-sizes[i][0] // 4), -(-sizes[i][1] // 4)), np.float32), c, sizes[i]))
         for i, c in classes.items()

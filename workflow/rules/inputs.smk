@@ -145,7 +145,9 @@ def what_counts(experiment):
     settings = EXPERIMENTS[experiment]
     counting = {k: v for k, v in settings.items() if k not in ("seeds", "repeats", "tables", "figures")}
     machine = {key: v for key, v in settings["hardware"].items() if key not in ("gpu", "workers")}
-    return {**counting, "hardware": machine}
+    unused = {"irnet", "affinitynet"} - {settings["refine"]["network"]}
+    refine = {key: v for key, v in settings["refine"].items() if key not in unused}
+    return {**counting, "hardware": machine, "refine": refine}
 
 
 def tables_of(wildcards):
