@@ -113,29 +113,32 @@ def compare(table: Mapping[str, Any], thresholds: Mapping[str, float], paper: pd
 
 def markdown(rows: pd.DataFrame, *, per_class: bool = False) -> str:
     """A table for readers: a line a variant (a class where `per_class`), a column a measure, ours and the paper's."""
-    theirs = rows["paper"].notna().any()
     if per_class:
-        lines, columns = "class", [f"{v}: {m}" for v, m in zip(rows["row"], rows["measure"], strict=True)]
+        rows = rows.assign(column=_names(rows) + ": " + rows["measure"], label=rows["class"])
     else:
-        lines, columns = "row", rows["measure"].tolist()
-    rows = rows.assign(column=columns, label=_labels(rows) if lines == "row" else rows["class"])
-    header = ["", *(text for c in dict.fromkeys(columns) for text in ([c, "paper", "difference"] if theirs else [c]))]
+        rows = rows.assign(column=rows["measure"], label=_labels(rows))
+    theirs = (
+        rows.groupby("column", sort=False)["paper"].count() > 0
+    )  # a column that the paper has no figure in stands alone
+    header = [""]
+    for column in theirs.index:
+        header += [column, "paper", "difference"] if theirs[column] else [column]
     text = [header, ["---"] * len(header)]
     for label, group in rows.groupby("label", sort=False):
         cells = [label]
-        for column in dict.fromkeys(columns):
+        for column in theirs.index:
             found = group[group["column"] == column]
             row = found.iloc[0] if len(found) else pd.Series(dict.fromkeys(COLUMNS, np.nan))
             spread = f" ± {row['spread']:.1f}" if pd.notna(row["spread"]) else ""
             cells.append(_number(row["ours"]) + spread)
-            cells += [_number(row["paper"]), _number(row["difference"], "+.1f")] if theirs else []
+            cells += [_number(row["paper"]), _number(row["difference"], "+.1f")] if theirs[column] else []
         text.append(cells)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in text) + "\n"
+    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |" for cells in text) + "\n"
 
 
 def draw_table(rows: pd.DataFrame) -> Figure:
     """A panel a measure, a line a row: ours as a dot with its spread, the paper's as a ring."""
-    rows = rows.assign(label=_labels(rows) if rows["class"].eq(MEAN).all() else rows["class"] + ", " + _labels(rows))
+    rows = rows.assign(label=_labels(rows) if rows["class"].eq(MEAN).all() else _names(rows) + ", " + rows["class"])
     labels, measures = list(dict.fromkeys(rows["label"])), list(dict.fromkeys(rows["measure"]))
     size = (3 + 3 * len(measures), 1.2 + 0.26 * len(labels))
     figure, axes = plt.subplots(1, len(measures), figsize=size, sharey=True, squeeze=False, layout="constrained")
@@ -148,8 +151,8 @@ def draw_table(rows: pd.DataFrame) -> Figure:
         panel.set(title=measure, xlabel="mIoU (%)" if part["class"].eq(MEAN).all() else "IoU (%)")
         panel.grid(alpha=0.3)
     axes.flat[0].set_yticks(range(len(labels)), labels)
-    axes.flat[0].invert_yaxis()
-    axes.flat[0].legend(fontsize="small")
+    axes.flat[0].set_ylim(len(labels) - 0.5, -0.5)
+    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 
@@ -230,6 +233,11 @@ def _labels(rows: pd.DataFrame) -> pd.Series:
     """The paper's name of a row and ours, where both have one."""
     both = (rows["variant"] != "") & (rows["variant"] != rows["row"])
     return rows["row"].where(~both, rows["variant"] + " (" + rows["row"] + ")")
+
+
+def _names(rows: pd.DataFrame) -> pd.Series:
+    """Our name of a row, the paper's where it is none of ours."""
+    return rows["variant"].where(rows["variant"] != "", rows["row"])
 
 
 def _truth(dataset: Dataset, image: str) -> dict[str, np.ndarray]:
