@@ -112,6 +112,18 @@ def check_target(target: str, experiments: Mapping[str, Any]) -> None:
         raise UserError(f"{target}: experiment {parts[1]!r} is unknown; there are {', '.join(experiments)}")
     if parts[1] in experiments and len(parts) > 3 and parts[2] not in BESIDE_VARIANTS:
         grids.parse(parts[2], parts[3])
+    if parts[1] in experiments and parts[2:3] == ("tables",):
+        settings = experiments[parts[1]]
+        if not has_masks(settings):
+            raise UserError(f"{target}: there are no masks to measure with")
+        if not settings["tables"] and not settings["figures"]:
+            raise UserError(f"{target}: experiments.{parts[1]} names no tables; config/README.md shows how to")
+
+
+def has_masks(settings: Mapping[str, Any]) -> bool:
+    """Whether there is anything to measure with: known before the data are there, as the plan depends on it."""
+    data = settings["data"]
+    return data["source"] != "folder" or (Path(data["path"]) / "SegmentationClass").is_dir()
 
 
 def _check(name: str, settings: dict[str, Any], validator: Draft202012Validator) -> None:

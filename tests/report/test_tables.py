@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from ppl import config
-from ppl.files import UserError
 from ppl.report import tables
 from ppl.report.plan import files, place, plan
 from ppl.report.tables import BEST, FIXED, compare, markdown, read_paper
@@ -67,13 +66,6 @@ def test_the_same_results_make_the_same_files(experiment, planned, tmp_path):
         tables.main(tables.Settings(plan=planned, data=experiment.root / "data", out=tmp_path / name))
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
-
-
-def test_an_experiment_without_tables_says_where_they_are_named(experiment, tmp_path):
-    empty = json.dumps(plan("mini", {"mini": settings()}))
-    with pytest.raises(UserError, match="names no tables"):
-        tables.main(tables.Settings(plan=empty, data=experiment.root / "data", out=tmp_path / "out"))
-    assert not (tmp_path / "out").exists()
 
 
 def sweep(path, *, best: float, fixed: float) -> str:

@@ -96,8 +96,36 @@ def test_without_masks_nothing_is_measured(project):
         {"experiments": {"own": {"data": {"path": str(folder)}}}},
         targets=["results/own_test_preds", "results/own/report.html"],
     )
-    measuring = {"sweep_seeds", "measure_pseudo", "measure_predictions", "draw_curves"}
+    measuring = {"sweep_seeds", "measure_pseudo", "measure_predictions", "draw_curves", "measure_crf_seeds"}
     assert not measuring & {job.rule for job in plan.needs}
+
+
+def test_tables_without_masks_are_refused(project):
+    folder = project.root / "no masks"
+    (folder / "JPEGImages").mkdir(parents=True, exist_ok=True)
+    change = project.root / "unmeasured.yaml"
+    change.write_text(json.dumps({"experiments": {"own": {"data": {"path": str(folder)}}}}))
+    done = project.command("--dry-run", "results/own/tables", "--configfile", str(change))
+    assert done.returncode != 0
+    assert "error: results/own/tables: there are no masks to measure with" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_tables_that_nobody_named_are_refused(project):
+    done = project.command("--dry-run", "results/own/tables")
+    assert done.returncode != 0
+    assert "results/own/tables: experiments.own names no tables" in done.stdout
+
+
+def test_seeds_share_the_data_and_nothing_else(project):
+    change = {"experiments": {"drawn": {"seeds": [0, 7]}}}
+    plan = project.plan(change, targets=["results/drawn/tables"])
+    repeated = {job for job in plan.needs if job.experiment == "drawn-seed7"}
+    assert {"train_classifier", "export_cams", "sweep_seeds"} <= {job.rule for job in repeated}
+    assert not {"compose_demo", "check_data"} & {job.rule for job in repeated}
+    assert not {job for job in plan.rerun if job.experiment == "drawn"} - plan.select(
+        lambda job: job.rule == "tabulate"
+    )
 
 
 def test_voc_is_downloaded_where_the_user_has_no_folder(project):

@@ -135,6 +135,5 @@ def folder_lists(experiment):
 
 
 def has_masks(experiment):
-    """Whether there is anything to measure with: known before the data are there, as the plan depends on it."""
-    data = EXPERIMENTS[experiment]["data"]
-    return data["source"] != "folder" or (Path(data["path"]) / "SegmentationClass").is_dir()
+    """Whether there is anything to measure with."""
+    return configuration.has_masks(EXPERIMENTS[experiment])
