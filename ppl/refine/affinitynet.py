@@ -6,6 +6,7 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from ppl.backbones import Backbone
 from ppl.refine.paths import Offset, search_paths
@@ -76,7 +77,8 @@ def affinity_loss(features: Tensor, labels: Tensor, radius: int) -> Tensor:
             continue
         valid, equal = (source != IGNORED) & (target != IGNORED), source == target
         kinds = torch.stack((valid & equal & (source == 0), valid & equal & (source > 0), valid & ~equal)).flatten(1)
-        affinity = pair_affinity(features, offset).flatten()
+        # Recomputed in the backward pass: else the differences of all offsets would be kept, 448 channels each.
+        affinity = checkpoint(pair_affinity, features, offset, use_reentrant=False, preserve_rng_state=False).flatten()
         together, apart = -torch.log(affinity + EPSILON), -torch.log(1 + EPSILON - affinity)
         kinds = kinds.to(features.dtype)
         sums = sums + torch.stack((kinds[0] @ together, kinds[1] @ together, kinds[2] @ apart))
