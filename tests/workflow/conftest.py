@@ -48,8 +48,8 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
     },
 }
 STAND_IN = """#!/bin/sh
-for word in "$@"; do printf '%s\\0' "$word" >> "$ARGUMENTS"; done
-printf '\\n\\0' >> "$ARGUMENTS"
+printf '%s\\0' "$@" '
+' >> "$ARGUMENTS"  # in one piece: two jobs write at once
 while [ $# -gt 0 ]; do
   case $1 in
     --out|--log|--tar|--out-*)
