@@ -173,5 +173,9 @@ def _check_background(where: str, refine: Mapping[str, Any]) -> None:
         raise UserError(
             f"{where}.confident: as powers, foreground {foreground} must not be above background {background}"
         )
+    if refine["network"] == "affinitynet" and refine["walk"]["background"] < 1:
+        raise UserError(
+            f"{where}.walk.background: with AffinityNet a power of at least 1, such as 16; IRNet takes a score"
+        )
     if refine["network"] == "irnet" and refine["walk"]["background"] > 1:
         raise UserError(f"{where}.walk.background: with IRNet a score of at most 1; AffinityNet takes a power")

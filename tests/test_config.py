@@ -342,3 +342,8 @@ def test_a_table_of_what_cannot_be_is_refused(variant, message):
     with pytest.raises(UserError, match=re.escape(message)) as error:
         config.resolve(with_change("tables", {"V": {"variants": [variant], "measures": ["seed"]}}), SCHEMA_FILE)
     assert "\n" not in str(error.value)
+
+
+def test_a_background_score_is_no_power():
+    with pytest.raises(UserError, match=r"refine.walk.background: with AffinityNet a power"):
+        config.resolve(with_change("refine.network", "affinitynet"), SCHEMA_FILE)  # the demo's is IRNet's score

@@ -94,7 +94,7 @@ def walk_features(
         for image, photo, feature in zip(batch.images, batch.photos, features, strict=True):
             cam = cams.read(image)
             start = torch.from_numpy(with_background(cam.maps, walk.background)).to(device)
-            start = F.interpolate(start[None], feature.shape[1:], mode="area")[0]  # (K + 1, h8, w8)
+            start = F.avg_pool2d(start, 2, ceil_mode=True)  # (K + 1, h8, w8); of an odd side's end what there is
             scores = propagate_by_features(start, feature, radius=walk.radius, beta=walk.beta, steps=walk.steps)
             yield Spread(image, photo, scores.cpu().numpy(), tuple(int(c) for c in cam.classes), background=True)
 

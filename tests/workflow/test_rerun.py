@@ -350,7 +350,7 @@ def test_the_command_line_says_the_same(project):
 
 def test_affinitynet_takes_the_place_of_irnet(project):
     targets = ["results/drawn_test_preds", "results/drawn/report.html"]
-    plan = project.plan(put("drawn", refine__network="affinitynet"), targets=targets)
+    plan = project.plan(put("drawn", refine__network="affinitynet", refine__walk__background=16), targets=targets)
     assert {"train_affinitynet", "walk"} <= {job.rule for job in plan.rerun}
     assert "train_irnet" not in {job.rule for job in plan.needs}
     plan = project.plan(put("drawn", refine__network="none"), targets=targets)
