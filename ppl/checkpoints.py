@@ -27,7 +27,7 @@ def load(path: Path | str, kind: str) -> dict[str, Any]:
         raise UserError(f"{path}: not a readable checkpoint ({str(error).splitlines()[0]}); make it again") from None
     if not isinstance(content, dict) or content.get("kind") != kind:
         found = content.get("kind") if isinstance(content, dict) else type(content).__name__
-        raise UserError(f"{path}: a {kind} checkpoint is needed here, this is {found!r}")
+        raise UserError(f"{path}: a checkpoint of kind {kind!r} is needed here, this is {found!r}")
     return content
 
 

@@ -70,6 +70,24 @@ def from_labels(
     return outputs
 
 
+def from_several_probabilities(
+    photo: np.ndarray, several: Sequence[np.ndarray], *, iterations: int = 10, pairwise: Pairwise = DEEPLAB
+) -> list[np.ndarray]:
+    """Label maps as `from_probabilities` makes them of each (L, h, w) alone, with all labels taking part.
+
+    They share one pair of lattices, which take most of the time to build. ValueError for shapes that do not fit.
+    """
+    _check_photo(photo)
+    size, count = photo.shape[:2], len(several[0])
+    for probabilities in several:
+        if probabilities.shape != (count, *size) or not 0 < count <= 255:
+            raise ValueError(f"probabilities {probabilities.shape} do not fit a photo of {size} with {count} labels")
+    if count == 1:
+        return [np.zeros(size, np.uint8) for _ in several]
+    crf, labels = _with_lattices(photo, count, pairwise), np.arange(count)
+    return [_infer(crf, _energy(probabilities), iterations, labels, size) for probabilities in several]
+
+
 def from_probabilities(
     photo: np.ndarray,
     probabilities: np.ndarray,
@@ -96,8 +114,13 @@ def from_probabilities(
         labels = labels[strongest | (probabilities.max((1, 2)) > keep)]
     if len(labels) == 1:
         return np.full(photo.shape[:2], labels[0], np.uint8)
-    energy = -np.log(np.clip(probabilities[labels], LEAST_PROBABILITY, 1)).reshape(len(labels), -1)  # (L, h w)
-    return _infer(_with_lattices(photo, len(labels), pairwise), energy, iterations, labels, photo.shape[:2])
+    crf = _with_lattices(photo, len(labels), pairwise)
+    return _infer(crf, _energy(probabilities[labels]), iterations, labels, photo.shape[:2])
+
+
+def _energy(probabilities: np.ndarray) -> np.ndarray:
+    """Unary energies (L, h w) of probabilities (L, h, w)."""
+    return -np.log(np.clip(probabilities, LEAST_PROBABILITY, 1)).reshape(len(probabilities), -1)
 
 
 def _check_photo(photo: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""What the three trainings share: Fabric, optimiser and schedule, resume, logs."""
+"""What the four trainings share: Fabric, optimiser and schedule, resume, logs, the checkpoint at the end."""
 
 import csv
 import dataclasses
@@ -6,7 +6,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 from tqdm import tqdm
 
+from ppl import checkpoints
 from ppl.data.views import Views
 from ppl.devices import Hardware, claim_gpus, set_arithmetic
 from ppl.files import UserError, atomic
@@ -34,6 +35,12 @@ class Schedule:
     batch_size: int
     power: float
     seed: int
+
+    @classmethod
+    def of_epochs(cls, length: int, *, epochs: int, batch_size: int, power: float, seed: int) -> "Schedule":
+        """That of whole epochs over `length` samples, each without the rest that fills no batch."""
+        epoch_steps = max(1, length // batch_size)
+        return cls(epochs * epoch_steps, epoch_steps, batch_size, power, seed)
 
 
 class StepSampler(Sampler[list[tuple[int, int]]]):
@@ -71,6 +78,13 @@ def launch(hardware: Hardware, seed: int) -> Fabric:
     return fabric
 
 
+def parameter_groups(
+    rated: Iterable[tuple[float, Iterable[nn.Parameter]]], *, lr: float, weight_decay: float
+) -> list[dict[str, Any]]:
+    """Optimiser groups of (factor, parameters), each at factor * `lr`."""
+    return [{"params": list(some), "lr": lr * factor, "weight_decay": weight_decay} for factor, some in rated]
+
+
 def sgd(groups: Sequence[dict[str, Any]], *, momentum: float) -> torch.optim.Optimizer:
     """SGD over parameter groups that each carry `lr` and `weight_decay`; its rates are the start of the schedule."""
     return torch.optim.SGD(_trainable(groups), momentum=momentum)
@@ -84,6 +98,32 @@ def adamw(groups: Sequence[dict[str, Any]]) -> torch.optim.Optimizer:
 def _trainable(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     kept = [{**g, "params": [p for p in g["params"] if p.requires_grad], "initial_lr": g["lr"]} for g in groups]
     return [g for g in kept if g["params"]]
+
+
+def train_to_checkpoint(
+    fabric: Fabric,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    views: Views,
+    loss: Callable[[nn.Module, Tensor, Tensor], Tensor],
+    schedule: Schedule,
+    *,
+    out: Path,
+    stored: Mapping[str, Any],
+    finish: Callable[[], None] = lambda: None,
+    **how: Any,
+) -> None:
+    """Trains as `train` does, with `how` as its other arguments, then writes the network and `stored` to `out`.
+
+    `stored` is what `checkpoints.save` takes. `finish` completes the network once it is trained. The state of an
+    interrupted run lies beside `out` and goes when that is written.
+    """
+    resume = out.with_suffix(".resume")
+    train(fabric, network, optimizer, views, loss, schedule, resume=resume, **how)
+    if fabric.is_global_zero:
+        finish()
+        checkpoints.save(out, network, **stored)
+        resume.unlink(missing_ok=True)
 
 
 def train(

@@ -32,7 +32,7 @@ def test_what_is_no_checkpoint_of_the_kind_is_refused(tmp_path: Path) -> None:
         checkpoints.load(path, "classifier")
     assert "\n" not in str(refused.value)
     checkpoints.save(path, nn.Linear(1, 1), kind="deeplab", settings={}, code="")
-    with pytest.raises(UserError, match=r"a classifier checkpoint is needed here, this is 'deeplab'"):
+    with pytest.raises(UserError, match=r"a checkpoint of kind 'classifier' is needed here, this is 'deeplab'"):
         checkpoints.load(path, "classifier")
     torch.save(torch.zeros(3), path)
     with pytest.raises(UserError, match=r"this is 'Tensor'"):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from ppl import checkpoints, engine
+from ppl import engine
 from ppl.classify import checkpoint
 from ppl.classify.checkpoint import Architecture
 from ppl.classify.network import PatchClassifier
@@ -87,33 +87,37 @@ def main(settings: Settings) -> None:
         )
     network.to(memory_format=torch.channels_last)
     views, validation = _training_views(dataset, settings, network), _validation(dataset, settings, network)
-    epoch_steps = max(1, len(views) // training.batch_size)
-    resume = settings.out.with_suffix(".resume")
-    engine.train(
+    stored = {
+        "kind": checkpoint.KIND,
+        "settings": {
+            "architecture": asdict(settings.architecture),
+            "training": asdict(training),
+            "method": settings.method,
+            "grids": settings.grids,
+        },
+        "code": settings.code,
+        "classes": list(dataset.classes),
+    }
+    engine.train_to_checkpoint(
         fabric,
         network,
         _optimizer(network, training),
         views,
         lambda network, images, targets: classification_loss(network(images), targets, training.branch_loss),
-        Schedule(training.epochs * epoch_steps, epoch_steps, training.batch_size, training.power, training.seed),
-        resume=resume,
+        Schedule.of_epochs(
+            len(views),
+            epochs=training.epochs,
+            batch_size=training.batch_size,
+            power=training.power,
+            seed=training.seed,
+        ),
+        out=settings.out,
+        stored=stored,
         digest=_digest(settings, dataset),
         log=settings.log,
         workers=settings.hardware.workers,
         measure=validation,
     )
-    if fabric.is_global_zero:
-        stored = {"architecture": asdict(settings.architecture), "training": asdict(training)}
-        stored |= {"method": settings.method, "grids": settings.grids}
-        checkpoints.save(
-            settings.out,
-            network,
-            kind=checkpoint.KIND,
-            settings=stored,
-            code=settings.code,
-            classes=list(dataset.classes),
-        )
-        resume.unlink(missing_ok=True)
 
 
 def classification_loss(branch_logits: Tensor, targets: Tensor, branch_loss: float) -> Tensor:
@@ -135,11 +139,8 @@ def parameter_groups(network: PatchClassifier, training: Training) -> list[dict[
     Where biases have a rate or a decay of their own, each of the two is followed by a group of its biases. AffinityNet
     trains them at twice the rate and without decay.
     """
-    common = {"weight_decay": training.weight_decay}
-    groups = [
-        {"params": list(network.backbone.parameters()), "lr": training.lr, **common},
-        {"params": network.new_parameters(), "lr": training.lr * training.new_lr_factor, **common},
-    ]
+    rates = [(1.0, network.backbone.parameters()), (training.new_lr_factor, network.new_parameters())]
+    groups = engine.parameter_groups(rates, lr=training.lr, weight_decay=training.weight_decay)
     if training.bias_lr_factor == 1 and training.decay_biases:
         return groups
     biases = {parameter for name, parameter in network.named_parameters() if name.rpartition(".")[2] == "bias"}

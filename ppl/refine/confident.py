@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from ppl.cam.store import Cam, upsample
-from ppl.crf import IRNET, Pairwise, from_labels, from_probabilities
+from ppl.crf import IRNET, Pairwise, from_labels, from_several_probabilities
 from ppl.data.dataset import IGNORE, Dataset
 from ppl.files import command
 from ppl.parallel import shard_of
@@ -136,12 +136,10 @@ def power_labels(
     follows. photo (h, w, 3) uint8, cam (C, h, w) in 0..1, classes (C,) ids -> (h, w) uint8, 255 where neither is sure.
     """
     ids = np.concatenate([[0], np.asarray(classes, np.int64)]).astype(np.uint8)
-    passes = []
-    for power in powers:
-        scores = with_background(cam, power)
-        labels = from_probabilities(photo, scores / scores.sum(0), iterations=iterations, pairwise=pairwise, keep=None)
-        passes.append(ids[labels])
-    return combine(*passes)
+    scores = [with_background(cam, power) for power in powers]
+    probabilities = [s / s.sum(0) for s in scores]
+    passes = from_several_probabilities(photo, probabilities, iterations=iterations, pairwise=pairwise)
+    return combine(*(ids[labels] for labels in passes))
 
 
 def with_background(cam: np.ndarray, power: float) -> np.ndarray:

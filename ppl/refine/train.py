@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ppl import checkpoints, engine
+from ppl import engine
 from ppl.data.batches import photo_batches
 from ppl.data.dataset import Dataset
 from ppl.data.labels import find_maps
@@ -75,32 +75,37 @@ def main(settings: Settings) -> None:
         mean=network.backbone.mean,
         std=network.backbone.std,
     )
-    epoch_steps = max(1, len(views) // training.batch_size)
-    resume = settings.out.with_suffix(".resume")
-    engine.train(
+
+    def shift() -> None:
+        sample, workers = images[:: max(1, math.ceil(len(images) / MEAN_SHIFT_IMAGES))], settings.hardware.workers
+        network.mean_shift.copy_(mean_displacement(network, dataset, sample, training.batch_size, workers=workers))
+
+    stored = {
+        "kind": checkpoint.KIND,
+        "settings": asdict(training),
+        "code": settings.code,
+        "classes": list(dataset.classes),
+    }
+    engine.train_to_checkpoint(
         fabric,
         network,
         _optimizer(network, training),
         views,
         lambda net, photos, confident: irnet_loss(net, photos, confident, training.radius),
-        Schedule(training.epochs * epoch_steps, epoch_steps, training.batch_size, training.power, training.seed),
-        resume=resume,
+        Schedule.of_epochs(
+            len(views),
+            epochs=training.epochs,
+            batch_size=training.batch_size,
+            power=training.power,
+            seed=training.seed,
+        ),
+        out=settings.out,
+        stored=stored,
+        finish=shift,
         digest=digest_of((training, settings.code), *labels),
         log=settings.log,
         workers=settings.hardware.workers,
     )
-    if fabric.is_global_zero:
-        sample, workers = images[:: max(1, math.ceil(len(images) / MEAN_SHIFT_IMAGES))], settings.hardware.workers
-        network.mean_shift.copy_(mean_displacement(network, dataset, sample, training.batch_size, workers=workers))
-        checkpoints.save(
-            settings.out,
-            network,
-            kind=checkpoint.KIND,
-            settings=asdict(training),
-            code=settings.code,
-            classes=list(dataset.classes),
-        )
-        resume.unlink(missing_ok=True)
 
 
 def irnet_loss(network: nn.Module, photos: Tensor, labels: Tensor, radius: int) -> Tensor:
@@ -128,13 +133,8 @@ def mean_displacement(
 
 def _optimizer(network: IRNet, training: Training) -> torch.optim.Optimizer:
     rates = [(1.0, network.boundary_parameters()), (training.displacement_lr_factor, network.displacement_parameters())]
-    return engine.sgd(
-        [
-            {"params": list(parameters), "lr": training.lr * factor, "weight_decay": training.weight_decay}
-            for factor, parameters in rates
-        ],
-        momentum=training.momentum,
-    )
+    groups = engine.parameter_groups(rates, lr=training.lr, weight_decay=training.weight_decay)
+    return engine.sgd(groups, momentum=training.momentum)
 
 
 if __name__ == "__main__":

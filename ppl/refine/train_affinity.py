@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ppl import checkpoints, engine
+from ppl import engine
 from ppl.data.dataset import Dataset
 from ppl.data.labels import find_maps
 from ppl.data.views import Augmentation, Views
@@ -70,30 +70,31 @@ def main(settings: Settings) -> None:
         mean=network.backbone.mean,
         std=network.backbone.std,
     )
-    epoch_steps = max(1, len(views) // training.batch_size)
-    resume = settings.out.with_suffix(".resume")
-    engine.train(
+    stored = {
+        "kind": checkpoint.AFFINITYNET,
+        "settings": asdict(training),
+        "code": settings.code,
+        "classes": list(dataset.classes),
+    }
+    engine.train_to_checkpoint(
         fabric,
         network,
         _optimizer(network, training),
         views,
         lambda net, photos, confident: labelled_loss(net, photos, confident, training.radius),
-        Schedule(training.epochs * epoch_steps, epoch_steps, training.batch_size, training.power, training.seed),
-        resume=resume,
+        Schedule.of_epochs(
+            len(views),
+            epochs=training.epochs,
+            batch_size=training.batch_size,
+            power=training.power,
+            seed=training.seed,
+        ),
+        out=settings.out,
+        stored=stored,
         digest=digest_of((training, settings.code), *labels),
         log=settings.log,
         workers=settings.hardware.workers,
     )
-    if fabric.is_global_zero:
-        checkpoints.save(
-            settings.out,
-            network,
-            kind=checkpoint.AFFINITYNET,
-            settings=asdict(training),
-            code=settings.code,
-            classes=list(dataset.classes),
-        )
-        resume.unlink(missing_ok=True)
 
 
 def labelled_loss(network: nn.Module, photos: Tensor, labels: Tensor, radius: int) -> Tensor:
@@ -105,13 +106,8 @@ def labelled_loss(network: nn.Module, photos: Tensor, labels: Tensor, radius: in
 
 def _optimizer(network: AffinityNet, training: Training) -> torch.optim.Optimizer:
     rates = [(1.0, network.backbone.parameters()), (training.new_lr_factor, network.new_parameters())]
-    return engine.sgd(
-        [
-            {"params": list(parameters), "lr": training.lr * factor, "weight_decay": training.weight_decay}
-            for factor, parameters in rates
-        ],
-        momentum=training.momentum,
-    )
+    groups = engine.parameter_groups(rates, lr=training.lr, weight_decay=training.weight_decay)
+    return engine.sgd(groups, momentum=training.momentum)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ in it as CSV. README.md in the folder shows them all.
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,15 +160,14 @@ def cam_rows(
 ) -> list[dict[str, np.ndarray]]:
     """Per image the photo, the CAM of each variant for the image's first class, and the truth where there is one."""
     rows = []
-    for image in images:
-        photo, tiles = read_photo(dataset.photo(image)), {}
-        for variant, paths in stores.items():
-            with open_store(paths) as store:
-                cam = store.read(image)
-            tiles[variant] = heat_over(photo, cam, 0) if len(cam.classes) else photo
-        labelled = dataset.labels_of(image)
-        name = dataset.classes[labelled[0] - 1] if labelled else "no class"
-        rows.append({f"photo: {name}": photo, **tiles, **_truth(dataset, image)})
+    with ExitStack() as stack:
+        opened = {variant: stack.enter_context(open_store(paths)) for variant, paths in stores.items()}
+        for image in images:
+            photo, labelled = read_photo(dataset.photo(image)), dataset.labels_of(image)
+            cams = {variant: store.read(image) for variant, store in opened.items()}
+            tiles = {variant: heat_over(photo, cam, 0) if labelled else photo for variant, cam in cams.items()}
+            name = dataset.classes[labelled[0] - 1] if labelled else "no class"
+            rows.append({f"photo: {name}": photo, **tiles, **_truth(dataset, image)})
     return rows
 
 

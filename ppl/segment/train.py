@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from ppl import checkpoints, engine
+from ppl import engine
 from ppl.data.dataset import LISTS, Dataset
 from ppl.data.labels import find_maps
 from ppl.data.views import Augmentation, Views
@@ -78,30 +78,25 @@ def main(settings: Settings) -> None:
         std=network.backbone.std,
     )
     epoch_steps = max(1, len(views) // training.batch_size)
-    resume = settings.out.with_suffix(".resume")
-    engine.train(
+    stored = {
+        "kind": checkpoint.KIND,
+        "settings": {"architecture": asdict(settings.architecture), "training": asdict(training)},
+        "code": settings.code,
+        "classes": list(dataset.classes),
+    }
+    engine.train_to_checkpoint(
         fabric,
         network,
         _optimizer(network, training),
         views,
         lambda network, images, labels: segmentation_loss(network(images), labels),
         Schedule(training.steps, epoch_steps, training.batch_size, training.power, training.seed),
-        resume=resume,
+        out=settings.out,
+        stored=stored,
         digest=_digest(settings, labels),
         log=settings.log,
         workers=settings.hardware.workers,
     )
-    if fabric.is_global_zero:
-        stored = {"architecture": asdict(settings.architecture), "training": asdict(training)}
-        checkpoints.save(
-            settings.out,
-            network,
-            kind=checkpoint.KIND,
-            settings=stored,
-            code=settings.code,
-            classes=list(dataset.classes),
-        )
-        resume.unlink(missing_ok=True)
 
 
 def _optimizer(network: DeepLab, training: Training) -> torch.optim.Optimizer:

@@ -171,7 +171,7 @@ def test_it_refines_cams_of_one_class_and_of_none(settings, scenes, tmp_path, mo
         label = read_mask(walked.out / f"{image}.png")
         assert label.shape == sizes[image]
         assert set(np.unique(label)) <= {0, *classes[image]}
-    with pytest.raises(UserError, match="a irnet checkpoint is needed here, this is 'affinitynet'"):
+    with pytest.raises(UserError, match="a checkpoint of kind 'irnet' is needed here, this is 'affinitynet'"):
         pseudo.main(replace(walked, kind="irnet"))
 
 

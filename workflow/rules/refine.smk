@@ -121,39 +121,6 @@ rule walk:
         " --hardware.devices {resources.gpu} --hardware.workers {threads} {params.precision} > {log} 2>&1"
 
 
-rule crf_pseudo:
-    """Pseudo labels without a refinement network: seeds after a CRF."""
-    input:
-        data=data_folder,
-        cams=train_cams,
-    output:
-        directory("results/{experiment}/{method}/{grids}/pseudo/{shard}"),
-    params:
-        code=code_hash("ppl.refine.crf_seeds"),
-        split=value("data", "train_split"),
-        threshold=flag("threshold", "cam", "threshold"),
-        confidence=flag("confidence", "refine", "confident", "confidence"),
-        iterations=flag("iterations", "refine", "confident", "iterations"),
-        pairwise=flags("refine", "pairwise", prefix="pairwise"),
-        shard=lambda wildcards: wildcards.shard.replace("of", "/"),
-    wildcard_constraints:
-        experiment=of_network("none"),
-    log:
-        "results/{experiment}/logs/{method}/{grids}/pseudo-{shard}.log",
-    benchmark:
-        "results/{experiment}/benchmarks/{method}/{grids}/pseudo-{shard}.tsv"
-    threads: workflow.cores or 1
-    resources:
-        mem_mb=2000,
-        runtime=480,
-    conda:
-        "../../envs/ppl.yaml"
-    shell:
-        "python -m ppl.refine.crf_seeds --data {input.data} --split {params.split} --shard {params.shard}"
-        " --cams {input.cams} --out {output} {params.threshold} {params.confidence} {params.iterations}"
-        " {params.pairwise} --workers {threads} > {log} 2>&1"
-
-
 rule crf_seeds:
     """Seeds after a CRF, on the split on which they are measured (Table I)."""
     input:
@@ -183,6 +150,28 @@ rule crf_seeds:
         "python -m ppl.refine.crf_seeds --data {input.data} --split {params.split} --shard {params.shard}"
         " --cams {input.cams} --out {output} {params.threshold} {params.confidence} {params.iterations}"
         " {params.pairwise} --workers {threads} > {log} 2>&1"
+
+
+use rule crf_seeds as crf_pseudo with:
+    input:
+        data=data_folder,
+        cams=train_cams,
+    output:
+        directory("results/{experiment}/{method}/{grids}/pseudo/{shard}"),
+    params:
+        code=code_hash("ppl.refine.crf_seeds"),
+        split=value("data", "train_split"),
+        threshold=flag("threshold", "cam", "threshold"),
+        confidence=flag("confidence", "refine", "confident", "confidence"),
+        iterations=flag("iterations", "refine", "confident", "iterations"),
+        pairwise=flags("refine", "pairwise", prefix="pairwise"),
+        shard=lambda wildcards: wildcards.shard.replace("of", "/"),
+    wildcard_constraints:
+        experiment=of_network("none"),
+    log:
+        "results/{experiment}/logs/{method}/{grids}/pseudo-{shard}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/{method}/{grids}/pseudo-{shard}.tsv"
 
 
 rule measure_crf_seeds:
