@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from ppl.crf import DEEPLAB, IRNET, from_labels, from_probabilities
+from ppl.crf import DEEPLAB, IRNET, from_labels, from_probabilities, from_several_probabilities
 
 RNG = np.random.default_rng(0)
 H, W = 24, 32
@@ -181,3 +181,15 @@ def test_the_settings_are_those_of_the_reference_systems() -> None:
 def test_worker_processes_start_without_torch() -> None:
     code = "import sys, ppl.crf, ppl.refine; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_several_probabilities_on_shared_lattices_are_those_of_separate_calls():
+    rng = np.random.default_rng(0)
+    photo = rng.integers(0, 256, (20, 26, 3), np.uint8)
+    several = [rng.dirichlet(np.ones(3), (20, 26)).transpose(2, 0, 1) for _ in range(2)]
+    alone = [from_probabilities(photo, p, iterations=5, keep=None) for p in several]
+    for shared, own in zip(from_several_probabilities(photo, several, iterations=5), alone, strict=True):
+        np.testing.assert_array_equal(shared, own)
+    assert (alone[0] != alone[1]).any()
+    with pytest.raises(ValueError, match="do not fit"):
+        from_several_probabilities(photo, [several[0], several[1][:2]])

@@ -31,7 +31,7 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
         "data": {"source": "demo", "train_split": "train", "size": 64, "train": 30, "val": 20, "test": 10, "seed": 0},
         "main": "implicit/s2k2-s3k4",
         "compare": ["baseline/plain"],
-        "tables": {"V": {"variants": ["baseline/plain", "implicit/s2k2-s3k4"], "measures": ["seed"]}},
+        "tables": {"V": {"variants": ["baseline/plain", "implicit/s2k2-s3k4"], "measures": ["seed", "crf"]}},
         "figures": {"figure-6": {"shows": "cams", "variants": ["baseline/plain"]}},
         "hardware": {"shards": 2},
     },
@@ -45,6 +45,11 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
         "data": {"source": "coco", "path": "their photos", "coco_convention": "A", "train_split": "train"},
         "main": "baseline/plain",
         "compare": [],
+        "refine": {
+            "network": "affinitynet",
+            "confident": {"scores": "power", "foreground": 4, "background": 32},
+            "walk": {"background": 16},
+        },
     },
 }
 STAND_IN = """#!/bin/sh

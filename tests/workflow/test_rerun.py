@@ -39,7 +39,7 @@ def nothing(job: Any) -> bool:
     return False
 
 
-NETWORKS = ("train_classifier", "export_cams", "train_irnet", "walk", "train_deeplab", "predict")
+NETWORKS = ("train_classifier", "export_cams", "train_irnet", "train_affinitynet", "walk", "train_deeplab", "predict")
 CHANGED_SPLIT = "another"
 
 # Jobs that a key reaches first; what is computed from them follows. The longest name that starts a key's own counts.
@@ -54,7 +54,7 @@ FIRST: dict[str, Callable[[Any], bool]] = {
         or only("export_cams", split=CHANGED_SPLIT)(job)
     ),
     "data.seed_split": lambda job: (
-        only("check_data", "sweep_seeds", "measure_pseudo", "tabulate")(job)
+        only("check_data", "sweep_seeds", "crf_seeds", "measure_crf_seeds", "measure_pseudo", "tabulate")(job)
         or only("export_cams", split=CHANGED_SPLIT)(job)
     ),
     "data.val_split": lambda job: (
@@ -86,7 +86,7 @@ FIRST: dict[str, Callable[[Any], bool]] = {
     "hardware.workers": nothing,
     "hardware.precision": only(*NETWORKS),
     # The number of shards is part of the names of files: all of them are written anew, trainings see other inputs.
-    "hardware.shards": only("export_cams", "label_confident", "walk", "predict"),
+    "hardware.shards": only("export_cams", "label_confident", "crf_seeds", "walk", "predict"),
     "classify.architecture": only("train_classifier"),
     "classify.training": only("train_classifier"),
     "classify.training.lr": only("train_classifier", variants="baseline/.*"),  # patch_training has its own
@@ -95,13 +95,15 @@ FIRST: dict[str, Callable[[Any], bool]] = {
     "classify.patch_training.keep_classifier": only("train_classifier", variants="implicit/s2k2-s3k4"),
     "classify.patch_training": only("train_classifier", variants="(?!baseline).*"),
     "cam.maps": only("export_cams"),
-    "cam.threshold": only("draw_curves", "tabulate"),
+    "cam.threshold": only("draw_curves", "crf_seeds", "tabulate"),
     "refine.network": only("crf_pseudo", "write_report"),  # none: without a training, of which the page shows less
     "refine.confident": only("label_confident"),
+    "refine.confident.confidence": only("label_confident", "crf_seeds"),
+    "refine.confident.iterations": only("label_confident", "crf_seeds"),
     "refine.irnet": only("train_irnet"),
-    "refine.affinitynet": nothing,  # experiments that refine by it have a test of their own
+    "refine.affinitynet": only("train_affinitynet"),
     "refine.walk": only("walk"),
-    "refine.pairwise": only("label_confident", "walk"),
+    "refine.pairwise": only("label_confident", "crf_seeds", "walk"),
     "segment.architecture": only("train_deeplab"),
     "segment.training": only("train_deeplab"),
     "segment.photo_scales": only("predict"),
@@ -190,6 +192,7 @@ def change_of(project, key: str) -> tuple[str, dict[str, Any]]:
             refine__confident__background=32,
         )
     experiment = {"data.path": "own", "data.coco_convention": "public"}.get(key, "drawn")
+    experiment = "public" if key.startswith("refine.affinitynet.") else experiment
     settings = settings_of(project, experiment)
     present = settings | {"classify": settings["classify"] | {"patch_training": configuration.patched(
         settings["classify"], "implicit"
@@ -273,19 +276,21 @@ def test_values_that_change_places_are_seen(project, key, with_key, rule):
         ("cam/sweep", ("sweep_seeds",)),
         ("cam/curves", ("draw_curves", "write_report", "tabulate")),
         ("refine/confident", ("label_confident", "walk")),
+        ("refine/labelling", ("label_confident", "crf_seeds", "walk")),
+        ("refine/crf_seeds", ("crf_seeds",)),
         ("refine/losses", ("train_irnet",)),
-        ("refine/affinitynet", ("train_irnet", "walk")),
+        ("refine/affinitynet", ("train_irnet", "train_affinitynet", "walk")),
         ("refine/walk", ("walk",)),
         ("segment/train", ("train_deeplab",)),
         ("segment/deeplab", ("train_deeplab", "predict")),
         ("segment/predicted", ("predict",)),
-        ("segment/evaluate", ("measure_pseudo", "measure_predictions")),
+        ("segment/evaluate", ("measure_crf_seeds", "measure_pseudo", "measure_predictions")),
         ("segment/server", ("gather_test_predictions",)),
         ("report/settings", ("write_settings",)),
         ("report/summary", ("summary", "write_report", "tabulate")),
         ("report/gallery", ("write_report", "tabulate")),
         ("report/tables", ("tabulate",)),
-        ("crf", ("label_confident", "walk", "predict")),
+        ("crf", ("label_confident", "crf_seeds", "walk", "predict")),
         ("backbones", NETWORKS),
         ("config", ()),
         ("code_hash", ()),

@@ -38,7 +38,8 @@ def test_every_rule_says_what_it_does_and_what_it_takes(project):
 def test_every_rule_says_how_many_threads_it_takes(project):
     text = "\n".join(path.read_text() for path in (project.root / "workflow" / "rules").glob("*.smk"))
     rules = dict(re.findall(r"^rule (\w+):\n((?:(?: .*)?\n)+)", text, flags=re.MULTILINE))
-    assert {rule.name for rule in project.rules()} == {*rules, "all"}
+    inherited = re.findall(r"^use rule \w+ as (\w+) with:$", text, flags=re.MULTILINE)
+    assert {rule.name for rule in project.rules()} == {*rules, *inherited, "all"}
     assert [name for name, body in rules.items() if "\n    threads: " not in body] == []
 
 
