@@ -49,9 +49,9 @@ class PatchClassifier(nn.Module):
         """Number of concatenated features."""
         return len(self.grids) + self.global_branch
 
-    def new_parameters(self) -> list[nn.Parameter]:
-        """Parameters without ImageNet weights: phi1, phi2 and the classifier."""
-        return [*self.phi1.parameters(), *self.phi2.parameters(), *self.classifier.parameters()]
+    def phi_parameters(self) -> list[nn.Parameter]:
+        """Parameters of phi1 and phi2 of all branches."""
+        return [*self.phi1.parameters(), *self.phi2.parameters()]
 
     def features(self, x: Tensor) -> list[Tensor]:
         """Features of each branch, all (B, C, h, w), the global one first, of normalised images (B, 3, H, W)."""

@@ -32,7 +32,9 @@ class Training:
     optimizer: Literal["sgd", "adamw"]
     lr: float
     new_lr_factor: float
-    """Learning rate of phi1, phi2 and the classifier, as a multiple of `lr`."""
+    """Learning rate of the classifier, as a multiple of `lr`."""
+    phi_lr_factor: float
+    """Learning rate of phi1 and phi2, as a multiple of `lr`."""
     momentum: float
     """Of SGD; AdamW has its own."""
     weight_decay: float
@@ -134,12 +136,16 @@ def classification_loss(branch_logits: Tensor, targets: Tensor, branch_loss: flo
 
 
 def parameter_groups(network: PatchClassifier, training: Training) -> list[dict[str, Any]]:
-    """Optimiser groups: the backbone at `lr`, new layers at `new_lr_factor` times it.
+    """Optimiser groups: the backbone at `lr`, phi1 and phi2 at `phi_lr_factor` times it, the classifier at `new_lr_factor`.
 
     Where biases have a rate or a decay of their own, each of the two is followed by a group of its biases. AffinityNet
     trains them at twice the rate and without decay.
     """
-    rates = [(1.0, network.backbone.parameters()), (training.new_lr_factor, network.new_parameters())]
+    rates = [
+        (1.0, network.backbone.parameters()),
+        (training.phi_lr_factor, network.phi_parameters()),
+        (training.new_lr_factor, network.classifier.parameters()),
+    ]
     groups = engine.parameter_groups(rates, lr=training.lr, weight_decay=training.weight_decay)
     if training.bias_lr_factor == 1 and training.decay_biases:
         return groups

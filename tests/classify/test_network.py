@@ -204,12 +204,11 @@ def test_statistics_of_batch_norm_never_change(tiny: str) -> None:
     assert all(torch.equal(value, kept[key]) for key, value in network.named_buffers())
 
 
-def test_new_parameters_are_all_outside_the_backbone(tiny: str) -> None:
+def test_parameters_belong_to_the_backbone_to_phi_or_to_the_classifier(tiny: str) -> None:
     network = _build("explicit", "s2k2-s3k2")
-    old = {id(p) for p in network.backbone.parameters()}
-    new = {id(p) for p in network.new_parameters()}
-    assert not old & new
-    assert old | new == {id(p) for p in network.parameters()}
+    parts = (network.backbone.parameters(), network.phi_parameters(), network.classifier.parameters())
+    held = [id(p) for part in parts for p in part]
+    assert sorted(held) == sorted(id(p) for p in network.parameters())
 
 
 @pytest.mark.parametrize(("init", "near"), [("identity", True), ("kaiming", False)])

@@ -21,7 +21,7 @@ from ppl.files import UserError
 def settings(scenes, tiny: str, tmp_path: Path) -> Settings:
     shutil.rmtree(scenes.root / "SegmentationClass")  # training opens no mask
     training = Training(
-        weights="none", epochs=3, batch_size=2, optimizer="sgd", lr=0.05, new_lr_factor=10, momentum=0.9,
+        weights="none", epochs=3, batch_size=2, optimizer="sgd", lr=0.05, new_lr_factor=10, phi_lr_factor=5, momentum=0.9,
         weight_decay=1e-4, bias_lr_factor=1, decay_biases=True, power=0.9, keep_classifier=True, branch_loss=0,
         long_side=(30, 60), crop=32, jitter=0, seed=1,
     )  # fmt: skip
@@ -83,7 +83,7 @@ def test_a_resnet_learns_from_photos_and_image_level_labels_alone(settings: Sett
 
 
 def test_training_tells_the_classes_apart(settings: Settings) -> None:
-    training = replace(settings.training, epochs=30, optimizer="adamw", lr=1e-2, new_lr_factor=1)
+    training = replace(settings.training, epochs=30, optimizer="adamw", lr=1e-2, new_lr_factor=1, phi_lr_factor=1)
     train.main(replace(settings, training=training))
     log = pd.read_csv(settings.log)
     assert log["loss"].iloc[-5:].mean() < 0.5 * log["loss"].iloc[0]
@@ -174,14 +174,16 @@ def test_biases_may_have_a_rate_and_a_decay_of_their_own(settings: Settings, fac
     training = replace(settings.training, bias_lr_factor=factor, decay_biases=decays)
     network = checkpoint.build("implicit", "s3k2", 2, settings.architecture, weights="none")
     groups = parameter_groups(network, training)
-    assert len(groups) == (2 if (factor, decays) == (1, True) else 4)
+    assert len(groups) == (3 if (factor, decays) == (1, True) else 6)
     held = {parameter: group for group in groups for parameter in group["params"]}
     assert sum(len(group["params"]) for group in groups) == len(held)
+    factors = {"backbone": 1, "phi1": training.phi_lr_factor, "phi2": training.phi_lr_factor}
+    factors["classifier"] = training.new_lr_factor
     names = dict(network.named_parameters())
     assert set(names.values()) == set(held)
     for name, parameter in names.items():
         bias = name.endswith(".bias")
-        rate = training.lr * (1 if name.startswith("backbone.") else training.new_lr_factor) * (factor if bias else 1)
+        rate = training.lr * factors[name.partition(".")[0]] * (factor if bias else 1)
         assert held[parameter]["lr"] == pytest.approx(rate)
         assert held[parameter]["weight_decay"] == (0 if bias and not decays else training.weight_decay)
     kept = network.phi1[0].bias.detach().clone()
