@@ -1,7 +1,7 @@
 """Patch learning against its baseline at equal budgets, three seeds: benchmarks/recipes.yaml, measured on train and val.
 
-    python benchmarks/animals.py --data FOLDER     # once: makes the photos that the recipes train on
-    python benchmarks/recipes.py                   # trains and exports what is missing, then prints the table
+python benchmarks/animals.py --data FOLDER     # once: makes the photos that the recipes train on
+python benchmarks/recipes.py                   # trains and exports what is missing, then prints the table
 """
 
 import subprocess
