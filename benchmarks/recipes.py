@@ -1,4 +1,4 @@
-"""Patch learning against its baseline at equal budgets, three seeds: benchmarks/recipes.yaml, measured on train and val.
+"""Patch learning against its baseline at equal budgets: the recipes of benchmarks/recipes.yaml, on train and val.
 
 python benchmarks/animals.py --data FOLDER     # once: makes the photos that the recipes train on
 python benchmarks/recipes.py                   # trains and exports what is missing, then prints the table
@@ -9,14 +9,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import tyro
 import yaml
 
 from ppl.cam import sweep
 from ppl.config import repetition
-from ppl.data.dataset import Dataset
 
 SPLITS = ("train", "val")
 

@@ -1,4 +1,4 @@
-"""The permutohedral lattice in tensors: Gaussian filters in a few dimensions (Adams, Baek and Davis, 2010), on any device.
+"""The permutohedral lattice in tensors: Gaussian filters in a few dimensions (Adams, Baek, Davis 2010), on any device.
 
 pydensecrf keeps the lattice in a hash table and goes through it point by point. Here its vertices are found by sorting
 packed keys, and values go to and from them by two sparse matrices, so that a photo takes a handful of large operations.

@@ -21,7 +21,8 @@ from ppl.files import UserError
 def settings(scenes, tiny: str, tmp_path: Path) -> Settings:
     shutil.rmtree(scenes.root / "SegmentationClass")  # training opens no mask
     training = Training(
-        weights="none", epochs=3, batch_size=2, optimizer="sgd", lr=0.05, new_lr_factor=10, phi_lr_factor=5, momentum=0.9,
+        weights="none", epochs=3, batch_size=2, optimizer="sgd", lr=0.05, new_lr_factor=10, phi_lr_factor=5,
+        momentum=0.9,
         weight_decay=1e-4, bias_lr_factor=1, decay_biases=True, power=0.9, keep_classifier=True, branch_loss=0,
         long_side=(30, 60), crop=32, jitter=0, seed=1,
     )  # fmt: skip
