@@ -1,9 +1,10 @@
 """Dense CRF inference (Kraehenbuehl and Koltun) on hard labels and on probabilities.
 
-Worker processes run this on one image each, so that the module does not import torch.
+Worker processes run this on one image each, so that the module does not import torch. What solves a CRF is a parameter:
+pydensecrf on one CPU core, or `ppl.crf_gpu` on a GPU.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,8 +27,33 @@ class Pairwise:
     bilateral_compat: float
 
 
+Infer = Callable[[np.ndarray, int], np.ndarray]
+"""From unary energies (L, h w) float32 and a number of iterations to the strongest label of each pixel, (h w,)."""
+
+Solver = Callable[[np.ndarray, int, Pairwise], Infer]
+"""From a photo (h, w, 3) uint8, the number of labels L and the pairwise terms to what infers, on the same lattices."""
+
 IRNET = Pairwise(3, 3, 50, 5, 10)
 DEEPLAB = Pairwise(1, 3, 67, 3, 4)
+
+
+def on_cpu(photo: np.ndarray, labels: int, pairwise: Pairwise) -> Infer:
+    """Solves by pydensecrf, on one core."""
+    h, w, _ = photo.shape
+    crf = dcrf.DenseCRF2D(w, h, labels)
+    crf.addPairwiseGaussian(sxy=pairwise.gaussian_sxy, compat=pairwise.gaussian_compat)
+    crf.addPairwiseBilateral(
+        sxy=pairwise.bilateral_sxy,
+        srgb=pairwise.bilateral_srgb,
+        rgbim=np.require(photo, requirements=("C", "W")),  # pydensecrf refuses a view or a read-only array
+        compat=pairwise.bilateral_compat,
+    )
+
+    def infer(energy: np.ndarray, iterations: int) -> np.ndarray:
+        crf.setUnaryEnergy(np.ascontiguousarray(energy, dtype=np.float32))
+        return np.asarray(crf.inference(iterations)).argmax(0)
+
+    return infer
 
 
 def from_labels(
@@ -38,6 +64,7 @@ def from_labels(
     confidence: float = 0.7,
     iterations: int = 10,
     pairwise: Pairwise = IRNET,
+    solver: Solver = on_cpu,
 ) -> list[np.ndarray]:
     """Label maps after a dense CRF whose unary term trusts given labels, one for each labelling.
 
@@ -62,16 +89,21 @@ def from_labels(
     if len(labels) == 1:
         return [np.zeros(photo.shape[:2], np.uint8) for _ in labellings]
     own, other = -np.log(confidence), -np.log((1 - confidence) / (len(labels) - 1))
-    crf = _with_lattices(photo, len(labels), pairwise)
+    infer = solver(photo, len(labels), pairwise)
     outputs = []
     for labelling in labellings:
-        energy = np.where(labelling.reshape(-1) == labels[:, None], own, other)  # (L, h w)
-        outputs.append(_infer(crf, energy, iterations, labels, photo.shape[:2]))
+        energy = np.where(labelling.reshape(-1) == labels[:, None], own, other).astype(np.float32)  # (L, h w)
+        outputs.append(labels.astype(np.uint8)[infer(energy, iterations)].reshape(labelling.shape))
     return outputs
 
 
 def from_several_probabilities(
-    photo: np.ndarray, several: Sequence[np.ndarray], *, iterations: int = 10, pairwise: Pairwise = DEEPLAB
+    photo: np.ndarray,
+    several: Sequence[np.ndarray],
+    *,
+    iterations: int = 10,
+    pairwise: Pairwise = DEEPLAB,
+    solver: Solver = on_cpu,
 ) -> list[np.ndarray]:
     """Label maps as `from_probabilities` makes them of each (L, h, w) alone, with all labels taking part.
 
@@ -84,8 +116,8 @@ def from_several_probabilities(
             raise ValueError(f"probabilities {probabilities.shape} do not fit a photo of {size} with {count} labels")
     if count == 1:
         return [np.zeros(size, np.uint8) for _ in several]
-    crf, labels = _with_lattices(photo, count, pairwise), np.arange(count)
-    return [_infer(crf, _energy(probabilities), iterations, labels, size) for probabilities in several]
+    infer = solver(photo, count, pairwise)
+    return [infer(_energy(probabilities), iterations).astype(np.uint8).reshape(size) for probabilities in several]
 
 
 def from_probabilities(
@@ -95,6 +127,7 @@ def from_probabilities(
     iterations: int = 10,
     pairwise: Pairwise = DEEPLAB,
     keep: float | None = 0.05,
+    solver: Solver = on_cpu,
 ) -> np.ndarray:
     """Label map after a dense CRF whose unary term is -log of a network's probabilities, of at least 1e-5.
 
@@ -114,38 +147,15 @@ def from_probabilities(
         labels = labels[strongest | (probabilities.max((1, 2)) > keep)]
     if len(labels) == 1:
         return np.full(photo.shape[:2], labels[0], np.uint8)
-    crf = _with_lattices(photo, len(labels), pairwise)
-    return _infer(crf, _energy(probabilities[labels]), iterations, labels, photo.shape[:2])
+    infer = solver(photo, len(labels), pairwise)
+    return labels.astype(np.uint8)[infer(_energy(probabilities[labels]), iterations)].reshape(photo.shape[:2])
 
 
 def _energy(probabilities: np.ndarray) -> np.ndarray:
-    """Unary energies (L, h w) of probabilities (L, h, w)."""
-    return -np.log(np.clip(probabilities, LEAST_PROBABILITY, 1)).reshape(len(probabilities), -1)
+    """Unary energies (L, h w) float32 of probabilities (L, h, w)."""
+    return -np.log(np.clip(probabilities, LEAST_PROBABILITY, 1, dtype=np.float32)).reshape(len(probabilities), -1)
 
 
 def _check_photo(photo: np.ndarray) -> None:
     if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8:
         raise ValueError(f"a photo must be (h, w, 3) uint8, not {photo.shape} {photo.dtype}")
-
-
-def _with_lattices(photo: np.ndarray, labels: int, pairwise: Pairwise) -> dcrf.DenseCRF2D:
-    """A CRF on the photo's pixels with its pairwise terms, still without a unary term."""
-    h, w, _ = photo.shape
-    crf = dcrf.DenseCRF2D(w, h, labels)
-    crf.addPairwiseGaussian(sxy=pairwise.gaussian_sxy, compat=pairwise.gaussian_compat)
-    crf.addPairwiseBilateral(
-        sxy=pairwise.bilateral_sxy,
-        srgb=pairwise.bilateral_srgb,
-        rgbim=np.require(photo, requirements=("C", "W")),  # pydensecrf refuses a view or a read-only array
-        compat=pairwise.bilateral_compat,
-    )
-    return crf
-
-
-def _infer(
-    crf: dcrf.DenseCRF2D, energy: np.ndarray, iterations: int, labels: np.ndarray, size: tuple[int, int]
-) -> np.ndarray:
-    """Strongest label of each pixel, (h, w) uint8, for a unary energy (L, h w) of `labels` (L,)."""
-    crf.setUnaryEnergy(np.ascontiguousarray(energy, dtype=np.float32))
-    beliefs = np.asarray(crf.inference(iterations))  # (L, h w)
-    return labels.astype(np.uint8)[beliefs.argmax(0)].reshape(size)

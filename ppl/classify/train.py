@@ -138,7 +138,7 @@ def classification_loss(branch_logits: Tensor, targets: Tensor, branch_loss: flo
 def parameter_groups(network: PatchClassifier, training: Training) -> list[dict[str, Any]]:
     """Optimiser groups: the backbone at `lr`, phi1 and phi2, and the classifier, each at its multiple.
 
-    Where biases have a rate or a decay of their own, each of the two is followed by a group of its biases. AffinityNet
+    Where biases have a rate or a decay of their own, each of these is followed by a group of its biases. AffinityNet
     trains them at twice the rate and without decay.
     """
     rates = [
