@@ -6,9 +6,13 @@ pydensecrf on one CPU core, or `ppl.crf_gpu` on a GPU.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pydensecrf.densecrf as dcrf
+
+if TYPE_CHECKING:
+    import torch
 
 LEAST_PROBABILITY = 1e-5  # bounds the energy of a label that the network rules out
 
@@ -33,6 +37,9 @@ Infer = Callable[[np.ndarray, int], np.ndarray]
 Solver = Callable[[np.ndarray, int, Pairwise], Infer]
 """From a photo (h, w, 3) uint8, the number of labels L and the pairwise terms to what infers, on the same lattices."""
 
+Where = Literal["cpu", "gpu"]
+"""Where the CRFs of a step are solved: in worker processes, or by the process that holds a GPU if there is one."""
+
 IRNET = Pairwise(3, 3, 50, 5, 10)
 DEEPLAB = Pairwise(1, 3, 67, 3, 4)
 
@@ -54,6 +61,18 @@ def on_cpu(photo: np.ndarray, labels: int, pairwise: Pairwise) -> Infer:
         return np.asarray(crf.inference(iterations)).argmax(0)
 
     return infer
+
+
+def choose(where: Where, workers: int, device: "torch.device | None" = None) -> tuple[Solver, int]:
+    """The solver of a step, and in how many worker processes: 0 on a GPU, `device` or one that is claimed here."""
+    if where == "gpu":
+        from ppl.crf_gpu import on_device
+        from ppl.devices import Hardware, inference_device
+
+        device = device or inference_device(Hardware(devices=1, workers=workers, precision="32-true"))
+        if device.type == "cuda":
+            return on_device(device), 0
+    return on_cpu, workers
 
 
 def from_labels(

@@ -45,9 +45,16 @@ def run_all(
 
     Items are drawn as workers become free, so that memory does not grow with their number. Workers start fresh (no
     fork of a process that holds threads or a GPU), import no more than the module of `function` does (so leave torch
-    out of it), take one CPU thread each, and end with their parent, however it ends. `name` and `unit` label the bar.
+    out of it), take one CPU thread each, and end with their parent, however it ends. With `workers` 0 this process does
+    it all, as it must where it holds the GPU that `function` uses. `name` and `unit` label the bar.
     """
     bar = tqdm(total=total, desc=name, unit=unit, mininterval=5, file=sys.stderr)
+    if not workers:
+        with bar:
+            for item in items:
+                yield function(item)
+                bar.update()
+        return
     context = multiprocessing.get_context("spawn")
     with _hidden_main(), ProcessPoolExecutor(workers, context, _start_worker) as pool, bar:
         pending: set[Future] = set()

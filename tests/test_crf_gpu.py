@@ -73,3 +73,20 @@ def test_far_and_equal_points() -> None:
 def test_features_that_cannot_be_packed_are_refused() -> None:
     with pytest.raises(ValueError, match="too far apart"):
         Lattice(torch.tensor([[0.0] * 5, [1e6] * 5]))
+
+
+def test_half_precision_around_it_changes_nothing() -> None:
+    photo = scene(6)
+    given = probabilities(3, photo, 6)
+    alone = crf.from_probabilities(photo, given, solver=on_device(torch.device("cpu")))
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = crf.from_probabilities(photo, given, solver=on_device(torch.device("cpu")))
+    np.testing.assert_array_equal(alone, inside)
+
+
+def test_a_gpu_takes_the_place_of_the_worker_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert crf.choose("cpu", 3) == (crf.on_cpu, 3)
+    assert crf.choose("gpu", 3, torch.device("cpu")) == (crf.on_cpu, 3)  # no GPU here: the quicker one on a CPU
+    solver, workers = crf.choose("gpu", 3, torch.device("cuda"))
+    assert solver is not crf.on_cpu
+    assert workers == 0

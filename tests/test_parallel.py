@@ -99,3 +99,8 @@ def test_chunks_are_the_items_in_order_and_none_is_too_large(size: int) -> None:
         assert [item for chunk in chunks for item in chunk] == list(items)
         assert all(len(chunk) == size for chunk in chunks[:-1])
         assert all(0 < len(chunk) <= size for chunk in chunks)
+
+
+def test_without_workers_this_process_does_it() -> None:
+    pids = list(run_all(lambda _: os.getpid(), range(3), workers=0, total=3, name="test"))
+    assert pids == [os.getpid()] * 3

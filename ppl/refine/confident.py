@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from ppl.cam.store import Cam, upsample
-from ppl.crf import IRNET, Pairwise, from_labels, from_several_probabilities
+from ppl.crf import IRNET, Pairwise, Solver, Where, choose, from_labels, from_several_probabilities, on_cpu
 from ppl.data.dataset import IGNORE, Dataset
 from ppl.files import command
 from ppl.parallel import shard_of
@@ -45,20 +45,24 @@ class Settings:
     pairwise: Pairwise
     workers: int
     shard: str = "1/1"
+    crf_on: Where = "cpu"
 
 
 def main(settings: Settings) -> None:
     dataset = Dataset.open(settings.data)
     images = shard_of(dataset.split(settings.split), settings.shard)
-    label = partial(_label, settings.confident, settings.pairwise)
-    label_all(dataset, images, settings.cams, settings.out, label, workers=settings.workers, name="confident")
+    solver, workers = choose(settings.crf_on, settings.workers)
+    label = partial(_label, settings.confident, settings.pairwise, solver)
+    label_all(dataset, images, settings.cams, settings.out, label, workers=workers, name="confident")
 
 
-def _label(confident: Confident, pairwise: Pairwise, photo: np.ndarray, cam: Cam) -> np.ndarray:
+def _label(confident: Confident, pairwise: Pairwise, solver: Solver, photo: np.ndarray, cam: Cam) -> np.ndarray:
     maps = upsample(cam.maps, cam.size)
     if confident.scores == "power":
         powers = confident.foreground, confident.background
-        return power_labels(photo, maps, cam.classes, powers, iterations=confident.iterations, pairwise=pairwise)
+        return power_labels(
+            photo, maps, cam.classes, powers, iterations=confident.iterations, pairwise=pairwise, solver=solver
+        )
     return confident_labels(
         photo,
         maps,
@@ -68,6 +72,7 @@ def _label(confident: Confident, pairwise: Pairwise, photo: np.ndarray, cam: Cam
         confidence=confident.confidence,
         iterations=confident.iterations,
         pairwise=pairwise,
+        solver=solver,
     )
 
 
@@ -105,6 +110,7 @@ def confident_labels(
     confidence: float = 0.7,
     iterations: int = 10,
     pairwise: Pairwise = IRNET,
+    solver: Solver = on_cpu,
 ) -> np.ndarray:
     """Foreground above the strict threshold and background below the lenient one, both after a dense CRF; else 255.
 
@@ -116,7 +122,7 @@ def confident_labels(
     passes = [hard_labels(cam, classes, threshold) for threshold in (fg_threshold, bg_threshold)]
     ids = [int(c) for c in classes]
     foreground, background = from_labels(
-        photo, passes, ids, confidence=confidence, iterations=iterations, pairwise=pairwise
+        photo, passes, ids, confidence=confidence, iterations=iterations, pairwise=pairwise, solver=solver
     )
     return combine(foreground, background)
 
@@ -129,6 +135,7 @@ def power_labels(
     *,
     iterations: int = 10,
     pairwise: Pairwise = IRNET,
+    solver: Solver = on_cpu,
 ) -> np.ndarray:
     """AffinityNet's confident labels: foreground that prevails over a strong background, background over a weak one.
 
@@ -138,7 +145,7 @@ def power_labels(
     ids = np.concatenate([[0], np.asarray(classes, np.int64)]).astype(np.uint8)
     scores = [with_background(cam, power) for power in powers]
     probabilities = [s / s.sum(0) for s in scores]
-    passes = from_several_probabilities(photo, probabilities, iterations=iterations, pairwise=pairwise)
+    passes = from_several_probabilities(photo, probabilities, iterations=iterations, pairwise=pairwise, solver=solver)
     return combine(*(ids[labels] for labels in passes))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ppl.cam.store import Cam, seed
-from ppl.crf import Pairwise, from_labels
+from ppl.crf import Pairwise, Solver, Where, choose, from_labels, on_cpu
 from ppl.data.dataset import Dataset
 from ppl.files import command
 from ppl.parallel import shard_of
@@ -29,27 +29,39 @@ class Settings:
     pairwise: Pairwise
     workers: int
     shard: str = "1/1"
+    crf_on: Where = "cpu"
 
 
 def main(settings: Settings) -> None:
     dataset = Dataset.open(settings.data)
     images = shard_of(dataset.split(settings.split), settings.shard)
+    solver, workers = choose(settings.crf_on, settings.workers)
     label = partial(
         crf_seed,
         threshold=settings.threshold,
         confidence=settings.confidence,
         iterations=settings.iterations,
         pairwise=settings.pairwise,
+        solver=solver,
     )
-    label_all(dataset, images, settings.cams, settings.out, label, workers=settings.workers, name="seeds, CRF")
+    label_all(dataset, images, settings.cams, settings.out, label, workers=workers, name="seeds, CRF")
 
 
 def crf_seed(
-    photo: np.ndarray, cam: Cam, *, threshold: float, confidence: float, iterations: int, pairwise: Pairwise
+    photo: np.ndarray,
+    cam: Cam,
+    *,
+    threshold: float,
+    confidence: float,
+    iterations: int,
+    pairwise: Pairwise,
+    solver: Solver = on_cpu,
 ) -> np.ndarray:
     """The seed (h, w) uint8 of a CAM at a background threshold, after a dense CRF over the image's classes."""
     labels, classes = seed(cam, threshold), [int(c) for c in cam.classes]
-    return from_labels(photo, [labels], classes, confidence=confidence, iterations=iterations, pairwise=pairwise)[0]
+    return from_labels(
+        photo, [labels], classes, confidence=confidence, iterations=iterations, pairwise=pairwise, solver=solver
+    )[0]
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from ppl.cam.store import Store, open_store
-from ppl.crf import Pairwise
+from ppl.crf import Pairwise, Where, choose
 from ppl.data.batches import photo_batches
 from ppl.data.dataset import Dataset
 from ppl.data.views import normalise
@@ -39,6 +39,7 @@ class Settings:
     pairwise: Pairwise
     hardware: Hardware
     shard: str = "1/1"
+    crf_on: Where = "cpu"
 
 
 def main(settings: Settings) -> None:
@@ -52,8 +53,9 @@ def main(settings: Settings) -> None:
     with open_store(settings.cams) as cams, atomic(settings.out) as folder, computing:
         folder.mkdir()
         spread = walk_all(network, dataset, images, cams, settings.walk, workers=settings.hardware.workers)
-        write = partial(write_label, folder, settings.walk, settings.pairwise)
-        for _ in run_all(write, spread, workers=max(1, settings.hardware.workers), total=len(images), name="pseudo"):
+        solver, workers = choose(settings.crf_on, max(1, settings.hardware.workers), device)
+        write = partial(write_label, folder, settings.walk, settings.pairwise, solver)
+        for _ in run_all(write, spread, workers=workers, total=len(images), name="pseudo"):
             pass
         written = sum(1 for _ in folder.iterdir())
         if written != len(images):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ppl.cam.store import upsample
-from ppl.crf import Pairwise, from_labels
+from ppl.crf import Pairwise, Solver, from_labels, on_cpu
 from ppl.data.dataset import write_mask
 from ppl.refine.confident import hard_labels
 
@@ -42,16 +42,18 @@ class Spread(NamedTuple):
     background: bool = False
 
 
-def pseudo_label(spread: Spread, walk: Walk, pairwise: Pairwise) -> np.ndarray:
+def pseudo_label(spread: Spread, walk: Walk, pairwise: Pairwise, solver: Solver = on_cpu) -> np.ndarray:
     """Label map (h, w) uint8: scores upsampled, the strongest class above the background score, a CRF where asked."""
     scores = upsample(spread.scores, spread.photo.shape[:2])
     if spread.background:
         labels = np.array([0, *spread.classes], np.uint8)[scores.argmax(0)]
     else:
         labels = hard_labels(scores, spread.classes, walk.background)
-    return from_labels(spread.photo, [labels], spread.classes, pairwise=pairwise)[0] if walk.crf else labels
+    if not walk.crf:
+        return labels
+    return from_labels(spread.photo, [labels], spread.classes, pairwise=pairwise, solver=solver)[0]
 
 
-def write_label(folder: Path, walk: Walk, pairwise: Pairwise, spread: Spread) -> None:
+def write_label(folder: Path, walk: Walk, pairwise: Pairwise, solver: Solver, spread: Spread) -> None:
     """Writes the pseudo label of one image as FOLDER/ID.png."""
-    write_mask(folder / f"{spread.image}.png", pseudo_label(spread, walk, pairwise))
+    write_mask(folder / f"{spread.image}.png", pseudo_label(spread, walk, pairwise, solver))

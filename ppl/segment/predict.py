@@ -4,7 +4,6 @@ OUT/raw/ID.png holds the network's own, OUT/crf/ID.png those after a dense CRF.
 """
 
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,10 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ppl.backbones import fold_batchnorm
-from ppl.crf import Pairwise
+from ppl.crf import Pairwise, Where, choose
 from ppl.data.batches import photo_batches
 from ppl.data.dataset import Dataset
 from ppl.data.views import normalise
@@ -45,6 +43,7 @@ class Settings:
     pairwise: Pairwise
     hardware: Hardware
     """`workers` run the CRF."""
+    crf_on: Where = "cpu"
     shard: str = "1/1"
 
 
@@ -64,13 +63,12 @@ def main(settings: Settings) -> None:
         predicted = predict_all(
             network, dataset, images, settings.batch_size, scales=settings.photo_scales, workers=hardware.workers
         )
-        crf = Crf(settings.iterations, settings.pairwise) if settings.crf else None
+        crf, workers = None, 0  # without a CRF there is nothing to spread
+        if settings.crf:
+            solver, workers = choose(settings.crf_on, hardware.workers, device)
+            crf = Crf(settings.iterations, settings.pairwise, solver)
         write = partial(write_prediction, folder, crf)
-        if crf and hardware.workers:
-            done = run_all(write, predicted, workers=hardware.workers, total=len(images), name="predict")
-        else:
-            done = map(write, tqdm(predicted, "predict", len(images), unit="image", mininterval=5, file=sys.stderr))
-        for _ in done:
+        for _ in run_all(write, predicted, workers=workers, total=len(images), name="predict"):
             pass
         for kind in kinds:
             written = sum(1 for _ in (folder / kind).iterdir())

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ppl.cam.store import upsample
-from ppl.crf import Pairwise, from_probabilities
+from ppl.crf import Pairwise, Solver, from_probabilities, on_cpu
 from ppl.data.dataset import write_mask
 
 
@@ -17,6 +17,7 @@ class Crf:
 
     iterations: int
     pairwise: Pairwise
+    solver: Solver = on_cpu
 
 
 class Prediction(NamedTuple):
@@ -32,7 +33,8 @@ def refined(photo: np.ndarray, scores: np.ndarray, crf: Crf) -> np.ndarray:
     """Label map (h, w) uint8 of scores (C+1, h', w') upsampled bilinearly, after a CRF on the photo (h, w, 3) uint8."""
     unary = upsample(scores, photo.shape[:2])  # (C+1, h, w)
     unary = np.exp(unary - unary.max(axis=0))
-    return from_probabilities(photo, unary / unary.sum(axis=0), iterations=crf.iterations, pairwise=crf.pairwise)
+    probabilities = unary / unary.sum(axis=0)
+    return from_probabilities(photo, probabilities, iterations=crf.iterations, pairwise=crf.pairwise, solver=crf.solver)
 
 
 def write_prediction(folder: Path, crf: Crf | None, prediction: Prediction) -> None:

@@ -96,7 +96,7 @@ def test_the_crf_gets_the_photo_and_the_probabilities(
 ) -> None:
     seen = []
 
-    def crf(photo: np.ndarray, likely: np.ndarray, *, iterations: int, pairwise: Pairwise) -> np.ndarray:
+    def crf(photo: np.ndarray, likely: np.ndarray, *, iterations: int, pairwise: Pairwise, solver) -> np.ndarray:
         seen.append(photo)
         assert (iterations, pairwise) == (3, PAIRWISE)
         assert likely.shape == (3, *photo.shape[:2])
@@ -118,6 +118,9 @@ def test_worker_processes_change_nothing(settings: Settings, tmp_path: Path, mon
     def pool(function, items, *, workers: int, total: int, name: str):
         """What crosses the border of a process is a pickled function and its pickled argument."""
         for item in items:
+            if not workers:
+                yield function(item)
+                continue
             jobs.append(pickle.dumps((function, item)))
             function, argument = pickle.loads(jobs[-1])
             yield function(argument)

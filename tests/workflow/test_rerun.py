@@ -85,6 +85,7 @@ FIRST: dict[str, Callable[[Any], bool]] = {
     "hardware.gpu": nothing,
     "hardware.workers": nothing,
     "hardware.precision": only(*NETWORKS),
+    "hardware.crf": only("label_confident", "crf_seeds", "walk", "predict"),
     # The number of shards is part of the names of files: all of them are written anew, trainings see other inputs.
     "hardware.shards": only("export_cams", "label_confident", "crf_seeds", "walk", "predict"),
     "classify.architecture": only("train_classifier"),
@@ -126,6 +127,7 @@ OTHER: dict[str, Any] = {
     "tables": {"VI": {"variants": ["baseline/plain"], "measures": ["seed"]}},
     "figures": {"figure-9": {"shows": "thresholds", "variants": ["baseline/plain"]}},
     "precision": "16-mixed",
+    "hardware.crf": "gpu",
     "keep_classifier": ["implicit", "explicit", "local"],
     "backbone": "resnet18",
     "output_stride": 32,

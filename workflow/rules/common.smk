@@ -80,6 +80,16 @@ def precision(wildcards):
     return f"--hardware.precision {value('hardware', 'precision')(wildcards)}"
 
 
+def crf_on(wildcards):
+    """Flag of where CRFs are solved."""
+    return f"--crf-on {value('hardware', 'crf')(wildcards)}"
+
+
+def crf_gpus(wildcards):
+    """GPUs that a step claims which does nothing but CRFs."""
+    return one_gpu(wildcards) if value("hardware", "crf")(wildcards) == "gpu" else 0
+
+
 def workers(wildcards):
     """Processes that read and compute image by image."""
     return value("hardware", "workers")(wildcards)

@@ -10,6 +10,7 @@ rule label_confident:
         split=value("data", "train_split"),
         confident=flags("refine", "confident", prefix="confident"),
         pairwise=flags("refine", "pairwise", prefix="pairwise"),
+        crf_on=crf_on,
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     log:
         "results/{experiment}/logs/{method}/{grids}/confident-{shard}.log",
@@ -19,11 +20,13 @@ rule label_confident:
     resources:
         mem_mb=2000,
         runtime=480,
+        gpu=crf_gpus,
     conda:
         "../../envs/ppl.yaml"
     shell:
         "python -m ppl.refine.confident --data {input.data} --split {params.split} --shard {params.shard}"
-        " --cams {input.cams} --out {output} {params.confident} {params.pairwise} --workers {threads} > {log} 2>&1"
+        " --cams {input.cams} --out {output} {params.confident} {params.pairwise} {params.crf_on}"
+        " --workers {threads} > {log} 2>&1"
 
 
 rule train_irnet:
@@ -100,6 +103,7 @@ rule walk:
         split=value("data", "train_split"),
         walk=flags("refine", "walk", prefix="walk"),
         pairwise=flags("refine", "pairwise", prefix="pairwise"),
+        crf_on=crf_on,
         precision=precision,
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     wildcard_constraints:
@@ -118,6 +122,7 @@ rule walk:
     shell:
         "python -m ppl.refine.pseudo --data {input.data} --split {params.split} --shard {params.shard}"
         " --cams {input.cams} {params.kind} --network {input.network} --out {output} {params.walk} {params.pairwise}"
+        " {params.crf_on}"
         " --hardware.devices {resources.gpu} --hardware.workers {threads} {params.precision} > {log} 2>&1"
 
 
@@ -135,6 +140,7 @@ rule crf_seeds:
         confidence=flag("confidence", "refine", "confident", "confidence"),
         iterations=flag("iterations", "refine", "confident", "iterations"),
         pairwise=flags("refine", "pairwise", prefix="pairwise"),
+        crf_on=crf_on,
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     log:
         "results/{experiment}/logs/{method}/{grids}/seed-crf-{shard}.log",
@@ -144,12 +150,13 @@ rule crf_seeds:
     resources:
         mem_mb=2000,
         runtime=480,
+        gpu=crf_gpus,
     conda:
         "../../envs/ppl.yaml"
     shell:
         "python -m ppl.refine.crf_seeds --data {input.data} --split {params.split} --shard {params.shard}"
         " --cams {input.cams} --out {output} {params.threshold} {params.confidence} {params.iterations}"
-        " {params.pairwise} --workers {threads} > {log} 2>&1"
+        " {params.pairwise} {params.crf_on} --workers {threads} > {log} 2>&1"
 
 
 use rule crf_seeds as crf_pseudo with:
@@ -165,6 +172,7 @@ use rule crf_seeds as crf_pseudo with:
         confidence=flag("confidence", "refine", "confident", "confidence"),
         iterations=flag("iterations", "refine", "confident", "iterations"),
         pairwise=flags("refine", "pairwise", prefix="pairwise"),
+        crf_on=crf_on,
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     wildcard_constraints:
         experiment=of_network("none"),

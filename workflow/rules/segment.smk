@@ -43,6 +43,7 @@ rule predict:
         crf=flag("crf", "segment", "crf"),
         iterations=flag("iterations", "segment", "iterations"),
         pairwise=flags("segment", "pairwise", prefix="pairwise"),
+        crf_on=crf_on,
         precision=precision,
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     log:
@@ -59,7 +60,7 @@ rule predict:
     shell:
         "python -m ppl.segment.predict --data {input.data} --split {wildcards.split} --shard {params.shard}"
         " --checkpoint {input.deeplab} --out {output} {params.scales} {params.batch}"
-        " {params.crf} {params.iterations} {params.pairwise}"
+        " {params.crf} {params.iterations} {params.pairwise} {params.crf_on}"
         " --hardware.devices {resources.gpu} --hardware.workers {threads} {params.precision} > {log} 2>&1"
 
 
