@@ -83,8 +83,13 @@ def dense_power(scores: Tensor, boundary: Tensor) -> Tensor:
 def _transition(boundary: Tensor) -> Tensor:
     """Column-normalised transition matrix, sparse COO, assembled from lists of pairs."""
     h, w = boundary.shape
-    pixel = torch.arange(h * w).view(h, w)
-    rows, columns, values = [pixel.flatten()], [pixel.flatten()], [torch.ones(h * w, dtype=boundary.dtype)]
+    device = boundary.device
+    pixel = torch.arange(h * w, device=device).view(h, w)
+    rows, columns, values = (
+        [pixel.flatten()],
+        [pixel.flatten()],
+        [torch.ones(h * w, dtype=boundary.dtype, device=device)],
+    )
     for (dy, dx), line in search_paths(RADIUS):
         if dy >= h or abs(dx) >= w:
             continue
@@ -95,11 +100,11 @@ def _transition(boundary: Tensor) -> Tensor:
         columns += [other, one]
         values += [((1 - highest) ** BETA).flatten()] * 2
     row, column, value = torch.cat(rows), torch.cat(columns), torch.cat(values)
-    degree = torch.zeros(h * w, dtype=boundary.dtype).index_add_(0, column, value)
+    degree = torch.zeros(h * w, dtype=boundary.dtype, device=device).index_add_(0, column, value)
     return torch.sparse_coo_tensor(torch.stack((row, column)), value / degree[column], check_invariants=False)
 
 
-def _inputs(classes: int, h: int, w: int) -> tuple[Tensor, Tensor]:
+def inputs(classes: int, h: int, w: int) -> tuple[Tensor, Tensor]:
     """Random scores and a smooth boundary map, as a network gives it."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.randn(1, 1, h // 8 + 2, w // 8 + 2, generator=generator)
@@ -118,9 +123,9 @@ def _measure(shape: tuple[int, int, int], threads: int, method: Callable[..., Te
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # the dense float32 power is full of them, and many times slower without this
     warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-    small = _inputs(1, 9, 9)
+    small = inputs(1, 9, 9)
     method(*small)  # loads libraries, starts threads
-    scores, boundary = _inputs(*shape)
+    scores, boundary = inputs(*shape)
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak (Linux)
     before = _memory("VmRSS")
     seconds = []

@@ -1,0 +1,419 @@
+"""Every step against what public code does at it, on the same input in one process: `make bench`.
+
+Prints a table and saves it as CSV and Markdown. Each side runs in turn, `repeats` times; seconds are medians, memory is
+the peak beyond what was in use before (of the GPU where there is one). `~` marks a reference that would take too long:
+its time follows from a smaller size by the number of operations.
+"""
+
+import gc
+import io
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import references
+import torch
+import tyro
+from PIL import Image
+from torch import Tensor, nn
+from walk import dense_power, inputs, plain_steps
+
+from ppl import backbones, crf
+from ppl.cam import store, sweep
+from ppl.cam.maps import branch_maps, fuse
+from ppl.cam.store import Cam
+from ppl.classify import grids
+from ppl.classify.network import PatchClassifier
+from ppl.classify.train import classification_loss
+from ppl.crf_gpu import on_device
+from ppl.data.demo import open_photos
+from ppl.data.views import Augmentation, cut_photo, draw_window
+from ppl.devices import autocast, set_arithmetic
+from ppl.files import atomic
+from ppl.parallel import run_all
+from ppl.refine import losses
+from ppl.refine.confident import confident_labels
+from ppl.refine.walk import propagate
+from ppl.segment.deeplab import DeepLab, segmentation_loss
+
+VOC_SIZE, VOC_CLASSES = (375, 500), 20
+
+
+@dataclass(frozen=True)
+class Settings:
+    only: tuple[str, ...] = ()
+    """Rows whose names contain one of these words; empty: all."""
+    out: Path = Path("results/bench")
+    repeats: int = 3
+    workers: int = 2
+    """Processes of the confident labels."""
+    large: Literal["auto", "yes", "no"] = "auto"
+    """Networks at the paper's sizes: 512 px, batches of 16; auto: on a GPU."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison; `least` is the ratio that the project wants at least."""
+
+    name: str
+    against: str
+    least: float
+    ours: Callable[[], Any]
+    reference: Callable[[], Any]
+    error: Callable[[Any, Any], str] | None = None
+    estimate: float = 0
+    """Instead of `reference`'s own: its time, in multiples of it."""
+
+
+def main(settings: Settings) -> None:
+    set_arithmetic()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    large = settings.large == "yes" or (settings.large == "auto" and device.type == "cuda")
+    name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
+    print(f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    rows = []
+    for make in ROWS:
+        for row in make(device, large, settings.workers):
+            if settings.only and not any(word in row.name for word in settings.only):
+                continue
+            rows.append(_measured(row, device, settings.repeats))
+            print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
+    table = pd.DataFrame(rows)
+    settings.out.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(settings.out.with_suffix(".csv")) as temporary:
+        table.to_csv(temporary, index=False)
+    with atomic(settings.out.with_suffix(".md")) as temporary:
+        head = ["| " + " | ".join(table.columns) + " |", "| " + " | ".join("---" for _ in table.columns) + " |"]
+        body = ["| " + " | ".join(map(str, row)) + " |" for row in table.itertuples(index=False)]
+        temporary.write_text("\n".join([*head, *body]) + "\n")
+
+
+def _measured(row: Row, device: torch.device, repeats: int) -> dict[str, str]:
+    times: dict[str, list[float]] = {"ours": [], "reference": []}
+    memory, outputs = {}, {}
+    sides = {"ours": row.ours, "reference": row.reference}
+    for turn in range(repeats + 1):
+        for side, run in sides.items():
+            if side == "reference" and turn > 1 and times[side][-1] > 20:
+                continue  # slow ones are run once behind the first
+            gc.collect()
+            seconds, peak, out = _run(run, device)
+            memory[side] = max(peak, memory.get(side, 0))
+            if turn or seconds > 20:  # the first run starts threads and fills caches
+                times[side].append(seconds)
+            outputs[side] = out
+    ours, reference = (statistics.median(times[side]) for side in sides)
+    reference *= row.estimate or 1
+    mark = "~" if row.estimate else ""
+    return {
+        "row": row.name,
+        "against": row.against,
+        "ours s": f"{ours:.4g}",
+        "reference s": f"{mark}{reference:.4g}",
+        "ratio": f"{mark}{reference / ours:.3g}",
+        "wanted": f"{row.least:g}",
+        "ours MB": f"{memory['ours']:.0f}",
+        "reference MB": f"{memory['reference']:.0f}",
+        "error": row.error(outputs["ours"], outputs["reference"]) if row.error else "",
+    }
+
+
+def _run(function: Callable[[], Any], device: torch.device) -> tuple[float, float, Any]:
+    """Seconds, peak memory in MB, and what it returns."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated() / 1e6
+    else:
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak (Linux)
+        before = _resident("VmRSS")
+    start = time.perf_counter()
+    out = function()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    seconds = time.perf_counter() - start
+    peak = torch.cuda.max_memory_allocated() / 1e6 if device.type == "cuda" else _resident("VmHWM")
+    return seconds, peak - before, out
+
+
+def _resident(field: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1e3 for line in lines if line.startswith(field + ":"))
+
+
+# Inputs
+
+
+def photos(count: int, size: tuple[int, int] = VOC_SIZE) -> list[np.ndarray]:
+    """Photographs (h, w, 3) uint8 of the demo's, scaled to the size of a VOC photo."""
+    _, sources = open_photos()
+    named = [np.array(s.image.convert("RGB").resize(size[::-1])) for s in sources["train"].backgrounds]
+    return [named[i % len(named)] for i in range(count)]
+
+
+def smooth(channels: int, size: tuple[int, int], seed: int, cells: int = 12) -> Tensor:
+    """Random smooth maps (channels, h, w), as a network gives them."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.randn(1, channels, size[0] // cells + 2, size[1] // cells + 2, generator=generator)
+    return nn.functional.interpolate(coarse, size, mode="bicubic", align_corners=False)[0]
+
+
+def cam_of(seed: int, classes: Sequence[int], size: tuple[int, int] = VOC_SIZE) -> Cam:
+    """A smooth CAM at stride 4 of some classes, zero in about half of the photo."""
+    maps = smooth(len(classes), (-(-size[0] // 4), -(-size[1] // 4)), seed).relu()
+    return Cam((maps / maps.amax((1, 2), keepdim=True)).numpy(), np.array(classes), size)
+
+
+# Rows
+
+
+def walks(device: torch.device, large: bool, workers: int) -> Iterator[Row]:
+    sizes = [(63, 63, 300), (94, 125, 2000)] if device.type == "cpu" else [(63, 63, 20), (94, 125, 20), (120, 160, 20)]
+    for h, w, least in sizes:
+        scores, boundary = (x.to(device) for x in inputs(3, h, w))
+        ours = partial(propagate, scores, boundary)
+        small = device.type == "cpu" and h * w > 4000
+        few = [x.to(device) for x in inputs(3, 63, 63)]
+        reference = partial(dense_power, *few) if small else partial(dense_power, scores, boundary)
+        growth = (h * w / 63**2) ** 3 if small else 0
+        yield Row(f"walk {h}x{w}", "dense matrix, 8 squarings", least, ours, reference,
+                  None if small else relative, growth)  # fmt: skip
+        yield Row(f"walk {h}x{w}", "256 sparse steps", 2.5, ours, partial(plain_steps, scores, boundary), relative)
+
+
+def confident(device: torch.device, large: bool, workers: int) -> Iterator[Row]:
+    ids = [(1,), (3, 8), (15,), (2, 15)]
+    tasks = [(p, cam_of(i, ids[i % 4])) for i, p in enumerate(photos(12))]
+
+    def ours() -> list[np.ndarray]:
+        return list(run_all(_confident, tasks, workers=workers, total=len(tasks), name="confident"))
+
+    def reference() -> list[np.ndarray]:
+        label = partial(references.confident_labels, labels=VOC_CLASSES + 1)
+        return [label(photo, store.upsample(cam.maps, cam.size), cam.classes) for photo, cam in tasks]
+
+    def error(a: list[np.ndarray], b: list[np.ndarray]) -> str:
+        found = {x.tobytes() for x in a}  # in the order in which workers finished
+        return f"{sum(x.tobytes() in found for x in b)} of {len(b)} maps equal"
+
+    yield Row("confident labels, 12 photos", "one core, all 21 labels", 6, ours, reference, error)
+
+
+def _confident(task: tuple[np.ndarray, Cam]) -> np.ndarray:
+    photo, cam = task
+    return confident_labels(photo, store.upsample(cam.maps, cam.size), cam.classes)
+
+
+def crfs(device: torch.device, large: bool, workers: int) -> Iterator[Row]:
+    (photo,) = photos(1)
+    logits = smooth(81, VOC_SIZE, 1)
+    logits[:5] += 3
+    eighty = (3 * logits).softmax(0).numpy()
+    yield Row("CRF, 81 labels", "all labels", 7, partial(crf.from_probabilities, photo, eighty),
+              partial(crf.from_probabilities, photo, eighty, keep=None), equal)  # fmt: skip
+    if device.type == "cuda":
+        for labels, least in ((2, 20), (21, 50)):
+            given = (2 * smooth(labels, VOC_SIZE, 2)).softmax(0).numpy()
+            run = partial(crf.from_probabilities, photo, given, keep=None)
+            yield Row(f"CRF on the GPU, {labels} labels", "pydensecrf", least, partial(run, solver=on_device(device)),
+                      run, equal)  # fmt: skip
+
+
+def sweeps(device: torch.device, large: bool, workers: int) -> Iterator[Row]:
+    rng = np.random.default_rng(0)
+    cams = [cam_of(i, (1 + i % 20, 1 + (i + 7) % 20)) for i in range(6)]
+    truths = [np.kron(rng.integers(0, 21, (8, 10)), np.ones((47, 50), int))[:375, :500].astype(np.uint8) for _ in cams]
+
+    def ours() -> np.ndarray:
+        counts = sum(sweep.histogram(t, c, VOC_CLASSES) for t, c in zip(truths, cams, strict=True))
+        return sweep.table(counts, [str(i) for i in range(1, 21)]).miou.to_numpy() / 100
+
+    reference = partial(references.sweep, truths, cams, VOC_CLASSES, sweep.THRESHOLDS)
+    yield Row("threshold sweep, 101 thresholds, 6 photos", "an evaluation each", 50, ours, reference, largest)
+
+
+def stores(device: torch.device, large: bool, workers: int) -> Iterator[Row]:
+    cams = [cam_of(i, (1, 2)[: 1 + i % 2]) for i in range(32)]
+    folder = Path(tempfile.mkdtemp(prefix="bench-"))
+    file, dictionaries = folder / "cams.h5", folder / "npy"
+    store.write(file, ((str(i), c) for i, c in enumerate(cams)), classes=["a", "b"], settings="", checkpoint="")
+    full = [store.upsample(c.maps, c.size) for c in cams]
+    references.write_dictionaries(dictionaries, full, [c.classes for c in cams])
+    smaller = sum(f.stat().st_size for f in dictionaries.iterdir()) / file.stat().st_size
+
+    def ours() -> list[np.ndarray]:
+        with store.open_store([file]) as opened:
+            return [opened.read(str(i)).maps for i in range(len(cams))]
+
+    yield Row("CAM store, reading 32", "npy, float32, full size", 1, ours,
+              partial(references.read_dictionaries, dictionaries, len(cams)),
+              lambda a, b: f"{smaller:.0f} times smaller")  # fmt: skip
+
+
+def exports(device: torch.device, large: bool, workers: int) -> Iterator[Row]:
+    batch = np.stack(photos(8 if large else 2, VOC_SIZE if large else (188, 250)))
+    scales = (1, 0.5, 1.5, 2) if large else (1, 0.5)
+    ours, other = (_classifier("explicit", "s3k2-s4k4", device) for _ in range(2))
+    backbones.fold_batchnorm(ours)
+    ours.to(memory_format=torch.channels_last).eval()
+    _unjoin(other).eval()
+
+    def run() -> Tensor:
+        with autocast(device, "bf16-mixed"):
+            return branch_maps(ours, batch, scales)
+
+    def error(a: Tensor, b: Tensor) -> str:
+        return f"{max((fuse(x, 'mean') - fuse(y, 'mean')).abs().max().item() for x, y in zip(a, b, strict=True)):.0e}"
+
+    yield Row(f"CAM export, {len(batch)} photos, {len(scales)} scales", "photo by photo, scale by scale, float32",
+              2 if device.type == "cpu" else 5, run, partial(references.cams, other, batch, scales), error)  # fmt: skip
+
+
+def branches(device: torch.device, large: bool, workers: int) -> Iterator[Row]:
+    network = _classifier("explicit", "s4k6", device)
+    size = 32 if large else 14
+    x = torch.randn(16 if large else 4, network.backbone.channels[3], size, size, device=device)
+
+    def ours() -> Tensor:
+        with autocast(device, "bf16-mixed" if large else "32-true"):
+            out = network._patched(x, network.grids[0], network.phi1[0], network.phi2[0])
+        out.float().mean().backward()
+        return out.detach().float()
+
+    def reference() -> Tensor:
+        with autocast(device, "bf16-mixed" if large else "32-true"):
+            out = references.patch_branch(network.backbone.stages[4:], x, 6, network.phi1[0], network.phi2[0])
+        out.float().mean().backward()
+        return out.detach().float()[:, :, :size, :size]
+
+    yield Row("patch branch, 6x6, forward and back", "a loop over patches", 2 if device.type == "cpu" else 5, ours,
+              reference, relative)  # fmt: skip
+
+
+def trainings(device: torch.device, large: bool, workers: int) -> Iterator[Row]:
+    least = 1.8 if device.type == "cpu" else 3
+    crop, batch = (512, 16) if large else (128, 4)
+    images, targets = torch.randn(batch, 3, crop, crop, device=device), torch.ones(batch, VOC_CLASSES, device=device)
+
+    def classifier_step(network: nn.Module, x: Tensor, context) -> float:
+        with context():
+            loss = classification_loss(network(x), targets, 0)
+        loss.backward()
+        network.zero_grad(set_to_none=True)
+        return loss.item()
+
+    def deeplab_step(network: nn.Module, x: Tensor, labels: Tensor, context) -> float:
+        with context():
+            loss = segmentation_loss(network(x), labels)
+        loss.backward()
+        network.zero_grad(set_to_none=True)
+        return loss.item()
+
+    quick = partial(autocast, device, "bf16-mixed")
+    for variant in (("baseline", "plain"), ("explicit", "s2k2-s3k4-s4k6")):
+        network, other = _classifier(*variant, device), _unjoin(_classifier(*variant, device))
+        network.to(memory_format=torch.channels_last)
+        yield Row(f"classifier step, {'/'.join(variant)}, {batch} x {crop} px", "float32, NCHW", least,
+                  partial(classifier_step, network, images.to(memory_format=torch.channels_last), quick),
+                  partial(classifier_step, other, images, nullcontext))  # fmt: skip
+    crop, batch = (321, 10) if large else (97, 2)
+    labels = torch.zeros(batch, crop, crop, dtype=torch.long, device=device)
+    x = torch.randn(batch, 3, crop, crop, device=device)
+    name = "resnet101" if large else "resnet50"
+    networks = [
+        DeepLab(backbones.build(name, output_stride=8, dilated=True), VOC_CLASSES, (6, 12, 18, 24), (1, 0.75, 0.5))
+        for _ in range(2)
+    ]
+    ours, other = networks[0].to(device, memory_format=torch.channels_last), _unjoin(networks[1]).to(device)
+    yield Row(f"DeepLab step, {name}, {batch} x {crop} px", "float32, NCHW", least,
+              partial(deeplab_step, ours, x.to(memory_format=torch.channels_last), labels, quick),
+              partial(deeplab_step, other, x, labels, nullcontext))  # fmt: skip
+
+
+def pairs(device: torch.device, large: bool, workers: int) -> Iterator[Row]:
+    side, batch = (128, 32) if large else (128, 4)
+    boundary = torch.stack([smooth(1, (side, side), i)[0].sigmoid() for i in range(batch)]).to(device)
+    displacement = torch.stack([smooth(2, (side, side), i) for i in range(batch)]).to(device)
+    labels = torch.stack([smooth(4, (side, side), i).argmax(0) for i in range(batch)]).to(device)
+    labels[labels == 3] = 255
+
+    def step(loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        b, d = boundary.clone().requires_grad_(), displacement.clone().requires_grad_()
+        loss(b, d).backward()
+        return b.grad
+
+    yield Row(f"IRNet pair loss, {batch} x {side}x{side}, radius 10", "index_select over all paths", 5,
+              partial(step, lambda b, d: losses.total(losses.pair_losses(b, d, labels.to(torch.uint8), 10))),
+              partial(step, lambda b, d: references.pair_losses(b, d, labels, 10)), relative)  # fmt: skip
+
+
+def inputs_of_training(device: torch.device, large: bool, workers: int) -> Iterator[Row]:
+    augmentation = Augmentation(512, long_side=(320, 640))
+    encoded = []
+    for photo in photos(16):
+        buffer = io.BytesIO()
+        Image.fromarray(photo).save(buffer, "JPEG", quality=95)
+        encoded.append(buffer.getvalue())
+    mean, std = backbones.IMAGENET_MEAN, backbones.IMAGENET_STD
+
+    def ours() -> None:
+        for i, data in enumerate(encoded):
+            photo, rng = np.array(Image.open(io.BytesIO(data)).convert("RGB")), np.random.default_rng(i)
+            cut_photo(photo, draw_window(photo.shape[:2], augmentation, rng), 512, mean, std)
+
+    def reference() -> None:
+        for i, data in enumerate(encoded):
+            references.training_view(data, augmentation, mean, std, np.random.default_rng(i))
+
+    yield Row("input pipeline, 16 photos to crops of 512", "decode, resize, normalise, crop", 2, ours, reference)
+
+
+ROWS = (walks, confident, crfs, sweeps, stores, exports, branches, trainings, pairs, inputs_of_training)
+
+
+# Helpers
+
+
+def relative(a: Tensor, b: Tensor) -> str:
+    """Largest difference, relative to the reference's maximum."""
+    return f"{((a - b).abs().max() / b.abs().max()).item():.0e}"
+
+
+def largest(a: np.ndarray, b: np.ndarray) -> str:
+    """Largest difference."""
+    return f"{np.abs(a - b).max():.0e}"
+
+
+def equal(a: np.ndarray, b: np.ndarray) -> str:
+    """Share of equal labels."""
+    return f"{100 * (a == b).mean():.3f} % equal"
+
+
+def _classifier(method: str, variant: str, device: torch.device) -> PatchClassifier:
+    torch.manual_seed(0)
+    patched, global_branch = grids.branches(method, variant)
+    network = PatchClassifier(
+        backbones.build("resnet50"), VOC_CLASSES, grids=patched, global_branch=global_branch, stop_at_patches=True
+    )
+    return network.to(device)
+
+
+def _unjoin(network: nn.Module) -> nn.Module:
+    """The same network with BatchNorm behind its convolutions instead of in them."""
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, backbones.FrozenNormConv2d):
+                setattr(parent, name, references.UnjoinedNorm(child))
+    return network
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings, description=__doc__))

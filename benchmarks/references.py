@@ -1,0 +1,159 @@
+"""What public code does at each step, in words of our own: the other side of the comparisons in bench.py."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ppl import crf
+from ppl.cam.store import Cam, seed
+from ppl.classify.network import PatchClassifier
+from ppl.classify.patches import merge, split
+from ppl.data.views import Augmentation
+from ppl.metrics import confusion, mean_iou
+from ppl.refine.confident import combine, hard_labels
+from ppl.refine.paths import search_paths
+
+
+def confident_labels(photo: np.ndarray, cam: np.ndarray, classes: Sequence[int], *, labels: int) -> np.ndarray:
+    """Two CRFs, each with lattices of its own and over all `labels` of the dataset, on one core."""
+    passes = []
+    for threshold in (0.30, 0.05):
+        hard = hard_labels(cam, classes, threshold)
+        passes += crf.from_labels(photo, [hard], range(1, labels))
+    return combine(*passes)
+
+
+def sweep(truths: Sequence[np.ndarray], cams: Sequence[Cam], classes: int, thresholds: np.ndarray) -> np.ndarray:
+    """mIoU (T,) by one evaluation of all images for each threshold."""
+    figures = []
+    for threshold in thresholds:
+        matrix = sum(confusion(t, seed(c, threshold), classes) for t, c in zip(truths, cams, strict=True))
+        figures.append(mean_iou(matrix))
+    return np.array(figures)
+
+
+def write_dictionaries(folder: Path, maps: Sequence[np.ndarray], classes: Sequence[Sequence[int]]) -> None:
+    """CAMs (K, h, w) as one `npy` file an image, float32 at full size, in a pickled dictionary."""
+    folder.mkdir(exist_ok=True)
+    for i, (of_image, ids) in enumerate(zip(maps, classes, strict=True)):
+        np.save(folder / f"{i}.npy", {"keys": np.array(ids), "high_res": of_image.astype(np.float32)})
+
+
+def read_dictionaries(folder: Path, count: int) -> list[np.ndarray]:
+    """The maps of all images."""
+    return [np.load(folder / f"{i}.npy", allow_pickle=True).item()["high_res"] for i in range(count)]
+
+
+@torch.inference_mode()
+def cams(network: PatchClassifier, photos: np.ndarray, scales: Sequence[float]) -> Tensor:
+    """Summed maps of each branch at stride 4, (B, branches, classes, h4, w4): photo by photo, scale by scale."""
+    device = next(network.parameters()).device
+    mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in (network.backbone.mean, network.backbone.std))
+    outputs = []
+    for photo in photos:
+        h, w, _ = photo.shape
+        total = torch.zeros((), device=device)
+        for scale in scales:
+            size = (round(w * scale), round(h * scale))
+            resized = np.array(Image.fromarray(photo).resize(size, Image.Resampling.BICUBIC))
+            x = (torch.from_numpy(resized).to(device).permute(2, 0, 1).float() / 255 - mean) / std
+            for flipped in (False, True):
+                maps = network.maps(x.flip(2)[None] if flipped else x[None]).relu()
+                maps = maps.flip(4) if flipped else maps
+                size4 = (-(-h // 4), -(-w // 4))
+                total = total + F.interpolate(maps.flatten(1, 2), size4, mode="bilinear", align_corners=False)
+        outputs.append(total.unflatten(1, (network.branches, -1))[0])
+    return torch.stack(outputs)
+
+
+def patch_branch(stages: nn.ModuleList, x: Tensor, k: int, phi1: nn.Module, phi2: nn.Module) -> Tensor:
+    """Merged features of one patched branch, each of the k x k patches sent alone."""
+    patches = split(x, k).unflatten(0, (len(x), k * k))  # (B, k*k, C, h, w)
+    outputs = []
+    for i in range(k * k):
+        y = phi1(patches[:, i])
+        for stage in stages:
+            y = stage(y)
+        outputs.append(phi2(y))
+    merged = torch.stack(outputs, dim=1).flatten(0, 1)  # (B*k*k, C, h, w)
+    return merge(merged, k, tuple(k * side for side in merged.shape[2:]))
+
+
+def pair_losses(boundary: Tensor, displacement: Tensor, labels: Tensor, radius: int) -> Tensor:
+    """IRNet's total loss from lists of indices: every pixel of every path gathered at once, gradients by autograd."""
+    batch, h, w = boundary.shape
+    margin = radius - 1
+    pixel = torch.arange(h * w, device=boundary.device).view(h, w)
+
+    def at(dy: int, dx: int) -> Tensor:
+        return pixel[dy : dy + h - margin, margin + dx : w - margin + dx].flatten()
+
+    source, flat = at(0, 0), boundary.view(batch, -1)
+    by_length: dict[int, list] = {}
+    for path in search_paths(radius):
+        by_length.setdefault(len(path.line), []).append(path)
+    highest, ends = [], []
+    for paths in by_length.values():
+        indices = torch.stack([torch.stack([at(y, x) for y, x in path.line]) for path in paths])  # (P, length, N)
+        gathered = torch.index_select(flat, 1, indices.flatten()).view(batch, *indices.shape)
+        highest.append(F.max_pool2d(gathered.flatten(0, 1), (indices.shape[1], 1)).view(batch, len(paths), -1))
+        ends += [path.end for path in paths]
+    affinity = 1 - torch.cat(highest, dim=1)  # (B, P, N)
+    targets = torch.stack([at(*end) for end in ends])
+    known = labels.view(batch, -1).long()
+    one, other = known[:, source][:, None], known[:, targets]
+    valid = (one != 255) & (other != 255)
+    equal = (one == other) & valid
+    bg_pos, fg_pos, neg = equal & (one == 0), equal & (one > 0), valid & (one != other)
+    d = displacement.flatten(2)
+    difference = d[:, :, source][:, :, None] - d[:, :, targets]  # (B, 2, P, N)
+    offsets = torch.tensor(ends, device=boundary.device, dtype=boundary.dtype).t()[None, :, :, None]
+
+    def mean(values: Tensor, chosen: Tensor) -> Tensor:
+        return (values * chosen).sum() / (chosen.sum() + 1e-5)
+
+    attract, repel = -torch.log(affinity + 1e-5), -torch.log(1 + 1e-5 - affinity)
+    dp_fg = mean((difference - offsets).abs().mean(1), fg_pos)
+    dp_bg = mean(difference.abs().mean(1), bg_pos)
+    return (mean(attract, bg_pos) / 2 + mean(attract, fg_pos) / 2 + mean(repel, neg)) / 2 + (dp_fg + dp_bg) / 2
+
+
+class UnjoinedNorm(nn.Module):
+    """The backbone's convolution with its BatchNorm behind it, as a pass of its own."""
+
+    def __init__(self, joined: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.norm = joined.conv, joined.norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.batch_norm(
+            self.conv(x), self.norm.running_mean, self.norm.running_var, self.norm.weight, self.norm.bias,
+            training=False, eps=self.norm.eps,
+        )  # fmt: skip
+
+
+def training_view(photo: bytes, augmentation: Augmentation, mean, std, rng: np.random.Generator) -> Tensor:
+    """Decodes a photo, rescales all of it, normalises, flips, then crops into a padded square: (3, crop, crop)."""
+    image = Image.open(io.BytesIO(photo)).convert("RGB")
+    factor = rng.uniform(*augmentation.long_side) / max(image.size)
+    size = tuple(round(side * factor) for side in image.size)
+    array = np.asarray(image.resize(size, Image.Resampling.BICUBIC), dtype=np.float32) / 255
+    array = (array - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
+    if rng.integers(2):
+        array = array[:, ::-1]
+    crop = augmentation.crop
+    padded = np.zeros((crop, crop, 3), np.float32)
+    spans = []
+    for side in array.shape[:2]:
+        space = side - crop
+        start, offset = (int(rng.integers(space + 1)), 0) if space > 0 else (0, int(rng.integers(-space + 1)))
+        spans.append((start, offset, min(side, crop)))
+    (top, y, n), (left, x, m) = spans
+    padded[y : y + n, x : x + m] = array[top : top + n, left : left + m]
+    return torch.from_numpy(np.ascontiguousarray(padded.transpose(2, 0, 1)))
