@@ -58,8 +58,10 @@ def claim_gpus(count: int) -> list[int]:
     """Indices of `count` GPUs that no other local job holds, kept by lock files until this process ends.
 
     Snakemake sets no CUDA_VISIBLE_DEVICES, so two local jobs would otherwise share GPU 0. A cluster that sets it has
-    already chosen.
+    already chosen. The further processes of a data-parallel training, which this one starts, take what it claimed.
     """
+    if inherited := os.environ.get(CLAIMED):
+        return [int(index) for index in inherited.split(",")]
     present = torch.cuda.device_count()
     if count > present:
         raise UserError(f"{count} GPUs are asked for, {present} are visible; lower `gpu` in the configuration")
@@ -76,10 +78,13 @@ def claim_gpus(count: int) -> list[int]:
             else:
                 lock.close()
         if claimed:
+            if count > 1:
+                os.environ[CLAIMED] = ",".join(map(str, claimed))
             return claimed
         time.sleep(random.uniform(0.5, 1.5))
 
 
+CLAIMED = "PPL_CLAIMED_GPUS"
 _GPU_LOCKS: list[IO[str]] = []  # open for as long as the process lives: closing a file gives its lock back
 
 

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import math
+import os
 import signal
 import sys
 import time
@@ -69,9 +70,13 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
 
 
 def launch(hardware: Hardware, seed: int) -> Fabric:
-    """A Fabric on the requested GPUs, or on the CPU where there is none; seeds the initialisation of new layers."""
+    """A Fabric on the requested GPUs, or on the CPU where there is none; seeds the initialisation of new layers.
+
+    On several GPUs it starts a process for each. On the CPU it is one of those that `torchrun` has started, if it has.
+    """
     set_arithmetic()
-    where = ("cuda", claim_gpus(hardware.devices)) if hardware.on_gpu else ("cpu", 1)
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    where = ("cuda", claim_gpus(hardware.devices)) if hardware.on_gpu else ("cpu", processes)
     fabric = Fabric(accelerator=where[0], devices=where[1], precision=hardware.precision)
     fabric.launch()
     fabric.seed_everything(seed, verbose=False)
@@ -180,8 +185,11 @@ def train(
         progress.step += 1
         bar.update()
         epoch_ends = progress.step % schedule.epoch_steps == 0 or progress.step == schedule.steps
-        if epoch_ends or stop or progress.step % CHECK_EVERY == 0:
-            progress.loss += _finite(unchecked, progress, optimizer, resume)
+        looks = epoch_ends or progress.step % CHECK_EVERY == 0
+        # Several processes stop at the same step, the next at which all look: one alone would leave the others waiting.
+        stops = bool(stop) if fabric.world_size == 1 else looks and _mean(fabric, torch.tensor(float(len(stop)))) > 0
+        if looks or stops:
+            progress.loss += _finite(_mean(fabric, unchecked), progress, optimizer, resume)
             unchecked.zero_()
             speed = bar.format_dict["rate"] or 0.0
             bar.set_postfix_str(f"loss {value.item():.3f}, {speed * schedule.batch_size:.0f} images/s")
@@ -196,9 +204,9 @@ def train(
             _write_log(fabric, log, progress.rows)
             network.train()
             started = time.monotonic()
-        if epoch_ends or stop:
+        if epoch_ends or stops:
             _keep(fabric, network, optimizer, resume, digest, progress)
-        if stop:
+        if stops:
             sys.exit(128 + signal.SIGTERM)
     if not progress.rows or progress.rows[-1]["step"] < schedule.steps:
         raise AssertionError("the loop ended before its last step")
@@ -228,6 +236,11 @@ def _row(
         with torch.inference_mode():
             row.update(measure(network))
     return row
+
+
+def _mean(fabric: Fabric, value: Tensor) -> Tensor:
+    """A scalar, averaged over the processes."""
+    return value if fabric.world_size == 1 else fabric.all_reduce(value.to(fabric.device), reduce_op="mean")
 
 
 def _finite(total: Tensor, progress: _Progress, optimizer: torch.optim.Optimizer, resume: Path) -> float:

@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ppl.backbones import Backbone
 from ppl.refine.paths import Offset, search_paths
+from ppl.shared_batch import mean_count
 
 STRIDE = 8
 WIDTHS, GROUPS = (64, 128, 256), (8, 16, 32)
@@ -83,5 +84,6 @@ def affinity_loss(features: Tensor, labels: Tensor, radius: int) -> Tensor:
         kinds = kinds.to(features.dtype)
         sums = sums + torch.stack((kinds[0] @ together, kinds[1] @ together, kinds[2] @ apart))
         counts = counts + kinds.sum(1)
-    bg, fg, neg = sums / counts.clamp_min(1)
+    counts = mean_count(counts)
+    bg, fg, neg = sums / torch.where(counts > 0, counts, 1)
     return bg / 4 + fg / 4 + neg / 2

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ppl.refine.paths import search_paths
+from ppl.shared_batch import mean_count
 
 IGNORED = 255
 EPSILON = 1e-5
@@ -111,6 +112,7 @@ class _PairLosses(torch.autograd.Function):
             at(displacement_grads, dy, dx).sub_(signs)
             displacement_sums += errors.abs_().sum((1, 2, 3, 4))
 
+        counts = mean_count(counts)
         ctx.save_for_backward(boundary_grads, displacement_grads, counts)
         bg_pos, fg_pos, neg = (affinity_sums / (counts + EPSILON)).float()
         dp_bg, dp_fg = (displacement_sums / (2 * counts[:2] + EPSILON)).float()

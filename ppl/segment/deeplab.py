@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from ppl.backbones import Backbone
 from ppl.data.dataset import IGNORE
+from ppl.shared_batch import mean_count
 
 
 class DeepLab(nn.Module):
@@ -58,9 +59,9 @@ def segmentation_loss(outputs: Sequence[Tensor], labels: Tensor) -> Tensor:
     total = outputs[0].new_zeros((), dtype=torch.float32)
     for logits in outputs:
         target = nearest(labels, logits.shape[-2:]).long()
-        valid = (target != IGNORE).sum()
+        valid = mean_count((target != IGNORE).sum())
         entropy = F.cross_entropy(logits.float(), target, ignore_index=IGNORE, reduction="sum")
-        total = total + entropy / valid.clamp(min=1)
+        total = total + entropy / torch.where(valid > 0, valid, 1)
     return total
 
 
