@@ -1,10 +1,10 @@
-# make venv | demo | test | lint | lock
+# make venv | demo | test | lint | bench | lock
 PYTHON ?= python3
 CORES ?= $(shell nproc)
 BIN := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: venv demo test lint lock
+.PHONY: venv demo test lint bench lock
 
 venv: .venv/.ready
 
@@ -25,6 +25,9 @@ test: venv
 lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+bench: venv
+	$(BIN)/python benchmarks/bench.py
 
 # Exact versions of everything, with hashes; needs uv (pip install uv).
 lock:
