@@ -1,0 +1,113 @@
+#!/usr/bin/env bash
+# The workflow on a real SLURM: one node with two fake GPUs, for which Debian's slurm-wlm and munge are installed.
+#
+#     bash tests/cluster/slurm.sh        # as root; the environment of `make venv` with snakemake-executor-plugin-slurm
+#
+# Runs tests/cluster/demo.yaml locally and through workflow/profiles/slurm in sharded jobs, kills one training on the way,
+# and compares: the killed job has to come back, and every file that counts has to be the same as the local run's.
+set -euo pipefail
+repository=$(cd "$(dirname "$0")/../.." && pwd)
+[ "$(id -u)" = 0 ] || { echo "error: needs root, to install and start SLURM" >&2; exit 2; }
+missing=()
+for program in slurmctld slurmd munged; do
+  command -v "$program" >/dev/null || missing=(slurm-wlm munge)
+done
+if [ "${#missing[@]}" -gt 0 ]; then
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >/dev/null
+fi
+
+work=$(mktemp -d)
+daemons=()
+stop() {
+  for pid in "${daemons[@]}"; do kill "$pid" 2>/dev/null || true; done
+  wait
+  if [ "$1" = 0 ]; then rm -rf "$work"; else echo "left for a look: $work" >&2; fi
+}
+trap 'status=$?; stop "$status"; exit "$status"' EXIT
+
+# A cluster of this machine alone. /dev files stand for GPUs: SLURM counts and hands out what it cannot use.
+host=$(hostname -s)
+mkdir -p "$work"/{state,spool,log,gpus} && touch "$work"/gpus/{0,1}
+cat >"$work/slurm.conf" <<CONF
+ClusterName=test
+SlurmctldHost=$host
+SlurmUser=root
+SlurmctldPort=16817
+SlurmdPort=16818
+AuthType=auth/munge
+StateSaveLocation=$work/state
+SlurmdSpoolDir=$work/spool
+SlurmctldPidFile=$work/slurmctld.pid
+SlurmdPidFile=$work/slurmd.pid
+SlurmctldLogFile=$work/log/slurmctld.log
+SlurmdLogFile=$work/log/slurmd.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+GresTypes=gpu
+AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/none
+JobCompType=jobcomp/none
+MinJobAge=3600
+ReturnToService=2
+SlurmdParameters=config_overrides
+NodeName=$host CPUs=$(nproc) RealMemory=64000 Gres=gpu:2 State=UNKNOWN
+PartitionName=main Nodes=$host Default=YES MaxTime=INFINITE State=UP
+CONF
+printf 'NodeName=%s Name=gpu File=%s/gpus/[0-1]\n' "$host" "$work" >"$work/gres.conf"
+export SLURM_CONF=$work/slurm.conf
+if ! pgrep -x munged >/dev/null; then
+  mkdir -p /run/munge && chown munge: /run/munge
+  runuser -u munge -- /usr/sbin/munged --foreground >"$work/log/munged.log" 2>&1 &
+  daemons+=($!)
+fi
+sleep 1
+slurmctld -D >"$work/log/ctld.out" 2>&1 & daemons+=($!)
+slurmd -D -N "$host" >"$work/log/slurmd.out" 2>&1 & daemons+=($!)
+for _ in $(seq 30); do
+  sinfo --noheader --format %t 2>/dev/null | grep -q idle && break
+  sleep 1
+done
+sinfo
+
+for side in local cluster; do
+  mkdir "$work/$side"
+  git -C "$repository" archive HEAD | tar -x -C "$work/$side"
+done
+targets=(results/tiny_test_preds results/tiny/explicit/s4k2/val-raw.csv)
+config=(--configfile tests/cluster/demo.yaml)
+echo "locally"
+(cd "$work/local" && snakemake --cores 2 --quiet all "${config[@]}" -- "${targets[@]}")
+echo "on the cluster"
+(cd "$work/cluster" && exec snakemake --profile workflow/profiles/slurm --slurm-no-account \
+  --slurm-status-command squeue --slurm-init-seconds-before-status-checks 5 --latency-wait 10 "${config[@]}" -- "${targets[@]}") \
+  >"$work/log/snakemake.out" 2>&1 &
+run=$!
+
+# The first training that runs is killed as a node's failure would kill it.
+killed=
+for _ in $(seq 600); do
+  process=$(pgrep -f "ppl.classify.train .*$work|ppl.classify.train --data results/tiny" | head -1 || true)
+  if [ -n "$process" ] && [ "$(readlink "/proc/$process/cwd")" = "$work/cluster" ]; then
+    sleep 3
+    kill -9 "$process" 2>/dev/null && killed=$process && break
+  fi
+  kill -0 "$run" 2>/dev/null || break
+  sleep 0.5
+done
+[ -n "$killed" ] || { tail -30 "$work/log/snakemake.out" >&2; echo "error: no training was found to kill" >&2; exit 1; }
+wait "$run" || { tail -40 "$work/log/snakemake.out" >&2; echo "error: the run on the cluster failed" >&2; exit 1; }
+
+submitted=$(grep -c "has been submitted with SLURM jobid" "$work/log/snakemake.out")
+retried=$(grep -c "Trying to restart job" "$work/log/snakemake.out" || true)
+[ "$retried" -ge 1 ] || { echo "error: the killed job was not tried again" >&2; exit 1; }
+cd "$work"
+compared=0
+while read -r file; do
+  cmp "local/$file" "cluster/$file"
+  compared=$((compared + 1))
+done < <(cd local && find results -name '*.png' -o -name '*.h5' -o -name 'val-raw.csv' -o -name 'labels.csv' | sort)
+[ "$compared" -gt 60 ]
+echo "the same: $compared files; $submitted jobs submitted, $retried retried after a kill"
