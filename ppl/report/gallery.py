@@ -59,17 +59,19 @@ def seed_samples(
     confident: Sequence[Path],
     pseudo: Sequence[Path],
 ) -> list[Sample]:
-    """Photo, CAM, seed at `threshold`, confident label, pseudo label and truth, if there is one, of each image."""
+    """Photo, CAM, seed at `threshold`, confident label, pseudo label and truth of each image; what there is of them.
+
+    `confident` and `pseudo` are the folders of label maps; no folder of `confident`: no network learned from any.
+    """
+    captions = {"confident": confident, "pseudo label": pseudo}
+    found = {caption: find_maps(folders, images) for caption, folders in captions.items() if folders}
     samples = []
     with ExitStack() as stack:
         store = stack.enter_context(open_store(cams))
-        for image, sure, label in zip(images, find_maps(confident, images), find_maps(pseudo, images), strict=True):
+        for number, image in enumerate(images):
             photo, cam = read_photo(dataset.photo(image)), store.read(image)
-            maps = {
-                f"seed at {threshold:.2f}": seed(cam, threshold),
-                "confident": read_mask(sure),
-                "pseudo label": read_mask(label),
-            }
+            maps = {f"seed at {threshold:.2f}": seed(cam, threshold)}
+            maps |= {caption: read_mask(paths[number]) for caption, paths in found.items()}
             tiles = [photo_tile(photo, image), cam_tile(photo, cam, dataset.classes)]
             samples.append(Sample(image, [*tiles, *_label_tiles(dataset, image, maps)]))
     return samples

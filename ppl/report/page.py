@@ -34,7 +34,7 @@ class Settings:
     cams: tuple[Path, ...]
     """Of the main variant; they hold the seed split."""
     confident: tuple[Path, ...]
-    """Folders of confident labels that hold the seed split, as do those of the pseudo labels."""
+    """Folders of confident labels that hold the seed split, as do those of the pseudo labels; or none."""
     pseudo: tuple[Path, ...]
     predictions: tuple[Path, ...]
     """Folders with raw/ and, where a CRF was asked for, crf/ of the validation split."""

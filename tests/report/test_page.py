@@ -120,6 +120,13 @@ def test_the_gallery_says_that_it_is_a_sample(experiment):
     assert [alt for alt in page.attributes("alt") if alt.startswith("photo ")] == ["photo photo_0", "photo photo_3"] * 2
 
 
+def test_labels_that_no_network_learned_from_are_not_shown(experiment):
+    page = written(replace(experiment.settings(), confident=()))
+    captions = [alt.split(" ")[0] for alt in page.attributes("alt")]
+    assert "confident" not in captions
+    assert "pseudo" in captions
+
+
 def test_without_benchmarks_the_page_is_still_made(experiment):
     page = written(replace(experiment.settings(), benchmarks=experiment.root / "nowhere"))
     assert "No benchmark files were found" in page.text

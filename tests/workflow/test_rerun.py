@@ -361,4 +361,4 @@ def test_affinitynet_takes_the_place_of_irnet(project):
     assert {"train_affinitynet", "walk"} <= {job.rule for job in plan.rerun}
     assert "train_irnet" not in {job.rule for job in plan.needs}
     plan = project.plan(put("drawn", refine__network="none"), targets=targets)
-    assert not {"train_affinitynet", "train_irnet", "walk"} & {job.rule for job in plan.needs}
+    assert not {"label_confident", "train_affinitynet", "train_irnet", "walk"} & {job.rule for job in plan.needs}

@@ -135,6 +135,12 @@ def main_shards(folder, split):
     return of_job
 
 
+def main_confident(wildcards):
+    """Confident labels of the main variant where a network learns from them."""
+    learns = value("refine", "network")(wildcards) != "none"
+    return variant_of("main", "confident/{shard}")(wildcards) if learns else []
+
+
 def part_hash(name):
     """Digest of a file of ppl/report that is no Python and so no part of a code hash."""
     return file_digest(Path(configuration.__file__).parent / "report" / name)[:16]

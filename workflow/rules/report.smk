@@ -51,7 +51,7 @@ rule write_report:
         settings="results/{experiment}/settings.yaml",
         # Those of the training split: the seed split is a part of it, and they exist without masks, too.
         cams=main_shards("cams/{split}-{shard}.h5", "train_split"),
-        confident=variant_of("main", "confident/{shard}"),
+        confident=main_confident,
         pseudo=variant_of("main", "pseudo/{shard}"),
         predictions=main_shards("predictions/{split}-{shard}", "val_split"),
         trainings=of_networks("classify", "csv"),
