@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 from tqdm import tqdm
@@ -77,7 +78,9 @@ def launch(hardware: Hardware, seed: int) -> Fabric:
     set_arithmetic()
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     where = ("cuda", claim_gpus(hardware.devices)) if hardware.on_gpu else ("cpu", processes)
-    fabric = Fabric(accelerator=where[0], devices=where[1], precision=hardware.precision)
+    # Fabric would otherwise leave it to SLURM to start the processes, which gives a job of Snakemake only one task.
+    starter = [] if processes > 1 else [LightningEnvironment()]
+    fabric = Fabric(accelerator=where[0], devices=where[1], precision=hardware.precision, plugins=starter)
     fabric.launch()
     fabric.seed_everything(seed, verbose=False)
     return fabric

@@ -29,6 +29,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[pytest.Mon
     monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.setattr(devices, "_GPU_LOCKS", locks)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv(devices.CLAIMED, "")  # restored afterwards, whatever a test claims
     yield monkeypatch
     for lock in locks:
         lock.close()
@@ -53,6 +54,11 @@ def test_who_waits_for_several_gpus_holds_none(gpus: pytest.MonkeyPatch, tmp_pat
     assert devices.claim_gpus(2) == [0, 1]
     assert len(waited) == 1
     others[1].close()
+
+
+def test_further_processes_of_a_training_take_the_gpus_of_the_first(gpus: pytest.MonkeyPatch) -> None:
+    assert devices.claim_gpus(2) == [0, 1]
+    assert devices.claim_gpus(2) == [0, 1]  # started by the first, which holds the locks
 
 
 def test_a_cluster_has_chosen_already(gpus: pytest.MonkeyPatch) -> None:
