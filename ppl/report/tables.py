@@ -33,6 +33,7 @@ PAPER = Path(__file__).with_name("paper.csv")
 FIXED, BEST = "seed, fixed threshold", "seed, best threshold"
 TITLES = {"crf": "seed with CRF", "pseudo": "pseudo label", "val": "network on val", "test": "network on test"}
 MEAN = "mean"
+LEAST_SPAN = 3  # percent of mIoU that a panel shows
 COLUMNS = ("row", "variant", "measure", "class", "seeds", "ours", "spread", "paper", "difference")
 NOTE = (
     "mIoU in percent. The best threshold of a sweep is chosen on the masks that it is measured with. "
@@ -149,6 +150,9 @@ def draw_table(rows: pd.DataFrame) -> Figure:
             panel.plot(part["paper"], place, "o", mfc="none", label="paper")
         panel.set(title=measure, xlabel="mIoU (%)" if part["class"].eq(MEAN).all() else "IoU (%)")
         panel.grid(alpha=0.3)
+        low, high = panel.get_xlim()
+        wider = max(0, (LEAST_SPAN - (high - low)) / 2)  # or a difference of a tenth would fill the panel
+        panel.set_xlim(low - wider, high + wider)
     axes.flat[0].set_yticks(range(len(labels)), labels)
     axes.flat[0].set_ylim(len(labels) - 0.5, -0.5)
     figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
