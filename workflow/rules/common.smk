@@ -97,7 +97,15 @@ def workers(wildcards):
 
 def network_threads(wildcards):
     """CPU threads of a step that runs a network: the workers beside a GPU, all cores where the CPU does everything."""
-    return workers(wildcards) if gpus(wildcards) else (workflow.cores or 1)
+    return workers(wildcards) if gpus(wildcards) else all_cores(wildcards)
+
+
+def all_cores(wildcards):
+    """All cores of a local run; on a cluster, where there is no such number, as many as there are workers."""
+    try:
+        return workflow.cores
+    except WorkflowError:
+        return workers(wildcards)
 
 
 def gpus(wildcards):

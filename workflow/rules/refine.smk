@@ -16,7 +16,7 @@ rule label_confident:
         "results/{experiment}/logs/{method}/{grids}/confident-{shard}.log",
     benchmark:
         "results/{experiment}/benchmarks/{method}/{grids}/confident-{shard}.tsv"
-    threads: workflow.cores or 1
+    threads: all_cores
     resources:
         mem_mb=2000,
         runtime=480,
@@ -146,7 +146,7 @@ rule crf_seeds:
         "results/{experiment}/logs/{method}/{grids}/seed-crf-{shard}.log",
     benchmark:
         "results/{experiment}/benchmarks/{method}/{grids}/seed-crf-{shard}.tsv"
-    threads: workflow.cores or 1
+    threads: all_cores
     resources:
         mem_mb=2000,
         runtime=480,
