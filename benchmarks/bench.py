@@ -23,6 +23,7 @@ import references
 import torch
 import tyro
 from PIL import Image
+from tasks import of_confident
 from torch import Tensor, nn
 from walk import dense_power, inputs, plain_steps
 
@@ -40,7 +41,6 @@ from ppl.devices import autocast, set_arithmetic
 from ppl.files import atomic
 from ppl.parallel import run_all
 from ppl.refine import losses
-from ppl.refine.confident import confident_labels
 from ppl.refine.walk import propagate
 from ppl.segment.deeplab import DeepLab, segmentation_loss
 
@@ -194,7 +194,7 @@ def confident(device: torch.device, large: bool, workers: int) -> Iterator[Row]:
     tasks = [(p, cam_of(i, ids[i % 4])) for i, p in enumerate(photos(12))]
 
     def ours() -> list[np.ndarray]:
-        return list(run_all(_confident, tasks, workers=workers, total=len(tasks), name="confident"))
+        return list(run_all(of_confident, tasks, workers=workers, total=len(tasks), name="confident"))
 
     def reference() -> list[np.ndarray]:
         label = partial(references.confident_labels, labels=VOC_CLASSES + 1)
@@ -205,11 +205,6 @@ def confident(device: torch.device, large: bool, workers: int) -> Iterator[Row]:
         return f"{sum(x.tobytes() in found for x in b)} of {len(b)} maps equal"
 
     yield Row("confident labels, 12 photos", "one core, all 21 labels", 6, ours, reference, error)
-
-
-def _confident(task: tuple[np.ndarray, Cam]) -> np.ndarray:
-    photo, cam = task
-    return confident_labels(photo, store.upsample(cam.maps, cam.size), cam.classes)
 
 
 def crfs(device: torch.device, large: bool, workers: int) -> Iterator[Row]:

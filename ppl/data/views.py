@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageEnhance
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils import data
 
 from ppl.data.dataset import IGNORE, read_mask, read_photo
@@ -31,29 +32,32 @@ class Augmentation:
 class Window:
     """A crop of the rescaled photo: `box` (left, top, right, bottom) in photo pixels, size and place in the crop."""
 
-    box: tuple[float, float, float, float]
+    box: tuple[int, int, int, int]
     size: tuple[int, int]
     offset: tuple[int, int]
     flip: bool
 
 
 def draw_window(size: tuple[int, int], augmentation: Augmentation, rng: np.random.Generator) -> Window:
-    """Draws a window for a photo of `size` (h, w): the crop lies anywhere in it, or it anywhere in the crop."""
+    """Draws a window for a photo of `size` (h, w): the crop lies anywhere in it, or it anywhere in the crop.
+
+    Boxes are of whole pixels of the photo, so that a crop's scale is the drawn one within half a pixel.
+    """
     if augmentation.long_side is not None:
         factor = rng.uniform(*augmentation.long_side) / max(size)
     else:
         factor = rng.uniform(*augmentation.scale)
-    start, length, offset, scaled = [], [], [], []
+    start, length, offset, end = [], [], [], []
     for side in size:
         rescaled = max(1, round(side * factor))
         visible = min(rescaled, augmentation.crop)
-        start.append(int(rng.integers(rescaled - visible + 1)))
+        seen = max(1, round(side * visible / rescaled))  # pixels of the photo
+        start.append(int(rng.integers(side - seen + 1)))
+        end.append(start[-1] + seen)
         offset.append(int(rng.integers(augmentation.crop - visible + 1)))
         length.append(visible)
-        scaled.append(side / rescaled)
-    top, left = (s * f for s, f in zip(start, scaled, strict=True))
-    bottom, right = (min((s + n) * f, side) for s, n, f, side in zip(start, length, scaled, size, strict=True))
-    return Window((left, top, right, bottom), (length[0], length[1]), (offset[0], offset[1]), bool(rng.integers(2)))
+    box = (start[1], start[0], end[1], end[0])
+    return Window(box, (length[0], length[1]), (offset[0], offset[1]), bool(rng.integers(2)))
 
 
 def jitter_colours(photo: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
@@ -73,31 +77,44 @@ def jitter_colours(photo: np.ndarray, strength: float, rng: np.random.Generator)
 
 def cut_photo(photo: np.ndarray, window: Window, crop: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """The window of a photo (h, w, 3) uint8 as (3, crop, crop) float32, normalised, then padded with 0."""
-    resized = _resize(photo, window, Image.Resampling.BICUBIC)  # (n, m, 3)
-    image = torch.zeros(crop, crop, 3)
+    part = torch.from_numpy(_seen(photo, window)).permute(2, 0, 1)[None]  # (1, 3, h', w')
+    # Within a grey level of Pillow's bicubic resizing, in a fourth of its time.
+    resized = F.interpolate(part, window.size, mode="bicubic", antialias=True, align_corners=False)
     (top, left), (n, m) = window.offset, window.size
-    image[top : top + n, left : left + m] = normalise(resized, mean, std)
-    return image.permute(2, 0, 1)  # (3, crop, crop), channels last in memory
+    image = torch.zeros(crop, crop * 3)  # by whole rows, as a pass over three values at a time is several times slower
+    cut = image[top : top + n, 3 * left : 3 * (left + m)]
+    rows = resized[0].flip(2) if window.flip else resized[0]
+    cut.copy_(rows.permute(1, 2, 0).reshape(n, 3 * m))
+    scale, shift = _by_row(mean, std, m)
+    cut.mul_(torch.from_numpy(scale)).sub_(torch.from_numpy(shift))
+    return image.view(crop, crop, 3).permute(2, 0, 1)  # (3, crop, crop), channels last in memory
 
 
 def cut_labels(labels: np.ndarray, window: Window, crop: int) -> Tensor:
     """The same window of a label map (h, w) uint8 as (crop, crop) uint8, by nearest neighbour, padded with 255."""
-    resized = _resize(labels, window, Image.Resampling.NEAREST)
-    padded = torch.full((crop, crop), IGNORE, dtype=torch.uint8)
     (top, left), (n, m) = window.offset, window.size
-    padded[top : top + n, left : left + m] = torch.tensor(resized)  # copied: Pillow's arrays are read-only
+    resized = Image.fromarray(_seen(labels, window)).resize((m, n), Image.Resampling.NEAREST)
+    cut = torch.tensor(np.asarray(resized))  # copied: Pillow's arrays are read-only
+    padded = torch.full((crop, crop), IGNORE, dtype=torch.uint8)
+    padded[top : top + n, left : left + m] = cut.flip(1) if window.flip else cut
     return padded
 
 
 def normalise(photo: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """(..., w, 3) uint8 RGB to float32, shifted and scaled as the backbone expects it."""
+    width = photo.shape[-2]
+    # By whole rows: with three values at a time numpy takes five times as long.
+    scale, shift = _by_row(mean, std, width)
+    rows = photo.reshape(*photo.shape[:-2], width * 3) * scale
+    rows -= shift
+    return torch.from_numpy(rows.reshape(photo.shape))
+
+
+def _by_row(mean: Sequence[float], std: Sequence[float], width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Factors and subtrahends (3 width,) float32 that normalise a row of uint8 pixels."""
     scale = 1 / (255 * np.asarray(std, dtype=np.float32))
     shift = np.asarray(mean, dtype=np.float32) / np.asarray(std, dtype=np.float32)
-    # By whole rows: with three values at a time numpy takes five times as long.
-    width = photo.shape[-2]
-    rows = photo.reshape(*photo.shape[:-2], width * 3) * np.tile(scale, width)
-    rows -= np.tile(shift, width)
-    return torch.from_numpy(rows.reshape(photo.shape))
+    return np.tile(scale, width), np.tile(shift, width)
 
 
 class Views(data.Dataset):
@@ -173,7 +190,7 @@ def _turn_hue(image: Image.Image, turn: float) -> Image.Image:
     return Image.frombytes("HSV", image.size, hsv.tobytes()).convert("RGB")
 
 
-def _resize(image: np.ndarray, window: Window, resample: Image.Resampling) -> np.ndarray:
-    n, m = window.size
-    resized = np.array(Image.fromarray(image).resize((m, n), resample, box=window.box))
-    return np.ascontiguousarray(resized[:, ::-1]) if window.flip else resized
+def _seen(image: np.ndarray, window: Window) -> np.ndarray:
+    """What a window shows of a photo (h, w, 3) or of its labels (h, w)."""
+    left, top, right, bottom = window.box
+    return image[top:bottom, left:right]

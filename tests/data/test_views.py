@@ -96,6 +96,17 @@ def test_photo_and_labels_are_cut_alike(size: tuple[int, int], scale: float, see
     assert (cut[~padded] < 4).all()
 
 
+@pytest.mark.parametrize("size", [(24, 32), (90, 120), (60, 33)])
+def test_photos_are_resized_as_pillow_does_it_within_a_grey_level(size: tuple[int, int]) -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    (n, m), crop = size, max(size)
+    image = cut_photo(photo, Window((0, 0, 80, 60), size, (0, 0), flip=False), crop, (0, 0, 0), (1, 1, 1))
+    pillow = np.array(Image.fromarray(photo).resize((m, n), Image.Resampling.BICUBIC), dtype=np.float32)
+    difference = np.abs(255 * image[:, :n, :m].permute(1, 2, 0).numpy() - pillow)
+    assert difference.max() < 1.01
+    assert (difference > 0.5).mean() < 0.05
+
+
 @pytest.mark.parametrize("flip", [False, True])
 def test_without_rescaling_a_window_is_a_slice(flip: bool) -> None:
     rng = np.random.default_rng(0)

@@ -1,0 +1,12 @@
+"""What worker processes of bench.py run: they can import no main module, and start faster without torch."""
+
+import numpy as np
+
+from ppl.cam.store import Cam, upsample
+from ppl.refine.confident import confident_labels
+
+
+def of_confident(task: tuple[np.ndarray, Cam]) -> np.ndarray:
+    """The confident labels (h, w) of a photo and its CAM."""
+    photo, cam = task
+    return confident_labels(photo, upsample(cam.maps, cam.size), cam.classes)
