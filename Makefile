@@ -26,8 +26,13 @@ lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# The environment of the workflow's jobs (workflow/rules/common.smk).
+bench: export MALLOC_MMAP_MAX_ = 0
+bench: export MALLOC_TRIM_THRESHOLD_ = 8589934592
+bench: export MALLOC_TOP_PAD_ = 67108864
+bench: export GOMP_SPINCOUNT = 1000
 bench: venv
-	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/bench.py $(ARGS)
 
 # Exact versions of everything, with hashes; needs uv (pip install uv).
 lock:

@@ -2,12 +2,15 @@
 
 Prints a table and saves it as CSV and Markdown. Each side runs in turn, `repeats` times; seconds are medians, memory is
 the peak beyond what was in use before (of the GPU where there is one). `~` marks a reference that would take too long:
-its time follows from a smaller size by the number of operations.
+its time follows from a smaller size by the number of operations. Other work on the machine spoils the figures.
 """
 
 import gc
 import io
+import os
+import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +18,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -38,7 +41,7 @@ from ppl.crf_gpu import on_device
 from ppl.data.demo import open_photos
 from ppl.data.views import Augmentation, cut_photo, draw_window
 from ppl.devices import autocast, set_arithmetic
-from ppl.files import atomic
+from ppl.files import UserError, atomic
 from ppl.parallel import run_all
 from ppl.refine import losses
 from ppl.refine.walk import propagate
@@ -51,6 +54,8 @@ VOC_SIZE, VOC_CLASSES = (375, 500), 20
 class Settings:
     only: tuple[str, ...] = ()
     """Rows whose names contain one of these words; empty: all."""
+    data: Path | None = None
+    """A folder with photos for the rows that need some (JPEGImages of a dataset); else those of the demo, enlarged."""
     out: Path = Path("results/bench")
     repeats: int = 3
     workers: int = 2
@@ -69,8 +74,13 @@ class Row:
     ours: Callable[[], Any]
     reference: Callable[[], Any]
     error: Callable[[Any, Any], str] | None = None
-    estimate: float = 0
-    """Instead of `reference`'s own: its time, in multiples of it."""
+    """Compares our result with the reference's, or with that of `exact` where there is one."""
+    exact: Callable[[], Any] | None = None
+    """What both approximate, in float64."""
+    before: Callable[[], None] | None = None
+    """Done before each run, untimed."""
+    estimate: float = 1
+    """The time of the full size in multiples of the time of `reference`, where that runs a smaller one."""
 
 
 def main(settings: Settings) -> None:
@@ -79,9 +89,9 @@ def main(settings: Settings) -> None:
     large = settings.large == "yes" or (settings.large == "auto" and device.type == "cuda")
     name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     print(f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    rows = []
+    given, rows = Given(device, large, settings.workers, settings.data), []
     for make in ROWS:
-        for row in make(device, large, settings.workers):
+        for row in make(given):
             if settings.only and not any(word in row.name for word in settings.only):
                 continue
             rows.append(_measured(row, device, settings.repeats))
@@ -105,14 +115,17 @@ def _measured(row: Row, device: torch.device, repeats: int) -> dict[str, str]:
             if side == "reference" and turn > 1 and times[side][-1] > 20:
                 continue  # slow ones are run once behind the first
             gc.collect()
+            if row.before is not None:
+                row.before()
             seconds, peak, out = _run(run, device)
             memory[side] = max(peak, memory.get(side, 0))
             if turn or seconds > 20:  # the first run starts threads and fills caches
                 times[side].append(seconds)
             outputs[side] = out
     ours, reference = (statistics.median(times[side]) for side in sides)
-    reference *= row.estimate or 1
-    mark = "~" if row.estimate else ""
+    reference *= row.estimate
+    mark = "~" if row.estimate != 1 else ""
+    right = row.exact() if row.exact else outputs["reference"]
     return {
         "row": row.name,
         "against": row.against,
@@ -122,7 +135,7 @@ def _measured(row: Row, device: torch.device, repeats: int) -> dict[str, str]:
         "wanted": f"{row.least:g}",
         "ours MB": f"{memory['ours']:.0f}",
         "reference MB": f"{memory['reference']:.0f}",
-        "error": row.error(outputs["ours"], outputs["reference"]) if row.error else "",
+        "error": row.error(outputs["ours"], right) if row.error else "",
     }
 
 
@@ -152,11 +165,24 @@ def _resident(field: str) -> float:
 # Inputs
 
 
-def photos(count: int, size: tuple[int, int] = VOC_SIZE) -> list[np.ndarray]:
-    """Photographs (h, w, 3) uint8 of the demo's, scaled to the size of a VOC photo."""
-    _, sources = open_photos()
-    named = [np.array(s.image.convert("RGB").resize(size[::-1])) for s in sources["train"].backgrounds]
-    return [named[i % len(named)] for i in range(count)]
+class Given(NamedTuple):
+    """What rows are made for."""
+
+    device: torch.device
+    large: bool
+    workers: int
+    data: Path | None = None
+
+    def photos(self, count: int, size: tuple[int, int] = VOC_SIZE) -> list[np.ndarray]:
+        """Photographs (h, w, 3) uint8, scaled to the size of a VOC photo."""
+        if self.data is None:
+            images = (source.image for source in open_photos()[1]["train"].backgrounds)
+        else:
+            images = (Image.open(path) for path in sorted(self.data.glob("*.jpg"))[:count])
+        named = [np.array(image.convert("RGB").resize(size[::-1], Image.Resampling.BICUBIC)) for image in images]
+        if not named:
+            raise UserError(f"{self.data}: no *.jpg in it; name the folder that holds the photos")
+        return [named[i % len(named)] for i in range(count)]
 
 
 def smooth(channels: int, size: tuple[int, int], seed: int, cells: int = 12) -> Tensor:
@@ -175,26 +201,27 @@ def cam_of(seed: int, classes: Sequence[int], size: tuple[int, int] = VOC_SIZE) 
 # Rows
 
 
-def walks(device: torch.device, large: bool, workers: int) -> Iterator[Row]:
-    sizes = [(63, 63, 300), (94, 125, 2000)] if device.type == "cpu" else [(63, 63, 20), (94, 125, 20), (120, 160, 20)]
+def walks(given: Given) -> Iterator[Row]:
+    on_cpu = given.device.type == "cpu"
+    sizes = [(63, 63, 300), (94, 125, 2000)] if on_cpu else [(63, 63, 20), (94, 125, 20), (120, 160, 20)]
     for h, w, least in sizes:
-        scores, boundary = (x.to(device) for x in inputs(3, h, w))
-        ours = partial(propagate, scores, boundary)
-        small = device.type == "cpu" and h * w > 4000
-        few = [x.to(device) for x in inputs(3, 63, 63)]
+        scores, boundary = (x.to(given.device) for x in inputs(3, h, w))
+        ours, exact = partial(propagate, scores, boundary), partial(plain_steps, scores, boundary, torch.float64)
+        small = on_cpu and h * w > 4000
+        few = [x.to(given.device) for x in inputs(3, 63, 63)]
         reference = partial(dense_power, *few) if small else partial(dense_power, scores, boundary)
-        growth = (h * w / 63**2) ** 3 if small else 0
-        yield Row(f"walk {h}x{w}", "dense matrix, 8 squarings", least, ours, reference,
-                  None if small else relative, growth)  # fmt: skip
-        yield Row(f"walk {h}x{w}", "256 sparse steps", 2.5, ours, partial(plain_steps, scores, boundary), relative)
+        growth = (h * w / 63**2) ** 3 if small else 1
+        yield Row(f"walk {h}x{w}", "dense matrix, 8 squarings", least, ours, reference, relative, exact, None, growth)
+        plain = partial(plain_steps, scores, boundary)
+        yield Row(f"walk {h}x{w}", "256 sparse steps", 2.5, ours, plain, relative, exact)
 
 
-def confident(device: torch.device, large: bool, workers: int) -> Iterator[Row]:
+def confident(given: Given) -> Iterator[Row]:
     ids = [(1,), (3, 8), (15,), (2, 15)]
-    tasks = [(p, cam_of(i, ids[i % 4])) for i, p in enumerate(photos(12))]
+    tasks = [(p, cam_of(i, ids[i % 4])) for i, p in enumerate(given.photos(24))]
 
     def ours() -> list[np.ndarray]:
-        return list(run_all(of_confident, tasks, workers=workers, total=len(tasks), name="confident"))
+        return list(run_all(of_confident, tasks, workers=given.workers, total=len(tasks), name="confident"))
 
     def reference() -> list[np.ndarray]:
         label = partial(references.confident_labels, labels=VOC_CLASSES + 1)
@@ -204,25 +231,26 @@ def confident(device: torch.device, large: bool, workers: int) -> Iterator[Row]:
         found = {x.tobytes() for x in a}  # in the order in which workers finished
         return f"{sum(x.tobytes() in found for x in b)} of {len(b)} maps equal"
 
-    yield Row("confident labels, 12 photos", "one core, all 21 labels", 6, ours, reference, error)
+    name = f"confident labels, {len(tasks)} photos, {given.workers} cores"
+    yield Row(name, "one core, all 21 labels", 6, ours, reference, error)
 
 
-def crfs(device: torch.device, large: bool, workers: int) -> Iterator[Row]:
-    (photo,) = photos(1)
-    logits = smooth(81, VOC_SIZE, 1)
-    logits[:5] += 3
-    eighty = (3 * logits).softmax(0).numpy()
+def crfs(given: Given) -> Iterator[Row]:
+    (photo,) = given.photos(1)
+    logits = 3 * smooth(81, VOC_SIZE, 1)
+    logits[6:] -= 12  # as a network rules out what is not there
+    eighty = logits.softmax(0).numpy()
     yield Row("CRF, 81 labels", "all labels", 7, partial(crf.from_probabilities, photo, eighty),
               partial(crf.from_probabilities, photo, eighty, keep=None), equal)  # fmt: skip
-    if device.type == "cuda":
+    if given.device.type == "cuda":
         for labels, least in ((2, 20), (21, 50)):
-            given = (2 * smooth(labels, VOC_SIZE, 2)).softmax(0).numpy()
-            run = partial(crf.from_probabilities, photo, given, keep=None)
-            yield Row(f"CRF on the GPU, {labels} labels", "pydensecrf", least, partial(run, solver=on_device(device)),
-                      run, equal)  # fmt: skip
+            probabilities = (2 * smooth(labels, VOC_SIZE, 2)).softmax(0).numpy()
+            run = partial(crf.from_probabilities, photo, probabilities, keep=None)
+            yield Row(f"CRF on the GPU, {labels} labels", "pydensecrf", least,
+                      partial(run, solver=on_device(given.device)), run, equal)  # fmt: skip
 
 
-def sweeps(device: torch.device, large: bool, workers: int) -> Iterator[Row]:
+def sweeps(given: Given) -> Iterator[Row]:
     rng = np.random.default_rng(0)
     cams = [cam_of(i, (1 + i % 20, 1 + (i + 7) % 20)) for i in range(6)]
     truths = [np.kron(rng.integers(0, 21, (8, 10)), np.ones((47, 50), int))[:375, :500].astype(np.uint8) for _ in cams]
@@ -235,8 +263,8 @@ def sweeps(device: torch.device, large: bool, workers: int) -> Iterator[Row]:
     yield Row("threshold sweep, 101 thresholds, 6 photos", "an evaluation each", 50, ours, reference, largest)
 
 
-def stores(device: torch.device, large: bool, workers: int) -> Iterator[Row]:
-    cams = [cam_of(i, (1, 2)[: 1 + i % 2]) for i in range(32)]
+def stores(given: Given) -> Iterator[Row]:
+    cams = [cam_of(i, (1, 2)[: 1 + i % 2]) for i in range(64)]
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     file, dictionaries = folder / "cams.h5", folder / "npy"
     store.write(file, ((str(i), c) for i, c in enumerate(cams)), classes=["a", "b"], settings="", checkpoint="")
@@ -248,32 +276,43 @@ def stores(device: torch.device, large: bool, workers: int) -> Iterator[Row]:
         with store.open_store([file]) as opened:
             return [opened.read(str(i)).maps for i in range(len(cams))]
 
-    yield Row("CAM store, reading 32", "npy, float32, full size", 1, ours,
-              partial(references.read_dictionaries, dictionaries, len(cams)),
-              lambda a, b: f"{smaller:.0f} times smaller")  # fmt: skip
+    def forget() -> None:
+        for path in [file, *dictionaries.iterdir()]:
+            with path.open("rb") as opened:
+                os.fsync(opened.fileno())
+                os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+    reference = partial(references.read_dictionaries, dictionaries, len(cams))
+    for name, before in (("from disk", forget), ("from memory", None)):
+        yield Row(f"CAM store, reading 64 {name}", "npy, float32, full size", 1, ours, reference,
+                  lambda a, b: f"{smaller:.0f} times smaller", None, before)  # fmt: skip
+    shutil.rmtree(folder)
 
 
-def exports(device: torch.device, large: bool, workers: int) -> Iterator[Row]:
-    batch = np.stack(photos(8 if large else 2, VOC_SIZE if large else (188, 250)))
-    scales = (1, 0.5, 1.5, 2) if large else (1, 0.5)
-    ours, other = (_classifier("explicit", "s3k2-s4k4", device) for _ in range(2))
-    backbones.fold_batchnorm(ours)
-    ours.to(memory_format=torch.channels_last).eval()
-    _unjoin(other).eval()
-
-    def run() -> Tensor:
-        with autocast(device, "bf16-mixed"):
-            return branch_maps(ours, batch, scales)
-
-    def error(a: Tensor, b: Tensor) -> str:
-        return f"{max((fuse(x, 'mean') - fuse(y, 'mean')).abs().max().item() for x, y in zip(a, b, strict=True)):.0e}"
-
-    yield Row(f"CAM export, {len(batch)} photos, {len(scales)} scales", "photo by photo, scale by scale, float32",
-              2 if device.type == "cpu" else 5, run, partial(references.cams, other, batch, scales), error)  # fmt: skip
+def exports(given: Given) -> Iterator[Row]:
+    batch = np.stack(given.photos(8 if given.large else 2))
+    scales = (1, 0.5, 1.5, 2) if given.large else (1, 0.5)
+    for variant in (("baseline", "plain"), ("explicit", "s2k2-s3k4-s4k6" if given.large else "s4k2")):
+        ours, other = (classifier(*variant, given.device) for _ in range(2))
+        for network in (ours, other):  # as where a classifier finds what it is trained for: no small sum of large terms
+            network.classifier.weight.data.abs_()
+        backbones.fold_batchnorm(ours)
+        ours.to(memory_format=torch.channels_last).eval()
+        _unjoin(other).eval()
+        yield Row(f"CAM export, {'/'.join(variant)}, {len(batch)} photos, {len(scales)} scales",
+                  "photo by photo, scale by scale, float32", 2 if given.device.type == "cpu" else 5,
+                  partial(_maps, ours, batch, scales), partial(references.cams, other, batch, scales),
+                  fused)  # fmt: skip
 
 
-def branches(device: torch.device, large: bool, workers: int) -> Iterator[Row]:
-    network = _classifier("explicit", "s4k6", device)
+def _maps(network: PatchClassifier, batch: np.ndarray, scales: Sequence[float]) -> Tensor:
+    with autocast(next(network.parameters()).device, "bf16-mixed"):
+        return branch_maps(network, batch, scales)
+
+
+def branches(given: Given) -> Iterator[Row]:
+    device, large = given.device, given.large
+    network = classifier("explicit", "s4k6", device)
     size = 32 if large else 14
     x = torch.randn(16 if large else 4, network.backbone.channels[3], size, size, device=device)
 
@@ -293,9 +332,10 @@ def branches(device: torch.device, large: bool, workers: int) -> Iterator[Row]:
               reference, relative)  # fmt: skip
 
 
-def trainings(device: torch.device, large: bool, workers: int) -> Iterator[Row]:
+def trainings(given: Given) -> Iterator[Row]:
+    device, large = given.device, given.large
     least = 1.8 if device.type == "cpu" else 3
-    crop, batch = (512, 16) if large else (128, 4)
+    crop, batch = (512, 16) if large else (256, 8)
     images, targets = torch.randn(batch, 3, crop, crop, device=device), torch.ones(batch, VOC_CLASSES, device=device)
 
     def classifier_step(network: nn.Module, x: Tensor, context) -> float:
@@ -313,13 +353,13 @@ def trainings(device: torch.device, large: bool, workers: int) -> Iterator[Row]:
         return loss.item()
 
     quick = partial(autocast, device, "bf16-mixed")
-    for variant in (("baseline", "plain"), ("explicit", "s2k2-s3k4-s4k6")):
-        network, other = _classifier(*variant, device), _unjoin(_classifier(*variant, device))
+    for variant in (("baseline", "plain"), ("explicit", "s2k2-s3k4-s4k6" if large else "s4k2")):
+        network, other = classifier(*variant, device), _unjoin(classifier(*variant, device))
         network.to(memory_format=torch.channels_last)
         yield Row(f"classifier step, {'/'.join(variant)}, {batch} x {crop} px", "float32, NCHW", least,
                   partial(classifier_step, network, images.to(memory_format=torch.channels_last), quick),
                   partial(classifier_step, other, images, nullcontext))  # fmt: skip
-    crop, batch = (321, 10) if large else (97, 2)
+    crop, batch = (321, 10) if large else (193, 4)
     labels = torch.zeros(batch, crop, crop, dtype=torch.long, device=device)
     x = torch.randn(batch, 3, crop, crop, device=device)
     name = "resnet101" if large else "resnet50"
@@ -333,27 +373,28 @@ def trainings(device: torch.device, large: bool, workers: int) -> Iterator[Row]:
               partial(deeplab_step, other, x, labels, nullcontext))  # fmt: skip
 
 
-def pairs(device: torch.device, large: bool, workers: int) -> Iterator[Row]:
-    side, batch = (128, 32) if large else (128, 4)
-    boundary = torch.stack([smooth(1, (side, side), i)[0].sigmoid() for i in range(batch)]).to(device)
-    displacement = torch.stack([smooth(2, (side, side), i) for i in range(batch)]).to(device)
-    labels = torch.stack([smooth(4, (side, side), i).argmax(0) for i in range(batch)]).to(device)
+def pairs(given: Given) -> Iterator[Row]:
+    side, batch = 128, 32 if given.large else 4
+    boundary = torch.stack([smooth(1, (side, side), i)[0].sigmoid() for i in range(batch)]).to(given.device)
+    displacement = torch.stack([smooth(2, (side, side), i) for i in range(batch)]).to(given.device)
+    labels = torch.stack([smooth(4, (side, side), i).argmax(0) for i in range(batch)]).to(given.device)
     labels[labels == 3] = 255
 
-    def step(loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        b, d = boundary.clone().requires_grad_(), displacement.clone().requires_grad_()
+    def step(loss: Callable[[Tensor, Tensor], Tensor], dtype: torch.dtype = torch.float32) -> Tensor:
+        b, d = (x.to(dtype, copy=True).requires_grad_() for x in (boundary, displacement))
         loss(b, d).backward()
         return b.grad
 
-    yield Row(f"IRNet pair loss, {batch} x {side}x{side}, radius 10", "index_select over all paths", 5,
-              partial(step, lambda b, d: losses.total(losses.pair_losses(b, d, labels.to(torch.uint8), 10))),
-              partial(step, lambda b, d: references.pair_losses(b, d, labels, 10)), relative)  # fmt: skip
+    ours = partial(step, lambda b, d: losses.total(losses.pair_losses(b, d, labels.to(torch.uint8), 10)))
+    reference = partial(step, lambda b, d: references.pair_losses(b, d, labels, 10))
+    yield Row(f"IRNet pair loss, {batch} x {side}x{side}, radius 10", "index_select over all paths", 5, ours, reference,
+              relative, partial(reference, torch.float64))  # fmt: skip
 
 
-def inputs_of_training(device: torch.device, large: bool, workers: int) -> Iterator[Row]:
+def inputs_of_training(given: Given) -> Iterator[Row]:
     augmentation = Augmentation(512, long_side=(320, 640))
     encoded = []
-    for photo in photos(16):
+    for photo in given.photos(16):
         buffer = io.BytesIO()
         Image.fromarray(photo).save(buffer, "JPEG", quality=95)
         encoded.append(buffer.getvalue())
@@ -368,7 +409,10 @@ def inputs_of_training(device: torch.device, large: bool, workers: int) -> Itera
         for i, data in enumerate(encoded):
             references.training_view(data, augmentation, mean, std, np.random.default_rng(i))
 
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as a worker of a DataLoader
     yield Row("input pipeline, 16 photos to crops of 512", "decode, resize, normalise, crop", 2, ours, reference)
+    torch.set_num_threads(threads)
 
 
 ROWS = (walks, confident, crfs, sweeps, stores, exports, branches, trainings, pairs, inputs_of_training)
@@ -387,12 +431,18 @@ def largest(a: np.ndarray, b: np.ndarray) -> str:
     return f"{np.abs(a - b).max():.0e}"
 
 
+def fused(a: Tensor, b: Tensor) -> str:
+    """Largest difference of the maps in 0..1 that branches (B, branches, classes, h, w) fuse to."""
+    return f"{max((fuse(x, 'mean') - fuse(y, 'mean')).abs().max().item() for x, y in zip(a, b, strict=True)):.0e}"
+
+
 def equal(a: np.ndarray, b: np.ndarray) -> str:
     """Share of equal labels."""
     return f"{100 * (a == b).mean():.3f} % equal"
 
 
-def _classifier(method: str, variant: str, device: torch.device) -> PatchClassifier:
+def classifier(method: str, variant: str, device: torch.device) -> PatchClassifier:
+    """A ResNet-50 classifier of the 20 classes of VOC with random weights."""
     torch.manual_seed(0)
     patched, global_branch = grids.branches(method, variant)
     network = PatchClassifier(
@@ -411,4 +461,7 @@ def _unjoin(network: nn.Module) -> nn.Module:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings, description=__doc__))
+    try:
+        main(tyro.cli(Settings, description=__doc__))
+    except UserError as problem:
+        sys.exit(f"error: {problem}")

@@ -1,0 +1,311 @@
+"""Images per second of every step at the paper's sizes on one device, and the hours that follow for whole datasets.
+
+    python benchmarks/rates.py                  # measures, saves results/rates.csv, prints the hours
+    python benchmarks/rates.py --rates FILE     # only the hours, from rates measured elsewhere
+
+Networks have random weights and see random numbers of the right shape: speed does not depend on either. Steps that one
+CPU core does alone (decoding, CRFs, writing) are measured on one core and divided by `cores`. The share of the peak is
+of what a large matrix product in bfloat16 reaches on the same device.
+"""
+
+import io
+import math
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+import tyro
+from bench import VOC_CLASSES, VOC_SIZE, Given, cam_of, classifier, smooth
+from PIL import Image
+from tasks import of_confident
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from walk import inputs
+
+from ppl import backbones, crf, engine
+from ppl.cam import store, sweep
+from ppl.cam.maps import branch_maps
+from ppl.classify.train import classification_loss
+from ppl.data.views import Augmentation, cut_photo, draw_window
+from ppl.devices import autocast, set_arithmetic
+from ppl.files import UserError, atomic
+from ppl.refine.irnet import IRNet, boundary_map
+from ppl.refine.train import irnet_loss
+from ppl.refine.walk import propagate
+from ppl.segment.deeplab import DeepLab, segmentation_loss
+from ppl.segment.predict import log_probabilities
+
+SCALES = (1, 0.5, 1.5, 2)
+EXPLICIT = ("explicit", "s2k2-s3k4-s4k6")
+
+
+@dataclass(frozen=True)
+class Settings:
+    out: Path = Path("results/rates.csv")
+    rates: Path | None = None
+    """A file of measured rates; nothing is measured then."""
+    batch: Literal["auto", "paper", "small"] = "auto"
+    """Batches of the paper, or of two images; auto: the paper's on a GPU."""
+    repeats: int = 3
+    data: Path | None = None
+    """A folder of VOC-sized photos; else those of the demo, enlarged."""
+    devices: int = 1
+    """Devices that share the work, for the hours."""
+    cores: int = 16
+    """CPU cores beside them, for the hours."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of `images` images; `on` what limits it."""
+
+    name: str
+    on: Literal["device", "core"]
+    images: int
+    run: Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is done with a dataset: images that are trained on and that are predicted, epochs, DeepLab's steps of 10."""
+
+    name: str
+    train: int
+    predict: int
+    deeplab_steps: int
+    epochs: int = 5
+    irnet_epochs: int = 3
+    per_image: tuple[int, int] = VOC_SIZE
+
+
+PLANS = (
+    Plan("PASCAL VOC 2012", 10_582, 1_449 + 1_456, 20_000),
+    Plan("COCO 2014", 82_081, 40_137, 100_000),
+    Plan("1.7 million photos, one epoch each", 1_700_000, 50_000, 170_000, epochs=1, irnet_epochs=1),
+    Plan(
+        "100 million photos, labelled by the networks of the 1.7 million", 100_000_000, 0, 0, epochs=0, irnet_epochs=0
+    ),
+)
+
+
+def main(settings: Settings) -> None:
+    if settings.rates is None:
+        rates = measured(settings)
+        with atomic(settings.out) as temporary:
+            rates.to_csv(temporary, index=False)
+    else:
+        rates = pd.read_csv(settings.rates)
+    per_second = dict(zip(rates.step, rates.images_per_second, strict=True))
+    for plan in PLANS:
+        print(f"\n{plan.name}: {settings.devices} device(s), {settings.cores} cores")
+        print(hours(plan, per_second, devices=settings.devices, cores=settings.cores).to_string(index=False))
+
+
+def measured(settings: Settings) -> pd.DataFrame:
+    """Rates of all steps: step, on, images_per_second, tflops (of the device), share_of_peak."""
+    set_arithmetic()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    paper = settings.batch == "paper" or (settings.batch == "auto" and device.type == "cuda")
+    name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    peak = _peak(device)
+    print(f"{name}, torch {torch.__version__}: a matrix product in bfloat16 reaches {peak:.2f} TFLOP/s", flush=True)
+    rows = []
+    for step in steps(device, paper, Given(device, paper, 1, settings.data)):
+        step.run()
+        with FlopCounterMode(display=False) as counter:
+            step.run()
+        seconds = statistics.median(_seconds(step.run, device) for _ in range(settings.repeats))
+        tflops = counter.get_total_flops() / seconds / 1e12 if step.on == "device" else float("nan")
+        rows.append((step.name, step.on, step.images / seconds, tflops, tflops / peak))
+        share = f"{tflops:8.2f} TFLOP/s  {100 * tflops / peak:5.1f} % of that" if step.on == "device" else "a core"
+        print(f"{step.name:42} {step.images / seconds:10.2f} images/s  {share}", flush=True)
+    return pd.DataFrame(rows, columns=["step", "on", "images_per_second", "tflops", "share_of_peak"])
+
+
+def hours(plan: Plan, per_second: dict[str, float], *, devices: int, cores: int) -> pd.DataFrame:
+    """Images, hours and GB of each step of a plan, in the order of the workflow, with a last row of sums.
+
+    Devices and cores are taken to be fully used; decoding and CRFs of a step that also computes on a device are taken
+    to run beside it, so that the slower of the two counts.
+    """
+    train, passes = plan.train, plan.epochs * plan.train
+    cams = _bytes_of_cams(plan) * train
+    masks = 4e3  # a PNG of classes of a VOC photo
+    rows: list[tuple[str, float, list[tuple[str, str]], float]] = [
+        ("classifier, baseline", passes, [("train baseline/plain", "device"), ("decode and crop", "core")], 0),
+        ("classifier, explicit", passes, [("train explicit/s2k2-s3k4-s4k6", "device"), ("decode and crop", "core")], 0),
+        ("classifier, implicit s2", passes, [("train implicit/s2k2", "device"), ("decode and crop", "core")], 0),
+        ("classifier, implicit s3", passes, [("train implicit/s3k4", "device"), ("decode and crop", "core")], 0),
+        ("classifier, implicit s4", passes, [("train implicit/s4k6", "device"), ("decode and crop", "core")], 0),
+        ("CAMs of the main variant", train, [("CAMs explicit", "device"), ("write CAM", "core")], cams),
+        ("confident labels", train, [("confident labels", "core")], masks * train),
+        ("IRNet", plan.irnet_epochs * train, [("train IRNet", "device"), ("decode and crop", "core")], 0),
+        ("walk and pseudo labels", train, [("boundaries and walk", "device")], masks * train),
+        ("DeepLab", 10 * plan.deeplab_steps, [("train DeepLab", "device"), ("decode and crop", "core")], 0),
+        ("predictions with CRF", plan.predict, [("predict", "device"), ("CRF 21 labels", "core")],
+         2 * masks * plan.predict),
+    ]  # fmt: skip
+    table = []
+    for name, images, limits, size in rows:
+        seconds = [images / (per_second[step] * (devices if on == "device" else cores)) for step, on in limits]
+        table.append((name, int(images), max(seconds) / 3600, limits[int(np.argmax(seconds))][1], size / 1e9))
+    table = pd.DataFrame(table, columns=["step", "images", "hours", "limited by", "GB written"])
+    table.loc[len(table)] = ("together", int(table.images.sum()), table.hours.sum(), "", table["GB written"].sum())
+    return table.round({"hours": 2, "GB written": 2})
+
+
+def steps(device: torch.device, paper: bool, given: Given) -> Iterator[Step]:
+    """Every step at the paper's sizes."""
+    batch = 16 if paper else 2
+    targets = torch.ones(batch, VOC_CLASSES, device=device)
+    crops = torch.randn(batch, 3, 512, 512, device=device).to(memory_format=torch.channels_last)
+    for variant in (("baseline", "plain"), EXPLICIT, ("implicit", "s2k2"), ("implicit", "s3k4"), ("implicit", "s4k6")):
+        network = classifier(*variant, device).to(memory_format=torch.channels_last)
+        loss = partial(_classifier_loss, network, crops, targets)
+        yield Step(f"train {'/'.join(variant)}", "device", batch, _training(network, loss, device))
+    network = classifier(*EXPLICIT, device).eval()
+    backbones.fold_batchnorm(network)
+    network.to(memory_format=torch.channels_last)
+    photos = np.stack(given.photos(8 if paper else 1))
+    yield Step(
+        "CAMs explicit", "device", len(photos), _computing(device, partial(branch_maps, network, photos, SCALES))
+    )
+
+    batch = 32 if paper else 2
+    crops = torch.randn(batch, 3, 512, 512, device=device).to(memory_format=torch.channels_last)
+    labels = smooth(3, (512, 512), 0).argmax(0).to(torch.uint8).expand(batch, -1, -1).to(device)
+    irnet = IRNet(backbones.build("resnet50")).to(device, memory_format=torch.channels_last)
+    loss = partial(irnet_loss, irnet, crops, labels, 10)
+    yield Step("train IRNet", "device", batch, _training(irnet, loss, device))
+    irnet.eval()
+    x = crops[:4, :, : VOC_SIZE[0], : VOC_SIZE[1]].contiguous(memory_format=torch.channels_last)
+    scores, _ = inputs(2, math.ceil(VOC_SIZE[0] / 4), math.ceil(VOC_SIZE[1] / 4))
+    yield Step("boundaries and walk", "device", len(x), _computing(device, partial(_walk, irnet, x, scores.to(device))))
+
+    batch = 10 if paper else 2
+    crops = torch.randn(batch, 3, 321, 321, device=device).to(memory_format=torch.channels_last)
+    labels = torch.zeros(batch, 321, 321, dtype=torch.long, device=device)
+    deeplab = DeepLab(
+        backbones.build("resnet101", output_stride=8, dilated=True), VOC_CLASSES, (6, 12, 18, 24), (1, 0.75, 0.5)
+    ).to(device, memory_format=torch.channels_last)
+    loss = partial(_deeplab_loss, deeplab, crops, labels)
+    yield Step("train DeepLab", "device", batch, _training(deeplab, loss, device))
+    deeplab.eval()
+    backbones.fold_batchnorm(deeplab)
+    photos = np.stack(given.photos(4 if paper else 1))
+    predict = partial(log_probabilities, deeplab, photos, (1,))
+    yield Step("predict", "device", len(photos), _computing(device, predict))
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield from _of_a_core(given)
+    torch.set_num_threads(threads)
+
+
+def _of_a_core(given: Given) -> Iterator[Step]:
+    photos = given.photos(8)
+    encoded = []
+    for photo in photos:
+        buffer = io.BytesIO()
+        Image.fromarray(photo).save(buffer, "JPEG", quality=95)
+        encoded.append(buffer.getvalue())
+    augmentation, rng = Augmentation(512, long_side=(320, 640)), np.random.default_rng(0)
+
+    def crop() -> None:
+        for data in encoded:
+            photo = np.array(Image.open(io.BytesIO(data)).convert("RGB"))
+            window = draw_window(photo.shape[:2], augmentation, rng)
+            cut_photo(photo, window, 512, backbones.IMAGENET_MEAN, backbones.IMAGENET_STD)
+
+    yield Step("decode and crop", "core", len(encoded), crop)
+    cams = [cam_of(i, (1, 2)[: 1 + i % 2]) for i in range(16)]
+
+    def write() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            named = ((str(i), cam) for i, cam in enumerate(cams))
+            store.write(Path(folder) / "cams.h5", named, classes=["a", "b"], settings="", checkpoint="")
+
+    yield Step("write CAM", "core", len(cams), write)
+    tasks = list(zip(photos[:2], cams, strict=False))
+    yield Step("confident labels", "core", len(tasks), lambda: [of_confident(task) for task in tasks])
+    probabilities = (2 * smooth(VOC_CLASSES + 1, VOC_SIZE, 2)).softmax(0).numpy()
+    probabilities[4:] *= 0.01
+    yield Step("CRF 21 labels", "core", 1, lambda: crf.from_probabilities(photos[0], probabilities))
+    truth = smooth(4, VOC_SIZE, 3).argmax(0).numpy().astype(np.uint8)
+    yield Step("sweep", "core", len(cams), lambda: [sweep.histogram(truth, cam, VOC_CLASSES) for cam in cams])
+
+
+def _training(network: nn.Module, loss: Callable[[], torch.Tensor], device: torch.device) -> Callable[[], None]:
+    """A whole step: forward, backward, SGD."""
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    optimizer = engine.sgd([{"params": parameters, "lr": 1e-6, "weight_decay": 1e-4}], momentum=0.9)
+
+    def step() -> None:
+        with autocast(device, "bf16-mixed"):
+            value = loss()
+        value.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def _computing(device: torch.device, function: Callable[[], Any]) -> Callable[[], None]:
+    def run() -> None:
+        with torch.inference_mode(), autocast(device, "bf16-mixed"):
+            function()
+
+    return run
+
+
+def _classifier_loss(network: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return classification_loss(network(images), targets, 0)
+
+
+def _deeplab_loss(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return segmentation_loss(network(images), labels)
+
+
+def _walk(network: IRNet, photos: torch.Tensor, scores: torch.Tensor) -> None:
+    for boundary in boundary_map(network, photos).float():
+        propagate(scores, boundary)
+
+
+def _bytes_of_cams(plan: Plan) -> float:
+    """Bytes in the store for a photo of one and a half classes, in float16 at stride 4, before compression."""
+    h, w = plan.per_image
+    return 1.5 * 2 * math.ceil(h / 4) * math.ceil(w / 4)
+
+
+def _peak(device: torch.device) -> float:
+    """TFLOP/s of a matrix product in bfloat16."""
+    side = 8192 if device.type == "cuda" else 2048
+    a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
+    torch.mm(a, b)
+    return 2 * side**3 / min(_seconds(lambda: torch.mm(a, b), device) for _ in range(5)) / 1e12
+
+
+def _seconds(function: Callable[[], Any], device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    function()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(Settings, description=__doc__))
+    except UserError as problem:
+        sys.exit(f"error: {problem}")
