@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from ppl.depthwise import depthwise, is_faster
 from ppl.files import UserError
 
 if TYPE_CHECKING:
@@ -226,6 +227,8 @@ class SameConv2d(nn.Conv2d):
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if self.stride[0] == 1:
+            if self.groups == self.in_channels > 1 and is_faster(x, weight):
+                return depthwise(x, weight, bias, self.dilation[0])
             return super()._conv_forward(x, weight, bias)
         pads = []
         for size, kernel, stride in zip(x.shape[:1:-1], self.kernel_size[::-1], self.stride[::-1], strict=True):

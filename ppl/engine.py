@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 from tqdm import tqdm
@@ -24,6 +22,15 @@ from ppl import checkpoints
 from ppl.data.views import Views
 from ppl.devices import Hardware, claim_gpus, set_arithmetic
 from ppl.files import UserError, atomic
+
+# Fabric imports torchmetrics where it is installed, only to compare its version, and with it torchvision and scipy: six
+# of the ten seconds until a training starts. None makes Python say that there is no such module.
+sys.modules.setdefault("torchmetrics", None)
+from lightning_fabric import Fabric  # noqa: E402
+from lightning_fabric.plugins.environments import LightningEnvironment  # noqa: E402
+
+if sys.modules["torchmetrics"] is None:
+    del sys.modules["torchmetrics"]
 
 CHECK_EVERY = 20  # steps between looks at the loss: each one waits for the device
 
