@@ -31,7 +31,7 @@ rule sweep_seeds:
     """Measures seeds at every background threshold; opens masks, and so serves measuring only."""
     input:
         data=data_folder,
-        cams=seed_cams,
+        cams=cams_of("seed_split"),
     output:
         report(
             "results/{experiment}/{method}/{grids}/sweep.csv", caption="../report/sweep.rst", category="{experiment}"

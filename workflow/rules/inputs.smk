@@ -45,10 +45,15 @@ def classify_training(wildcards):
     return configuration.flags({**section, "keep_classifier": kept}, "training")
 
 
-def seed_cams(wildcards):
-    """All shards of the CAMs of the split on which seeds are measured."""
-    split = value("data", "seed_split")(wildcards)
-    return shards(f"results/{{experiment}}/{{method}}/{{grids}}/cams/{split}-{{shard}}.h5")(wildcards)
+def cams_of(split):
+    """The CAMs of a split, named by its key: of the job's shard, which has the same images, or else all shards."""
+
+    def of_job(wildcards):
+        name = value("data", split)(wildcards)
+        path = f"results/{{experiment}}/{{method}}/{{grids}}/cams/{name}-{{shard}}.h5"
+        return path.format(**wildcards) if "shard" in wildcards.keys() else shards(path)(wildcards)
+
+    return of_job
 
 
 def measured_variants(experiment):
@@ -60,12 +65,6 @@ def measured_variants(experiment):
 def sweeps(wildcards):
     """Threshold sweeps of the compared variants and the main one."""
     return [f"results/{wildcards.experiment}/{variant}/sweep.csv" for variant in measured_variants(wildcards.experiment)]
-
-
-def train_cams(wildcards):
-    """All shards of the CAMs of the split that is trained on."""
-    split = value("data", "train_split")(wildcards)
-    return shards(f"results/{{experiment}}/{{method}}/{{grids}}/cams/{split}-{{shard}}.h5")(wildcards)
 
 
 def refining_network(wildcards):

@@ -2,7 +2,7 @@ rule label_confident:
     """Confident labels by dense CRF, from the CAMs alone."""
     input:
         data=data_folder,
-        cams=train_cams,
+        cams=cams_of("train_split"),
     output:
         directory("results/{experiment}/{method}/{grids}/confident/{shard}"),
     params:
@@ -93,7 +93,7 @@ rule walk:
     """Pseudo labels: CAMs spread by random walk, as far as the refinement network lets them (Section III-F)."""
     input:
         data=data_folder,
-        cams=train_cams,
+        cams=cams_of("train_split"),
         network=refining_network,
     output:
         directory("results/{experiment}/{method}/{grids}/pseudo/{shard}"),
@@ -130,7 +130,7 @@ rule crf_seeds:
     """Seeds after a CRF, on the split on which they are measured (Table I)."""
     input:
         data=data_folder,
-        cams=seed_cams,
+        cams=cams_of("seed_split"),
     output:
         directory("results/{experiment}/{method}/{grids}/seed-crf/{shard}"),
     params:
@@ -162,7 +162,7 @@ rule crf_seeds:
 use rule crf_seeds as crf_pseudo with:
     input:
         data=data_folder,
-        cams=train_cams,
+        cams=cams_of("train_split"),
     output:
         directory("results/{experiment}/{method}/{grids}/pseudo/{shard}"),
     params:
