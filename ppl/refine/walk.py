@@ -67,7 +67,7 @@ def _walk(start: Tensor, pair: Callable[[Path], Tensor], radius: int, steps: int
     """`start` (C, h, w) float64 after the walk; `pair` gives the affinities of all pairs at the end of a path."""
     matrix, degree = _normalised_affinity(start.shape[1:], start.device, search_paths(radius), pair)
     root = degree.sqrt()[:, None]  # (h w, 1)
-    weighted = start.flatten(1).T * root  # (h w, C)
+    weighted = (start.flatten(1).T * root).contiguous()  # (h w, C), by rows: a sparse product takes half the time
     walked = _chebyshev_sum(matrix, weighted, power_coefficients(steps, TOLERANCE)) / root
     return walked.T.reshape(start.shape)
 
