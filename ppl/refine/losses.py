@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ppl.refine.paths import search_paths
+from ppl.refine.paths import maxima_along
 from ppl.shared_batch import mean_count
 
 IGNORED = 255
@@ -83,18 +83,15 @@ class _PairLosses(torch.autograd.Function):
 
         source = at(labels, 0, 0)  # (B, rows, columns)
         valid, empty = source != IGNORED, source == 0
-        paths = search_paths(radius) if source.numel() else ()
-        for (dy, dx), line in paths:
+        maxima = maxima_along(radius, lambda offset: at(keys, *offset)) if source.numel() else ()
+        for ((dy, dx), _), highest in maxima:
             target = at(labels, dy, dx)
             both, equal = valid & (target != IGNORED), source == target
             positive, negative = both & equal, both & ~equal
             kinds = torch.stack((positive & empty, positive & ~empty, negative))  # (3, B, rows, columns)
-            counts += kinds.sum((1, 2, 3))
             kinds = kinds.float()  # products with 0 and 1 are several times faster than torch.where
+            counts += kinds.flatten(1).sum(1)  # whole numbers: exact below 2^24 pairs
 
-            highest = at(keys, 0, 0).clone()
-            for y, x in line:
-                torch.maximum(highest, at(keys, y, x), out=highest)
             value, pixel = _value_and_pixel(highest)  # (B, rows, columns) each
             agreement = torch.where(negative, value, 1 - value).add_(EPSILON)  # 1 - a = value
             slope = agreement.reciprocal()

@@ -1,6 +1,7 @@
 import pytest
+import torch
 
-from ppl.refine.paths import search_paths
+from ppl.refine.paths import maxima_along, search_paths
 
 
 @pytest.mark.parametrize("radius", [1, 2, 5, 10])
@@ -42,3 +43,12 @@ def test_known_lines() -> None:
 def test_a_radius_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="radius"):
         search_paths(0)
+
+
+@pytest.mark.parametrize("radius", [1, 2, 5, 10])
+def test_maxima_along_are_those_of_every_line(radius: int) -> None:
+    values = torch.rand(2 * radius, 2 * radius, 3, generator=torch.Generator().manual_seed(radius))
+    maxima = dict(maxima_along(radius, lambda offset: values[offset]))
+    assert set(maxima) == set(search_paths(radius))
+    for path, highest in maxima.items():
+        assert torch.equal(highest, torch.stack([values[offset] for offset in path.line]).amax(0))
