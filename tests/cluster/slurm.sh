@@ -17,19 +17,23 @@ if [ "${#missing[@]}" -gt 0 ]; then
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >/dev/null
 fi
 
+# Where SLURM looks by default: job steps that Snakemake starts have no SLURM_CONF.
+[ ! -e /etc/slurm/slurm.conf ] || { echo "error: /etc/slurm/slurm.conf exists; this is for a machine without a SLURM" >&2; exit 2; }
+
 work=$(mktemp -d)
 daemons=()
 stop() {
+  rm -f /etc/slurm/{slurm,gres}.conf
   for pid in "${daemons[@]}"; do kill "$pid" 2>/dev/null || true; done
   wait
   if [ "$1" = 0 ]; then rm -rf "$work"; else echo "left for a look: $work" >&2; fi
 }
 trap 'status=$?; stop "$status"; exit "$status"' EXIT
 
-# A cluster of this machine alone. /dev files stand for GPUs: SLURM counts and hands out what it cannot use.
+# A cluster of this machine alone. Other devices stand for GPUs: SLURM only counts and hands them out.
 host=$(hostname -s)
-mkdir -p "$work"/{state,spool,log,gpus} && touch "$work"/gpus/{0,1}
-cat >"$work/slurm.conf" <<CONF
+mkdir -p /etc/slurm "$work"/{state,spool,log}
+cat >/etc/slurm/slurm.conf <<CONF
 ClusterName=test
 SlurmctldHost=$host
 SlurmUser=root
@@ -56,8 +60,7 @@ SlurmdParameters=config_overrides
 NodeName=$host CPUs=$(nproc) RealMemory=64000 Gres=gpu:2 State=UNKNOWN
 PartitionName=main Nodes=$host Default=YES MaxTime=INFINITE State=UP
 CONF
-printf 'NodeName=%s Name=gpu File=%s/gpus/[0-1]\n' "$host" "$work" >"$work/gres.conf"
-export SLURM_CONF=$work/slurm.conf
+printf 'NodeName=%s Name=gpu File=%s\n' "$host" /dev/null "$host" /dev/zero >/etc/slurm/gres.conf
 if ! pgrep -x munged >/dev/null; then
   mkdir -p /run/munge && chown munge: /run/munge
   runuser -u munge -- /usr/sbin/munged --foreground >"$work/log/munged.log" 2>&1 &
