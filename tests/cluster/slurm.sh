@@ -85,7 +85,8 @@ echo "locally"
 (cd "$work/local" && snakemake --cores 2 --quiet all "${config[@]}" -- "${targets[@]}")
 echo "on the cluster"
 (cd "$work/cluster" && exec snakemake --profile workflow/profiles/slurm --slurm-no-account \
-  --slurm-status-command squeue --slurm-init-seconds-before-status-checks 5 --latency-wait 10 "${config[@]}" -- "${targets[@]}") \
+  --slurm-status-command squeue --slurm-init-seconds-before-status-checks 2 --seconds-between-status-checks 2 \
+  --latency-wait 10 "${config[@]}" -- "${targets[@]}") \
   >"$work/log/snakemake.out" 2>&1 &
 run=$!
 

@@ -102,7 +102,12 @@ def network_threads(wildcards):
 
 
 def all_cores(wildcards):
-    """All cores of a local run; on a cluster, where there is no such number, as many as there are workers."""
+    """All cores of a local run; on a cluster, where there is no such number, as many as there are workers.
+
+    The process that runs a job there sees the cores of its node: it must not take more than was asked for.
+    """
+    if workflow.remote_exec:
+        return workers(wildcards)
     try:
         return workflow.cores
     except WorkflowError:
