@@ -79,13 +79,13 @@ for side in local cluster; do
   mkdir "$work/$side"
   git -C "$repository" archive HEAD | tar -x -C "$work/$side"
 done
-targets=(results/tiny_test_preds results/tiny/explicit/s4k2/val-raw.csv)
+targets=(results/tiny_test_preds results/tiny/implicit/s4k2/val-raw.csv)
 config=(--configfile tests/cluster/demo.yaml)
 echo "locally"
 (cd "$work/local" && snakemake --cores 2 --quiet all "${config[@]}" -- "${targets[@]}")
 echo "on the cluster"
 (cd "$work/cluster" && exec snakemake --profile workflow/profiles/slurm --slurm-no-account \
-  --slurm-status-command squeue --slurm-init-seconds-before-status-checks 2 --seconds-between-status-checks 2 \
+  --slurm-status-command squeue --slurm-init-seconds-before-status-checks 14 \
   --latency-wait 10 "${config[@]}" -- "${targets[@]}") \
   >"$work/log/snakemake.out" 2>&1 &
 run=$!
