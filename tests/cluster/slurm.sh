@@ -23,10 +23,10 @@ fi
 [ ! -e /etc/slurm/slurm.conf ] || skip "/etc/slurm/slurm.conf exists; this is for a machine without a SLURM"
 
 work=$(mktemp -d)
-daemons=()
 stop() {
   rm -f /etc/slurm/{slurm,gres}.conf
-  for pid in "${daemons[@]}"; do kill "$pid" 2>/dev/null || true; done
+  kill $(jobs -p) 2>/dev/null || true  # the daemons, and the runs where they have not ended
+  [ -z "${munged:-}" ] || pkill -x munged || true
   wait
   if [ "$1" = 0 ]; then rm -rf "$work"; else echo "left for a look: $work" >&2; fi
 }
@@ -66,11 +66,11 @@ printf 'NodeName=%s Name=gpu File=%s\n' "$host" /dev/null "$host" /dev/zero >/et
 if ! pgrep -x munged >/dev/null; then
   mkdir -p /run/munge && chown munge: /run/munge
   runuser -u munge -- /usr/sbin/munged --foreground >"$work/log/munged.log" 2>&1 &
-  daemons+=($!)
+  munged=started
 fi
 sleep 1
-slurmctld -D >"$work/log/ctld.out" 2>&1 & daemons+=($!)
-slurmd -D -N "$host" >"$work/log/slurmd.out" 2>&1 & daemons+=($!)
+slurmctld -D >"$work/log/ctld.out" 2>&1 &
+slurmd -D -N "$host" >"$work/log/slurmd.out" 2>&1 &
 for _ in $(seq 30); do
   sinfo --noheader --format %t 2>/dev/null | grep -q idle && break
   sleep 1
@@ -79,15 +79,15 @@ sinfo
 
 for side in local cluster; do
   mkdir "$work/$side"
-  cp -r "$repository"/{config,ppl,tests,workflow} "$work/$side"
+  cp -r "$repository"/{config,envs,ppl,tests,workflow} "$work/$side"
 done
-targets=(results/tiny_test_preds results/tiny/implicit/s4k2/val-raw.csv)
+targets=(results/tiny_test_preds)
 config=(--configfile tests/cluster/demo.yaml)
-echo "locally"
-(cd "$work/local" && snakemake --cores 2 --quiet all "${config[@]}" -- "${targets[@]}")
-echo "on the cluster"
+(cd "$work/local" && exec snakemake --cores 2 "${config[@]}" -- "${targets[@]}") >"$work/log/local.out" 2>&1 &
+local_run=$!
+# The executor asks after this many seconds, and again each time ten seconds later than before.
 (cd "$work/cluster" && exec snakemake --profile workflow/profiles/slurm --slurm-no-account \
-  --slurm-status-command squeue --slurm-init-seconds-before-status-checks 14 \
+  --slurm-status-command squeue --slurm-init-seconds-before-status-checks 5 \
   --latency-wait 10 "${config[@]}" -- "${targets[@]}") \
   >"$work/log/snakemake.out" 2>&1 &
 run=$!
@@ -95,16 +95,17 @@ run=$!
 # The first training that runs is killed as a node's failure would kill it.
 killed=
 for _ in $(seq 600); do
-  process=$(pgrep -f "ppl.classify.train .*$work|ppl.classify.train --data results/tiny" | head -1 || true)
-  if [ -n "$process" ] && [ "$(readlink "/proc/$process/cwd")" = "$work/cluster" ]; then
+  for process in $(pgrep -f "ppl.classify.train --data results/tiny"); do
+    [ "$(readlink "/proc/$process/cwd")" = "$work/cluster" ] || continue
     sleep 3
-    kill -9 "$process" 2>/dev/null && killed=$process && break
-  fi
+    kill -9 "$process" 2>/dev/null && killed=$process && break 2
+  done
   kill -0 "$run" 2>/dev/null || break
   sleep 0.5
 done
 [ -n "$killed" ] || { tail -30 "$work/log/snakemake.out" >&2; echo "error: no training was found to kill" >&2; exit 1; }
 wait "$run" || { tail -40 "$work/log/snakemake.out" >&2; echo "error: the run on the cluster failed" >&2; exit 1; }
+wait "$local_run" || { tail -40 "$work/log/local.out" >&2; echo "error: the local run failed" >&2; exit 1; }
 
 submitted=$(grep -c "has been submitted with SLURM jobid" "$work/log/snakemake.out")
 retried=$(grep -c "Trying to restart job" "$work/log/snakemake.out" || true)
@@ -114,6 +115,6 @@ compared=0
 while read -r file; do
   cmp "local/$file" "cluster/$file"
   compared=$((compared + 1))
-done < <(cd local && find results -name '*.png' -o -name '*.h5' -o -name 'val-raw.csv' -o -name 'labels.csv' | sort)
+done < <(cd local && find results -name '*.png' -o -name '*.h5' -o -name 'labels.csv' | sort)
 [ "$compared" -gt 60 ]
 echo "the same: $compared files; $submitted jobs submitted, $retried retried after a kill"
