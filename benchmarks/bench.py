@@ -97,6 +97,8 @@ def main(settings: Settings) -> None:
                 continue
             rows.append(_measured(row, device, settings.repeats))
             print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
+    if not rows:
+        raise UserError(f"no row has one of {', '.join(settings.only)} in its name; leave out --only to see all")
     table = pd.DataFrame(rows)
     settings.out.parent.mkdir(parents=True, exist_ok=True)
     with atomic(settings.out.with_suffix(".csv")) as temporary:

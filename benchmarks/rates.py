@@ -103,11 +103,21 @@ def main(settings: Settings) -> None:
         with atomic(settings.out) as temporary:
             rates.to_csv(temporary, index=False)
     else:
-        rates = pd.read_csv(settings.rates)
+        rates = _read(settings.rates)
     per_second = dict(zip(rates.step, rates.images_per_second, strict=True))
     for plan in PLANS:
         print(f"\n{plan.name}: {settings.devices} device(s), {settings.cores} cores")
         print(hours(plan, per_second, devices=settings.devices, cores=settings.cores).to_string(index=False))
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        rates = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: {error}; name the CSV that a run without --rates has saved") from None
+    if not {"step", "images_per_second"} <= set(rates.columns):
+        raise UserError(f"{path}: no table of rates; name the CSV that a run without --rates has saved")
+    return rates
 
 
 def measured(settings: Settings) -> pd.DataFrame:
