@@ -114,7 +114,8 @@ def _read(path: Path) -> pd.DataFrame:
     try:
         rates = pd.read_csv(path)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: {error}; name the CSV that a run without --rates has saved") from None
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: {reason}; name the CSV that a run without --rates has saved") from None
     if not {"step", "images_per_second"} <= set(rates.columns):
         raise UserError(f"{path}: no table of rates; name the CSV that a run without --rates has saved")
     return rates
