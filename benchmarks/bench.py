@@ -5,27 +5,24 @@ the peak beyond what was in use before (of the GPU where there is one). `~` mark
 its time follows from a smaller size by the number of operations. Other work on the machine spoils the figures.
 """
 
-import ctypes
-import gc
 import io
 import os
 import shutil
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 import references
 import torch
 import tyro
+from measuring import Row, measured
 from PIL import Image
 from tasks import of_confident
 from torch import Tensor, nn
@@ -65,25 +62,6 @@ class Settings:
     """Networks at the paper's sizes: 512 px, batches of 16; auto: on a GPU."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """One comparison; `least` is the ratio that the project wants at least."""
-
-    name: str
-    against: str
-    least: float
-    ours: Callable[[], Any]
-    reference: Callable[[], Any]
-    error: Callable[[Any, Any], str] | None = None
-    """Compares our result with the reference's, or with that of `exact` where there is one."""
-    exact: Callable[[], Any] | None = None
-    """What both approximate, in float64."""
-    before: Callable[[], None] | None = None
-    """Done before each run, untimed."""
-    estimate: float = 1
-    """The time of the full size in multiples of the time of `reference`, where that runs a smaller one."""
-
-
 def main(settings: Settings) -> None:
     set_arithmetic()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -95,7 +73,7 @@ def main(settings: Settings) -> None:
         for row in make(given):
             if settings.only and not any(word in row.name for word in settings.only):
                 continue
-            rows.append(_measured(row, device, settings.repeats))
+            rows.append(measured(row, device, settings.repeats))
             print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
     if not rows:
         raise UserError(f"no row has one of {', '.join(settings.only)} in its name; leave out --only to see all")
@@ -107,69 +85,6 @@ def main(settings: Settings) -> None:
         head = ["| " + " | ".join(table.columns) + " |", "| " + " | ".join("---" for _ in table.columns) + " |"]
         body = ["| " + " | ".join(map(str, row)) + " |" for row in table.itertuples(index=False)]
         temporary.write_text("\n".join([*head, *body]) + "\n")
-
-
-def _measured(row: Row, device: torch.device, repeats: int) -> dict[str, str]:
-    times: dict[str, list[float]] = {"ours": [], "reference": []}
-    memory, outputs = {}, {}
-    sides = {"ours": row.ours, "reference": row.reference}
-    for turn in range(repeats + 1):
-        for side, run in sides.items():
-            if side == "reference" and turn > 1 and times[side][-1] > 20:
-                continue  # slow ones are run once behind the first
-            gc.collect()
-            if row.before is not None:
-                row.before()
-            if not turn:
-                _give_memory_back()
-            seconds, peak, out = _run(run, device)
-            memory.setdefault(side, peak)
-            if turn or seconds > 20:  # the first run starts threads and fills caches
-                times[side].append(seconds)
-            outputs[side] = out
-    ours, reference = (statistics.median(times[side]) for side in sides)
-    reference *= row.estimate
-    mark = "~" if row.estimate != 1 else ""
-    right = row.exact() if row.exact else outputs["reference"]
-    return {
-        "row": row.name,
-        "against": row.against,
-        "ours s": f"{ours:.4g}",
-        "reference s": f"{mark}{reference:.4g}",
-        "ratio": f"{mark}{reference / ours:.3g}",
-        "wanted": f"{row.least:g}",
-        "ours MB": f"{memory['ours']:.0f}",
-        "reference MB": f"{memory['reference']:.0f}",
-        "error": row.error(outputs["ours"], right) if row.error else "",
-    }
-
-
-def _run(function: Callable[[], Any], device: torch.device) -> tuple[float, float, Any]:
-    """Seconds, peak memory in MB, and what it returns."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated() / 1e6
-    else:
-        Path("/proc/self/clear_refs").write_text("5")  # resets the peak (Linux)
-        before = _resident("VmRSS")
-    start = time.perf_counter()
-    out = function()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    seconds = time.perf_counter() - start
-    peak = torch.cuda.max_memory_allocated() / 1e6 if device.type == "cuda" else _resident("VmHWM")
-    return seconds, peak - before, out
-
-
-def _give_memory_back() -> None:
-    """Returns free memory to the system, without which the peak says nothing about a run (glibc)."""
-    ctypes.CDLL(None).malloc_trim(0)
-
-
-def _resident(field: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1e3 for line in lines if line.startswith(field + ":"))
 
 
 # Inputs

@@ -12,11 +12,11 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import tyro
+from measuring import reset_peak, resident
 from torch import Tensor
 from torch.nn import functional
 
@@ -126,23 +126,17 @@ def _measure(shape: tuple[int, int, int], threads: int, method: Callable[..., Te
     small = inputs(1, 9, 9)
     method(*small)  # loads libraries, starts threads
     scores, boundary = inputs(*shape)
-    Path("/proc/self/clear_refs").write_text("5")  # resets the peak (Linux)
-    before = _memory("VmRSS")
+    reset_peak()
+    before = resident("VmRSS")
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
         out = method(scores, boundary)
         seconds.append(time.perf_counter() - start)
-    memory = _memory("VmHWM") - before
+    memory = resident("VmHWM") - before
     exact = plain_steps(scores, boundary, torch.float64)
     error = ((out.double() - exact).abs().max() / exact.max()).item()
     return Measurement(statistics.median(seconds), memory, error)
-
-
-def _memory(field: str) -> float:
-    """A memory figure of this process in MB (Linux)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1e3 for line in lines if line.startswith(field + ":"))
 
 
 def _row(h: int, w: int, name: str, measured: Measurement, ours: Measurement, mark: str = " ") -> None:
