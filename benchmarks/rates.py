@@ -84,7 +84,6 @@ class Plan:
     deeplab_steps: int
     epochs: int = 5
     irnet_epochs: int = 3
-    per_image: tuple[int, int] = VOC_SIZE
 
 
 PLANS = (
@@ -149,7 +148,7 @@ def hours(plan: Plan, per_second: dict[str, float], *, devices: int, cores: int)
     to run beside it, so that the slower of the two counts.
     """
     train, passes = plan.train, plan.epochs * plan.train
-    cams = _bytes_of_cams(plan) * train
+    cams = _bytes_of_cams() * train
     masks = 4e3  # a PNG of classes of a VOC photo
     rows: list[tuple[str, float, list[tuple[str, str]], float]] = [
         ("classifier, baseline", passes, [("train baseline/plain", "device"), ("decode and crop", "core")], 0),
@@ -165,6 +164,9 @@ def hours(plan: Plan, per_second: dict[str, float], *, devices: int, cores: int)
         ("predictions with CRF", plan.predict, [("predict", "device"), ("CRF 21 labels", "core")],
          2 * masks * plan.predict),
     ]  # fmt: skip
+    missing = {step for _, _, limits, _ in rows for step, _ in limits} - set(per_second)
+    if missing:
+        raise UserError(f"the rates lack {', '.join(sorted(missing))}; measure them again")
     table = []
     for name, images, limits, size in rows:
         seconds = [images / (per_second[step] * (devices if on == "device" else cores)) for step, on in limits]
@@ -291,9 +293,9 @@ def _walk(network: IRNet, photos: torch.Tensor, scores: torch.Tensor) -> None:
         propagate(scores, boundary)
 
 
-def _bytes_of_cams(plan: Plan) -> float:
-    """Bytes in the store for a photo of one and a half classes, in float16 at stride 4, before compression."""
-    h, w = plan.per_image
+def _bytes_of_cams() -> float:
+    """Bytes in the store for a photo of VOC's size with one and a half classes: float16 at stride 4, not compressed."""
+    h, w = VOC_SIZE
     return 1.5 * 2 * math.ceil(h / 4) * math.ceil(w / 4)
 
 

@@ -36,7 +36,7 @@ class _Depthwise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.dilation, ctx.has_bias = dilation, bias is not None
+        ctx.dilation = dilation
         return F.conv2d(x, weight, bias, padding=_padding(weight, dilation), dilation=dilation, groups=x.shape[1])
 
     @staticmethod
@@ -52,7 +52,7 @@ class _Depthwise(torch.autograd.Function):
             of_x = F.conv2d(grad, turned, padding=padding, dilation=dilation, groups=channels)
         if needs_weight:
             of_weight = _filter_gradient(x, grad, padding, dilation)
-        if needs_bias and ctx.has_bias:
+        if needs_bias:
             of_bias = grad.sum((0, 2, 3))
         return of_x, of_weight, of_bias, None
 

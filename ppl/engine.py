@@ -23,8 +23,8 @@ from ppl.data.views import Views
 from ppl.devices import Hardware, claim_gpus, set_arithmetic
 from ppl.files import UserError, atomic
 
-# Fabric imports torchmetrics where it is installed, only to compare its version, and with it torchvision and scipy: six
-# of the ten seconds until a training starts. None makes Python say that there is no such module.
+# Fabric imports torchmetrics where it is installed, only to compare its version, and with it torchvision and scipy:
+# three of the ten seconds until a training starts. None makes Python say that there is no such module.
 sys.modules.setdefault("torchmetrics", None)
 from lightning_fabric import Fabric  # noqa: E402
 from lightning_fabric.plugins.environments import LightningEnvironment  # noqa: E402

@@ -48,6 +48,17 @@ def test_snakemake_has_nothing_to_complain_about(project):
     assert done.returncode == 0, done.stdout
 
 
+def test_a_shard_reads_the_cams_of_its_own_shard_only(project):
+    sharded = 0
+    for job in project.plan().needs:
+        shards = {match[0] for path in job.writes if (match := re.search(r"\d+of\d+$", path))}
+        cams = [path for path in job.reads if "/cams/" in path]
+        if shards and cams:
+            assert [re.search(r"(\d+of\d+)\.h5$", path)[1] for path in cams] == sorted(shards), job
+            sharded += "1of2" in shards
+    assert sharded
+
+
 def test_a_job_touches_the_files_of_its_own_experiment_only(project):
     plan = project.plan()
     for job in plan.needs:
