@@ -22,6 +22,7 @@ from ppl import checkpoints
 from ppl.data.views import Views
 from ppl.devices import Hardware, claim_gpus, set_arithmetic
 from ppl.files import UserError, atomic
+from ppl.parallel import leave_signals
 
 # Fabric imports torchmetrics where it is installed, only to compare its version, and with it torchvision and scipy:
 # three of the ten seconds until a training starts. None makes Python say that there is no such module.
@@ -32,7 +33,9 @@ from lightning_fabric.plugins.environments import LightningEnvironment  # noqa: 
 if sys.modules["torchmetrics"] is None:
     del sys.modules["torchmetrics"]
 
-CHECK_EVERY = 20  # steps between looks at the loss: each one waits for the device
+LOOK_EVERY = 20  # steps between looks at the loss where a look makes processes or a GPU wait; else at every step
+DIVERGED = 50  # times the first loss, which knows nothing: a loss above it learns nothing any more
+LEAST_LOSS = 0.1  # a first loss below it, of a network that goes on, counts as this
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,10 @@ class Schedule:
         """That of whole epochs over `length` samples, each without the rest that fills no batch."""
         epoch_steps = max(1, length // batch_size)
         return cls(epochs * epoch_steps, epoch_steps, batch_size, power, seed)
+
+    def rate(self, step: int) -> float:
+        """Factor of the initial learning rates in a step, counted from 0: (1 - step / steps)^power."""
+        return (1 - step / self.steps) ** self.power
 
 
 class StepSampler(Sampler[list[tuple[int, int]]]):
@@ -157,67 +164,88 @@ def train(
 ) -> None:
     """Trains `network` in place by `loss(network, images, targets)`, a mean over the batch.
 
-    The learning rate of step t is initial * (1 - t / steps)^power. After each epoch `measure` is asked for figures,
-    a row goes to `log` (CSV, and TensorBoard beside it), and the state to `resume`, from which an interrupted run goes
-    on with the same batches, provided `digest` (settings and inputs) is the same. SIGTERM keeps the state and exits.
-    A loss that is not finite stops with a UserError.
+    After each epoch the state goes to `resume`, from which an interrupted run goes on with the same batches, provided
+    `digest` (settings and inputs) is the same; then `measure` is asked for figures, and a row goes to `log` (CSV, and
+    TensorBoard beside it). SIGTERM and SIGINT keep the state and exit. A loss that is not finite or rises far above the
+    first one, and weights that are not finite, stop with a UserError that names step, learning rate and last state.
     """
     if schedule.batch_size % fabric.world_size:  # gradients are averaged over devices as if their shares were equal
         raise UserError(
             f"batch_size {schedule.batch_size} does not divide by the {fabric.world_size} GPUs; choose a multiple"
         )
     network, optimizer = fabric.setup(network, optimizer)
-    progress = _Progress(step=0, loss=0.0, seconds=0.0, rows=[])
+    progress = _Progress(step=0, loss=0.0, first=0.0, seconds=0.0, rows=[])
     if resume.exists():
         progress = _restore(fabric, network, optimizer, resume, digest)
     sampler = StepSampler(len(views), schedule, start=progress.step, rank=fabric.global_rank, world=fabric.world_size)
-    pin = fabric.device.type == "cuda"
     loader = DataLoader(
-        views, batch_sampler=sampler, num_workers=workers, pin_memory=pin, prefetch_factor=4 if workers else None
+        views,
+        batch_sampler=sampler,
+        num_workers=workers,
+        pin_memory=fabric.device.type == "cuda",
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=leave_signals,
     )
     from torch.utils.tensorboard import SummaryWriter  # here, as steps without a training would wait a second for it
 
     writer = SummaryWriter(str(log.with_suffix("")), purge_step=progress.step) if fabric.is_global_zero else None
-    stop = _on_sigterm()
+    stop = _Stop()
+
+    def keep() -> None:
+        _keep(fabric, network, optimizer, resume, digest, progress)
+
+    def measure_epoch() -> None:
+        stop.at_once = fabric.world_size == 1  # what was trained is kept
+        row = _row(progress, schedule, measure, network)
+        stop.at_once = False
+        if writer is not None:
+            for key, figure in row.items():
+                writer.add_scalar(key, figure, progress.step)
+        progress.rows.append(row)
+        progress.loss = 0.0
+        _write_log(fabric, log, progress.rows)
+        keep()
+
+    if progress.step and _epoch_ends(progress.step, schedule) and not progress.measured:
+        measure_epoch()
     network.train()
     bar = tqdm(total=schedule.steps, initial=progress.step, unit="step", desc=log.stem, mininterval=5, file=sys.stderr)
-    started, unchecked = time.monotonic(), torch.zeros((), device=fabric.device)
+    began = started = time.monotonic()
+    losses: list[Tensor] = []
+    look_every = 1 if fabric.device.type == "cpu" and fabric.world_size == 1 else LOOK_EVERY
     for images, targets in loader:
-        rate = (1 - progress.step / schedule.steps) ** schedule.power
         for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * rate
+            group["lr"] = group["initial_lr"] * schedule.rate(progress.step)
         images = images.to(fabric.device, memory_format=torch.channels_last, non_blocking=True)
         value = loss(network, images, targets.to(fabric.device, non_blocking=True))
         fabric.backward(value)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        unchecked += value.detach()
+        losses.append(value.detach())
         progress.step += 1
         bar.update()
-        epoch_ends = progress.step % schedule.epoch_steps == 0 or progress.step == schedule.steps
-        looks = epoch_ends or progress.step % CHECK_EVERY == 0
+        epoch_ends = _epoch_ends(progress.step, schedule)
+        looks = epoch_ends or progress.step % look_every == 0
         # Several processes stop at the same step, the next at which all look: one alone would leave the others waiting.
-        stops = bool(stop) if fabric.world_size == 1 else looks and _mean(fabric, torch.tensor(float(len(stop)))) > 0
+        told = torch.tensor([float(stop.told)])
+        stops = stop.told if fabric.world_size == 1 else looks and _mean(fabric, told).item() > 0
         if looks or stops:
-            progress.loss += _finite(_mean(fabric, unchecked), progress, optimizer, resume)
-            unchecked.zero_()
-            speed = bar.format_dict["rate"] or 0.0
-            bar.set_postfix_str(f"loss {value.item():.3f}, {speed * schedule.batch_size:.0f} images/s")
-        if epoch_ends:
+            values = _mean(fabric, torch.stack(losses)).tolist()
+            losses.clear()
+            _check_losses(values, progress, schedule, optimizer, resume)
+            progress.loss += sum(values)
+        if looks and (epoch_ends or progress.step % LOOK_EVERY == 0):
+            speed = (bar.n - bar.initial) * schedule.batch_size / (time.monotonic() - began)
+            bar.set_postfix_str(f"loss {values[-1]:.3f}, {speed:.0f} images/s")
+        if epoch_ends or stops:
             progress.seconds += time.monotonic() - started
-            row = _row(progress, schedule, rate, measure, network)
-            if writer is not None:
-                for key, figure in row.items():
-                    writer.add_scalar(key, figure, progress.step)
-            progress.rows.append(row)
-            progress.loss = 0.0
-            _write_log(fabric, log, progress.rows)
+            _check_weights(network, progress, schedule, optimizer, resume)
+            keep()
+            if stops:
+                sys.exit(128 + signal.SIGTERM)
+            measure_epoch()
             network.train()
             started = time.monotonic()
-        if epoch_ends or stops:
-            _keep(fabric, network, optimizer, resume, digest, progress)
-        if stops:
-            sys.exit(128 + signal.SIGTERM)
     if not progress.rows or progress.rows[-1]["step"] < schedule.steps:
         raise AssertionError("the loop ended before its last step")
     _write_log(fabric, log, progress.rows)
@@ -230,17 +258,39 @@ def train(
 class _Progress:
     step: int
     loss: float  # summed over the steps of this epoch
+    first: float  # loss of the first step
     seconds: float
     rows: list[dict[str, float]]
 
+    @property
+    def measured(self) -> bool:
+        """Whether the step is the last of an epoch that has its row."""
+        return bool(self.rows) and self.rows[-1]["step"] == self.step
 
-def _row(
-    progress: _Progress, schedule: Schedule, rate: float, measure: Callable | None, network: nn.Module
-) -> dict[str, float]:
+
+class _Stop:
+    """Waits for SIGTERM, as a cluster sends before it takes a node back, and for Ctrl-C."""
+
+    def __init__(self) -> None:
+        self.told = self.at_once = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._tell)
+
+    def _tell(self, number: int, _: object) -> None:
+        self.told = True
+        if self.at_once:
+            sys.exit(128 + number)
+
+
+def _epoch_ends(step: int, schedule: Schedule) -> bool:
+    return step % schedule.epoch_steps == 0 or step == schedule.steps
+
+
+def _row(progress: _Progress, schedule: Schedule, measure: Callable | None, network: nn.Module) -> dict[str, float]:
     epoch = math.ceil(progress.step / schedule.epoch_steps)
     steps = progress.step - (epoch - 1) * schedule.epoch_steps
-    row = {"epoch": epoch, "step": progress.step, "rate": rate, "loss": progress.loss / steps}
-    row["seconds"] = round(progress.seconds, 2)
+    row = {"epoch": epoch, "step": progress.step, "rate": schedule.rate(progress.step - 1)}
+    row |= {"loss": progress.loss / steps, "seconds": round(progress.seconds, 2)}
     if measure is not None:
         network.eval()
         with torch.inference_mode():
@@ -249,27 +299,50 @@ def _row(
 
 
 def _mean(fabric: Fabric, value: Tensor) -> Tensor:
-    """A scalar, averaged over the processes."""
+    """A vector, averaged over the processes."""
     return value if fabric.world_size == 1 else fabric.all_reduce(value.to(fabric.device), reduce_op="mean")
 
 
-def _finite(total: Tensor, progress: _Progress, optimizer: torch.optim.Optimizer, resume: Path) -> float:
-    value = total.item()
-    if not math.isfinite(value):
-        rates = ", ".join(f"{group['lr']:.3g}" for group in optimizer.param_groups)
-        kept = f"the last good state is {resume}" if resume.exists() else "no state was kept yet"
-        raise UserError(
-            f"the loss is not finite before step {progress.step} (learning rates {rates}); {kept}; "
-            "lower the learning rate or use precision 32-true"
-        )
-    return value
+def _check_losses(
+    values: Sequence[float],
+    progress: _Progress,
+    schedule: Schedule,
+    optimizer: torch.optim.Optimizer,
+    resume: Path,
+) -> None:
+    """UserError for the first of the last losses that is not finite or shows that training diverges."""
+    first_step = progress.step - len(values) + 1
+    if first_step == 1:
+        progress.first = values[0]
+    limit = DIVERGED * max(progress.first, LEAST_LOSS)
+    for step, value in enumerate(values, start=first_step):
+        if not math.isfinite(value):
+            raise _failure(f"the loss is {value}", step, schedule, optimizer, resume)
+        if value > limit:
+            what = f"training diverges: the loss is {value:.4g}, at the first step it was {progress.first:.4g}"
+            raise _failure(what, step, schedule, optimizer, resume)
 
 
-def _on_sigterm() -> list[bool]:
-    """A list that becomes non-empty, and so true, when SIGTERM arrives."""
-    arrived: list[bool] = []
-    signal.signal(signal.SIGTERM, lambda *_: arrived.append(True))
-    return arrived
+def _check_weights(
+    network: nn.Module, progress: _Progress, schedule: Schedule, optimizer: torch.optim.Optimizer, resume: Path
+) -> None:
+    """UserError when the last update has left weights that are not finite: such a state must not be kept."""
+    broken = [name for name, weights in network.state_dict().items() if not weights.isfinite().all()]
+    if broken:
+        raise _failure(f"the weights {broken[0]} are not finite", progress.step, schedule, optimizer, resume)
+
+
+def _failure(what: str, step: int, schedule: Schedule, optimizer: torch.optim.Optimizer, resume: Path) -> UserError:
+    rates = sorted({group["lr"] for group in optimizer.param_groups})
+    named = " to ".join(f"{rate:.3g}" for rate in dict.fromkeys([rates[0], rates[-1]]))
+    kept = "no state was kept yet"
+    if resume.exists():
+        kept = f"the last good state, of step {_load(resume, 'cpu')['progress']['step']}, is {resume}"
+    advice = "lower lr, a third at a time; use precision 32-true"
+    if step == 1:
+        advice = "look at the weights it starts from; use precision 32-true"
+    where = f"step {step} of {schedule.steps} (learning rate {named})"
+    return UserError(f"{resume.with_suffix('.pt')}: {what} at {where}; {kept}; {advice}")
 
 
 def _keep(fabric: Fabric, network, optimizer, resume: Path, digest: str, progress: _Progress) -> None:
@@ -280,15 +353,22 @@ def _keep(fabric: Fabric, network, optimizer, resume: Path, digest: str, progres
     fabric.barrier()
 
 
-def _restore(fabric: Fabric, network, optimizer, resume: Path, digest: str) -> _Progress:
+def _load(resume: Path, device: torch.device | str) -> dict[str, Any]:
     try:
-        state = torch.load(resume, map_location=fabric.device, weights_only=True)
+        state = torch.load(resume, map_location=device, weights_only=True)
+        if {*state} != {"network", "optimizer", "digest", "progress"}:
+            raise ValueError("it holds other things")
     except Exception as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{resume}: not a readable training state ({reason}); delete it to start over") from None
+    return state
+
+
+def _restore(fabric: Fabric, network, optimizer, resume: Path, digest: str) -> _Progress:
+    state = _load(resume, fabric.device)
     if state["digest"] != digest:
         print(f"{resume} belongs to other settings or inputs: starting over", file=sys.stderr)
-        return _Progress(step=0, loss=0.0, seconds=0.0, rows=[])
+        return _Progress(step=0, loss=0.0, first=0.0, seconds=0.0, rows=[])
     network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])
     print(f"going on from step {state['progress']['step']} of {resume}", file=sys.stderr)

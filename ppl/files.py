@@ -1,19 +1,19 @@
 """Outputs that appear whole or not at all, digests of inputs, and errors that a user can act on."""
 
+import glob
 import hashlib
-import importlib
 import json
 import os
 import shutil
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import tyro
-
-Settings = TypeVar("Settings")
+DAY = 86_400  # seconds
+FULL = 1 << 20  # bytes left on a disk that is as good as full
 
 
 class UserError(Exception):
@@ -24,20 +24,31 @@ class UserError(Exception):
 def atomic(path: Path | str) -> Iterator[Path]:
     """Yields a temporary sibling of `path`, to be filled as a file or a folder; renamed to `path` on success.
 
-    On an exception the temporary is removed and whatever stood at `path` stays. The process id in the name keeps two
-    writers apart; the suffix is kept because libraries choose a format by it.
+    On an exception the temporary is removed and whatever stood at `path` stays; UserError where it is that the disk is
+    full. Host and process in the name keep two writers apart and tell what a killed one has left, which goes first; the
+    suffix is kept because libraries choose a format by it.
     """
     path = Path(path)
     if path.is_symlink():
         path = path.resolve()  # a folder elsewhere that the user linked here stays there
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
-    _remove(temporary)
+    temporary = path.with_name(f".{path.stem}.{socket.gethostname()}.{os.getpid()}.tmp{path.suffix}")
+    for left in [temporary, *_left(path)]:
+        _remove(left)
     try:
         yield temporary
+        if temporary.is_file():
+            _to_disk(temporary)  # renamed before its content is there, it could be empty after a power failure
         if path.is_dir() and temporary.exists():
             shutil.rmtree(path)
         os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # libraries that write tell in many ways
+        if shutil.disk_usage(path.parent).free > FULL:
+            raise
+        reason = str(error).splitlines()[0] if str(error) else "No space left on device"
+        raise UserError(
+            f"{path}: cannot be written, its disk is full ({reason}); free some space and run again"
+        ) from None
     finally:
         _remove(temporary)
 
@@ -67,17 +78,35 @@ def file_digest(path: Path | str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def command(main: Callable[[Settings], None], settings: type[Settings]) -> None:
-    """Runs an entry point: the settings dataclass is the command line, a UserError one line and exit status 1.
+def _left(path: Path) -> Iterator[Path]:
+    """Temporaries for `path` whose writer is gone: no such process here, or on another host untouched for a day."""
+    start, end = f".{path.stem}.", f".tmp{path.suffix}"
+    for found in path.parent.glob(f"{glob.escape(start)}*{glob.escape(end)}"):
+        host, _, process = found.name.removeprefix(start).removesuffix(end).rpartition(".")
+        with suppress(FileNotFoundError):  # another writer has just finished
+            if not process.isdecimal():
+                continue
+            here = host == socket.gethostname()
+            if not _is_alive(int(process)) if here else time.time() - found.stat().st_mtime > DAY:
+                yield found
 
-    The entry point's module is taken under its own name, not as `__main__`: worker processes find its functions there
-    without running the command again.
-    """
-    module = importlib.import_module(sys.modules["__main__"].__spec__.name)
+
+def _is_alive(process: int) -> bool:
     try:
-        getattr(module, main.__name__)(tyro.cli(getattr(module, settings.__name__), description=module.__doc__))
-    except UserError as error:
-        sys.exit(f"error: {error}")
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        pass  # another user's
+    return True
+
+
+def _to_disk(file: Path) -> None:
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _remove(path: Path) -> None:

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import re
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -65,7 +66,12 @@ def run_all(
                     yield from _finished(pending, bar)
             while pending:
                 yield from _finished(pending, bar)
-        except BrokenProcessPool:
+        except BaseException as error:  # nobody waits for what is still computed
+            for child in multiprocessing.active_children():
+                if isinstance(child, context.Process):  # a loader's workers end with the loader
+                    child.kill()
+            if not isinstance(error, BrokenProcessPool):
+                raise
             raise UserError(
                 f"{name}: a worker process was killed, often for want of memory; use fewer threads"
             ) from None
@@ -95,7 +101,14 @@ def _hidden_main() -> Iterator[None]:
         main.__dict__.update(hidden)
 
 
+def leave_signals(_: int = 0) -> None:
+    """Start of a worker process: a signal to the whole group is the parent's to answer, as it has a state to save."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _start_worker() -> None:
+    leave_signals()
     os.environ["OMP_NUM_THREADS"] = "1"
     parent = multiprocessing.parent_process()
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()

@@ -75,9 +75,10 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture(autouse=True)
 def _process_as_before() -> Iterator[None]:
-    """Undoes what a training changes for its whole process: the handler of SIGTERM, and denormals flushed to 0."""
-    handler = signal.getsignal(signal.SIGTERM)
+    """Undoes what a training changes for its whole process: the handlers of signals, and denormals flushed to 0."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
-    signal.signal(signal.SIGTERM, handler)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
     if "torch" in sys.modules:
         sys.modules["torch"].set_flush_denormal(False)

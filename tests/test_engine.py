@@ -186,22 +186,82 @@ def test_a_batch_divides_by_the_devices(tmp_path: Path, monkeypatch: pytest.Monk
         _train(tmp_path)
 
 
-def test_a_loss_that_is_not_finite_stops(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"the loss is not finite before step 3 .*no state was kept yet"):
-        _train(tmp_path, lr=1e30)
-    assert not list(tmp_path.glob("run.[rc]*"))
-
-
-def test_the_last_good_state_is_named(tmp_path: Path) -> None:
+def _spoilt(at: int, how: Callable[[Tensor], Tensor]) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:
+    """The loss, changed by `how` in step `at`."""
     calls = []
 
     def loss(*arguments: Tensor) -> Tensor:
         calls.append(1)
-        return _error(*arguments) * (float("nan") if len(calls) == 4 else 1)
+        value = _error(*arguments)
+        return how(value) if len(calls) == at else value
 
-    with pytest.raises(UserError, match=r"before step 6 .*the last good state is .*run.resume"):
+    return loss
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_loss_that_is_not_finite_stops_at_its_step(tmp_path: Path, value: str) -> None:
+    loss = _spoilt(2, lambda right: right * float(value))
+    with pytest.raises(
+        UserError,
+        match=rf"run.pt: the loss is {value} at step 2 of 7 \(learning rate 0.087.*no state was kept yet.*lower lr",
+    ) as stopped:
         _train(tmp_path, loss=loss)
+    assert "\n" not in str(stopped.value)
+    assert not list(tmp_path.glob("run.[rc]*"))
+
+
+def test_a_diverging_loss_stops_while_it_is_a_number(tmp_path: Path) -> None:
+    loss = _spoilt(5, lambda right: right + 1e3)
+    with pytest.raises(UserError, match=r"training diverges: the loss is 1\d{3}.* at step 5 .*state, of step 3, is"):
+        _train(tmp_path, loss=loss)
+
+
+def test_a_loss_may_rise_from_a_small_one(tmp_path: Path) -> None:
+    """A network that goes on from an earlier one starts low, and then knows nothing about its new layers."""
+    _train(tmp_path, loss=_spoilt(1, lambda right: right * 1e-6))
+
+
+def test_the_last_good_state_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"at step 4 .*the last good state, of step 3, is .*run.resume"):
+        _train(tmp_path, loss=_spoilt(4, lambda right: right * float("nan")))
     assert torch.load(tmp_path / "run.resume", weights_only=True)["progress"]["step"] == 3
+
+
+@pytest.mark.parametrize("at", [3, 7], ids=["epoch", "end"])
+def test_weights_that_are_not_finite_are_not_kept(tmp_path: Path, at: int) -> None:
+    """The loss of a step is that of the weights before its update."""
+
+    class Spoilt(torch.autograd.Function):
+        @staticmethod
+        def forward(_, value: Tensor) -> Tensor:
+            return value.clone()
+
+        @staticmethod
+        def backward(_, gradient: Tensor) -> Tensor:
+            return gradient * float("nan")
+
+    with pytest.raises(UserError, match=rf"run.pt: the weights .*weight are not finite at step {at} of 7"):
+        _train(tmp_path, loss=_spoilt(at, Spoilt.apply))
+    kept = torch.load(tmp_path / "run.resume", weights_only=True)["progress"]["step"] if at > 3 else 0
+    assert kept == (6 if at > 3 else 0)
+
+
+@pytest.mark.parametrize("signalled", [True, False], ids=["sigterm", "crash"])
+def test_an_epoch_is_kept_before_it_is_measured(tmp_path: Path, signalled: bool) -> None:
+    measured = []
+
+    def measure(_: nn.Module) -> dict[str, float]:
+        measured.append(1)
+        if len(measured) == 2:
+            signal.raise_signal(signal.SIGTERM) if signalled else 1 / 0
+        return {"size": 1.0}
+
+    with pytest.raises(SystemExit if signalled else ZeroDivisionError):
+        _train(tmp_path, measure=measure)
+    trained = []
+    _train(tmp_path, measure=lambda _: {"size": 1.0}, loss=lambda *given: trained.append(1) or _error(*given))
+    assert len(trained) == 1  # the third epoch, of one step
+    assert pd.read_csv(tmp_path / "run.csv")["step"].tolist() == [3, 6, 7]
 
 
 def test_parameters_without_gradient_and_empty_groups_are_left_out() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import matplotlib
 import pandas as pd
 
-from ppl.files import UserError, atomic, command
+from ppl.command import command
+from ppl.files import UserError, atomic
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

@@ -16,10 +16,11 @@ from ppl.cam.maps import Fusion, branch_maps, fuse
 from ppl.cam.store import Cam
 from ppl.classify import checkpoint
 from ppl.classify.network import PatchClassifier
+from ppl.command import command
 from ppl.data.batches import photo_batches
 from ppl.data.dataset import Dataset
 from ppl.devices import Hardware, autocast, inference_device
-from ppl.files import UserError, command, file_digest
+from ppl.files import UserError, file_digest
 from ppl.parallel import shard_of
 
 

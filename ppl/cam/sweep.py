@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from ppl.cam.store import Cam, open_store, strongest_class
+from ppl.command import command
 from ppl.data.dataset import IGNORE, Dataset, read_truth
-from ppl.files import UserError, atomic, command
+from ppl.files import UserError, atomic
 from ppl.metrics import iou, mean_iou, precision_recall
 from ppl.parallel import in_chunks, run_all
 

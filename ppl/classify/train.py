@@ -14,11 +14,13 @@ from ppl import engine
 from ppl.classify import checkpoint
 from ppl.classify.checkpoint import Architecture
 from ppl.classify.network import PatchClassifier
+from ppl.command import command
 from ppl.data.dataset import Dataset
 from ppl.data.views import Augmentation, FittedPhotos, Views, label_vectors
 from ppl.devices import Hardware
 from ppl.engine import Schedule
-from ppl.files import command, digest_of
+from ppl.files import digest_of
+from ppl.parallel import leave_signals
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,12 @@ def _validation(
     photos = FittedPhotos(
         [dataset.photo(i) for i in images], settings.training.crop, mean=network.backbone.mean, std=network.backbone.std
     )
-    loader = DataLoader(photos, batch_size=settings.training.batch_size, num_workers=settings.hardware.workers)
+    loader = DataLoader(
+        photos,
+        batch_size=settings.training.batch_size,
+        num_workers=settings.hardware.workers,
+        worker_init_fn=leave_signals,
+    )
 
     def measure(trained: nn.Module) -> dict[str, float]:
         device = next(trained.parameters()).device

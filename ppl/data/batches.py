@@ -8,7 +8,7 @@ import numpy as np
 from torch.utils import data
 
 from ppl.data.dataset import Dataset, photo_size, read_photo
-from ppl.parallel import in_chunks
+from ppl.parallel import in_chunks, leave_signals
 
 
 class PhotoBatch(NamedTuple):
@@ -29,7 +29,13 @@ def photo_batches(
     for image in images:
         by_size[photo_size(dataset.photo(image))].append(image)
     groups = [batch for _, g in sorted(by_size.items()) for batch in in_chunks(g, batch_size)]
-    loader = data.DataLoader(_Batches(dataset, groups), batch_size=None, collate_fn=_as_is, num_workers=workers)
+    loader = data.DataLoader(
+        _Batches(dataset, groups),
+        batch_size=None,
+        collate_fn=_as_is,
+        num_workers=workers,
+        worker_init_fn=leave_signals,
+    )
     return len(groups), iter(loader)
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ppl.command import command
 from ppl.data.dataset import IGNORE, LISTS, Dataset, read_mask, read_photo
-from ppl.files import UserError, command, write_json
+from ppl.files import UserError, write_json
 from ppl.parallel import in_chunks, run_all
 
 IMAGES_PER_TASK = 32

@@ -16,8 +16,9 @@ import numpy as np
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
+from ppl.command import command
 from ppl.data.dataset import LISTS, write_mask
-from ppl.files import UserError, atomic, command
+from ppl.files import UserError, atomic
 from ppl.parallel import in_chunks, run_all
 
 SPLITS = ("train", "val")

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageChops, ImageEnhance, ImageFilter
 
+from ppl.command import command
 from ppl.data.dataset import LISTS, write_mask
-from ppl.files import UserError, atomic, command
+from ppl.files import UserError, atomic
 from ppl.parallel import in_chunks, run_all
 
 SPLITS = ("train", "val", "test")

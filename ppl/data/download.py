@@ -11,7 +11,8 @@ from urllib.request import Request, urlopen
 import pooch
 from tqdm import tqdm
 
-from ppl.files import UserError, command
+from ppl.command import command
+from ppl.files import UserError
 
 BLOCK = 1 << 20  # bytes
 PATIENCE = 60  # seconds without a byte

@@ -4,8 +4,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from ppl.command import command
 from ppl.data.dataset import LISTS
-from ppl.files import UserError, atomic, command
+from ppl.files import UserError, atomic
 
 LINKED = ("JPEGImages", "SegmentationClass")
 

@@ -11,8 +11,9 @@ from typing import TypeVar
 import pooch
 from tqdm import tqdm
 
+from ppl.command import command
 from ppl.data.download import ARCHIVES
-from ppl.files import UserError, atomic, command
+from ppl.files import UserError, atomic
 
 Member = TypeVar("Member")
 

@@ -13,8 +13,9 @@ from xml.etree import ElementTree
 import numpy as np
 from scipy.io import loadmat
 
+from ppl.command import command
 from ppl.data.dataset import LISTS, write_mask
-from ppl.files import UserError, atomic, command
+from ppl.files import UserError, atomic
 from ppl.parallel import in_chunks, run_all
 
 CLASSES = (

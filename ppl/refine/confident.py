@@ -12,9 +12,9 @@ from typing import Literal
 import numpy as np
 
 from ppl.cam.store import Cam, upsample
+from ppl.command import command
 from ppl.crf import IRNET, Pairwise, Solver, Where, choose, from_labels, from_several_probabilities, on_cpu
 from ppl.data.dataset import IGNORE, Dataset
-from ppl.files import command
 from ppl.parallel import shard_of
 from ppl.refine.labelling import label_all
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from ppl.cam.store import Cam, seed
+from ppl.command import command
 from ppl.crf import Pairwise, Solver, Where, choose, from_labels, on_cpu
 from ppl.data.dataset import Dataset
-from ppl.files import command
 from ppl.parallel import shard_of
 from ppl.refine.labelling import label_all
 

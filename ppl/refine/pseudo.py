@@ -11,12 +11,13 @@ import torch
 from torch.nn import functional as F
 
 from ppl.cam.store import Store, open_store
+from ppl.command import command
 from ppl.crf import Pairwise, Where, choose
 from ppl.data.batches import photo_batches
 from ppl.data.dataset import Dataset
 from ppl.data.views import normalise
 from ppl.devices import Hardware, autocast, inference_device
-from ppl.files import UserError, atomic, command
+from ppl.files import UserError, atomic
 from ppl.parallel import run_all, shard_of
 from ppl.refine import checkpoint
 from ppl.refine.affinitynet import AffinityNet

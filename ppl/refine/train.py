@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from ppl import engine
+from ppl.command import command
 from ppl.data.batches import photo_batches
 from ppl.data.dataset import Dataset
 from ppl.data.labels import find_maps
 from ppl.data.views import Augmentation, Views, normalise
 from ppl.devices import Hardware
 from ppl.engine import Schedule
-from ppl.files import command, digest_of
+from ppl.files import digest_of
 from ppl.refine import checkpoint
 from ppl.refine.irnet import IRNet
 from ppl.refine.losses import pair_losses, total

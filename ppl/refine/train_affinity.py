@@ -7,12 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from ppl import engine
+from ppl.command import command
 from ppl.data.dataset import Dataset
 from ppl.data.labels import find_maps
 from ppl.data.views import Augmentation, Views
 from ppl.devices import Hardware
 from ppl.engine import Schedule
-from ppl.files import command, digest_of
+from ppl.files import digest_of
 from ppl.refine import checkpoint
 from ppl.refine.affinitynet import STRIDE, AffinityNet, affinity_loss
 

@@ -14,8 +14,9 @@ from markupsafe import Markup
 
 import ppl
 from ppl.cam.curves import draw
+from ppl.command import command
 from ppl.data.dataset import Dataset
-from ppl.files import command, file_digest, write_text
+from ppl.files import file_digest, write_text
 from ppl.report.figures import TRAININGS, draw_trainings, svg
 from ppl.report.gallery import Sample, evenly, legend, seed_samples, val_samples
 from ppl.report.summary import fixed_row, headline, read_ious, read_sweeps, variant_of

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from ppl.files import UserError, command, write_text
+from ppl.command import command
+from ppl.files import UserError, write_text
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ import torch
 
 from ppl.classify import checkpoint
 from ppl.classify.network import PatchClassifier
+from ppl.command import command
 from ppl.data.dataset import Dataset, read_photo
 from ppl.data.views import normalise
-from ppl.files import atomic, command
+from ppl.files import atomic
 from ppl.report.gallery import HEAT, evenly
 from ppl.report.sheet import draw_sheet
 

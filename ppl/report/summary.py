@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 import yaml
 
-from ppl.files import atomic, command
+from ppl.command import command
+from ppl.files import atomic
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,10 @@ import pandas as pd
 
 from ppl.cam.curves import draw_precision_recall, draw_thresholds
 from ppl.cam.store import open_store
+from ppl.command import command
 from ppl.data.dataset import VOC_COLOURS, Dataset, read_mask, read_photo
 from ppl.data.labels import find_maps
-from ppl.files import atomic, command, write_text
+from ppl.files import atomic, write_text
 from ppl.report.gallery import evenly, heat_over
 from ppl.report.sheet import draw_sheet
 from ppl.report.summary import best_row, fixed_row

@@ -12,8 +12,9 @@ from typing import IO
 import numpy as np
 from PIL import Image
 
+from ppl.command import command
 from ppl.data.dataset import VOC_COLOURS, Dataset, photo_size
-from ppl.files import UserError, command
+from ppl.files import UserError
 
 FOLDER = PurePosixPath("results/VOC2012/Segmentation/comp6_test_cls")
 FAULTS_SHOWN = 40  # the rest is counted: one wrong setting spoils every map in the same way

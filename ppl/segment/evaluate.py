@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ppl.command import command
 from ppl.data.dataset import Dataset, read_mask, read_truth
 from ppl.data.labels import find_maps
-from ppl.files import UserError, atomic, command
+from ppl.files import UserError, atomic
 from ppl.metrics import confusion, iou, mean_iou
 from ppl.parallel import run_all
 

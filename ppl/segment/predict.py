@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from ppl.backbones import fold_batchnorm
+from ppl.command import command
 from ppl.crf import Pairwise, Where, choose
 from ppl.data.batches import photo_batches
 from ppl.data.dataset import Dataset
 from ppl.data.views import normalise
 from ppl.devices import Hardware, autocast, inference_device
-from ppl.files import UserError, atomic, command
+from ppl.files import UserError, atomic
 from ppl.parallel import run_all, shard_of
 from ppl.segment import checkpoint
 from ppl.segment.deeplab import DeepLab, rescale, resize

@@ -5,9 +5,10 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from ppl.command import command
 from ppl.data.dataset import Dataset
 from ppl.data.labels import find_maps
-from ppl.files import UserError, atomic, command
+from ppl.files import UserError, atomic
 from ppl.segment.check_server import FOLDER, check
 
 

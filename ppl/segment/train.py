@@ -7,12 +7,13 @@ from typing import Literal
 import torch
 
 from ppl import engine
+from ppl.command import command
 from ppl.data.dataset import LISTS, Dataset
 from ppl.data.labels import find_maps
 from ppl.data.views import Augmentation, Views
 from ppl.devices import Hardware
 from ppl.engine import Schedule
-from ppl.files import UserError, command, digest_of
+from ppl.files import UserError, digest_of
 from ppl.segment import checkpoint
 from ppl.segment.checkpoint import Architecture
 from ppl.segment.deeplab import DeepLab, parameter_groups, segmentation_loss

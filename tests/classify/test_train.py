@@ -318,7 +318,7 @@ def test_other_hardware_does_not_start_over(
 
 
 def test_a_loss_that_is_not_finite_stops(settings: Settings) -> None:
-    with pytest.raises(UserError, match="the loss is not finite before step 2"):
+    with pytest.raises(UserError, match=r"the loss is (nan|inf) at step 2"):
         train.main(replace(settings, training=replace(settings.training, lr=1e30)))
     assert not settings.out.exists()
 

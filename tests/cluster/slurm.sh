@@ -3,7 +3,7 @@
 #
 #     bash tests/cluster/slurm.sh        # as root; the environment of `make venv` with snakemake-executor-plugin-slurm
 #
-# Runs tests/cluster/demo.yaml locally and through workflow/profiles/slurm in sharded jobs, kills one training on the way,
+# Runs tests/tiny.yaml locally and through workflow/profiles/slurm in sharded jobs, kills one training on the way,
 # and compares: the killed job has to come back, and every file that counts has to be the same as the local run's.
 # Exit status 77: this machine cannot have a SLURM.
 set -euo pipefail
@@ -82,7 +82,7 @@ for side in local cluster; do
   cp -r "$repository"/{config,envs,ppl,tests,workflow} "$work/$side"
 done
 targets=(results/tiny_test_preds)
-config=(--configfile tests/cluster/demo.yaml)
+config=(--configfile tests/tiny.yaml)
 (cd "$work/local" && exec snakemake --cores 2 "${config[@]}" -- "${targets[@]}") >"$work/log/local.out" 2>&1 &
 local_run=$!
 # The executor asks after this many seconds, and again each time ten seconds later than before.

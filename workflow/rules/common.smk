@@ -7,6 +7,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from ppl import config as configuration
+from ppl import instance
 from ppl.classify import grids as variants
 from ppl.code_hash import code_hash
 from ppl.files import UserError, file_digest
@@ -20,11 +21,19 @@ try:
 except UserError as error:
     sys.exit(f"error: {error}")  # a WorkflowError would come wrapped in the place where it was raised
 
-# Large tensors otherwise come from fresh pages each time: a third of a CPU step was spent in the kernel. Threads spin
+if workflow.is_main_process:
+    instance.take_over(Path(".snakemake"))
+
+
+onstart:
+    instance.pass_on_sigterm()
+
+
+# Jobs end with the Snakemake that started them (ppl/command.py). Large tensors otherwise come from fresh pages each time: a third of a CPU step was spent in the kernel. Threads spin
 # for some microseconds before they sleep: not at all makes steps of many small operations several times slower, as long
 # as by default takes the cores from other jobs.
 shell.prefix(
-    "export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8589934592 MALLOC_TOP_PAD_=67108864 GOMP_SPINCOUNT=1000; "
+    "export PPL_PARENT=$PPID MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8589934592 MALLOC_TOP_PAD_=67108864 GOMP_SPINCOUNT=1000; "
 )
 
 

@@ -1,0 +1,75 @@
+"""What a Snakemake owes those that run beside it and after it: the locks of a killed one, and its own jobs' end."""
+
+import fcntl
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from ppl.command import PARENT
+
+PRESENT = "ppl.present"  # in .snakemake; every Snakemake of this workflow holds a shared lock on it while it lives
+_HELD: list[IO[str]] = []
+
+
+def take_over(folder: Path) -> None:
+    """Takes away the locks of a Snakemake that was killed, so that the same command goes on where it ended.
+
+    `folder` is Snakemake's own, .snakemake. Only where no Snakemake of this workflow is alive in it, which the kernel
+    knows, and the last one ran on this host: a network drive may not tell of locks that other hosts hold. Says so in a
+    line where another one is alive, as Snakemake refuses files that it makes too.
+    """
+    folder.mkdir(exist_ok=True)
+    here = socket.gethostname()
+    file = (folder / PRESENT).open("a+")
+    _HELD.append(file)  # closing it would give the lock back
+    file.seek(0)
+    host, _, process = file.read().strip().partition(" ")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        print(f"another Snakemake (process {process} on {host}) works in this folder: wait for it", file=sys.stderr)
+    else:
+        locks = sorted((folder / "locks").glob("*.lock")) if host == here else []
+        for lock in locks:
+            lock.unlink(missing_ok=True)
+        if locks:
+            print(f"going on behind Snakemake {process}, which was killed", file=sys.stderr)
+        file.truncate(0)
+        file.write(f"{here} {os.getpid()}\n")
+        file.flush()
+    fcntl.flock(file, fcntl.LOCK_SH)
+
+
+def pass_on_sigterm() -> None:
+    """Has SIGTERM reach the jobs too, which save their state and end; Snakemake itself only waits for them.
+
+    Beside that, Snakemake does what it has always done. Called once its own handler is in place.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+
+    def handle(number: int, frame: object) -> None:
+        threading.Thread(target=_stop_jobs, daemon=True).start()
+        if callable(before):
+            before(number, frame)
+
+    signal.signal(signal.SIGTERM, handle)
+
+
+def _stop_jobs() -> None:
+    """Sends SIGTERM to each process of each job once, also to those that just start, until this process ends."""
+    told: set[int] = set()
+    while True:
+        for process in psutil.Process().children(recursive=True):
+            try:
+                if process.pid not in told and process.environ().get(PARENT) == str(os.getpid()):
+                    process.terminate()
+                    told.add(process.pid)
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+        threading.Event().wait(0.5)
