@@ -1,4 +1,4 @@
-"""How every step runs: its settings are its command line, its errors are one line, and it ends when it is told to."""
+"""How every step runs: settings as command line, errors as one line, an end when told, a record of its outputs."""
 
 import errno
 import importlib
@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import tyro
 
+from ppl import provenance
 from ppl.files import UserError
 
 Settings = TypeVar("Settings")
@@ -49,7 +50,10 @@ def command(main: Callable[[Settings], None], settings: type[Settings]) -> None:
         signal.signal(number, lambda number, _: told.append(number) or sys.exit(128 + number))
     _end_with_snakemake()
     try:
-        getattr(module, main.__name__)(tyro.cli(getattr(module, settings.__name__), description=module.__doc__))
+        chosen = tyro.cli(getattr(module, settings.__name__), description=module.__doc__)
+        getattr(module, main.__name__)(chosen)
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # of a data-parallel training the first process writes
+            provenance.record(module.__name__, chosen)
     except BaseException as error:
         if told:  # worker processes that were told too may fail in this one's hands
             sys.exit(128 + told[0])

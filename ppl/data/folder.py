@@ -18,6 +18,10 @@ class Settings:
     splits: tuple[str, ...]
     out: Path
 
+    def reads(self) -> tuple[Path, ...]:
+        """No more than what it links and copies, whose digest is that of the output."""
+        return ()
+
 
 def main(settings: Settings) -> None:
     source = settings.path.resolve()

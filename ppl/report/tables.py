@@ -22,6 +22,7 @@ from ppl.command import command
 from ppl.data.dataset import VOC_COLOURS, Dataset, read_mask, read_photo
 from ppl.data.labels import find_maps
 from ppl.files import atomic, write_text
+from ppl.report import plan
 from ppl.report.gallery import evenly, heat_over
 from ppl.report.sheet import draw_sheet
 from ppl.report.summary import best_row, fixed_row
@@ -50,6 +51,10 @@ class Settings:
     data: Path
     out: Path
     """Folder."""
+
+    def reads(self) -> list[Path]:
+        """The dataset, and what the plan names."""
+        return [self.data, *map(Path, plan.files(json.loads(self.plan)))]
 
 
 def main(settings: Settings) -> None:

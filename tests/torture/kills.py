@@ -2,10 +2,10 @@
 
     python tests/torture/kills.py --kills 50
 
-Two copies of the project run tests/tiny.yaml on the CPU, one of them undisturbed. The other is killed, in one of the ways
-of `VICTIMS`, and started again until it is done; then it starts anew, until there were that many kills. Prints a table,
-and exits with 1 where anything is lost, left behind or different. The order of the kills follows from the seed; the
-moments also from how busy the machine is.
+Two copies of the project run tests/tiny.yaml on the CPU, one of them undisturbed. The other is killed, in one of the
+ways of `VICTIMS`, and started again until it is done; then it starts anew, until there were that many kills. Prints a
+table, and exits with 1 where anything is lost, left behind or different. The order of the kills follows from the seed;
+the moments also from how busy the machine is.
 """
 
 import os
@@ -255,7 +255,7 @@ def files(results: Path) -> set[str]:
     found = set()
     for path in results.rglob("*"):
         name = path.relative_to(results)
-        timed = name.parts[1] in ("logs", "benchmarks") or path.name.startswith(("events.out.", ".snakemake"))
+        timed = name.parts[1] in ("logs", "benchmarks") or path.name.startswith(("events.out.", "."))
         if path.is_file() and not timed:
             found.add(str(name))
     return found

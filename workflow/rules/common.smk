@@ -29,11 +29,11 @@ onstart:
     instance.pass_on_sigterm()
 
 
-# Jobs end with the Snakemake that started them (ppl/command.py). Large tensors otherwise come from fresh pages each time: a third of a CPU step was spent in the kernel. Threads spin
-# for some microseconds before they sleep: not at all makes steps of many small operations several times slower, as long
-# as by default takes the cores from other jobs.
+# Jobs end with the Snakemake that started them (ppl/command.py). Large tensors otherwise come from fresh pages each time:
+# a third of a CPU step was spent in the kernel. Threads spin for some microseconds before they sleep: not at all makes
+# steps of many small operations several times slower, as long as by default takes the cores from other jobs.
 shell.prefix(
-    "export PPL_PARENT=$PPID MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8589934592 MALLOC_TOP_PAD_=67108864 GOMP_SPINCOUNT=1000; "
+    "export PPL_PARENT=$PPID; export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8589934592 MALLOC_TOP_PAD_=67108864 GOMP_SPINCOUNT=1000; "
 )
 
 
