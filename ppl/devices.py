@@ -3,15 +3,14 @@
 Inference needs no more than this: importing Fabric as well, for what trainings share, takes several seconds a process.
 """
 
-import fcntl
 import os
 import random
-import tempfile
+import socket
+import sys
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 import torch
 
@@ -55,7 +54,7 @@ def set_arithmetic() -> None:
 
 
 def claim_gpus(count: int) -> list[int]:
-    """Indices of `count` GPUs that no other local job holds, kept by lock files until this process ends.
+    """Indices of `count` GPUs that no other local job holds, this one's until its process ends.
 
     Snakemake sets no CUDA_VISIBLE_DEVICES, so two local jobs would otherwise share GPU 0. A cluster that sets it has
     already chosen. The further processes of a data-parallel training, which this one starts, take what it claimed.
@@ -67,10 +66,9 @@ def claim_gpus(count: int) -> list[int]:
         raise UserError(f"{count} GPUs are asked for, {present} are visible; lower `gpu` in the configuration")
     if count == present or os.environ.get("CUDA_VISIBLE_DEVICES"):
         return list(range(count))
+    waits = False
     while True:
-        free = {
-            i: lock for i in range(present) if (lock := _try_lock(Path(tempfile.gettempdir()) / f"ppl-gpu-{i}.lock"))
-        }
+        free = {i: lock for i in range(present) if (lock := _try_lock(f"ppl-gpu-{i}"))}
         claimed = list(free)[:count] if len(free) >= count else []  # all or none: two jobs must not wait for each other
         for index, lock in free.items():
             if index in claimed:
@@ -81,21 +79,26 @@ def claim_gpus(count: int) -> list[int]:
             if count > 1:
                 os.environ[CLAIMED] = ",".join(map(str, claimed))
             return claimed
+        if not waits:
+            print(f"waiting for {count} of {present} GPUs, which other jobs hold", file=sys.stderr)
+            waits = True
         time.sleep(random.uniform(0.5, 1.5))
 
 
 CLAIMED = "PPL_CLAIMED_GPUS"
-_GPU_LOCKS: list[IO[str]] = []  # open for as long as the process lives: closing a file gives its lock back
+_GPU_LOCKS: list[socket.socket] = []  # open for as long as the process lives: closing one gives its name back
 
 
-def _try_lock(path: Path) -> IO[str] | None:
+def _try_lock(name: str) -> socket.socket | None:
+    """Holds a name that one process of a machine may have: that of a socket outside of the file system (Linux).
+
+    A lock file can be deleted while it is held, by a clean-up of /tmp for one, or be left over or another user's; this
+    name cannot. The kernel gives it back when the process ends, however it ends.
+    """
+    held = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
-        file = path.open("r")  # another user's lock file may be read, not written
-    except FileNotFoundError:
-        file = path.open("a")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held.bind(f"\0{name}")
     except OSError:
-        file.close()
+        held.close()
         return None
-    return file
+    return held

@@ -1,7 +1,7 @@
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,22 +11,29 @@ from ppl.devices import Hardware
 from ppl.files import UserError
 
 
-def test_a_lock_has_one_holder(tmp_path: Path) -> None:
-    held = devices._try_lock(tmp_path / "gpu.lock")
+def test_a_lock_has_one_holder_and_ends_with_its_process() -> None:
+    name = f"ppl-test-{os.getpid()}"
+    held = devices._try_lock(name)
     assert held is not None
-    assert devices._try_lock(tmp_path / "gpu.lock") is None
+    assert devices._try_lock(name) is None
     held.close()
-    again = devices._try_lock(tmp_path / "gpu.lock")
+    code = f"from ppl.devices import _try_lock; held = _try_lock({name!r}); print(bool(held), flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"True\n"
+        assert devices._try_lock(name) is None
+        other.kill()
+    again = devices._try_lock(name)
     assert again is not None
     again.close()
 
 
 @pytest.fixture
-def gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[pytest.MonkeyPatch]:
+def gpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """Three visible GPUs and no lock on any."""
     locks = []
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: str(tmp_path))
+    own, lock = f"-{os.getpid()}", devices._try_lock
+    monkeypatch.setattr(devices, "_try_lock", lambda name: lock(name + own))  # beside real jobs and other tests
     monkeypatch.setattr(devices, "_GPU_LOCKS", locks)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv(devices.CLAIMED, "")  # restored afterwards, whatever a test claims
@@ -39,13 +46,13 @@ def test_jobs_claim_different_gpus(gpus: pytest.MonkeyPatch) -> None:
     assert [devices.claim_gpus(1), devices.claim_gpus(2)] == [[0], [1, 2]]
 
 
-def test_who_waits_for_several_gpus_holds_none(gpus: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    others = [devices._try_lock(tmp_path / f"ppl-gpu-{index}.lock") for index in (0, 2)]
+def test_who_waits_for_several_gpus_holds_none(gpus: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    others = [devices._try_lock(f"ppl-gpu-{index}") for index in (0, 2)]
     waited = []
 
     def wait(seconds: float) -> None:
         waited.append(seconds)
-        free = devices._try_lock(tmp_path / "ppl-gpu-1.lock")
+        free = devices._try_lock("ppl-gpu-1")
         assert free is not None
         free.close()
         others[len(waited) - 1].close()
@@ -53,6 +60,7 @@ def test_who_waits_for_several_gpus_holds_none(gpus: pytest.MonkeyPatch, tmp_pat
     gpus.setattr(devices.time, "sleep", wait)
     assert devices.claim_gpus(2) == [0, 1]
     assert len(waited) == 1
+    assert capsys.readouterr().err == "waiting for 2 of 3 GPUs, which other jobs hold\n"
     others[1].close()
 
 

@@ -47,7 +47,7 @@ def server() -> Iterator[ThreadingHTTPServer]:
 
 @pytest.fixture
 def archive(server: ThreadingHTTPServer) -> Archive:
-    return Archive(f"http://127.0.0.1:{server.server_port}/photos.tar", hashlib.md5(CONTENT).hexdigest())
+    return Archive(f"http://127.0.0.1:{server.server_port}/photos.tar", hashlib.sha256(CONTENT).hexdigest())
 
 
 def test_a_file_is_downloaded_once(server, archive: Archive, tmp_path: Path) -> None:
@@ -98,8 +98,16 @@ def test_a_server_out_of_reach_is_named_with_the_way_around(tmp_path: Path) -> N
     with pytest.raises(
         UserError, match=r"Connection refused.*download http://127.0.0.1:1/a.tar by other means"
     ) as refused:
-        fetch(Archive("http://127.0.0.1:1/a.tar", "0" * 32), tmp_path / "a.tar")
+        fetch(Archive("http://127.0.0.1:1/a.tar", "0" * 64), tmp_path / "a.tar")
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", download.ARCHIVES)
+def test_archives_come_by_tls_and_have_a_sha256(name: str) -> None:
+    archive = download.ARCHIVES[name]
+    assert archive.url.startswith("https://")
+    assert archive.url.endswith(f"/{name}")
+    assert len(bytes.fromhex(archive.sha256)) == 32
 
 
 def test_an_unknown_archive_is_refused(tmp_path: Path) -> None:
