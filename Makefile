@@ -1,10 +1,10 @@
-# make venv | demo | test | lint | bench | lock
+# make venv | demo | test | lint | torture | audit | bench | lock
 PYTHON ?= python3
 CORES ?= $(shell nproc)
 BIN := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: venv demo test lint bench lock
+.PHONY: venv demo test lint torture audit bench lock
 
 venv: .venv/.ready
 
@@ -26,6 +26,12 @@ lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+torture: venv
+	$(BIN)/python tests/torture/kills.py $(ARGS)
+
+audit:
+	$(PYTHON) .ci/audit
+
 # The environment of the workflow's jobs (workflow/rules/common.smk).
 bench: export MALLOC_MMAP_MAX_ = 0
 bench: export MALLOC_TRIM_THRESHOLD_ = 8589934592
@@ -38,3 +44,5 @@ bench: venv
 lock:
 	uv pip compile pyproject.toml --extra dev --constraint envs/torch.txt --python-version 3.11 \
 	  --generate-hashes --no-annotate --no-header --output-file requirements.lock
+	echo pip-audit | uv pip compile - --python-version 3.11 \
+	  --generate-hashes --no-annotate --no-header --output-file .ci/audit.lock

@@ -6,6 +6,7 @@ import re
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -16,6 +17,7 @@ from tqdm import tqdm
 
 from ppl.files import UserError
 
+LINUX = hasattr(signal, "sigtimedwait")  # which tells who has sent a signal
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -102,13 +104,26 @@ def _hidden_main() -> Iterator[None]:
 
 
 def leave_signals(_: int = 0) -> None:
-    """Start of a worker process: a signal to the whole group is the parent's to answer, as it has a state to save."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
+    """Start of a worker process: a signal to the whole group is the parent's to answer, as it has a state to save.
+
+    The parent's own SIGTERM ends it, as does the parent's death, also where it waits for a lock that a killed worker
+    held.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if LINUX:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_obey, args=(os.getppid(),), daemon=True).start()
+
+
+def _obey(parent: int) -> None:
+    while os.getppid() == parent:
+        if not LINUX:
+            time.sleep(1)
+        elif (arrived := signal.sigtimedwait({signal.SIGTERM}, 1)) is not None and arrived.si_pid == parent:
+            break
+    os._exit(1)
 
 
 def _start_worker() -> None:
     leave_signals()
     os.environ["OMP_NUM_THREADS"] = "1"
-    parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()

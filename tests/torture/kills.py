@@ -130,6 +130,7 @@ def torture_round(folder: Path, kinds: list[str], settings: Settings, chance: ra
             tally.faults.append(f"a run that nobody disturbed ended with status {status}; see run.log")
             return
         kinds.pop()
+        print(f"{name}, {len(kinds)} to go", file=sys.stderr)
         if VICTIMS[name][1] in ENDS_ALL:
             seconds = until_empty(folder)
             tally.seconds[name] = max(tally.seconds.get(name, 0), seconds)
