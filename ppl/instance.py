@@ -33,7 +33,10 @@ def take_over(folder: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        print(f"another Snakemake (process {process} on {host}) works in this folder: wait for it", file=sys.stderr)
+        print(
+            f"another Snakemake (process {process} on {host}) works in this folder; what it makes is its own until it ends",
+            file=sys.stderr,
+        )
     else:
         locks = sorted((folder / "locks").glob("*.lock")) if host == here else []
         for lock in locks:

@@ -212,7 +212,7 @@ def names(folder: Path) -> list[str]:
 def states(folder: Path) -> dict[str, int]:
     """Steps of the trainings' states, by the path of their logs, each at least that of the last row of its table."""
     found = {}
-    for state in folder.glob("results/**/*.resume"):
+    for state in folder.glob("results/**/[!.]*.resume"):
         step = torch.load(state, weights_only=True)["progress"]["step"]
         name = "classify" if state.stem == "classifier" else state.stem
         log = Path(

@@ -10,6 +10,7 @@ from ppl import config as configuration
 from ppl import instance
 from ppl.classify import grids as variants
 from ppl.code_hash import code_hash
+from ppl.command import explain
 from ppl.files import UserError, file_digest
 from ppl.report import plan as tabulated
 
@@ -21,8 +22,11 @@ try:
 except UserError as error:
     sys.exit(f"error: {error}")  # a WorkflowError would come wrapped in the place where it was raised
 
-if workflow.is_main_process:
-    instance.take_over(Path(".snakemake"))
+if workflow.is_main_process and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
+    try:
+        instance.take_over(Path(".snakemake"))
+    except OSError as error:
+        sys.exit(f"error: {explain(error) or error}")
 
 
 onstart:
