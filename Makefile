@@ -28,6 +28,7 @@ lint: venv
 
 torture: venv
 	$(BIN)/python tests/torture/kills.py $(ARGS)
+	$(BIN)/python tests/torture/faults.py
 
 audit:
 	$(PYTHON) .ci/audit

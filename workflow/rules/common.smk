@@ -25,6 +25,7 @@ except UserError as error:
 if workflow.is_main_process and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
     try:
         instance.take_over(Path(".snakemake"))
+        instance.bring_to_present(Path("results"), Path("resources"))
     except OSError as error:
         sys.exit(f"error: {explain(error) or error}")
 
