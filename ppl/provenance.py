@@ -63,6 +63,8 @@ def file_of(path: Path) -> Path:
 
 def read(path: Path) -> dict[str, Any] | None:
     """The record of an output, or None."""
+    if not path.name:  # the root, or the folder that one works in
+        return None
     try:
         return json.loads(file_of(path).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -118,7 +120,7 @@ def _plain(settings: Any) -> dict[str, Any]:
     return {
         name: _plain(value) if dataclasses.is_dataclass(value) else value
         for name, value in values.items()
-        if not isinstance(value[0] if isinstance(value, tuple) and value else value, Path)
+        if value != () and not isinstance(value[0] if isinstance(value, tuple) else value, Path)
     }
 
 

@@ -28,7 +28,7 @@ LIMIT = 900  # seconds
 
 
 @dataclass(frozen=True)
-class Skipped(Exception):
+class SkippedError(Exception):
     """This machine cannot have the fault."""
 
     why: str
@@ -53,7 +53,7 @@ def main() -> None:
         name = fault.__doc__.splitlines()[0].rstrip(".")
         try:
             told, after = fault(project, folder, work / "whole")
-        except Skipped as skipped:
+        except SkippedError as skipped:
             told, after = f"skipped: {skipped.why}", ""
         except (AssertionError, subprocess.TimeoutExpired) as error:
             told, after, failed = f"WRONG: {error}"[:600], "", failed + 1
@@ -108,7 +108,7 @@ def mounted(folder: Path, size: str) -> Iterator[None]:
             ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=False, capture_output=True
         ).returncode
     ):
-        raise Skipped("needs root, to mount a small disk")
+        raise SkippedError("needs root, to mount a small disk")
     try:
         yield
     finally:
@@ -154,7 +154,7 @@ def read_only(project: Path, folder: Path, whole: Path) -> tuple[str, str]:
 def unreadable_photo(project: Path, folder: Path, whole: Path) -> tuple[str, str]:
     """A photo may not be read."""
     if os.getuid() != 0:
-        raise Skipped("needs root, to give a photo to somebody else")
+        raise SkippedError("needs root, to give a photo to somebody else")
     shutil.copytree(whole / "results" / "tiny" / "data", folder / "data")
     folder.chmod(0o777)
     photo = next((folder / "data" / "JPEGImages").iterdir())
@@ -171,7 +171,7 @@ def unreadable_photo(project: Path, folder: Path, whole: Path) -> tuple[str, str
 
     done = look()
     if ("ppl" in done.stderr and "No module named" in done.stderr) or "can't open" in done.stderr:
-        raise Skipped("Python's environment may not be read by others")
+        raise SkippedError("Python's environment may not be read by others")
     assert done.returncode == 1, done.stderr
     line = one_line(done.stderr, re.escape(photo.name))
     photo.chmod(0o644)

@@ -1,0 +1,126 @@
+"""The chain from a result to what it was made of: complete, checked, and the same when nothing has changed."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ppl import provenance
+from ppl.files import UserError
+from ppl.report.provenance import Settings, chain, main
+
+
+@dataclass(frozen=True)
+class Nested:
+    weights: str
+    rates: tuple[int, ...] = (1, 2)
+
+
+@dataclass(frozen=True)
+class Step:
+    data: Path
+    earlier: tuple[Path, ...]
+    training: Nested
+    out: Path
+    log: Path
+    seed: int = 3
+    start: Path | None = None
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of photos from outside, a checkpoint made of it, and a folder of maps made of both."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / "JPEGImages").mkdir(parents=True)
+    (tmp_path / "data" / "JPEGImages" / "a.jpg").write_bytes(b"photo")
+    (tmp_path / "data" / "classes.txt").write_text("cat\n")
+    (tmp_path / "weights.pt").write_bytes(b"weights")
+    Path("results").mkdir()
+    _make("results/net.pt")
+    _make("results/maps", "results/net.pt", folder=True)
+    return tmp_path
+
+
+def _make(out: str, *earlier: str, folder: bool = False, content: str = "x") -> None:
+    path, log = Path(out), Path(f"{out}.csv")
+    if folder:
+        path.mkdir(exist_ok=True)
+        (path / provenance.IGNORED).touch()
+        (path / "a.png").write_text(content)
+    else:
+        path.write_text(content)
+    log.write_text("loss\n")
+    step = Step(Path("data"), tuple(map(Path, earlier)), Nested("weights.pt"), path, log)
+    provenance.record("ppl.cam.sweep", step)
+
+
+def test_a_record_holds_what_it_was_made_of_and_by(made: Path) -> None:
+    record = provenance.read(Path("results/net.pt"))
+    assert record["made_by"] == "ppl.cam.sweep"
+    assert record["settings"] == {"seed": 3, "start": None, "training": {"weights": "weights.pt", "rates": [1, 2]}}
+    assert record["inputs"].keys() == {"../data", "../weights.pt"}
+    assert record["inputs"]["../data"]["files"] == 2
+    assert record["versions"].keys() >= {"ppl", "python"}
+    assert len(record["code"]) == 16
+    assert provenance.read(Path("results/net.pt.csv"))["inputs"] == record["inputs"]
+
+
+def test_the_chain_leads_to_what_came_from_outside(made: Path, capsys: pytest.CaptureFixture) -> None:
+    main(Settings(Path("results/maps/a.png")))
+    told = capsys.readouterr().out
+    assert told.startswith("results/maps  ")
+    for named in ("results/net.pt  ", "data  ", "from outside, 2 files", "seed=3", 'training.weights="weights.pt"'):
+        assert named in told
+    main(Settings(Path("results/maps"), json=True))
+    assert json.loads(capsys.readouterr().out).keys() == {"results/maps", "results/net.pt", "data", "weights.pt"}
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda: Path("results/net.pt").write_text("y"), "results/net.pt: was changed after it was made"),
+        (lambda: Path("results/net.pt").unlink(), "results/net.pt: is not there any more"),
+        (lambda: Path("data/classes.txt").write_text("dog\n"), "its input data is another one now"),
+        (lambda: Path("data/JPEGImages/b.jpg").touch(), "its input data is another one now"),
+        (lambda: Path("results/maps/a.png").write_text("y"), "results/maps: was changed after it was made"),
+        (lambda: _make("results/net.pt", content="y"), "results/maps: its input results/net.pt is another one now"),
+    ],
+)
+def test_a_broken_chain_is_told(made: Path, change: Callable[[], object], fault: str) -> None:
+    change()
+    with pytest.raises(UserError, match=r"faults? in its chain; run Snakemake again") as told:
+        main(Settings(Path("results/maps")))
+    assert "\n" not in str(told.value)
+    assert any(
+        fault in f"{path}: {each}" for path, node in chain(Path("results/maps")).items() for each in node["faults"]
+    )
+
+
+def test_equal_results_have_equal_records_wherever_they_are(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = provenance.file_of(Path("results/maps")).read_bytes()
+    _make("results/net.pt")
+    _make("results/maps", "results/net.pt", folder=True)
+    assert provenance.file_of(Path("results/maps")).read_bytes() == before
+    shutil.copytree(made, made / "elsewhere", ignore=shutil.ignore_patterns("elsewhere"))
+    monkeypatch.chdir("elsewhere")
+    main(Settings(Path("results/maps")))
+
+
+def test_an_input_is_read_again_only_when_it_has_changed(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = provenance.content(Path("results/maps"))
+    assert provenance.recorded(Path("results/maps")) == right
+    Path("results/maps/a.png").write_text("y")
+    assert provenance.recorded(Path("results/maps")) is None
+    Path("results/maps/a.png").unlink()
+    assert provenance.recorded(Path("results/maps")) is None
+    assert provenance.recorded(Path("data")) is None
+
+
+def test_what_no_step_has_made_is_told(made: Path) -> None:
+    with pytest.raises(UserError, match=r"data/classes.txt: no record leads to it"):
+        main(Settings(Path("data/classes.txt")))
+    with pytest.raises(UserError, match="results/absent: no such file; name a result"):
+        main(Settings(Path("results/absent")))
