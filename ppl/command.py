@@ -12,7 +12,6 @@ from typing import TypeVar
 
 import tyro
 
-from ppl import provenance
 from ppl.files import UserError
 
 Settings = TypeVar("Settings")
@@ -53,7 +52,8 @@ def command(main: Callable[[Settings], None], settings: type[Settings]) -> None:
         chosen = tyro.cli(getattr(module, settings.__name__), description=module.__doc__)
         getattr(module, main.__name__)(chosen)
         if os.environ.get("LOCAL_RANK", "0") == "0":  # of a data-parallel training the first process writes
-            provenance.record(module.__name__, chosen)
+            # Not imported as others are, hence no part of a code hash: what is noted of a result does not change it.
+            importlib.import_module("ppl.provenance").record(module.__name__, chosen)
     except BaseException as error:
         if told:  # worker processes that were told too may fail in this one's hands
             sys.exit(128 + told[0])

@@ -22,7 +22,6 @@ from ppl.command import command
 from ppl.data.dataset import VOC_COLOURS, Dataset, read_mask, read_photo
 from ppl.data.labels import find_maps
 from ppl.files import atomic, write_text
-from ppl.report import plan
 from ppl.report.gallery import evenly, heat_over
 from ppl.report.sheet import draw_sheet
 from ppl.report.summary import best_row, fixed_row
@@ -51,10 +50,8 @@ class Settings:
     data: Path
     out: Path
     """Folder."""
-
-    def reads(self) -> list[Path]:
-        """The dataset, and what the plan names."""
-        return [self.data, *map(Path, plan.files(json.loads(self.plan)))]
+    files: tuple[Path, ...] = ()
+    """Those that the plan names, to be kept in the record of what the tables were made of."""
 
 
 def main(settings: Settings) -> None:

@@ -110,7 +110,7 @@ rule draw_stages:
 rule tabulate:
     """The paper's tables and figures for an experiment, ours beside the paper's where its data are the same."""
     input:
-        lambda wildcards: tabulated.files(tables_of(wildcards)),
+        files=lambda wildcards: tabulated.files(tables_of(wildcards)),
         data=data_folder,
     output:
         report(
@@ -134,4 +134,5 @@ rule tabulate:
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.report.tables --plan {params.plan:q} --data {input.data} --out {output} > {log} 2>&1"
+        "python -m ppl.report.tables --plan {params.plan:q} --data {input.data} --files {input.files} --out {output}"
+        " > {log} 2>&1"
