@@ -29,6 +29,7 @@ lint: venv
 torture: venv
 	$(BIN)/python tests/torture/kills.py $(ARGS)
 	$(BIN)/python tests/torture/faults.py
+	$(BIN)/python tests/torture/repeats.py
 
 audit:
 	$(PYTHON) .ci/audit
