@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from ppl.files import UserError
+from ppl.reasons import reason
 
 LISTS = Path("ImageSets", "Segmentation")  # of the splits, below a dataset's folder
 IGNORE = 255
@@ -248,9 +249,8 @@ def _opened(path: Path | str, what: str, formats: tuple[str, ...]) -> Iterator[I
     except Image.DecompressionBombError:
         raise UserError(f"{path}: {too_large}") from None
     except Exception as error:  # Pillow raises whatever its decoders meet
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
-            f"{path}: not a readable {what} ({reason[:200]}); replace it or take it out of the split"
+            f"{path}: not a readable {what} ({reason(error)}); replace it or take it out of the split"
         ) from None
 
 
