@@ -25,8 +25,8 @@ def main(settings: Settings) -> None:
         source, out = settings.path.resolve(), settings.out.resolve()
     except (OSError, RuntimeError) as error:
         raise UserError(f"{settings.path}: {reason(error)}; name the dataset folder itself") from None
-    if out == source or source in out.parents or out in source.parents:
-        raise UserError(f"{settings.out}: would replace or lie in the dataset folder {source}; keep the two apart")
+    if out == source or out in source.parents:
+        raise UserError(f"{settings.out}: would replace the dataset folder {source}; keep the two apart")
     files = [
         Path("classes.txt"),
         Path("labels.csv"),
