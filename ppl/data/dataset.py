@@ -75,7 +75,7 @@ class Dataset:
         root = Path(root)
         classes = tuple(_lines(root / "classes.txt"))
         if not classes or len(set(classes)) < len(classes) or len(classes) > MAX_CLASSES:
-            raise UserError(f"{root / 'classes.txt'}: needs 1 to {MAX_CLASSES} different class names, one a line")
+            raise UserError(f"{root / 'classes.txt'}: needs 1 to {MAX_CLASSES} different class names; write one a line")
         for name in classes:
             if ";" in name or not name.isprintable():
                 raise UserError(
@@ -154,7 +154,7 @@ def read_labels(path: Path, classes: tuple[str, ...]) -> tuple[dict[str, tuple[i
     rows = csv.DictReader(io.StringIO(_text(path)), strict=True)
     try:
         if not all((rows.fieldnames or []).count(column) == 1 for column in ("image", "classes")):
-            raise UserError(f"{path}: the first line must name the columns image and classes, separated by a comma")
+            raise UserError(f"{path}: the first line must name the columns image and classes; separate them by a comma")
         for row in rows:
             line, image, further = f"line {rows.line_num}", (row["image"] or "").strip(), any(row.get(None, ()))
             names = {name.strip() for name in (row["classes"] or "").split(";") if name.strip()}
