@@ -25,7 +25,9 @@ def load(path: Path | str, kind: str) -> dict[str, Any]:
     content = read(path, "a readable checkpoint", "make it again by the step that writes it")
     if not isinstance(content, dict) or content.get("kind") != kind:
         found = content.get("kind") if isinstance(content, dict) else type(content).__name__
-        raise UserError(f"{path}: a checkpoint of kind {kind!r} is needed here, this is {str(found)[:50]!r}")
+        raise UserError(
+            f"{path}: a checkpoint of kind {kind!r} is needed here, this is {str(found)[:50]!r}; name the right file"
+        )
     for key, form in {"settings": dict, "classes": list, "network": dict}.items():
         if not isinstance(content.get(key), form):
             raise UserError(f"{path}: a checkpoint without {key}; make it again")

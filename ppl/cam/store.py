@@ -6,7 +6,7 @@ cams/{image}          float16 (classes, ceil(h / 4), ceil(w / 4)), 0..1, compres
 .attrs                classes (names), settings (JSON), checkpoint (SHA-256), format (version of this layout)
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -55,11 +55,11 @@ def write(
 class Store:
     """The CAMs of several files (shards) under one roof; use inside `open_store`."""
 
-    def __init__(self, files: Sequence[h5py.File]) -> None:
-        self._files = files
-        self._file_of = {image: file for file in files for image in file["cams"]}
-        if len(self._file_of) < sum(len(file["cams"]) for file in files):
-            names = ", ".join(file.filename for file in files)
+    def __init__(self, images: Mapping[h5py.File, Sequence[str]]) -> None:
+        self._files = list(images)
+        self._file_of = {image: file for file, stored in images.items() for image in stored}
+        if len(self._file_of) < sum(map(len, images.values())):
+            names = ", ".join(file.filename for file in images)
             raise UserError(f"{names}: hold the CAM of an image twice; export the shards of one split again")
 
     @property
@@ -94,23 +94,23 @@ class Store:
 def open_store(paths: Sequence[Path], classes: Sequence[str] | None = None) -> Iterator[Store]:
     """Opens CAM files for reading; UserError when one is not a CAM store of this format, or of other `classes`."""
     with ExitStack() as stack:
-        files = []
+        images = {}
         for path in paths:
             try:
                 file = stack.enter_context(h5py.File(path, "r"))
             except OSError as error:
-                raise UserError(f"{path}: not a readable HDF5 file ({error}); export the CAMs again") from None
+                raise UserError(f"{path}: not a readable HDF5 file ({reason(error)}); export the CAMs again") from None
             try:
                 sound = int(file.attrs["format"]) == FORMAT and isinstance(file["cams"], h5py.Group)
-                names = tuple(file.attrs["classes"])
+                names, stored = tuple(file.attrs["classes"]), list(file["cams"])
             except Exception:  # h5py raises whatever is missing or of another kind
                 sound = False
             if not sound:
                 raise UserError(f"{path}: not a CAM store of format {FORMAT}; export the CAMs again")
             if classes is not None and names != tuple(classes):
                 raise UserError(f"{path}: holds other classes than classes.txt names; export the CAMs again")
-            files.append(file)
-        yield Store(files)
+            images[file] = stored
+        yield Store(images)
 
 
 def _fault(cam: Cam, classes: int) -> str | None:

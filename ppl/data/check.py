@@ -112,7 +112,8 @@ def image_faults(dataset: Dataset, image: str, with_mask: bool) -> Iterator[str]
         yield str(error)
         return
     if mask.shape != size:
-        yield f"{dataset.mask(image)}: is {mask.shape[1]}x{mask.shape[0]}, the photo {size[1]}x{size[0]}; draw it at that size"
+        (h, w), (height, width) = mask.shape, size
+        yield f"{dataset.mask(image)}: is {w}x{h}, the photo {width}x{height}; draw it at that size"
     unknown = sorted({int(i) for i in np.unique(mask)} - {*range(len(dataset.classes) + 1), IGNORE})
     if unknown:
         yield f"{dataset.mask(image)}: holds id {unknown[0]}; allowed are 0 to {len(dataset.classes)} and {IGNORE}"

@@ -160,7 +160,10 @@ def read_labels(path: Path, classes: tuple[str, ...]) -> tuple[dict[str, tuple[i
             names = {name.strip() for name in (row["classes"] or "").split(";") if name.strip()}
             if not (image or names or further):
                 continue
-            faults += [f"{line}: {name!r} is not in classes.txt; correct the name, or add it" for name in sorted(names - ids.keys())]
+            faults += [
+                f"{line}: {name!r} is not in classes.txt; correct the name, or add it"
+                for name in sorted(names - ids.keys())
+            ]
             if further or None in (row["image"], row["classes"]):
                 faults.append(f"{line}: has not as many columns as the first line; separate class names by ;")
             elif not image:
