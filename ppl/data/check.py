@@ -3,7 +3,7 @@
 import os.path
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -90,8 +90,9 @@ def file_faults(dataset: Dataset, images: Sequence[str], measured: set[str], wor
     masks = dataset.root / "SegmentationClass"
     if masks.exists() and not dataset.has_masks:
         yield f"{masks}: is no folder; put the masks into one, or take it out"
+    photos = replace(dataset).photos_by_id  # of a copy: all that a dataset remembers goes to the worker processes
     for image in images:
-        files = [path.name for path in dataset.photos_by_id.get(image, ())]
+        files = [path.name for path in photos.get(image, ())]
         if len(files) > 1:
             yield f"{dataset.photo(image).parent}: {', '.join(files)} are photos of one id; keep one"
     images = [image for image in images if not id_fault(image)]
