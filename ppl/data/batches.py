@@ -8,6 +8,7 @@ import numpy as np
 from torch.utils import data
 
 from ppl.data.dataset import Dataset, photo_size, read_photo
+from ppl.data.loading import in_one_line
 from ppl.parallel import in_chunks
 
 
@@ -40,6 +41,7 @@ class _Batches(data.Dataset):
     def __len__(self) -> int:
         return len(self.groups)
 
+    @in_one_line
     def __getitem__(self, index: int) -> PhotoBatch:
         images = self.groups[index]
         return PhotoBatch(images, np.stack([read_photo(self.dataset.photo(image)) for image in images]))

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.utils import data
 
 from ppl.data.dataset import IGNORE, read_mask, read_photo
+from ppl.data.loading import in_one_line
 from ppl.files import UserError
 
 
@@ -140,6 +141,7 @@ class Views(data.Dataset):
     def __len__(self) -> int:
         return len(self.photos)
 
+    @in_one_line
     def __getitem__(self, sample: tuple[int, int]) -> tuple[Tensor, Tensor]:
         index, seed = sample
         photo = read_photo(self.photos[index])
@@ -165,6 +167,7 @@ class FittedPhotos(data.Dataset):
     def __len__(self) -> int:
         return len(self.photos)
 
+    @in_one_line
     def __getitem__(self, index: int) -> Tensor:
         photo = read_photo(self.photos[index])
         h, w = photo.shape[:2]

@@ -4,6 +4,7 @@ import io
 import os
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,21 @@ def test_a_photo_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     for read in (read_photo, photo_size):
         with pytest.raises(UserError, match=r"a.jpg: not a readable photo .*Permission denied"):
             read(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_photo_that_is_spoilt_after_the_check_is_one_line(root, steps, refused, one_line, workers):
+    from ppl.cam import export
+    from ppl.classify import train
+
+    hardware = replace(steps.training.hardware, workers=workers)
+    content = encoded(NOISE, "PNG")
+    (root / "JPEGImages" / "t2.png").write_bytes(content[:9000])
+    refused(export.main, replace(steps.exporting, hardware=hardware), "t2.png: not a readable photo")
+    with pytest.raises(UserError) as error:
+        train.main(replace(steps.training, hardware=hardware))
+    assert len(one_line(error.value, "t2.png: not a readable photo").splitlines()) == 1
+    assert not steps.training.out.exists()  # the curves that TensorBoard shows are there
 
 
 def test_two_photos_of_one_id_are_named(root, checking, refused):
