@@ -11,6 +11,7 @@ Class ids: 0 is background, 1..C the lines of `classes.txt`, 255 is ignored.
 
 import csv
 import io
+import os.path
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -111,7 +112,7 @@ class Dataset:
     def photo(self, image: str) -> Path:
         """Path of a photo: `ID.jpg`, or with another suffix of a photo; `check` refuses several of one id."""
         jpeg = self.root / "JPEGImages" / f"{image}.jpg"
-        return jpeg if jpeg.exists() else self.photos_by_id.get(image, [jpeg])[0]
+        return jpeg if os.path.exists(jpeg) else self.photos_by_id.get(image, [jpeg])[0]
 
     def mask(self, image: str) -> Path:
         """Path of a mask; for measuring only."""
@@ -127,7 +128,11 @@ class Dataset:
         """The files with a photo's suffix, by what stands before it."""
         photos: dict[str, list[Path]] = {}
         folder = self.root / "JPEGImages"
-        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        try:
+            paths = sorted(folder.iterdir()) if folder.is_dir() else []
+        except OSError as error:
+            raise UserError(f"{folder}: {error.strerror}; make the folder readable") from None
+        for path in paths:
             if path.suffix.lower() in PHOTO_SUFFIXES:
                 photos.setdefault(path.stem, []).append(path)
         return photos

@@ -18,6 +18,7 @@ from ppl.cam.store import Cam, open_store, write
 from ppl.data import check, folder
 from ppl.data.dataset import MAX_ID_BYTES, Dataset, id_fault, write_mask
 from ppl.data.labels import find_maps
+from ppl.files import UserError
 from ppl.segment import evaluate, server
 
 LISTS = "ImageSets/Segmentation"
@@ -206,6 +207,18 @@ def test_a_folder_with_a_part_of_another_kind_is_not_linked(root, tmp_path, refu
     elif kind == "swapped":
         path.mkdir() if was_file else path.touch()
     refused(folder.main, folder.Settings(root, ("train", "val", "test"), tmp_path / "out"), str(root), name)
+
+
+def test_a_folder_that_may_not_be_read_is_named(root, checking, refused, monkeypatch):
+    def forbidden(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", forbidden)  # whoever tests as root may read everything
+        with pytest.raises(UserError, match="JPEGImages: Permission denied; make the folder readable"):
+            check.main(checking)
+        with pytest.raises(UserError, match="JPEGImages: Permission denied; make the folder readable"):
+            Dataset.open(root).photo("t1")
 
 
 @pytest.mark.parametrize("place", ["data", ".", "data/../data", "link"])
