@@ -31,7 +31,7 @@ MAX_ID_BYTES = 96  # with .png the 100 that a name in the server's archive may h
 MAX_PIXELS = 2048 * 2048
 """Of a photo or mask. Networks and CRFs see whole photos, at 2 GB for each million pixels with the paper's settings."""
 PHOTO_FORMATS = {
-    "JPEG": (".jpg", ".jpeg"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
     "PNG": (".png",),
     "WEBP": (".webp",),
     "TIFF": (".tif", ".tiff"),

@@ -209,7 +209,7 @@ def test_a_folder_with_a_part_of_another_kind_is_not_linked(root, tmp_path, refu
     refused(folder.main, folder.Settings(root, ("train", "val", "test"), tmp_path / "out"), str(root), name)
 
 
-def test_a_folder_that_may_not_be_read_is_named(root, checking, refused, monkeypatch):
+def test_a_folder_that_may_not_be_read_is_named(root, checking, monkeypatch):
     def forbidden(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
