@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from ppl import checkpoints
 from ppl.depthwise import depthwise, is_faster
 from ppl.files import UserError
+from ppl.reasons import reason
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum  # importing torchvision takes seconds: only where a backbone is its own
@@ -247,19 +249,14 @@ def _load(net: nn.Module, weights: str, torchvision_weights: "WeightsEnum | None
             target = Path(torch.hub.get_dir()) / "checkpoints" / Path(torchvision_weights.url).name
             raise UserError(f"{torchvision_weights.url} cannot be downloaded ({error}); save it as {target}") from None
     else:
-        try:
-            state = torch.load(weights, map_location="cpu", weights_only=True)
-        except OSError as error:
-            raise UserError(f"{weights}: {error.strerror}; weights are imagenet, none or a state dict's path") from None
-        except Exception:  # torch raises whatever its unpickler meets
-            raise UserError(
-                f"{weights}: not a file of torch; weights are imagenet, none or a state dict's path"
-            ) from None
+        state = checkpoints.read(weights, "a file of torch", "weights are imagenet, none or a state dict's path")
     try:
         net.load_state_dict(state)
-    except (RuntimeError, TypeError) as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise UserError(f"{weights}: not the weights of this backbone ({reason})") from None
+    except Exception as error:  # a foreign file may hold anything under any name
+        raise UserError(
+            f"{weights}: not the weights of this backbone ({reason(error)}); give its state dict, imagenet or none"
+        ) from None
+    checkpoints.check_weights(state, weights)
 
 
 BUILDERS = {

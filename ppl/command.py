@@ -66,7 +66,7 @@ def command(main: Callable[[Settings], None], settings: type[Settings]) -> None:
 def explain(error: BaseException) -> str | None:
     """What a user can do about an exception, one line; None for one that tells of a fault in the program."""
     if isinstance(error, UserError):
-        return str(error).rpartition("UserError: ")[2]  # from a loader's worker it comes with a traceback before it
+        return str(error)
     if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker (pid"):
         return "a worker process was killed, often for want of memory; lower hardware.workers and run again"
     if isinstance(error, OSError) and error.errno in REMEDIES:

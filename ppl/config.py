@@ -1,13 +1,16 @@
 """The workflow's configuration: defaults overlaid by each experiment, checked, and turned into command-line flags."""
 
+import math
+import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.validators import extend
 
 from ppl.classify import grids
 from ppl.files import UserError
@@ -22,25 +25,36 @@ FILE_OPTIONS = {
     *("--configfile", "--configfiles", "--report-metadata", "--report-stylesheet", "--snakefile", "-s"),
 }
 """Options of Snakemake whose value is a file or folder, but none to make."""
+WHOLE = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+"""JSON takes 5.0 for an integer; a step's command line does not."""
+Validator = extend(Draft202012Validator, type_checker=WHOLE)
+MAX_NAME = 100  # characters of an experiment's, which is a folder
+SHOWN = 200  # characters of what is wrong, which may hold a whole section
 
 
 def resolve(config: Mapping[str, Any], schema: Path) -> dict[str, dict[str, Any]]:
     """Complete settings by experiment. UserError, one line, for the first key that is unknown or has a wrong value."""
-    unknown = sorted(config.keys() - {"defaults", "experiments"})
+    config = _section(config, "top level")
+    unknown = sorted(config.keys() - {"defaults", "experiments"}, key=str)
     if unknown:
         raise UserError(f"configuration: {unknown[0]!r} is no key; the top level holds defaults and experiments")
-    experiments = config.get("experiments") or {}
+    defaults = _section(config.get("defaults"), "defaults")
+    experiments = _section(config.get("experiments"), "experiments")
     if not experiments:
         raise UserError("configuration: experiments is empty; config/README.md shows an entry")
-    validator = Draft202012Validator(yaml.safe_load(schema.read_text(encoding="utf-8")))
+    validator = Validator(yaml.safe_load(schema.read_text(encoding="utf-8")))
     resolved = {}
     for name, own in experiments.items():
         if str(name).endswith(TEST_PREDICTIONS):
             raise UserError(f"configuration: experiment {name!r} would share results/{name}; do not end in that way")
-        if not isinstance(name, str) or not name.replace("-", "").replace("_", "").isalnum():
-            raise UserError(f"configuration: {name!r} is no name for an experiment; use letters, digits, - and _")
-        settings = overlay(config.get("defaults") or {}, own or {})
-        _check(name, settings, validator)
+        if not isinstance(name, str) or not name.replace("-", "").replace("_", "").isalnum() or len(name) > MAX_NAME:
+            shown = repr(name)[:MAX_NAME]
+            raise UserError(f"configuration: {shown} is no name for an experiment; use letters, digits, - and _")
+        try:
+            settings = overlay(defaults, _section(own, f"experiments.{name}"))
+            _check(name, settings, validator)
+        except RecursionError:
+            raise UserError(f"configuration: experiments.{name} holds itself; take the YAML anchor out") from None
         for seed in settings["seeds"]:
             repeated = repetition(name, settings["seeds"], seed)
             if repeated != name and repeated in experiments:
@@ -126,12 +140,23 @@ def has_masks(settings: Mapping[str, Any]) -> bool:
     return data["source"] != "folder" or (Path(data["path"]) / "SegmentationClass").is_dir()
 
 
+def _section(value: Any, where: str) -> Mapping[str, Any]:
+    """A mapping of the file, empty where nothing is written; UserError for anything else."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise UserError(f"configuration: {where}: {str(value)[:SHOWN]!r} is no section; write keys below it")
+    return value
+
+
 def _check(name: str, settings: dict[str, Any], validator: Draft202012Validator) -> None:
     errors = sorted(validator.iter_errors(settings), key=lambda error: [str(part) for part in error.path])
-    if errors:
-        where = ".".join([f"experiments.{name}", *map(str, errors[0].path)])
-        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        raise UserError(f"configuration: {where}: {errors[0].message}{more}")
+    faults = [*((error.path, _what_is_wrong(error)) for error in errors), *_not_finite(settings)]
+    if faults:
+        path, wrong = faults[0]
+        where = " ".join(".".join([f"experiments.{name}", *map(str, path)]).split())
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise UserError(f"configuration: {where}: {wrong}{more}; config/README.md explains the key")
     data = settings["data"]
     needed = {
         "demo": ("size", "train", "val", "test", "seed"),
@@ -142,9 +167,17 @@ def _check(name: str, settings: dict[str, Any], validator: Draft202012Validator)
     missing = [key for key in needed if key not in data]
     if missing:
         raise UserError(f"configuration: experiments.{name}.data: source {data['source']} needs {', '.join(missing)}")
-    tabulated = [v for part in ("tables", "figures") for shown in settings[part].values() for v in shown["variants"]]
-    for variant in (settings["main"], *settings["compare"], *tabulated):
-        grids.parse(*variant.split("/")[-2:])
+    tabulated = [
+        (f"{part}.{title}.variants", variant)
+        for part in ("tables", "figures")
+        for title, shown in settings[part].items()
+        for variant in shown["variants"]
+    ]
+    for key, variant in [("main", settings["main"]), *(("compare", v) for v in settings["compare"]), *tabulated]:
+        try:
+            grids.parse(*variant.split("/")[-2:])
+        except UserError as error:
+            raise UserError(f"configuration: experiments.{name}.{key}: {error}") from None
     classify, segment = settings["classify"]["training"], settings["segment"]["training"]
     ranges = {
         "classify.training.long_side": classify["long_side"],
@@ -156,6 +189,25 @@ def _check(name: str, settings: dict[str, Any], validator: Draft202012Validator)
         if low > high:
             raise UserError(f"configuration: experiments.{name}.{key}: {low} is above {high}; write the smaller first")
     _check_background(f"configuration: experiments.{name}.refine", settings["refine"])
+
+
+def _what_is_wrong(error: ValidationError) -> str:
+    """The message of a schema's error in one line of bounded length, with the remedy where YAML sets a trap."""
+    message = " ".join(error.message.split())
+    if len(message) > SHOWN:
+        message = f"{message[: SHOWN // 2]} ... {message[-SHOWN // 2 :]}"
+    if error.validator_value == "number" and re.fullmatch(r"[-+.\d]+e[-+]?\d+", str(error.instance), re.IGNORECASE):
+        message += " (YAML's numbers with an exponent have a point, as in 1.0e-4)"
+    return message
+
+
+def _not_finite(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Where settings hold NaN or infinity, which pass many a range of the schema, and what to do."""
+    if isinstance(value, Mapping | list):
+        for key, part in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from _not_finite(part, (*path, key))
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield path, f"{value} is not finite; write a number"
 
 
 def _check_background(where: str, refine: Mapping[str, Any]) -> None:

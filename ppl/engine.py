@@ -23,6 +23,7 @@ from ppl.data.views import Views
 from ppl.devices import Hardware, claim_gpus, set_arithmetic
 from ppl.files import UserError, atomic
 from ppl.parallel import leave_signals
+from ppl.reasons import reason
 
 # Fabric imports torchmetrics where it is installed, only to compare its version, and with it torchvision and scipy:
 # three of the ten seconds until a training starts. None makes Python say that there is no such module.
@@ -359,8 +360,7 @@ def _load(resume: Path, device: torch.device | str) -> dict[str, Any]:
         if {*state} != {"network", "optimizer", "digest", "progress"}:
             raise ValueError("it holds other things")
     except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{resume}: not a readable training state ({reason}); delete it to start over") from None
+        raise UserError(f"{resume}: not a readable training state ({reason(error)}); delete it to start over") from None
     return state
 
 

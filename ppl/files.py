@@ -17,7 +17,13 @@ FULL = 1 << 20  # bytes left on a disk that is as good as full
 
 
 class UserError(Exception):
-    """A mistake in input or configuration: one line that names the file and the remedy; shown without a traceback."""
+    """A mistake in input or configuration: one line that names the file and the remedy; shown without a traceback.
+
+    From a worker process torch's DataLoader sends it as the text of a traceback, of which the message is taken.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text.rpartition(f"{__name__}.UserError: ")[2].rstrip())
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ppl.command import command
 from ppl.files import UserError, atomic
+from ppl.reasons import reason
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -28,9 +29,22 @@ class Settings:
 def main(settings: Settings) -> None:
     if len(settings.sweeps) != len(settings.names):
         raise UserError(f"{len(settings.sweeps)} sweeps but {len(settings.names)} names; give one name a sweep")
-    sweeps = {name: pd.read_csv(path) for name, path in zip(settings.names, settings.sweeps, strict=True)}
+    sweeps = {name: read_sweep(path) for name, path in zip(settings.names, settings.sweeps, strict=True)}
     with atomic(settings.out) as temporary:
         draw(sweeps, settings.threshold).savefig(temporary, metadata={"Date": None})
+
+
+def read_sweep(path: Path) -> pd.DataFrame:
+    """A file of `ppl.cam.sweep`; UserError for what is none."""
+    try:
+        sweep = pd.read_csv(path)
+        sound = sweep[["threshold", "miou", "precision", "recall"]].astype(float)["miou"].notna().any()
+        why = "it measures nothing"
+    except Exception as error:  # pandas raises whatever it meets
+        sound, why = False, reason(error)
+    if not sound:
+        raise UserError(f"{path}: not a sweep ({why}); make it again")
+    return sweep
 
 
 def draw(sweeps: Mapping[str, pd.DataFrame], threshold: float) -> Figure:

@@ -54,7 +54,9 @@ def main(settings: Settings) -> None:
     device = inference_device(settings.hardware)
     network, content = checkpoint.load(settings.classifier)
     if tuple(content["classes"]) != dataset.classes:
-        raise UserError(f"{settings.classifier}: trained for other classes than {settings.data}/classes.txt names")
+        raise UserError(
+            f"{settings.classifier}: trained for other classes than {settings.data}/classes.txt names; train again"
+        )
     images = dataset.split(settings.split)
     if len(set(images)) < len(images):
         raise UserError(f"split {settings.split} of {settings.data} names an image twice; keep one line")

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ppl.cam.store import STRIDE
 from ppl.classify.network import PatchClassifier
 from ppl.data.views import normalise
 
-STRIDE = 4  # of the stored maps: the walk's grid
 EPSILON = 1e-5
 
 Fusion = Literal["mean", "sum"]

@@ -6,7 +6,7 @@ cams/{image}          float16 (classes, ceil(h / 4), ceil(w / 4)), 0..1, compres
 .attrs                classes (names), settings (JSON), checkpoint (SHA-256), format (version of this layout)
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -16,8 +16,10 @@ import numpy as np
 from PIL import Image
 
 from ppl.files import UserError, atomic
+from ppl.reasons import reason
 
 FORMAT = 1
+STRIDE = 4  # of the stored maps: the walk's grid
 
 
 class Cam(NamedTuple):
@@ -31,12 +33,17 @@ class Cam(NamedTuple):
 def write(
     path: Path, cams: Iterable[tuple[str, Cam]], *, classes: Sequence[str], settings: str, checkpoint: str
 ) -> int:
-    """Streams (image, Cam) into a new file, which appears under its name when complete; returns their number."""
+    """Streams (image, Cam) into a new file, which appears under its name when complete; returns their number.
+
+    UserError for maps that are not finite, as float16 gives them where activations are too large for it.
+    """
     count = 0
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs.update(classes=list(classes), settings=settings, checkpoint=checkpoint, format=FORMAT)
         group = file.create_group("cams")
         for image, cam in cams:
+            if not np.isfinite(cam.maps).all():
+                raise UserError(f"{path}: the map of {image!r} is not finite; use precision 32-true, or train again")
             packed = {"compression": "gzip", "compression_opts": 4, "shuffle": True} if cam.maps.size else {}
             stored = group.create_dataset(image, data=cam.maps.astype(np.float16), **packed)
             stored.attrs["classes"] = np.asarray(cam.classes, dtype=np.uint8)
@@ -48,9 +55,12 @@ def write(
 class Store:
     """The CAMs of several files (shards) under one roof; use inside `open_store`."""
 
-    def __init__(self, files: Sequence[h5py.File]) -> None:
-        self._files = files
-        self._file_of = {image: file for file in files for image in file["cams"]}
+    def __init__(self, images: Mapping[h5py.File, Sequence[str]]) -> None:
+        self._files = list(images)
+        self._file_of = {image: file for file, stored in images.items() for image in stored}
+        if len(self._file_of) < sum(map(len, images.values())):
+            names = ", ".join(file.filename for file in images)
+            raise UserError(f"{names}: hold the CAM of an image twice; export the shards of one split again")
 
     @property
     def images(self) -> list[str]:
@@ -63,29 +73,56 @@ class Store:
         return tuple(self._files[0].attrs["classes"])
 
     def read(self, image: str) -> Cam:
-        """The CAM of one image; UserError when it is not stored."""
+        """The CAM of one image; UserError when it is not stored, or not as docs/cam-format.md says."""
         if image not in self._file_of:
             names = ", ".join(file.filename for file in self._files)
             raise UserError(f"image {image!r} has no CAM in {names}; export the split that it belongs to")
-        stored = self._file_of[image]["cams"][image]
-        h, w = (int(side) for side in stored.attrs["size"])
-        return Cam(stored[()].astype(np.float32), stored.attrs["classes"].astype(np.int64), (h, w))
+        file = self._file_of[image]
+        try:
+            stored = file["cams"][image]
+            h, w = (int(side) for side in stored.attrs["size"])
+            cam = Cam(stored[()].astype(np.float32), stored.attrs["classes"].astype(np.int64), (h, w))
+            fault = _fault(cam, len(self.class_names))
+        except Exception as error:  # h5py raises whatever is missing or of another kind
+            fault = reason(error)
+        if fault:
+            raise UserError(f"{file.filename}: not the CAM of {image!r} ({fault}); export the CAMs again")
+        return cam
 
 
 @contextmanager
-def open_store(paths: Sequence[Path]) -> Iterator[Store]:
-    """Opens CAM files for reading; UserError when one is not a CAM store of this format."""
+def open_store(paths: Sequence[Path], classes: Sequence[str] | None = None) -> Iterator[Store]:
+    """Opens CAM files for reading; UserError when one is not a CAM store of this format, or of other `classes`."""
     with ExitStack() as stack:
-        files = []
+        images = {}
         for path in paths:
             try:
                 file = stack.enter_context(h5py.File(path, "r"))
             except OSError as error:
-                raise UserError(f"{path}: not a readable HDF5 file ({error}); export the CAMs again") from None
-            if file.attrs.get("format") != FORMAT or "cams" not in file:
+                raise UserError(f"{path}: not a readable HDF5 file ({reason(error)}); export the CAMs again") from None
+            try:
+                sound = int(file.attrs["format"]) == FORMAT and isinstance(file["cams"], h5py.Group)
+                names, stored = tuple(file.attrs["classes"]), list(file["cams"])
+            except Exception:  # h5py raises whatever is missing or of another kind
+                sound = False
+            if not sound:
                 raise UserError(f"{path}: not a CAM store of format {FORMAT}; export the CAMs again")
-            files.append(file)
-        yield Store(files)
+            if classes is not None and names != tuple(classes):
+                raise UserError(f"{path}: holds other classes than classes.txt names; export the CAMs again")
+            images[file] = stored
+        yield Store(images)
+
+
+def _fault(cam: Cam, classes: int) -> str | None:
+    """Why what was stored is no CAM of some of `classes` classes; None where it is."""
+    grid = tuple(-(-side // STRIDE) for side in cam.size)
+    if min(cam.size) < 1 or cam.maps.shape != (len(cam.classes), *grid):
+        return f"maps {cam.maps.shape} of {len(cam.classes)} classes for a photo of {cam.size}"
+    if len(set(cam.classes.tolist())) < len(cam.classes) or not ((cam.classes > 0) & (cam.classes <= classes)).all():
+        return f"class ids {cam.classes.tolist()} of {classes} classes"
+    if not ((cam.maps >= 0) & (cam.maps <= 1)).all():
+        return "values outside 0..1"
+    return None
 
 
 def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:

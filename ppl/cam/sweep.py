@@ -71,11 +71,13 @@ def table(counts: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
 def _count(task: tuple[Dataset, Sequence[Path], Sequence[str]]) -> np.ndarray:
     dataset, paths, images = task
     total = 0
-    with open_store(paths) as cams:
+    with open_store(paths, dataset.classes) as cams:
         for image in images:
             truth, cam = read_truth(dataset.mask(image), len(dataset.classes)), cams.read(image)
             if truth.shape != cam.size:
-                raise UserError(f"{dataset.mask(image)}: size {truth.shape}, but the photo has {cam.size}")
+                raise UserError(
+                    f"{dataset.mask(image)}: size {truth.shape}, but the photo has {cam.size}; draw it at that size"
+                )
             total = total + histogram(truth, cam, len(dataset.classes))
     return total
 

@@ -1,5 +1,6 @@
 """Classifier checkpoints: building the network of a variant, saving it, loading it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -40,31 +41,39 @@ def build(method: str, variant: str, classes: int, architecture: Architecture, *
     )
 
 
-def start_from(network: PatchClassifier, path: Path, backbone: str, *, classifier: bool) -> None:
+def start_from(
+    network: PatchClassifier, path: Path, backbone: str, *, classifier: bool, classes: Sequence[str]
+) -> None:
     """Takes the backbone's weights of an earlier step's classifier; phi1 and phi2 stay new.
 
     With `classifier` each branch also starts from the classifier of its kind, a patched one from the global one where
-    the earlier step had no other, all scaled so that logits start as large as they were. Else it stays new.
+    the earlier step had no other, all scaled so that logits start as large as they were; it must have learnt the same
+    `classes`. Else it stays new.
     """
     content = checkpoints.load(path, KIND)
-    found = content["settings"]["architecture"]["backbone"]
+    with checkpoints.rebuilding(path):
+        found = content["settings"]["architecture"]["backbone"]
     if found != backbone:
         raise UserError(f"{path}: has backbone {found}, this step {backbone}; make it again with the same settings")
     prefix = "backbone."
     state = {k.removeprefix(prefix): v for k, v in content["network"].items() if k.startswith(prefix)}
     checkpoints.fill(network.backbone, state, path)
     if classifier:
+        if content["classes"] != list(classes):
+            raise UserError(f"{path}: trained for other classes than classes.txt names; make it again")
         weight = network.classifier.weight.data  # (classes, C * branches, 1, 1)
-        earlier = content["network"]["classifier.weight"].split(network.backbone.channels[-1], dim=1)
-        kinds = [earlier[0]] * network.global_branch + [earlier[-1]] * len(network.grids)
-        weight.copy_(torch.cat(kinds, dim=1) * (len(earlier) / len(kinds)))
+        with checkpoints.rebuilding(path):
+            earlier = content["network"]["classifier.weight"].split(network.backbone.channels[-1], dim=1)
+            kinds = [earlier[0]] * network.global_branch + [earlier[-1]] * len(network.grids)
+            weight.copy_(torch.cat(kinds, dim=1) * (len(earlier) / len(kinds)))
 
 
 def load(path: Path) -> tuple[PatchClassifier, dict[str, Any]]:
     """A trained classifier in evaluation mode on the CPU, and its checkpoint (`settings`, `classes`, `code`)."""
     content = checkpoints.load(path, KIND)
     settings = content["settings"]
-    architecture = Architecture(**settings["architecture"])
-    network = build(settings["method"], settings["grids"], len(content["classes"]), architecture, weights="none")
+    with checkpoints.rebuilding(path):
+        architecture = Architecture(**settings["architecture"])
+        network = build(settings["method"], settings["grids"], len(content["classes"]), architecture, weights="none")
     checkpoints.fill(network, content["network"], path)
     return network.eval(), content

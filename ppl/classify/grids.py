@@ -23,7 +23,7 @@ def parse(method: str, grids: str) -> tuple[Grid, ...]:
     if method not in METHODS:
         raise UserError(f"method {method!r} is unknown; choose one of {', '.join(METHODS)}")
     if (method == "baseline") != (grids == PLAIN):
-        raise UserError(f"{method}/{grids}: `{PLAIN}` belongs to the baseline, grids such as s4k6 to the other methods")
+        raise UserError(f"{method}/{grids}: `{PLAIN}` belongs to the baseline; name grids such as s4k6 with the others")
     if grids == PLAIN:
         return ()
     parsed = []
@@ -35,7 +35,9 @@ def parse(method: str, grids: str) -> tuple[Grid, ...]:
             )
         parsed.append(Grid(int(match[1]), int(match[2])))
     if name(parsed) != grids or [g.stage for g in parsed] != sorted({g.stage for g in parsed}):
-        raise UserError(f"{method}/{grids}: name each stage once, in rising order, as in s2k2-s3k4-s4k6")
+        raise UserError(
+            f"{method}/{grids}: not its usual name; name each stage once, in rising order, as in s2k2-s3k4-s4k6"
+        )
     return tuple(parsed)
 
 

@@ -87,8 +87,9 @@ def main(settings: Settings) -> None:
     )  # fmt: skip
     if settings.start:
         checkpoint.start_from(
-            network, settings.start, settings.architecture.backbone, classifier=training.keep_classifier
-        )
+            network, settings.start, settings.architecture.backbone,
+            classifier=training.keep_classifier, classes=dataset.classes,
+        )  # fmt: skip
     network.to(memory_format=torch.channels_last)
     views, validation = _training_views(dataset, settings, network), _validation(dataset, settings, network)
     stored = {

@@ -1,15 +1,16 @@
 """Looks at a whole dataset before any training and lists every fault at once."""
 
+import os.path
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from ppl.command import command
-from ppl.data.dataset import IGNORE, LISTS, Dataset, read_mask, read_photo
+from ppl.data.dataset import IGNORE, LISTS, Dataset, id_fault, read_mask, read_photo
 from ppl.files import UserError, write_json
 from ppl.parallel import in_chunks, run_all
 
@@ -33,8 +34,8 @@ class Settings:
 def main(settings: Settings) -> None:
     dataset, in_lines = Dataset.inspect(settings.data)
     names = dict.fromkeys([settings.train_split, settings.seed_split, settings.val_split, settings.test_split])
-    absent = [name for name in names if not dataset.list_of(name).exists()]
-    splits = {name: [] if name in absent else dataset.split(name) for name in names}
+    absent = [name for name in names if not os.path.exists(dataset.list_of(name))]
+    splits = {name: [] if name in absent else dataset.listed(name) for name in names}
     measured = {*splits[settings.seed_split], *splits[settings.val_split]} if dataset.has_masks else set()
     images = sorted(set(chain.from_iterable(splits.values())))
     faults = list(chain(
@@ -58,8 +59,8 @@ def split_faults(splits: dict[str, list[str]], train: str, seed: str, held_out: 
         for image, count in Counter(images).items():
             if count > 1:
                 yield f"{file}: {image!r} is listed {count} times; keep one"
-            if image[0] in ".-" or not image.isprintable() or set(image) & set("/\\"):
-                yield f"{file}: {image!r} cannot be an id; rename the photo without slash, leading dot or dash"
+            if fault := id_fault(image):
+                yield f"{file}: {fault}"
     for name in dict.fromkeys(held_out):
         shared = sorted(set(splits[train]) & set(splits[name]))
         if shared:
@@ -77,6 +78,8 @@ def label_faults(dataset: Dataset, splits: dict[str, list[str]], train: str, val
                 yield f"labels.csv: no line for {image!r} of split {name}; add one, with empty classes if it has none"
     if "background" in dataset.classes:
         yield "classes.txt: names background, which is id 0 without being listed; take it out"
+    if "mean" in dataset.classes:
+        yield "classes.txt: names mean, which is the last row of every table of IoU; call the class otherwise"
     shown = set(chain.from_iterable(dataset.labels.get(image, ()) for image in splits[train]))
     for number, name in enumerate(dataset.classes, start=1):
         if number not in shown:
@@ -85,6 +88,15 @@ def label_faults(dataset: Dataset, splits: dict[str, list[str]], train: str, val
 
 def file_faults(dataset: Dataset, images: Sequence[str], measured: set[str], workers: int) -> Iterator[str]:
     """Photos that do not decode; masks that are missing, of another size, or hold unknown ids."""
+    masks = dataset.root / "SegmentationClass"
+    if masks.exists() and not dataset.has_masks:
+        yield f"{masks}: is no folder; put the masks into one, or take it out"
+    photos = replace(dataset).photos_by_id  # of a copy: all that a dataset remembers goes to the worker processes
+    for image in images:
+        files = [path.name for path in photos.get(image, ())]
+        if len(files) > 1:
+            yield f"{dataset.photo(image).parent}: {', '.join(files)} are photos of one id; keep one"
+    images = [image for image in images if not id_fault(image)]
     chunks = in_chunks(images, IMAGES_PER_TASK)
     tasks = ((dataset, [(image, image in measured) for image in chunk]) for chunk in chunks)
     found = run_all(_faults_of_chunk, tasks, workers=workers, total=len(chunks), unit="chunk", name="check")
@@ -102,7 +114,8 @@ def image_faults(dataset: Dataset, image: str, with_mask: bool) -> Iterator[str]
         yield str(error)
         return
     if mask.shape != size:
-        yield f"{dataset.mask(image)}: is {mask.shape[1]}x{mask.shape[0]}, the photo {size[1]}x{size[0]}"
+        (h, w), (height, width) = mask.shape, size
+        yield f"{dataset.mask(image)}: is {w}x{h}, the photo {width}x{height}; draw it at that size"
     unknown = sorted({int(i) for i in np.unique(mask)} - {*range(len(dataset.classes) + 1), IGNORE})
     if unknown:
         yield f"{dataset.mask(image)}: holds id {unknown[0]}; allowed are 0 to {len(dataset.classes)} and {IGNORE}"

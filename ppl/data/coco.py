@@ -20,6 +20,7 @@ from ppl.command import command
 from ppl.data.dataset import LISTS, write_mask
 from ppl.files import UserError, atomic
 from ppl.parallel import in_chunks, run_all
+from ppl.reasons import reason
 
 SPLITS = ("train", "val")
 IMAGES_PER_TASK = 64
@@ -63,9 +64,8 @@ def main(settings: Settings) -> None:
             (folder / name).mkdir(parents=True)
         rows = ["image,classes\n"]
         for split in SPLITS:
-            coco = _open(settings.root / "annotations" / f"instances_{split}2014.json")
-            classes = [coco.cats[number]["name"] for number in sorted(coco.cats)]
-            photos = [photo for photo in read_photos(coco) if settings.convention == "A" or photo.instances]
+            classes, annotated = _read(settings.root / "annotations" / f"instances_{split}2014.json")
+            photos = [photo for photo in annotated if settings.convention == "A" or photo.instances]
             for photo in photos:
                 labels = sorted({i.label for i in counted(photo.instances, settings.convention)})
                 rows.append(f"{photo.image},{';'.join(classes[label - 1] for label in labels)}\n")
@@ -117,18 +117,28 @@ def draw(photo: Photo, convention: Convention) -> np.ndarray:
 
 def _write(folder: Path, convention: Convention, photos: Sequence[Photo]) -> None:
     for photo in photos:
-        write_mask(folder / f"{photo.image}.png", draw(photo, convention))
+        try:
+            mask = draw(photo, convention)
+        except Exception as error:  # pycocotools raises whatever it meets
+            raise UserError(
+                f"{photo.image}: its instances cannot be drawn ({reason(error)}); unpack the annotations again"
+            ) from None
+        write_mask(folder / f"{photo.image}.png", mask)
 
 
-def _open(path: Path) -> COCO:
-    """An annotation file; its progress goes to stderr."""
+def _read(path: Path) -> tuple[list[str], list[Photo]]:
+    """Names of the classes and the photos of an annotation file; pycocotools' progress goes to stderr."""
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            return COCO(str(path))
+            coco = COCO(str(path))
+        classes, photos = [str(coco.cats[number]["name"]) for number in sorted(coco.cats)], list(read_photos(coco))
+        if not classes or not photos:
+            raise ValueError("no classes or no images")
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; docs/coco.md says which archive goes where") from None
-    except (ValueError, KeyError, AssertionError) as error:
-        raise UserError(f"{path}: not a file of COCO's instances ({error}); unpack the archive again") from None
+    except Exception as error:  # pycocotools raises whatever is missing or of another kind
+        raise UserError(f"{path}: not a file of COCO's instances ({reason(error)}); unpack the archive again") from None
+    return classes, photos
 
 
 if __name__ == "__main__":

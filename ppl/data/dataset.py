@@ -11,19 +11,47 @@ Class ids: 0 is background, 1..C the lines of `classes.txt`, 255 is ignored.
 
 import csv
 import io
-from collections.abc import Mapping
+import os.path
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from ppl.files import UserError
+from ppl.reasons import reason
 
 LISTS = Path("ImageSets", "Segmentation")  # of the splits, below a dataset's folder
 IGNORE = 255
 MAX_CLASSES = 254  # 0 is background, 255 ignored
+MAX_ID_BYTES = 96  # with .png the 100 that a name in the server's archive may have
+MAX_PIXELS = 2048 * 2048
+"""Of a photo or mask. Networks and CRFs see whole photos, at 2 GB for each million pixels with the paper's settings."""
+PHOTO_FORMATS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+}
+"""What is opened as a photo, and its suffixes: none that hands a file to another program, as EPS to Ghostscript."""
+PHOTO_SUFFIXES = {suffix for suffixes in PHOTO_FORMATS.values() for suffix in suffixes}
+ORIENTATION = 0x0112  # in EXIF
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns a photo upright, by its EXIF orientation; any other number leaves it as it is."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +76,27 @@ class Dataset:
         root = Path(root)
         classes = tuple(_lines(root / "classes.txt"))
         if not classes or len(set(classes)) < len(classes) or len(classes) > MAX_CLASSES:
-            raise UserError(f"{root / 'classes.txt'}: needs 1 to {MAX_CLASSES} different class names, one a line")
+            raise UserError(f"{root / 'classes.txt'}: needs 1 to {MAX_CLASSES} different class names; write one a line")
+        for name in classes:
+            if ";" in name or not name.isprintable():
+                raise UserError(
+                    f"{root / 'classes.txt'}: {name!r} cannot be a class; take out ; and signs without print"
+                )
         labels, faults = read_labels(root / "labels.csv", classes)
         return cls(root, classes, labels), faults
 
     def split(self, name: str) -> list[str]:
-        """Ids of a split, in file order."""
+        """Ids of a split, in file order; UserError when there is none, or one that cannot be a file's name."""
+        images = self.listed(name)
+        if not images:
+            raise UserError(f"{self.list_of(name)}: split {name} is empty; list its image ids, one a line")
+        for image in images:
+            if fault := id_fault(image):
+                raise UserError(f"{self.list_of(name)}: {fault}")
+        return images
+
+    def listed(self, name: str) -> list[str]:
+        """The lines of a split's file, whatever they hold."""
         return _lines(self.list_of(name))
 
     def list_of(self, split: str) -> Path:
@@ -67,9 +110,9 @@ class Dataset:
         return self.labels[image]
 
     def photo(self, image: str) -> Path:
-        """Path of a photo: `ID.jpg`, or with another suffix that Pillow reads."""
+        """Path of a photo: `ID.jpg`, or with another suffix of a photo; `check` refuses several of one id."""
         jpeg = self.root / "JPEGImages" / f"{image}.jpg"
-        return jpeg if jpeg.exists() else self._photos_by_id.get(image, jpeg)
+        return jpeg if os.path.exists(jpeg) else self.photos_by_id.get(image, [jpeg])[0]
 
     def mask(self, image: str) -> Path:
         """Path of a mask; for measuring only."""
@@ -81,9 +124,27 @@ class Dataset:
         return (self.root / "SegmentationClass").is_dir()
 
     @cached_property
-    def _photos_by_id(self) -> dict[str, Path]:
+    def photos_by_id(self) -> dict[str, list[Path]]:
+        """The files with a photo's suffix, by what stands before it."""
+        photos: dict[str, list[Path]] = {}
         folder = self.root / "JPEGImages"
-        return {path.stem: path for path in sorted(folder.iterdir())} if folder.is_dir() else {}
+        try:
+            paths = sorted(folder.iterdir()) if folder.is_dir() else []
+        except OSError as error:
+            raise UserError(f"{folder}: {error.strerror}; make the folder readable") from None
+        for path in paths:
+            if path.suffix.lower() in PHOTO_SUFFIXES:
+                photos.setdefault(path.stem, []).append(path)
+        return photos
+
+
+def id_fault(image: str) -> str | None:
+    """Why an id cannot name a file in every step's output, with a remedy; None where it can."""
+    if image[0] in ".-" or not image.isprintable() or set(image) & set("/\\"):
+        return f"{image!r} cannot be an id; rename the photo without slash, leading dot or dash"
+    if len(image.encode()) > MAX_ID_BYTES:
+        return f"{image[:20]!r}... is longer than {MAX_ID_BYTES} bytes; rename the photo"
+    return None
 
 
 def read_labels(path: Path, classes: tuple[str, ...]) -> tuple[dict[str, tuple[int, ...]], list[str]]:
@@ -95,43 +156,61 @@ def read_labels(path: Path, classes: tuple[str, ...]) -> tuple[dict[str, tuple[i
     ids = {name: index for index, name in enumerate(classes, start=1)}
     labels: dict[str, tuple[int, ...]] = {}
     faults = []
-    rows = csv.DictReader(io.StringIO(_text(path)))
-    if not {"image", "classes"} <= set(rows.fieldnames or ()):
-        raise UserError(f"{path}: the first line must name the columns image and classes")
-    for row in rows:
-        names = {name.strip() for name in (row["classes"] or "").split(";") if name.strip()}
-        faults += [f"line {rows.line_num}: {name!r} is not in classes.txt" for name in sorted(names - ids.keys())]
-        if row["image"] in labels:
-            faults.append(f"line {rows.line_num}: image {row['image']!r} appears twice; keep one line")
-        labels[row["image"]] = tuple(sorted(ids[name] for name in names & ids.keys()))
+    rows = csv.DictReader(io.StringIO(_text(path)), strict=True)
+    try:
+        if not all((rows.fieldnames or []).count(column) == 1 for column in ("image", "classes")):
+            raise UserError(f"{path}: the first line must name the columns image and classes; separate them by a comma")
+        for row in rows:
+            line, image, further = f"line {rows.line_num}", (row["image"] or "").strip(), any(row.get(None, ()))
+            names = {name.strip() for name in (row["classes"] or "").split(";") if name.strip()}
+            if not (image or names or further):
+                continue
+            faults += [
+                f"{line}: {name!r} is not in classes.txt; correct the name, or add it"
+                for name in sorted(names - ids.keys())
+            ]
+            if further or None in (row["image"], row["classes"]):
+                faults.append(f"{line}: has not as many columns as the first line; separate class names by ;")
+            elif not image:
+                faults.append(f"{line}: names no image; add its id, or take the line out")
+            if image in labels:
+                faults.append(f"{line}: image {image!r} appears twice; keep one line")
+            labels[image] = tuple(sorted(ids[name] for name in names & ids.keys()))
+    except csv.Error as error:
+        raise UserError(f"{path}, line {rows.line_num}: {error}; look for a quotation mark that stands alone") from None
     return labels, faults
 
 
 def read_photo(path: Path | str) -> np.ndarray:
-    """A photo as (h, w, 3) uint8 RGB, upright by its EXIF orientation."""
-    return np.array(_open_photo(path))
+    """A photo as (h, w, 3) uint8 RGB, upright by its EXIF orientation.
+
+    Of 16 bits the upper 8 count, transparent parts are white, grey and CMYK become RGB, of several frames it is the
+    first. UserError for what is no photo or has more than MAX_PIXELS.
+    """
+    with _opened(path, "photo", tuple(PHOTO_FORMATS)) as image:
+        image.load()  # first: Pillow turns a TIFF itself while loading it
+        turn = UPRIGHT.get(image.getexif().get(ORIENTATION))
+        rgb = _to_rgb(image)
+        return np.array(rgb if turn is None else rgb.transpose(turn))
 
 
 def photo_size(path: Path | str) -> tuple[int, int]:
     """(h, w) of a photo as `read_photo` returns it, from its header alone."""
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(0x0112, 1) >= 5
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: not a readable photo ({error}); replace it or take it out of the split") from None
-    return (width, height) if turned else (height, width)
+    with _opened(path, "photo", tuple(PHOTO_FORMATS)) as image:
+        width, height = _stored_size(image)
+        turned = image.getexif().get(ORIENTATION) in (5, 6, 7, 8)
+        return (width, height) if turned else (height, width)
 
 
 def read_mask(path: Path | str) -> np.ndarray:
     """A label map as (h, w) uint8 class ids, from a palette or greyscale PNG."""
-    try:
-        with Image.open(path) as image:
-            if image.mode not in ("P", "L"):
-                raise UserError(f"{path}: mode {image.mode}; a mask is an 8-bit palette or greyscale PNG of class ids")
-            return np.array(image)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not a readable mask ({error})") from None
+    with _opened(path, "mask", ("PNG",)) as image:
+        # Pillow spreads the values of a grey PNG of 2 or 4 bits over 0..255: they are no ids any more.
+        spread = image.mode == "L" and image.tile[0][3] != "L"
+        if image.mode not in ("P", "L") or spread:
+            mode = "grey of less than 8 bits" if spread else image.mode
+            raise UserError(f"{path}: mode {mode}; a mask is an 8-bit palette or greyscale PNG of class ids")
+        return np.array(image)
 
 
 def read_truth(path: Path | str, classes: int) -> np.ndarray:
@@ -163,12 +242,42 @@ def voc_colours() -> np.ndarray:
 VOC_COLOURS = voc_colours()
 
 
-def _open_photo(path: Path | str) -> Image.Image:
+@contextmanager
+def _opened(path: Path | str, what: str, formats: tuple[str, ...]) -> Iterator[Image.Image]:
+    """An image of one of `formats`; UserError for whatever goes wrong before it is closed, naming it as a `what`."""
+    too_large = f"has more than {MAX_PIXELS:,} pixels, which the networks see as a whole; make the {what} smaller"
     try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: not a readable photo ({error}); replace it or take it out of the split") from None
+        with Image.open(path, formats=formats) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise UserError(f"{path}: {width}x{height} {too_large}")
+            yield image
+    except UserError:
+        raise
+    except Image.DecompressionBombError:
+        raise UserError(f"{path}: {too_large}") from None
+    except Exception as error:  # Pillow raises whatever its decoders meet
+        raise UserError(
+            f"{path}: not a readable {what} ({reason(error)}); replace it or take it out of the split"
+        ) from None
+
+
+def _stored_size(image: Image.Image) -> tuple[int, int]:
+    """(w, h) before any turning by EXIF, which Pillow has taken into account for TIFF alone."""
+    return (image.tag_v2[256], image.tag_v2[257]) if image.format == "TIFF" else image.size
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """A decoded image as RGB of 8 bits."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        # Pillow would clip; it takes the upper byte itself where a photo has 16 bits in colour.
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError("its numbers of 32 bits have no known range; save it with 8 or 16 bits")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), rgba).convert("RGB")
+    return image.convert("RGB")
 
 
 def _lines(path: Path) -> list[str]:

@@ -17,6 +17,7 @@ from ppl.command import command
 from ppl.data.dataset import LISTS, write_mask
 from ppl.files import UserError, atomic
 from ppl.parallel import in_chunks, run_all
+from ppl.reasons import reason
 
 CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
@@ -103,25 +104,30 @@ def read_list(path: Path) -> list[str]:
         return path.read_text(encoding="utf-8").split()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; unpack the archive again") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a list of images; unpack the archive again") from None
 
 
 def classes_of(annotation: Path) -> list[str]:
     """Names of the classes in an annotation XML, difficult objects among them, in the order of their ids."""
     try:
         names = {node.text for node in ElementTree.parse(annotation).iterfind("object/name")}
-    except (OSError, ElementTree.ParseError) as error:
+    except (OSError, ValueError, ElementTree.ParseError) as error:
         raise UserError(f"{annotation}: not a readable annotation ({error}); unpack the archive again") from None
-    if names - set(CLASSES):
-        raise UserError(f"{annotation}: {sorted(names - set(CLASSES))[0]!r} is no class of VOC 2012")
+    if unknown := sorted(map(str, names - set(CLASSES))):
+        raise UserError(f"{annotation}: {unknown[0]!r} is no class of VOC 2012; unpack the archive again")
     return [name for name in CLASSES if name in names]
 
 
 def decode_sbd(path: Path) -> np.ndarray:
     """Class ids (h, w) uint8 of one of SBD's cls/*.mat files; it marks no border."""
     try:
-        return loadmat(path, squeeze_me=True, struct_as_record=False)["GTcls"].Segmentation.astype(np.uint8)
+        mask = loadmat(path, squeeze_me=True, struct_as_record=False)["GTcls"].Segmentation.astype(np.uint8)
+        if mask.ndim != 2:
+            raise ValueError(f"{mask.ndim} axes")
     except Exception as error:  # scipy raises whatever its reader meets
-        raise UserError(f"{path}: not a readable mask of SBD ({error}); unpack the archive again") from None
+        raise UserError(f"{path}: not a readable mask of SBD ({reason(error)}); unpack the archive again") from None
+    return mask
 
 
 def _decode(cls: Path, masks: Path, images: Sequence[str]) -> None:

@@ -19,7 +19,9 @@ def build(backbone: str, output_stride: int, *, weights: str) -> IRNet:
 def load(path: Path) -> tuple[IRNet, dict[str, Any]]:
     """A trained IRNet in evaluation mode on the CPU, and its checkpoint."""
     content = checkpoints.load(path, KIND)
-    network = build(content["settings"]["backbone"], content["settings"]["output_stride"], weights="none")
+    settings = content["settings"]
+    with checkpoints.rebuilding(path):
+        network = build(settings["backbone"], settings["output_stride"], weights="none")
     checkpoints.fill(network, content["network"], path)
     return network.eval(), content
 
@@ -33,6 +35,8 @@ def build_affinitynet(backbone: str, trained_from: int, *, weights: str) -> Affi
 def load_affinitynet(path: Path) -> tuple[AffinityNet, dict[str, Any]]:
     """A trained AffinityNet in evaluation mode on the CPU, and its checkpoint."""
     content = checkpoints.load(path, AFFINITYNET)
-    network = build_affinitynet(content["settings"]["backbone"], content["settings"]["trained_from"], weights="none")
+    settings = content["settings"]
+    with checkpoints.rebuilding(path):
+        network = build_affinitynet(settings["backbone"], settings["trained_from"], weights="none")
     checkpoints.fill(network, content["network"], path)
     return network.eval(), content

@@ -35,7 +35,7 @@ def label_all(
 
 
 def _write(dataset: Dataset, cams: Sequence[Path], folder: Path, label: Label, images: Sequence[str]) -> None:
-    with open_store(cams) as store:
+    with open_store(cams, dataset.classes) as store:
         for image in images:
             photo, cam = read_photo(dataset.photo(image)), store.read(image)
             if photo.shape[:2] != cam.size:

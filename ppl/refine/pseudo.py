@@ -51,7 +51,7 @@ def main(settings: Settings) -> None:
     network = load(settings.network)[0].to(device, memory_format=torch.channels_last)
     walk_all = walk_boundaries if settings.kind == "irnet" else walk_features
     computing = autocast(device, settings.hardware.precision)
-    with open_store(settings.cams) as cams, atomic(settings.out) as folder, computing:
+    with open_store(settings.cams, dataset.classes) as cams, atomic(settings.out) as folder, computing:
         folder.mkdir()
         spread = walk_all(network, dataset, images, cams, settings.walk, workers=settings.hardware.workers)
         solver, workers = choose(settings.crf_on, max(1, settings.hardware.workers), device)

@@ -15,6 +15,7 @@ from PIL import Image
 from ppl.command import command
 from ppl.data.dataset import VOC_COLOURS, Dataset, photo_size
 from ppl.files import UserError
+from ppl.reasons import reason
 
 FOLDER = PurePosixPath("results/VOC2012/Segmentation/comp6_test_cls")
 FAULTS_SHOWN = 40  # the rest is counted: one wrong setting spoils every map in the same way
@@ -95,8 +96,8 @@ def map_faults(file: IO[bytes], image: str, dataset: Dataset) -> Iterator[str]:
                 return
             ids = np.array(opened)
             colours = np.array(opened.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)  # may end behind the last id
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        yield f"{name}: is not a readable PNG ({error})"
+    except Exception as error:  # Pillow raises whatever its decoder meets
+        yield f"{name}: is not a readable PNG ({reason(error)})"
         return
     highest = int(ids.max())
     if highest > len(dataset.classes):

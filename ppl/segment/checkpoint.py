@@ -35,7 +35,8 @@ def build(classes: int, architecture: Architecture, *, weights: str) -> DeepLab:
 def load(path: Path) -> tuple[DeepLab, dict[str, Any]]:
     """A trained network in evaluation mode on the CPU, and its checkpoint (`settings`, `classes`, `code`)."""
     content = checkpoints.load(path, KIND)
-    architecture = Architecture(**content["settings"]["architecture"])
-    network = build(len(content["classes"]), architecture, weights="none")
+    with checkpoints.rebuilding(path):
+        architecture = Architecture(**content["settings"]["architecture"])
+        network = build(len(content["classes"]), architecture, weights="none")
     checkpoints.fill(network, content["network"], path)
     return network.eval(), content

@@ -54,7 +54,9 @@ def main(settings: Settings) -> None:
     device = inference_device(hardware)
     network, content = checkpoint.load(settings.checkpoint)
     if tuple(content["classes"]) != dataset.classes:
-        raise UserError(f"{settings.checkpoint}: trained for other classes than {settings.data}/classes.txt names")
+        raise UserError(
+            f"{settings.checkpoint}: trained for other classes than {settings.data}/classes.txt names; train again"
+        )
     fold_batchnorm(network)
     network = network.to(device, memory_format=torch.channels_last)
     with atomic(settings.out) as folder, autocast(device, hardware.precision):

@@ -13,7 +13,7 @@ from ppl.data.labels import find_maps
 from ppl.data.views import Augmentation, Views
 from ppl.devices import Hardware
 from ppl.engine import Schedule
-from ppl.files import UserError, digest_of
+from ppl.files import digest_of
 from ppl.segment import checkpoint
 from ppl.segment.checkpoint import Architecture
 from ppl.segment.deeplab import DeepLab, parameter_groups, segmentation_loss
@@ -64,8 +64,6 @@ class Settings:
 def main(settings: Settings) -> None:
     dataset, training = Dataset.open(settings.data), settings.training
     images = dataset.split(settings.train_split)
-    if not images:
-        raise UserError(f"split {settings.train_split} of {settings.data} is empty; list its image ids, one a line")
     labels = find_maps(settings.labels, images)
     fabric = engine.launch(settings.hardware, training.seed)
     network = checkpoint.build(len(dataset.classes), settings.architecture, weights=training.weights)

@@ -133,7 +133,7 @@ def test_a_start_is_the_earlier_backbone_with_new_layers(settings: Settings) -> 
     network = checkpoint.build("explicit", "s2k2", 2, settings.architecture, weights="none")
     new = {name: value.clone() for name, value in network.state_dict().items() if not name.startswith("backbone.")}
     start = settings.out.with_name("baseline.pt"), settings.architecture.backbone
-    checkpoint.start_from(network, *start, classifier=False)
+    checkpoint.start_from(network, *start, classifier=False, classes=["ball", "cube"])
     state = network.state_dict()
     assert not _changed_stages(earlier, state)
     assert all(torch.equal(state[name], value) for name, value in new.items())
@@ -145,7 +145,9 @@ def test_each_branch_may_start_from_the_classifier_of_its_kind(settings: Setting
 
     def started(method: str, grids: str, earlier: str) -> Tensor:
         network = checkpoint.build(method, grids, 2, settings.architecture, weights="none")
-        checkpoint.start_from(network, settings.out.with_name(f"{earlier}.pt"), backbone, classifier=True)
+        checkpoint.start_from(
+            network, settings.out.with_name(f"{earlier}.pt"), backbone, classifier=True, classes=["ball", "cube"]
+        )
         return network.classifier.weight
 
     assert torch.equal(started("explicit", "s2k2-s3k2", "baseline"), torch.cat([plain] * 3, dim=1) * (1 / 3))

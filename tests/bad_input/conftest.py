@@ -1,0 +1,146 @@
+"""What the tests of bad input share: a small dataset, and an entry point that has to refuse it as a user should see."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ppl.data import check
+from ppl.data.dataset import write_mask
+from ppl.files import UserError
+
+Refused = Callable[..., str]
+LABELS = {"t1": "cat", "t2": "dog", "v1": "cat", "e1": ""}
+SPLITS = {"train": ["t1", "t2"], "val": ["v1"], "test": ["e1"]}
+
+
+def text_of(error: UserError, *named: str) -> str:
+    """The text of a UserError: a line that names the culprit and a remedy, or a list of such lines below a head."""
+    head, *listed = str(error).splitlines()
+    assert all(line.startswith("  ") for line in listed), error
+    for line in listed or [head]:
+        assert "; " in line.strip(), f"no remedy: {line}"
+        assert len(line) < 1000, f"longer than anybody reads: {line}"
+    for name in named:
+        assert name in str(error), f"{name} is not named: {error}"
+    assert "\x1b" not in str(error)
+    return str(error)
+
+
+@pytest.fixture(scope="session")
+def one_line() -> Callable[..., str]:
+    """`text_of`, for tests that catch the error themselves."""
+    return text_of
+
+
+@pytest.fixture
+def refused(tmp_path: Path) -> Refused:
+    """Runs `main(settings)`, which has to end in a line that names `named`, and to leave nothing that was not there."""
+
+    def run(main: Callable[[Any], None], settings: Any, *named: str) -> str:
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(UserError) as error:
+            main(settings)
+        assert sorted(tmp_path.rglob("*")) == before
+        return text_of(error.value, *named)
+
+    return run
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A sound dataset of photos of 8x6 (w, h), as PNG, with masks."""
+    root = tmp_path / "data"
+    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (root / folder).mkdir(parents=True)
+    for split, images in SPLITS.items():
+        (root / "ImageSets" / "Segmentation" / f"{split}.txt").write_text("".join(f"{image}\n" for image in images))
+    (root / "classes.txt").write_text("cat\ndog\n")
+    (root / "labels.csv").write_text("image,classes\n" + "".join(f"{i},{c}\n" for i, c in LABELS.items()))
+    noise = np.random.default_rng(0).integers(0, 256, (len(LABELS), 6, 8, 3), dtype=np.uint8)
+    for image, photo in zip(LABELS, noise, strict=True):
+        Image.fromarray(photo).save(root / "JPEGImages" / f"{image}.png")
+        write_mask(root / "SegmentationClass" / f"{image}.png", np.array([[0, 1, 2, 255] * 2] * 6, dtype=np.uint8))
+    return root
+
+
+@pytest.fixture
+def checking(root: Path) -> check.Settings:
+    """Settings of the check of that dataset."""
+    return check.Settings(
+        data=root, train_split="train", seed_split="train", val_split="val", test_split="test",
+        out=root.with_name("check.json"), workers=0,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def steps(root: Path, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Settings of the steps that run networks, on untrained ones and on the split train of that dataset."""
+    import torch  # here: most tests of bad input do without torch
+
+    from ppl import checkpoints
+    from ppl.cam import export
+    from ppl.classify import checkpoint as classifiers
+    from ppl.classify import train
+    from ppl.crf import IRNET
+    from ppl.devices import Hardware
+    from ppl.refine import checkpoint as refiners
+    from ppl.refine import pseudo
+    from ppl.refine.walked import Walk
+    from ppl.segment import checkpoint as segmenters
+    from ppl.segment import predict
+
+    monkeypatch.setattr(pseudo, "run_all", lambda function, items, **_: map(function, items))
+    torch.manual_seed(0)
+    hardware = Hardware(devices=0, workers=0, precision="32-true")
+    classifier = classifiers.Architecture(tiny, output_stride=16, frozen_stages=2, phi_init="kaiming")
+    deeplab = segmenters.Architecture(tiny, output_stride=8, rates=(1, 2), scales=(1, 0.5))
+    networks = {
+        "classifier": (
+            classifiers.build("explicit", "s2k2-s3k3", 2, classifier, weights="none"),
+            {"architecture": asdict(classifier), "method": "explicit", "grids": "s2k2-s3k3"},
+        ),
+        "deeplab": (segmenters.build(2, deeplab, weights="none"), {"architecture": asdict(deeplab)}),
+        "irnet": (refiners.build(tiny, 16, weights="none"), {"backbone": tiny, "output_stride": 16}),
+        "affinitynet": (
+            refiners.build_affinitynet(tiny, 2, weights="none"), {"backbone": tiny, "trained_from": 2}
+        ),
+    }  # fmt: skip
+    files = {kind: tmp_path / f"{kind}.pt" for kind in networks}
+    for kind, (network, settings) in networks.items():
+        checkpoints.save(files[kind], network, kind=kind, settings=settings, code="", classes=["cat", "dog"])
+    walk = Walk(radius=3, beta=10, steps=4, background=0.3, batch_size=2, crf=False)
+    walking = {
+        kind: pseudo.Settings(
+            data=root, split="train", cams=(tmp_path / "cams.h5",), network=files[kind], kind=kind,
+            out=tmp_path / f"labels-{kind}", walk=walk, pairwise=IRNET, hardware=hardware,
+        )
+        for kind in ("irnet", "affinitynet")
+    }  # fmt: skip
+    return SimpleNamespace(
+        files=files,
+        exporting=export.Settings(
+            data=root, split="train", classifier=files["classifier"], out=tmp_path / "cams.h5",
+            cams=export.Cams(scales=(1, 0.5), fusion="mean", power=1, batch_size=2), hardware=hardware,
+        ),
+        walking=walking,
+        predicting=predict.Settings(
+            data=root, split="train", checkpoint=files["deeplab"], out=tmp_path / "predictions", photo_scales=(1,),
+            batch_size=2, crf=True, iterations=2, pairwise=IRNET, hardware=hardware,
+        ),
+        training=train.Settings(
+            data=root, train_split="train", val_split="val", method="explicit", grids="s2k2", code="",
+            architecture=classifier, out=tmp_path / "trained.pt", log=tmp_path / "trained.csv",
+            start=files["classifier"], hardware=hardware,
+            training=train.Training(
+                weights="none", epochs=1, batch_size=2, optimizer="sgd", lr=0.01, new_lr_factor=1, phi_lr_factor=1,
+                momentum=0.9, weight_decay=0, bias_lr_factor=1, decay_biases=True, power=0.9, keep_classifier=True,
+                branch_loss=0, long_side=(32, 40), crop=32, jitter=0, seed=0,
+            ),
+        ),
+    )  # fmt: skip

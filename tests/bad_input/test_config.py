@@ -1,0 +1,281 @@
+"""Every key of the configuration with values of a wrong type or range: one line that names the key."""
+
+import copy
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ppl import config
+from ppl.files import UserError
+
+REPOSITORY = Path(__file__).parents[2]
+SCHEMA_FILE = REPOSITORY / "workflow" / "schemas" / "config.schema.yaml"
+SCHEMA = yaml.safe_load(SCHEMA_FILE.read_text())
+CONFIG = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
+DEMO = config.overlay(CONFIG["defaults"], CONFIG["experiments"]["demo"])
+OTHER_TYPES = ["text", "", None, True, [], {}, {"nested": {"deep": 1}}, 7, 0.5, math.nan, math.inf, [[1]], 10**400]
+
+
+@pytest.fixture(autouse=True)
+def _schema_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """YAML takes longer to read than a hundred cases to check."""
+    monkeypatch.setattr(config.yaml, "safe_load", lambda text: SCHEMA)
+
+
+def leaves(schema: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict]]:
+    """All keys of the schema that hold a value, with what they may hold."""
+    for key, part in schema["properties"].items():
+        if "properties" in part:
+            yield from leaves(part, (*path, key))
+        else:
+            yield (*path, key), part
+
+
+def is_allowed(value: Any, form: Mapping[str, Any]) -> bool:
+    """Whether one of the values below happens to be what a key may hold."""
+    kind = form.get("type", "string")
+    if kind in ("number", "integer"):
+        sound = isinstance(value, int | float if kind == "number" else int) and not isinstance(value, bool)
+        low, high = form.get("minimum", form.get("exclusiveMinimum", -math.inf)), form.get("maximum", math.inf)
+        return sound and low <= value <= high and value in form.get("enum", [value])
+    if kind == "array":
+        inside = isinstance(value, list) and all(is_allowed(item, form["items"]) for item in value)
+        return inside and form.get("minItems", 0) <= len(value) <= form.get("maxItems", math.inf)
+    if kind == "boolean":
+        return isinstance(value, bool)
+    if kind == "object":
+        return value == {}
+    return value == "text" and "enum" not in form and "/" not in form["pattern"]  # a file's name, or a split's
+
+
+def beyond(form: Mapping[str, Any]) -> list[Any]:
+    """Values of the right type, or nearly, and out of range."""
+    kind, values = form.get("type", "string"), []
+    if "enum" in form:
+        values = ["none of them", -8, *(v.swapcase() if isinstance(v, str) else v + 1 for v in form["enum"])]
+    elif kind in ("number", "integer"):
+        values = [-1, -1e-9, -(10**30), 10**30, -math.inf, math.nan, "1", "1e-4", "0x10", 1e300]
+        values += [form[bound] + 1 for bound in ("maximum", "exclusiveMaximum") if bound in form]
+        values += [form[bound] - 1 for bound in ("minimum", "exclusiveMinimum") if bound in form]
+        values += [form[bound] for bound in ("exclusiveMinimum", "exclusiveMaximum") if bound in form]
+    elif kind == "string":
+        values = ["-dash", "two\nlines", "a\0b", "\n"]
+    elif kind == "array":
+        values = [
+            [None],
+            [{}],
+            ["text", 3],
+            [True, False],
+            [[1, 2]],
+            [math.nan, 1],
+            list(range(1, 2000)),
+            "1, 2",
+            {"0": 1},
+        ]
+        values += [[value] * max(1, form.get("minItems", 1)) for value in beyond(form["items"])[:4]]
+    if kind == "integer":
+        values += [1.5, 8.0, "8"]
+    exclusive = [form.get("exclusiveMinimum"), form.get("exclusiveMaximum")]
+    return [value for value in values if not is_allowed(value, form) or value in exclusive]
+
+
+def wrong_values() -> Iterator[tuple[str, Any]]:
+    for path, form in leaves(SCHEMA):
+        seen = set()
+        for value in [*(value for value in OTHER_TYPES if not is_allowed(value, form)), *beyond(form)]:
+            if repr(value)[:200] not in seen:
+                seen.add(repr(value)[:200])
+                yield ".".join(path), value
+
+
+CASES = list(wrong_values())
+
+
+def with_value(key: str, value: Any) -> dict[str, Any]:
+    """A configuration of one experiment, with one key set."""
+    changed = copy.deepcopy(DEMO)
+    *sections, last = key.split(".")
+    section = changed
+    for name in sections:
+        section = section[name]
+    section[last] = value
+    return {"experiments": {"mine": changed}}
+
+
+def refusal(content: Any) -> str:
+    """The line in which a configuration is refused."""
+    with pytest.raises(UserError) as error:
+        config.resolve(content, SCHEMA_FILE)
+    text = str(error.value)
+    assert len(text.splitlines()) == 1
+    assert text.startswith("configuration: ")
+    assert "; " in text
+    assert len(text) < 600
+    assert text.isprintable()
+    return text
+
+
+def test_the_configuration_of_the_cases_is_sound():
+    assert config.resolve({"experiments": {"mine": DEMO}}, SCHEMA_FILE).keys() == {"mine"}
+
+
+def test_every_key_has_wrong_values():
+    keys = {".".join(path) for path, _ in leaves(SCHEMA)}
+    counts = {key: sum(case == key for case, _ in CASES) for key in keys}
+    assert min(counts.values()) >= 2, min(counts, key=counts.get)
+    assert len(keys) > 120
+
+
+@pytest.mark.parametrize("key", [".".join(path) for path, _ in leaves(SCHEMA)])
+def test_a_wrong_value_is_named_by_its_key(key):
+    for value in (value for case, value in CASES if case == key):
+        try:
+            text = refusal(with_value(key, value))
+        except BaseException:
+            print(f"{key}: {value!r}")
+            raise
+        assert f"experiments.mine.{key}" in text, value
+
+
+SECTIONS = sorted({".".join(path[:n]) for path, _ in leaves(SCHEMA) for n in range(1, len(path))})
+
+
+@pytest.mark.parametrize("value", [None, 5, "text", [], [1], True, math.nan], ids=str)
+@pytest.mark.parametrize("section", SECTIONS)
+def test_what_is_no_section_is_named(section, value):
+    assert f"experiments.mine.{section}" in refusal(with_value(section, value))
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+@pytest.mark.parametrize("key", ["unknown", "a\nb", "", 5, None, True, 1.5])
+def test_an_unknown_key_is_named(section, key):
+    content = with_value(f"{section}.unknown", 1)
+    inside = content["experiments"]["mine"]
+    for name in section.split("."):
+        inside = inside[name]
+    inside[key] = inside.pop("unknown")
+    text = refusal(content)
+    assert f"experiments.mine.{section}" in text
+    assert repr(key) in text
+
+
+REQUIRED = [".".join(path) for path, _ in leaves(SCHEMA) if "patch_training" not in path and path[0] != "data"]
+
+
+@pytest.mark.parametrize("key", REQUIRED)
+def test_a_missing_key_is_named(key):
+    content = with_value(key, 1)
+    *sections, last = key.split(".")
+    inside = content["experiments"]["mine"]
+    for name in sections:
+        inside = inside[name]
+    del inside[last]
+    assert repr(last) in refusal(content)
+
+
+TABLE = {"variants": ["baseline/plain"], "measures": ["seed"]}
+FIGURE = {"shows": "cams", "variants": ["baseline/plain"]}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("tables", value) for value in (None, [], "I", 5, [TABLE], {"I": None}, {"I": []}, {"I": "seed"}, {"I": {}})),
+        *(("tables", {name: TABLE}) for name in ("a b", "a/b", "", "-a", "..", "I\n", 1, None, True, "I" * 200)),
+        *(("tables", {"I": TABLE | {"variants": v}}) for v in ([], None, "baseline/plain", [1], ["plain"], ["a/b/c/d"],
+          ["baseline/plain"] * 2, ["magic/s4k2"], ["baseline/plain\n"])),
+        *(("tables", {"I": TABLE | {"measures": v}}) for v in ([], None, "seed", ["miou"], ["seed", "seed"], [1])),
+        *(("tables", {"I": TABLE | {"per_class": v}}) for v in (None, 1, "yes", [], {})),
+        ("tables", {"I": TABLE | {"more": 1}}),
+        *(("figures", value) for value in (None, [], "I", {"1": None}, {"1": {}}, {"a b": FIGURE}, {1: FIGURE})),
+        *(("figures", {"1": FIGURE | {"shows": v}}) for v in (None, "CAMs", "", ["cams"], 1)),
+        *(("figures", {"1": FIGURE | {"variants": v}}) for v in ([], None, "baseline/plain", ["no/baseline/plain"])),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_wrong_table_or_figure_is_named(key, value):
+    assert f"experiments.mine.{key}" in refusal(with_value(key, value))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *((key, value) for key in ("main", "compare") for value in (
+            "explicit/s9k1", "explicit/s4k1", "explicit/s4k99", "explicit/plain", "baseline/s4k2", "magic/s4k2",
+            "explicit/s4k2-s3k2", "explicit/s4k2-s4k2", "explicit/s04k2", "explicit", "explicit/s4k2/more", "../s4k2",
+            "explicit/s4k2\n", "Explicit/s4k2", " explicit/s4k2", "",
+        )),
+    ],
+)  # fmt: skip
+def test_a_variant_that_cannot_be_is_named(key, value):
+    assert f"experiments.mine.{key}" in refusal(with_value(key, [value] if key == "compare" else value))
+
+
+@pytest.mark.parametrize("key", ["train_split", "seed_split", "val_split", "test_split"])
+@pytest.mark.parametrize(
+    "value", ["../x", "a/b", "a b", "-out", ".hidden", "train\n", "", "é", "a" * 101, "$(id)", 2012]
+)
+def test_a_split_that_is_no_name_is_named(key, value):
+    assert f"experiments.mine.data.{key}" in refusal(with_value(f"data.{key}", value))
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", "a b", "a/b", "..", ".", "-", "a\n", "a.b", 5, None, True, 1.5, "a" * 101, "$(id)"]
+)
+def test_a_name_that_is_none_of_an_experiment_is_refused(name):
+    assert "no name for an experiment" in refusal({"experiments": {name: DEMO}})
+
+
+@pytest.mark.parametrize("content", [[], [1], "text", 5, 0.5, True, None, {}], ids=str)
+def test_what_is_no_configuration_is_one_line(content):
+    refusal(content)
+
+
+@pytest.mark.parametrize("value", [[], [1], "text", 5, 0, False, math.nan], ids=str)
+@pytest.mark.parametrize("part", ["defaults", "experiments", "experiments.mine"])
+def test_what_is_no_part_of_a_configuration_is_one_line(part, value):
+    content = {"defaults": DEMO, "experiments": {"mine": {}}}
+    if part == "experiments.mine":
+        content["experiments"]["mine"] = value
+    else:
+        content[part] = value
+    assert part in refusal(content)
+
+
+def test_a_configuration_that_holds_itself_is_one_line():
+    text = "experiments:\n  mine: &here\n    cam: {maps: *here}\n"
+    content = yaml.load(text, yaml.SafeLoader)
+    assert "experiments.mine" in refusal({"defaults": DEMO, **content})
+
+
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8)),
+    lambda inside: st.one_of(st.lists(inside, max_size=3), st.dictionaries(st.text(max_size=8), inside, max_size=3)),
+    max_leaves=6,
+)
+
+
+@given(JSON)
+@settings(max_examples=60)
+def test_any_content_is_one_line(content):
+    refusal(content)
+
+
+@given(st.sampled_from([".".join(path) for path, _ in leaves(SCHEMA)]), JSON)
+@settings(max_examples=150)
+def test_any_value_is_taken_or_one_line(key, value):
+    try:
+        resolved = config.resolve(with_value(key, value), SCHEMA_FILE)
+    except UserError as error:
+        text = str(error)
+    else:
+        assert resolved
+        return
+    assert len(text.splitlines()) == 1
+    assert "experiments.mine" in text
