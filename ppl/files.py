@@ -44,6 +44,8 @@ def atomic(path: Path | str) -> Iterator[Path]:
     try:
         yield temporary
         if temporary.is_file():
+            if path.is_dir():
+                raise UserError(f"{path}: is a folder, where a file is to be written; name the file in it")
             _to_disk(temporary)  # renamed before its content is there, it could be empty after a power failure
         if path.is_dir() and temporary.exists():
             shutil.rmtree(path)

@@ -1,16 +1,18 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from ppl.files import atomic, digest_of, write_json
+from ppl import files
+from ppl.files import UserError, atomic, digest_of, write_json
 
 
-def _fail(target: Path, *, folder: bool) -> None:
+def _fail(target: Path, *, folder: bool = False, error: Exception | None = None) -> None:
     with atomic(target) as temporary:
         _fill(temporary, folder=folder, text="half")
-        raise RuntimeError
+        raise error or RuntimeError
 
 
 def _fill(path: Path, *, folder: bool, text: str) -> None:
@@ -55,6 +57,31 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
         with atomic(target) as temporary:
             _fill(temporary, folder=True, text=text)
     assert [path.name for path in target.iterdir()] == ["new"]
+
+
+def test_a_folder_is_never_replaced_by_a_file(tmp_path: Path) -> None:
+    _fill(tmp_path / "out", folder=True, text="old")
+    with (
+        pytest.raises(UserError, match="out: is a folder, where a file is to be written"),
+        atomic(tmp_path / "out") as new,
+    ):
+        new.write_text("new")
+    assert (tmp_path / "out" / "old").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("unexpected pos 3 vs 2")])
+def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Writers tell in ways of their own; in doubt the disk decides."""
+    free = SimpleNamespace(free=0)
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: free)
+    told = r"out.pt: cannot be written, its disk is full \(.*\); free some space and run again"
+    with pytest.raises(UserError, match=told):
+        _fail(tmp_path / "out.pt", error=error)
+    assert not list(tmp_path.iterdir())
+    free.free = 1 << 30
+    with pytest.raises(type(error)):
+        _fail(tmp_path / "out.pt", error=error)
 
 
 def test_without_new_content_the_old_folder_stays(tmp_path: Path) -> None:
