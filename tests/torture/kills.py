@@ -41,6 +41,13 @@ VICTIMS = {
     "SIGTERM to a job": (signal.SIGTERM, "job"),
     "Ctrl-C": (signal.SIGINT, "everything"),
 }
+STEPS = (
+    *("ppl.data.demo", "ppl.data.check", "ppl.classify.train", "ppl.cam.export", "ppl.cam.sweep"),
+    *("ppl.refine.confident", "ppl.refine.train", "ppl.refine.pseudo", "ppl.segment.train", "ppl.segment.predict"),
+    *("ppl.segment.server", "ppl.report.page"),
+)
+AHEAD = 4  # of the steps from the one that was reached, among which a kill takes its aim
+WITHIN = 4  # seconds into a step at most
 ENDS_ALL = ("snakemake", "everything")
 SHM = Path("/dev/shm")
 
@@ -52,7 +59,7 @@ class Settings:
     cores: int = 2
     shortest: float = 3
     """Seconds from the start of a run to its kill, at least."""
-    longest: float = 16
+    longest: float = 20
     """And at most."""
 
 
@@ -113,21 +120,29 @@ def start(folder: Path, cores: int) -> subprocess.Popen:
 def torture_round(folder: Path, kinds: list[str], settings: Settings, chance: random.Random, tally: Tally) -> None:
     """One run to its end through as many kills as it takes, each of a kind taken from `kinds`."""
     kept: dict[str, int] = {}
+    stage = 0  # of `STEPS`, that has been reached
     while True:
-        run = start(folder, settings.cores)
-        moment = time.monotonic() + chance.uniform(settings.shortest, settings.longest)
-        name = kinds[-1] if kinds else None
-        while run.poll() is None and (name is None or time.monotonic() < moment or not hit(run, name, chance, tally)):
+        run, began = start(folder, settings.cores), time.monotonic()
+        # Without aim most kills would hit what takes longest; with it alone, none the moments between steps.
+        aim = chance.choice([None, *STEPS[stage : stage + AHEAD]])
+        pause = chance.uniform(settings.shortest, settings.longest) if aim is None else chance.uniform(0, WITHIN)
+        moment = began + pause if aim is None else None
+        name, disturbed = kinds[-1] if kinds else None, False
+        while run.poll() is None and not disturbed:
             time.sleep(0.05)
-            if time.monotonic() > moment + STUCK:
+            running = set() if name is None else {module(job) for job in processes(run.pid)[0]}
+            stage = max([stage, *(STEPS.index(step) for step in running if step in STEPS)])
+            if moment is None and aim in running:
+                moment = time.monotonic() + pause
+            if name is not None and moment is not None and time.monotonic() > moment:
+                disturbed = hit(run, name, chance, tally)
+            if time.monotonic() > began + STUCK:
                 tally.faults.append("a run does not end")
                 os.killpg(run.pid, signal.SIGKILL)
-        status = run.poll()
-        if status == 0:
+        if not disturbed:
+            if run.wait():
+                tally.faults.append(f"a run that nobody disturbed ended with status {run.returncode}; see run.log")
             tally.faults += trained_again(folder, kept, tally)
-            return
-        if status is not None:
-            tally.faults.append(f"a run that nobody disturbed ended with status {status}; see run.log")
             return
         kinds.pop()
         print(f"{name}, {len(kinds)} to go", file=sys.stderr)
@@ -147,7 +162,7 @@ def hit(run: subprocess.Popen, name: str, chance: random.Random, tally: Tally) -
     """Sends the signal, where there is such a victim now."""
     number, victim = VICTIMS[name]
     try:
-        jobs, workers = processes(psutil.Process(run.pid))
+        jobs, workers = processes(run.pid)
         steps = {module(job) for job in jobs}
         if victim in ENDS_ALL:
             if victim == "everything":
@@ -165,12 +180,16 @@ def hit(run: subprocess.Popen, name: str, chance: random.Random, tally: Tally) -
     return True
 
 
-def processes(snakemake: psutil.Process) -> tuple[list[psutil.Process], list[psutil.Process]]:
+def processes(snakemake: int) -> tuple[list[psutil.Process], list[psutil.Process]]:
     """The steps that a Snakemake runs now, and their worker processes."""
     jobs, workers = [], []
-    for process in snakemake.children(recursive=True):
+    try:
+        children = psutil.Process(snakemake).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return jobs, workers
+    for process in children:
         try:
-            if process.environ().get("PPL_PARENT") == str(snakemake.pid):
+            if process.environ().get("PPL_PARENT") == str(snakemake):
                 parent = process.parent()
                 inner = parent is not None and "PPL_PARENT" in parent.environ()
                 (workers if inner else jobs).append(process)
@@ -179,13 +198,16 @@ def processes(snakemake: psutil.Process) -> tuple[list[psutil.Process], list[psu
     return jobs, workers
 
 
-def module(process: psutil.Process) -> str:
+def module(process: psutil.Process | None) -> str:
     """The step that a process belongs to."""
-    while process is not None:
-        line = process.cmdline()
-        if "-m" in line and line[line.index("-m") + 1].startswith("ppl."):
-            return line[line.index("-m") + 1]
-        process = process.parent()
+    try:
+        while process is not None:
+            line = process.cmdline()
+            if "-m" in line and line[line.index("-m") + 1].startswith("ppl."):
+                return line[line.index("-m") + 1]
+            process = process.parent()
+    except psutil.NoSuchProcess:
+        pass  # it has just ended
     return "?"
 
 
