@@ -166,12 +166,10 @@ def unreadable_photo(project: Path, folder: Path, whole: Path) -> tuple[str, str
 
     def look() -> subprocess.CompletedProcess:
         return subprocess.run(
-            check, cwd=project, capture_output=True, text=True, check=False, user=NOBODY, group=NOBODY, timeout=LIMIT
+            [*powers, *check], cwd=project, capture_output=True, text=True, check=False, timeout=LIMIT
         )
 
     done = look()
-    if ("ppl" in done.stderr and "No module named" in done.stderr) or "can't open" in done.stderr:
-        raise SkippedError("Python's environment may not be read by others")
     assert done.returncode == 1, done.stderr
     line = one_line(done.stderr, re.escape(photo.name))
     photo.chmod(0o644)
