@@ -3,8 +3,8 @@
 #
 #     bash tests/cluster/slurm.sh        # as root; the environment of `make venv` with snakemake-executor-plugin-slurm
 #
-# Runs tests/tiny.yaml locally and through workflow/profiles/slurm in sharded jobs, kills one training on the way,
-# and compares: the killed job has to come back, and every file that counts has to be the same as the local run's.
+# Runs tests/tiny.yaml locally and through workflow/profiles/slurm in sharded jobs, pre-empts one training and kills
+# another, and compares: both have to come back, and every file that counts has to be the same as the local run's.
 # Exit status 77: this machine cannot have a SLURM.
 set -euo pipefail
 repository=$(cd "$(dirname "$0")/../.." && pwd)
@@ -92,24 +92,44 @@ local_run=$!
   >"$work/log/snakemake.out" 2>&1 &
 run=$!
 
-# The first training that runs is killed as a node's failure would kill it.
-killed=
-for _ in $(seq 600); do
-  for process in $(pgrep -f "ppl.classify.train --data results/tiny"); do
-    [ "$(readlink "/proc/$process/cwd")" = "$work/cluster" ] || continue
-    sleep 3
-    kill -9 "$process" 2>/dev/null && killed=$process && break 2
+# Waits until a step computes on the cluster and, where a file is named, until that is there; then prints its process.
+found() {
+  for _ in $(seq 6000); do
+    for process in $(pgrep -f "^python -m $1 --data results/tiny"); do
+      [ "$(readlink "/proc/$process/cwd")" = "$work/cluster" ] || continue
+      [ -z "${2:-}" ] || [ -e "$work/cluster/$2" ] || continue
+      echo "$process"
+      return
+    done
+    kill -0 "$run" 2>/dev/null || break
+    sleep 0.1
   done
-  kill -0 "$run" 2>/dev/null || break
-  sleep 0.5
+  tail -30 "$work/log/snakemake.out" >&2
+  echo "error: $1 was not found to interrupt" >&2
+  exit 1
+}
+
+# The classifier is pre-empted, once it has a state: SIGTERM by SLURM to the job. It has to save that and end in time.
+process=$(found ppl.classify.train results/tiny/implicit/s4k2/classifier.resume)
+job=$(tr '\0' '\n' <"/proc/$process/environ" | sed -n 's/^SLURM_JOB_ID=//p')
+scancel --signal=TERM "$job"
+for second in $(seq 0 30); do
+  kill -0 "$process" 2>/dev/null || break
+  sleep 1
 done
-[ -n "$killed" ] || { tail -30 "$work/log/snakemake.out" >&2; echo "error: no training was found to kill" >&2; exit 1; }
+[ "$second" -lt 30 ] || { echo "error: a training outlives SIGTERM by 30 s" >&2; exit 1; }
+# Its last network is killed as a node's failure would kill it.
+process=$(found ppl.segment.train)
+sleep 3
+kill -9 "$process"
 wait "$run" || { tail -40 "$work/log/snakemake.out" >&2; echo "error: the run on the cluster failed" >&2; exit 1; }
 wait "$local_run" || { tail -40 "$work/log/local.out" >&2; echo "error: the local run failed" >&2; exit 1; }
 
 submitted=$(grep -c "has been submitted with SLURM jobid" "$work/log/snakemake.out")
 retried=$(grep -c "Trying to restart job" "$work/log/snakemake.out" || true)
-[ "$retried" -ge 1 ] || { echo "error: the killed job was not tried again" >&2; exit 1; }
+[ "$retried" -ge 2 ] || { echo "error: the interrupted jobs were not tried again" >&2; exit 1; }
+grep -q "going on from step" "$work/cluster/results/tiny/logs/implicit/s4k2/classify.log" ||
+  { echo "error: the pre-empted training did not go on from its state" >&2; exit 1; }
 cd "$work"
 compared=0
 while read -r file; do
@@ -117,4 +137,4 @@ while read -r file; do
   compared=$((compared + 1))
 done < <(cd local && find results -name '*.png' -o -name '*.h5' -o -name 'labels.csv' | sort)
 [ "$compared" -gt 60 ]
-echo "the same: $compared files; $submitted jobs submitted, $retried retried after a kill"
+echo "the same: $compared files; $submitted jobs submitted, $retried retried; pre-empted training ended in $second s"
