@@ -196,9 +196,9 @@ def train(
         _keep(fabric, network, optimizer, resume, digest, progress)
 
     def measure_epoch() -> None:
-        stop.at_once = fabric.world_size == 1  # what was trained is kept
+        stop.may_end(fabric.world_size == 1 and measure is not None)  # what was trained is kept
         row = _row(progress, schedule, measure, network)
-        stop.at_once = False
+        stop.may_end(False)
         if writer is not None:
             for key, figure in row.items():
                 writer.add_scalar(key, figure, progress.step)
@@ -241,7 +241,8 @@ def train(
         if epoch_ends or stops:
             progress.seconds += time.monotonic() - started
             _check_weights(network, progress, schedule, optimizer, resume)
-            keep()
+            if stops or measure is not None:  # else measure_epoch does so at once
+                keep()
             if stops:
                 sys.exit(128 + signal.SIGTERM)
             measure_epoch()
@@ -276,6 +277,12 @@ class _Stop:
         self.told = self.at_once = False
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._tell)
+
+    def may_end(self, at_once: bool) -> None:
+        """From now on a signal ends the process, also one that has come already; or it only tells."""
+        self.at_once = at_once
+        if self.told and at_once:
+            sys.exit(128 + signal.SIGTERM)
 
     def _tell(self, number: int, _: object) -> None:
         self.told = True
