@@ -112,7 +112,8 @@ def leave_signals(_: int = 0) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if LINUX:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    threading.Thread(target=_obey, args=(os.getppid(),), daemon=True).start()
+    parent = multiprocessing.parent_process()  # getppid would name another one where it has died already
+    threading.Thread(target=_obey, args=(parent.pid,), daemon=True).start()
 
 
 def _obey(parent: int) -> None:

@@ -104,3 +104,26 @@ def test_chunks_are_the_items_in_order_and_none_is_too_large(size: int) -> None:
 def test_without_workers_this_process_does_it() -> None:
     pids = list(run_all(lambda _: os.getpid(), range(3), workers=0, total=3, name="test"))
     assert pids == [os.getpid()] * 3
+
+
+def test_a_worker_whose_parent_has_died_before_it_starts_ends(tmp_path: Path) -> None:
+    code = (
+        "import multiprocessing, os, time\n"
+        "from ppl.parallel import leave_signals\n"
+        "def work():\n"
+        "    time.sleep(1)\n"
+        "    leave_signals()\n"
+        "    time.sleep(600)\n"
+        "if __name__ == '__main__':\n"
+        "    worker = multiprocessing.get_context('fork').Process(target=work)\n"
+        "    worker.start()\n"
+        "    print(worker.pid, flush=True)\n"
+        "    os._exit(0)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        worker = int(parent.stdout.readline())
+        try:
+            parent.communicate(timeout=30)  # its standard output closes with the last process that holds it
+        except subprocess.TimeoutExpired:
+            os.kill(worker, signal.SIGKILL)
+            pytest.fail("a worker outlived its parent")
