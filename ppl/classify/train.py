@@ -172,7 +172,7 @@ def _optimizer(network: PatchClassifier, training: Training) -> torch.optim.Opti
 def _training_views(dataset: Dataset, settings: Settings, network: PatchClassifier) -> Views:
     images, training = dataset.split(settings.train_split), settings.training
     return Views(
-        [dataset.photo(image) for image in images],
+        dataset.photos(images),
         label_vectors([dataset.labels_of(image) for image in images], len(dataset.classes)),
         Augmentation(training.crop, long_side=training.long_side, jitter=training.jitter),
         mean=network.backbone.mean,
@@ -189,7 +189,7 @@ def _validation(
     images = dataset.split(settings.val_split)
     targets = label_vectors([dataset.labels_of(image) for image in images], len(dataset.classes)).long()
     photos = FittedPhotos(
-        [dataset.photo(i) for i in images], settings.training.crop, mean=network.backbone.mean, std=network.backbone.std
+        dataset.photos(images), settings.training.crop, mean=network.backbone.mean, std=network.backbone.std
     )
     loader = DataLoader(
         photos,

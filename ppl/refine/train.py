@@ -70,7 +70,7 @@ def main(settings: Settings) -> None:
     network = checkpoint.build(training.backbone, training.output_stride, weights=training.weights)
     network.to(memory_format=torch.channels_last)
     views = Views(
-        [dataset.photo(image) for image in images],
+        dataset.photos(images),
         labels,
         Augmentation(training.crop, scale=training.scale),
         mean=network.backbone.mean,

@@ -65,7 +65,7 @@ def main(settings: Settings) -> None:
     network = checkpoint.build_affinitynet(training.backbone, training.trained_from, weights=training.weights)
     network.to(memory_format=torch.channels_last)
     views = Views(
-        [dataset.photo(image) for image in images],
+        dataset.photos(images),
         labels,
         Augmentation(training.crop, long_side=training.long_side),
         mean=network.backbone.mean,

@@ -33,10 +33,10 @@ class Settings:
 def main(settings: Settings) -> None:
     dataset = Dataset.open(settings.data)
     images = dataset.split(settings.split)
-    pairs = list(zip(map(dataset.mask, images), find_maps(settings.predictions, images), strict=True))
+    pairs = zip(map(dataset.mask, images), find_maps(settings.predictions, images), strict=True)
     count = partial(_count, len(dataset.classes))
     if settings.workers:
-        counts = run_all(count, pairs, workers=settings.workers, total=len(pairs), name=settings.name)
+        counts = run_all(count, pairs, workers=settings.workers, total=len(images), name=settings.name)
     else:
         counts = map(count, pairs)
     matrix = sum(counts, np.zeros((len(dataset.classes) + 1,) * 2, dtype=np.int64))

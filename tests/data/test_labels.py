@@ -18,7 +18,7 @@ def shards(tmp_path: Path) -> list[Path]:
 
 def test_label_maps_are_found_in_any_shard_in_the_order_of_the_images(shards: list[Path]) -> None:
     first, second = shards
-    assert find_maps(shards, ["b", "c.1", "a"]) == [second / "b.png", first / "c.1.png", first / "a.png"]
+    assert list(find_maps(shards, ["b", "c.1", "a"])) == [second / "b.png", first / "c.1.png", first / "a.png"]
 
 
 def test_all_that_are_missing_are_one_error(shards: list[Path]) -> None:

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from kills import PARTS, REPOSITORY, compare
+from kills import PARTS, REPOSITORY, compare, environment
 
 TARGET = "results/tiny_test_preds"
 SWEEP = "results/tiny/implicit/s4k2/sweep.csv"
@@ -80,6 +80,7 @@ def run(project: Path, folder: Path, target: str = TARGET) -> tuple[int, str]:
         check=False,
         timeout=LIMIT,
         cwd=project,
+        env=environment(),
     )
     return done.returncode, done.stdout
 
@@ -180,7 +181,11 @@ def unreadable_photo(project: Path, folder: Path, whole: Path) -> tuple[str, str
 def two_at_once(project: Path, folder: Path, whole: Path) -> tuple[str, str]:
     """Two Snakemakes make the same files."""
     with subprocess.Popen(
-        command(project, folder, TARGET), cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command(project, folder, TARGET),
+        cwd=project,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     ) as first:
         while not list(folder.glob(".snakemake/locks/*")):
             assert first.poll() is None
@@ -196,7 +201,11 @@ def two_at_once(project: Path, folder: Path, whole: Path) -> tuple[str, str]:
 def killed_with_locks(project: Path, folder: Path, whole: Path) -> tuple[str, str]:
     """A killed Snakemake leaves its locks."""
     first = subprocess.Popen(
-        command(project, folder, TARGET), cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command(project, folder, TARGET),
+        cwd=project,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     while not list(folder.glob("results/tiny/check.json")):
         time.sleep(0.1)

@@ -113,8 +113,18 @@ def start(folder: Path, cores: int) -> subprocess.Popen:
     command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--configfile", "tests/tiny.yaml"]
     with (folder / "run.log").open("a") as log:
         return subprocess.Popen(
-            [*command, "--", *TARGETS], cwd=folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            [*command, "--", *TARGETS],
+            cwd=folder,
+            env=environment(),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
+
+
+def environment() -> dict[str, str]:
+    """One in which jobs find this Python and its packages."""
+    return os.environ | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
 
 
 def torture_round(folder: Path, kinds: list[str], settings: Settings, chance: random.Random, tally: Tally) -> None:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from kills import REPOSITORY, compare
+from kills import REPOSITORY, compare, environment
 
 RUNS = {
     "2 workers, 2 cores": (2, 2),
@@ -37,7 +37,13 @@ def main() -> None:
         config = ["--configfile", REPOSITORY / "tests" / "tiny.yaml", folder / "workers.yaml", "--", *TARGETS]
         command = [sys.executable, "-m", "snakemake", *map(str, (*where, *config))]
         done = subprocess.run(
-            command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+            command,
+            cwd=REPOSITORY,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
         )
         if done.returncode:
             sys.exit(f"error: the run with {name} failed\n{done.stdout[-4000:]}")
