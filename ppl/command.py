@@ -82,9 +82,11 @@ def explain(error: BaseException) -> str | None:
 def _end_with_snakemake() -> None:
     """Has this process told to stop when its Snakemake, or the shell between the two, has died."""
     if os.environ.get(PARENT, "").isdecimal() and hasattr(os, "pidfd_open"):
+        watched = {int(os.environ[PARENT]), os.getppid()} - {0}  # that is one outside of a container
         try:
-            ends = [os.pidfd_open(process) for process in {int(os.environ[PARENT]), os.getppid()}]
+            ends = [os.pidfd_open(process) for process in watched]
         except ProcessLookupError:
+            print(f"the Snakemake of this step, process {os.environ[PARENT]}, is gone", file=sys.stderr)
             sys.exit(128 + signal.SIGTERM)
         threading.Thread(target=_watch, args=(ends,), daemon=True).start()
 

@@ -118,7 +118,14 @@ def test_a_step_of_a_dead_snakemake_does_not_start(folder: Path) -> None:
         env=os.environ | {"PPL_PARENT": str(dead.pid)}, timeout=60,
     )  # fmt: skip
     assert done.returncode == 128 + signal.SIGTERM
+    assert done.stderr == f"the Snakemake of this step, process {dead.pid}, is gone\n".encode()
     assert not (folder / "out.txt").exists()
+
+
+def test_a_snakemake_outside_of_the_container_is_not_waited_for(folder: Path) -> None:
+    _, told = _started(folder, "--end", PPL_PARENT="0").communicate(timeout=60)
+    assert "Traceback" not in told
+    assert (folder / "out.txt").exists()
 
 
 def test_what_a_killed_step_has_left_goes_when_it_is_run_again(folder: Path) -> None:
