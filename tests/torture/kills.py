@@ -270,9 +270,9 @@ def left_behind(folder: Path, shared: set[str]) -> Iterator[str]:
     for pattern in ("results/**/.*.tmp*", "results/**/*.resume", ".snakemake/locks/*", ".snakemake/incomplete/*"):
         yield from (f"left behind: {path.relative_to(folder)}" for path in folder.glob(pattern))
     yield from (f"still runs: {name}" for name in names(folder))
-    yield from (
-        f"left in {SHM}: {name}" for name in set(os.listdir(SHM)) - shared if name.startswith(("torch", "sem."))
-    )
+    # Semaphores of multiprocessing (32 bytes) outlive a SIGKILL to all processes, their keeper among them.
+    added = sorted(set(os.listdir(SHM)) - shared)
+    yield from (f"left in {SHM}: {name}" for name in added if not name.startswith("sem.mp-"))
 
 
 def compare(reference: Path, found: Path) -> tuple[list[str], int]:
