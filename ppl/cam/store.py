@@ -18,7 +18,8 @@ from PIL import Image
 from ppl.files import UserError, atomic
 from ppl.reasons import reason
 
-FORMAT = 1
+FORMAT = 2
+PACKED = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
 STRIDE = 4  # of the stored maps: the walk's grid
 
 
@@ -38,13 +39,17 @@ def write(
     UserError for maps that are not finite, as float16 gives them where activations are too large for it.
     """
     count = 0
-    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs.update(classes=list(classes), settings=settings, checkpoint=checkpoint, format=FORMAT)
+    # This version of HDF5's format has checksums, but for where strings of variable length lie. Without them a damaged
+    # file can crash or hang the library instead of failing.
+    with atomic(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
+        file.attrs.update(
+            classes=_text(classes), settings=_text([settings])[0], checkpoint=_text([checkpoint])[0], format=FORMAT
+        )
         group = file.create_group("cams")
         for image, cam in cams:
             if not np.isfinite(cam.maps).all():
                 raise UserError(f"{path}: the map of {image!r} is not finite; use precision 32-true, or train again")
-            packed = {"compression": "gzip", "compression_opts": 4, "shuffle": True} if cam.maps.size else {}
+            packed = PACKED if cam.maps.size else {}
             stored = group.create_dataset(image, data=cam.maps.astype(np.float16), **packed)
             stored.attrs["classes"] = np.asarray(cam.classes, dtype=np.uint8)
             stored.attrs["size"] = cam.size
@@ -70,7 +75,7 @@ class Store:
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes 1..C."""
-        return tuple(self._files[0].attrs["classes"])
+        return _names(self._files[0])
 
     def read(self, image: str) -> Cam:
         """The CAM of one image; UserError when it is not stored, or not as docs/cam-format.md says."""
@@ -102,7 +107,7 @@ def open_store(paths: Sequence[Path], classes: Sequence[str] | None = None) -> I
                 raise UserError(f"{path}: not a readable HDF5 file ({reason(error)}); export the CAMs again") from None
             try:
                 sound = int(file.attrs["format"]) == FORMAT and isinstance(file["cams"], h5py.Group)
-                names, stored = tuple(file.attrs["classes"]), list(file["cams"])
+                names, stored = _names(file), list(file["cams"])
             except Exception:  # h5py raises whatever is missing or of another kind
                 sound = False
             if not sound:
@@ -111,6 +116,17 @@ def open_store(paths: Sequence[Path], classes: Sequence[str] | None = None) -> I
                 raise UserError(f"{path}: holds other classes than classes.txt names; export the CAMs again")
             images[file] = stored
         yield Store(images)
+
+
+def _text(texts: Sequence[str]) -> np.ndarray:
+    """Texts as an array of fixed length in UTF-8."""
+    encoded = [text.encode() for text in texts]
+    return np.array(encoded, dtype=h5py.string_dtype("utf-8", max(1, *map(len, encoded))))
+
+
+def _names(file: h5py.File) -> tuple[str, ...]:
+    """Class names as a file has them."""
+    return tuple(name.decode() for name in file.attrs["classes"])
 
 
 def _fault(cam: Cam, classes: int) -> str | None:

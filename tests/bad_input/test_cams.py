@@ -70,8 +70,8 @@ FINE = np.full((1, 2, 2), 0.5, np.float16)
 SPOILT = np.array([[[0.1, 0.2], [0.3, np.nan]]], np.float16)
 OF_FILE = {
     "no format": without("/", "format"),
-    "another format": with_attribute("/", "format", 2),
-    "several formats": with_attribute("/", "format", [1, 1]),
+    "another format": with_attribute("/", "format", 1),
+    "several formats": with_attribute("/", "format", [2, 2]),
     "format as text": with_attribute("/", "format", "new"),
     "no classes": without("/", "classes"),
     "a number of classes": with_attribute("/", "classes", 2),

@@ -93,7 +93,7 @@ def test_the_store_names_what_made_it(settings: Settings) -> None:
     made_by = json.loads(attributes["settings"])
     assert made_by["scales"] == [1, 0.5]
     assert (made_by["method"], made_by["grids"]) == ("explicit", "s2k2-s3k3")
-    assert attributes["checkpoint"] == file_digest(settings.classifier)
+    assert attributes["checkpoint"].decode() == file_digest(settings.classifier)
 
 
 def test_a_classifier_of_other_classes_is_refused(settings: Settings) -> None:

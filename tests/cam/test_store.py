@@ -48,10 +48,10 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
 def test_the_documented_layout_is_readable_with_h5py_alone(tmp_path: Path) -> None:
     with h5py.File(_write(tmp_path / "cams.h5"), "r") as file:
         assert list(file) == ["cams"]
-        assert list(file.attrs["classes"]) == list(NAMES)
-        assert file.attrs["settings"] == '{"a": 1}'
-        assert file.attrs["checkpoint"] == "abc"
-        assert file.attrs["format"] == 1
+        assert [name.decode() for name in file.attrs["classes"]] == list(NAMES)
+        assert file.attrs["settings"].decode() == '{"a": 1}'
+        assert file.attrs["checkpoint"].decode() == "abc"
+        assert file.attrs["format"] == 2
         assert sorted(file["cams"]) == sorted(CAMS)
         for image, cam in CAMS.items():
             stored = file["cams"][image]
@@ -103,7 +103,7 @@ def _foreign(path: Path) -> None:
 
 def _other_format(path: Path) -> None:
     with h5py.File(path, "a") as file:
-        file.attrs["format"] = 2
+        file.attrs["format"] = 1
 
 
 @pytest.mark.parametrize("harm", [_absent, _text, _cut_short, _foreign, _other_format])
