@@ -47,7 +47,7 @@ STEPS = (
     *("ppl.segment.server", "ppl.report.page"),
 )
 AHEAD = 4  # of the steps from the one that was reached, among which a kill takes its aim
-WITHIN = 4  # seconds into a step at most
+WITHIN = 10  # seconds into a step at most: a training needs some to start
 ENDS_ALL = ("snakemake", "everything")
 SHM = Path("/dev/shm")
 
