@@ -90,9 +90,10 @@ def main(settings: Settings) -> None:
         sys.exit(f"error: the undisturbed run failed; see {work}/undisturbed/run.log")
     print(f"undisturbed run: {time.monotonic() - started:.0f} s", file=sys.stderr)
     shared = set(os.listdir(SHM))
-    kinds = [name for _ in range(settings.kills) for name in VICTIMS]
-    kinds = kinds[: max(settings.kills, len(VICTIMS))]
-    chance.shuffle(kinds)
+    kinds: list[str] = []
+    while len(kinds) < settings.kills:
+        kinds += chance.sample(list(VICTIMS), len(VICTIMS))
+    del kinds[settings.kills :]
     while kinds and not tally.faults:
         torture_round(work / "disturbed", kinds, settings, chance, tally)
         tally.rounds += 1
