@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ppl.reasons import reason
+
 DAY = 86_400  # seconds
 FULL = 1 << 20  # bytes left on a disk that is as good as full
 
@@ -53,9 +55,8 @@ def atomic(path: Path | str) -> Iterator[Path]:
     except (OSError, RuntimeError) as error:  # libraries that write tell in many ways
         if shutil.disk_usage(path.parent).free > FULL:
             raise
-        reason = str(error).splitlines()[0] if str(error) else "No space left on device"
         raise UserError(
-            f"{path}: cannot be written, its disk is full ({reason}); free some space and run again"
+            f"{path}: cannot be written, its disk is full ({reason(error)}); free some space and run again"
         ) from None
     finally:
         _remove(temporary)

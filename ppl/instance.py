@@ -27,7 +27,8 @@ def take_over(folder: Path) -> None:
 
     `folder` is Snakemake's own, .snakemake. Only where no Snakemake of this workflow is alive in it, which the kernel
     knows, and the last one ran on this host: a network drive may not tell of locks that other hosts hold. Says so in a
-    line where another one is alive, as Snakemake refuses files that it makes too.
+    line where another one is alive, as Snakemake refuses files that it makes too. On a drive without such locks (Lustre
+    without `flock`) nothing is taken away.
     """
     folder.mkdir(exist_ok=True)
     here = socket.gethostname()
@@ -37,9 +38,11 @@ def take_over(folder: Path) -> None:
     host, _, process = file.read().strip().partition(" ")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         where = f"process {process} on {host}"
         print(f"another Snakemake ({where}) works here; what it makes is its own until it ends", file=sys.stderr)
+    except OSError:
+        return
     else:
         locks = sorted((folder / "locks").glob("*.lock")) if host == here else []
         for lock in locks:

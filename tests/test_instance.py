@@ -1,5 +1,6 @@
 """What a Snakemake takes over from one that was killed, and what it tells its jobs."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -65,6 +66,20 @@ def test_locks_whose_owner_is_not_known_to_be_dead_stay(folder: Path, before: st
     _, told = _snakemake(folder).communicate()
     assert told == ""
     assert lock.exists()
+
+
+def test_where_the_drive_has_no_locks_nothing_is_taken_away(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    killed, lock = _killed(folder), _lock(folder)
+    monkeypatch.setattr(instance.fcntl, "flock", refuse)
+    instance.take_over(folder / ".snakemake")
+    assert capsys.readouterr().err == ""
+    assert lock.exists()
+    assert str(killed) in (folder / ".snakemake" / instance.PRESENT).read_text()
 
 
 def test_results_from_the_future_are_of_now(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
