@@ -106,6 +106,6 @@ def _stop_jobs() -> None:
                 if process.pid not in told and process.environ().get(PARENT) == str(os.getpid()):
                     process.terminate()
                     told.add(process.pid)
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
+            except psutil.Error:  # it has just ended
                 continue
         threading.Event().wait(0.5)

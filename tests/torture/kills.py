@@ -184,7 +184,7 @@ def hit(run: subprocess.Popen, name: str, chance: random.Random, tally: Tally) -
             chosen = chance.choice(sorted(jobs if victim == "job" else workers, key=lambda process: process.pid))
             steps = {module(chosen)}
             chosen.send_signal(number)
-    except (IndexError, psutil.NoSuchProcess, ProcessLookupError):
+    except (IndexError, psutil.Error, ProcessLookupError):
         return False
     tally.kills[name] += 1
     tally.steps.update(steps or {"Snakemake alone"})
@@ -196,7 +196,7 @@ def processes(snakemake: int) -> tuple[list[psutil.Process], list[psutil.Process
     jobs, workers = [], []
     try:
         children = psutil.Process(snakemake).children(recursive=True)
-    except psutil.NoSuchProcess:
+    except psutil.Error:
         return jobs, workers
     for process in children:
         try:
@@ -204,7 +204,7 @@ def processes(snakemake: int) -> tuple[list[psutil.Process], list[psutil.Process
                 parent = process.parent()
                 inner = parent is not None and "PPL_PARENT" in parent.environ()
                 (workers if inner else jobs).append(process)
-        except psutil.NoSuchProcess:
+        except psutil.Error:
             continue
     return jobs, workers
 
@@ -217,7 +217,7 @@ def module(process: psutil.Process | None) -> str:
             if "-m" in line and line[line.index("-m") + 1].startswith("ppl."):
                 return line[line.index("-m") + 1]
             process = process.parent()
-    except psutil.NoSuchProcess:
+    except psutil.Error:
         pass  # it has just ended
     return "?"
 
@@ -237,7 +237,7 @@ def names(folder: Path) -> list[str]:
         try:
             if process.status() != psutil.STATUS_ZOMBIE and process.cwd() == str(folder):
                 found.append(" ".join(process.cmdline())[:80])
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
+        except psutil.Error:
             continue
     return found
 
