@@ -42,7 +42,7 @@ from ppl.refine.irnet import IRNet, boundary_map
 from ppl.refine.train import irnet_loss
 from ppl.refine.walk import propagate
 from ppl.segment.deeplab import DeepLab, segmentation_loss
-from ppl.segment.predict import log_probabilities
+from ppl.segment.inference import log_probabilities
 
 SCALES = (1, 0.5, 1.5, 2)
 EXPLICIT = ("explicit", "s2k2-s3k4-s4k6")

@@ -93,7 +93,7 @@ def steps(root: Path, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     from ppl.refine import pseudo
     from ppl.refine.walked import Walk
     from ppl.segment import checkpoint as segmenters
-    from ppl.segment import predict
+    from ppl.segment import predict_split
 
     monkeypatch.setattr(pseudo, "run_all", lambda function, items, **_: map(function, items))
     torch.manual_seed(0)
@@ -129,7 +129,7 @@ def steps(root: Path, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             cams=export.Cams(scales=(1, 0.5), fusion="mean", power=1, batch_size=2), hardware=hardware,
         ),
         walking=walking,
-        predicting=predict.Settings(
+        predicting=predict_split.Settings(
             data=root, split="train", checkpoint=files["deeplab"], out=tmp_path / "predictions", photo_scales=(1,),
             batch_size=2, crf=True, iterations=2, pairwise=IRNET, hardware=hardware,
         ),

@@ -18,7 +18,7 @@ from ppl.cam import export
 from ppl.classify import train
 from ppl.files import UserError
 from ppl.refine import pseudo
-from ppl.segment import predict
+from ppl.segment import predict_split
 
 KINDS = ("classifier", "deeplab", "irnet", "affinitynet")
 
@@ -37,7 +37,7 @@ def loading(steps: Any, kind: str) -> tuple[Callable, Any]:
     """The step that loads a checkpoint of a kind, with its settings."""
     return {
         "classifier": (export.main, steps.exporting),
-        "deeplab": (predict.main, steps.predicting),
+        "deeplab": (predict_split.main, steps.predicting),
         "irnet": (pseudo.main, steps.walking["irnet"]),
         "affinitynet": (pseudo.main, steps.walking["affinitynet"]),
     }[kind]

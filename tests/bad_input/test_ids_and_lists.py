@@ -156,7 +156,7 @@ def test_one_image_is_enough_to_train_and_to_predict(root, checking, steps):
     from ppl.cam import export
     from ppl.classify import train
     from ppl.refine import pseudo
-    from ppl.segment import predict
+    from ppl.segment import predict_split
 
     (root / LISTS / "train.txt").write_text("t1\n")
     (root / "labels.csv").write_text("image,classes\nt1,cat;dog\nv1,cat\ne1,\n")
@@ -167,7 +167,7 @@ def test_one_image_is_enough_to_train_and_to_predict(root, checking, steps):
     for walking in steps.walking.values():
         pseudo.main(walking)
         assert [path.name for path in walking.out.iterdir()] == ["t1.png"]
-    predict.main(steps.predicting)
+    predict_split.main(steps.predicting)
     assert (steps.predicting.out / "crf" / "t1.png").exists()
 
 
@@ -177,7 +177,7 @@ def test_the_smallest_photos_go_through_every_step(root, checking, steps, size):
     from ppl.classify import train
     from ppl.crf import IRNET
     from ppl.refine import confident, pseudo
-    from ppl.segment import predict
+    from ppl.segment import predict_split
 
     Image.effect_noise(size[::-1], 90).convert("RGB").save(root / "JPEGImages" / "t1.png")
     write_mask(root / "SegmentationClass" / "t1.png", np.ones(size, np.uint8))
@@ -189,7 +189,7 @@ def test_the_smallest_photos_go_through_every_step(root, checking, steps, size):
     confident.main(labelling)
     for walking in steps.walking.values():
         pseudo.main(walking)
-    predict.main(steps.predicting)
+    predict_split.main(steps.predicting)
     sweep.main(sweep.Settings(root, "train", (steps.exporting.out,), root.with_name("sweep.csv"), 0))
     for out in (labelling.out, *(w.out for w in steps.walking.values()), steps.predicting.out / "crf"):
         with Image.open(out / "t1.png") as label:

@@ -43,7 +43,13 @@ VICTIMS = {
 }
 STEPS = (
     *("ppl.data.demo", "ppl.data.check", "ppl.classify.train", "ppl.cam.export", "ppl.cam.sweep"),
-    *("ppl.refine.confident", "ppl.refine.train", "ppl.refine.pseudo", "ppl.segment.train", "ppl.segment.predict"),
+    *(
+        "ppl.refine.confident",
+        "ppl.refine.train",
+        "ppl.refine.pseudo",
+        "ppl.segment.train",
+        "ppl.segment.predict_split",
+    ),
     *("ppl.segment.server", "ppl.report.page"),
 )
 AHEAD = 4  # of the steps from the one that was reached, among which a kill takes its aim

@@ -285,6 +285,8 @@ def test_values_that_change_places_are_seen(project, key, with_key, rule):
         ("refine/walk", ("walk",)),
         ("segment/train", ("train_deeplab",)),
         ("segment/deeplab", ("train_deeplab", "predict")),
+        ("segment/predict_split", ("predict",)),
+        ("segment/inference", ("predict",)),
         ("segment/predicted", ("predict",)),
         ("segment/evaluate", ("measure_crf_seeds", "measure_pseudo", "measure_predictions")),
         ("segment/server", ("gather_test_predictions",)),

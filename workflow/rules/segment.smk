@@ -37,7 +37,7 @@ rule predict:
     output:
         directory("results/{experiment}/{method}/{grids}/predictions/{split}-{shard}"),
     params:
-        code=code_hash("ppl.segment.predict"),
+        code=code_hash("ppl.segment.predict_split"),
         scales=flag("photo-scales", "segment", "photo_scales"),
         batch=flag("batch-size", "segment", "batch_size"),
         crf=flag("crf", "segment", "crf"),
@@ -58,7 +58,7 @@ rule predict:
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.segment.predict --data {input.data} --split {wildcards.split} --shard {params.shard}"
+        "python -m ppl.segment.predict_split --data {input.data} --split {wildcards.split} --shard {params.shard}"
         " --checkpoint {input.deeplab} --out {output} {params.scales} {params.batch}"
         " {params.crf} {params.iterations} {params.pairwise} {params.crf_on}"
         " --hardware.devices {resources.gpu} --hardware.workers {threads} {params.precision} > {log} 2>&1"

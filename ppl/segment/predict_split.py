@@ -3,27 +3,24 @@
 OUT/raw/ID.png holds the network's own, OUT/crf/ID.png those after a dense CRF.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from ppl.backbones import fold_batchnorm
 from ppl.command import command
 from ppl.crf import Pairwise, Where, choose
 from ppl.data.batches import photo_batches
 from ppl.data.dataset import Dataset
-from ppl.data.views import normalise
 from ppl.devices import Hardware, autocast, inference_device
 from ppl.files import UserError, atomic
 from ppl.parallel import run_all, shard_of
 from ppl.segment import checkpoint
-from ppl.segment.deeplab import DeepLab, rescale, resize
+from ppl.segment.deeplab import DeepLab
+from ppl.segment.inference import predict_batch
 from ppl.segment.predicted import Crf, Prediction, write_prediction
 
 
@@ -85,26 +82,7 @@ def predict_all(
     """Yields the prediction for each image, those of one size after another, batch by batch."""
     _, batches = photo_batches(dataset, images, batch_size=batch_size, workers=min(workers, 1))
     for batch in batches:
-        size = batch.photos.shape[1:3]
-        likely = log_probabilities(network, batch.photos, scales)
-        for image, photo, scores in zip(batch.images, batch.photos, likely, strict=True):
-            labels = resize(scores[None], size)[0].argmax(dim=0).to(torch.uint8)  # (h, w)
-            yield Prediction(image, photo, scores.cpu().numpy(), labels.cpu().numpy())
-
-
-@torch.inference_mode()
-def log_probabilities(network: DeepLab, photos: np.ndarray, scales: Sequence[float]) -> Tensor:
-    """Logarithm of class probabilities (B, C+1, h', w') float32, the mean over `scales`, of photos (B, h, w, 3) uint8.
-
-    The network is in evaluation mode; h' and w' are the photos' sides times the largest scale over its output stride,
-    rounded up.
-    """
-    device = next(network.parameters()).device
-    images = normalise(photos, network.backbone.mean, network.backbone.std).permute(0, 3, 1, 2)  # (B, 3, h, w)
-    images = images.to(device, memory_format=torch.channels_last)
-    largest, *smaller = (network(rescale(images, scale)).float() for scale in sorted(scales, reverse=True))
-    logits = [largest, *(resize(scores, largest.shape[-2:]) for scores in smaller)]  # each (B, C+1, h', w')
-    return torch.stack([scores.log_softmax(dim=1) for scores in logits]).logsumexp(dim=0) - math.log(len(logits))
+        yield from predict_batch(network, batch.images, batch.photos, scales)
 
 
 if __name__ == "__main__":

@@ -13,10 +13,11 @@ from ppl.crf import Pairwise
 from ppl.data.dataset import Dataset, read_mask, read_photo
 from ppl.devices import Hardware
 from ppl.files import UserError
-from ppl.segment import checkpoint, predict, predicted
+from ppl.segment import checkpoint, inference, predict_split, predicted
 from ppl.segment.checkpoint import Architecture
 from ppl.segment.deeplab import DeepLab, resize
-from ppl.segment.predict import Settings, log_probabilities, predict_all
+from ppl.segment.inference import log_probabilities
+from ppl.segment.predict_split import Settings, predict_all
 
 PAIRWISE = Pairwise(1, 3, 67, 3, 4)
 
@@ -55,7 +56,7 @@ def _maps(folder: Path) -> dict[str, np.ndarray]:
 
 
 def test_maps_have_the_size_of_their_photos_and_are_the_most_probable_classes(settings: Settings, scenes) -> None:
-    predict.main(settings)
+    predict_split.main(settings)
     assert [path.name for path in settings.out.iterdir()] == ["raw"]
     maps = _maps(settings.out / "raw")
     network, dataset = checkpoint.load(settings.checkpoint)[0], Dataset.open(scenes.root)
@@ -70,7 +71,7 @@ def test_maps_have_the_size_of_their_photos_and_are_the_most_probable_classes(se
 
 def test_photos_are_enlarged_for_the_network_and_maps_stay_as_they_were(settings: Settings, scenes) -> None:
     network, dataset = checkpoint.load(settings.checkpoint)[0], Dataset.open(scenes.root)
-    predict.main(replace(settings, photo_scales=(1, 2)))
+    predict_split.main(replace(settings, photo_scales=(1, 2)))
     maps = _maps(settings.out / "raw")
     for image in scenes.images:
         photo = read_photo(dataset.photo(image))
@@ -104,7 +105,7 @@ def test_the_crf_gets_the_photo_and_the_probabilities(
         return (likely.argmax(axis=0) + 1).astype(np.uint8)
 
     monkeypatch.setattr(predicted, "from_probabilities", crf)
-    predict.main(replace(settings, crf=True))
+    predict_split.main(replace(settings, crf=True))
     photos = [read_photo(Dataset.open(scenes.root).photo(image)) for image in scenes.images]
     assert len(seen) == len(photos)
     assert all(any(np.array_equal(photo, other) for other in seen) for photo in photos)
@@ -125,13 +126,13 @@ def test_worker_processes_change_nothing(settings: Settings, tmp_path: Path, mon
             function, argument = pickle.loads(jobs[-1])
             yield function(argument)
 
-    monkeypatch.setattr(predict, "run_all", pool)
+    monkeypatch.setattr(predict_split, "run_all", pool)
     pooled = replace(settings, hardware=replace(settings.hardware, workers=1))
-    predict.main(replace(pooled, out=tmp_path / "plain"))
+    predict_split.main(replace(pooled, out=tmp_path / "plain"))
     assert not jobs  # without a CRF there is nothing for a pool to do
-    predict.main(replace(pooled, crf=True, out=tmp_path / "pool"))
+    predict_split.main(replace(pooled, crf=True, out=tmp_path / "pool"))
     assert len(jobs) == 4
-    predict.main(replace(settings, crf=True))
+    predict_split.main(replace(settings, crf=True))
     for kind in ("raw", "crf"):
         alone, together = _maps(settings.out / kind), _maps(tmp_path / "pool" / kind)
         assert alone.keys() == together.keys()
@@ -140,10 +141,10 @@ def test_worker_processes_change_nothing(settings: Settings, tmp_path: Path, mon
 
 def test_shards_together_are_the_whole_split(settings: Settings, scenes, tmp_path: Path) -> None:
     single = replace(settings, batch_size=1)
-    predict.main(single)
+    predict_split.main(single)
     shards = [replace(single, shard=f"{i}/6", out=tmp_path / f"shard-{i}") for i in range(1, 7)]
     for shard in shards:
-        predict.main(shard)
+        predict_split.main(shard)
     parts = [_maps(shard.out / "raw") for shard in shards]
     assert [len(part) for part in parts] == [1, 1, 1, 1, 0, 0]  # more shards than photos
     whole = _maps(settings.out / "raw")
@@ -159,7 +160,7 @@ def test_photos_are_read_while_predictions_are_taken(
         batches.append(len(photos))
         return log_probabilities(network, photos, scales)
 
-    monkeypatch.setattr(predict, "log_probabilities", counted)
+    monkeypatch.setattr(inference, "log_probabilities", counted)
     network, dataset = checkpoint.load(settings.checkpoint)[0], Dataset.open(scenes.root)
     stream = predict_all(network, dataset, scenes.images, batch_size=2, scales=(1,), workers=0)
     next(stream)
@@ -176,11 +177,11 @@ def test_workers_need_no_torch() -> None:
 def test_a_failed_run_leaves_nothing(settings: Settings, scenes) -> None:
     (scenes.root / "JPEGImages" / "scene.3.jpg").unlink()
     with pytest.raises(UserError, match=r"scene.3.jpg"):
-        predict.main(settings)
+        predict_split.main(settings)
     assert not settings.out.exists()
 
 
 def test_other_classes_are_refused(settings: Settings, scenes) -> None:
     (scenes.root / "classes.txt").write_text("cube\nball\n")
     with pytest.raises(UserError, match="other classes"):
-        predict.main(settings)
+        predict_split.main(settings)
