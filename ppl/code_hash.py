@@ -11,7 +11,8 @@ ROOT = Path(__file__).parent
 def code_hash(*modules: str) -> str:
     """Digest of the syntax trees of modules such as "ppl.cam.export" and of all ppl modules that they import.
 
-    Comments, docstrings and formatting do not count. Raises ValueError for a module that is not part of ppl.
+    Comments, docstrings and formatting do not count, nor does ppl/__init__.py: it has the version and the door to the
+    Python interface, neither of which changes what a step computes. ValueError for a module that is not part of ppl.
     """
     reached: set[str] = set()
     waiting = list(modules)
@@ -52,7 +53,7 @@ def _imports(module: str) -> tuple[str, ...]:
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             found.add(node.module)
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return tuple(name for name in found if name.split(".")[0] == "ppl" and _exists(name))
+    return tuple(name for name in found if name.startswith("ppl.") and _exists(name))
 
 
 def _candidates(module: str) -> tuple[Path, Path]:

@@ -284,7 +284,6 @@ def test_comments_docstrings_and_formatting_do_not_count(package, text):
         ("step", "from ppl import tool\ndef run(x): return tool.double(x) + 2\n"),
         ("step", "from ppl import tool\ndef run(x, y='text'): return tool.double(x) + 1\n"),
         ("tool", "import math\ndef double(x): return 3 * x\n"),
-        ("__init__", "VALUE = 1\n"),
     ],
 )
 def test_a_changed_algorithm_counts_also_in_an_imported_module(package, module, text):
@@ -292,9 +291,10 @@ def test_a_changed_algorithm_counts_also_in_an_imported_module(package, module, 
     assert digest_after(package, module, text) != before
 
 
-def test_a_module_that_is_not_imported_does_not_count(package):
+@pytest.mark.parametrize(("module", "text"), [("other", "VALUE = 4\n"), ("__init__", "__version__ = '9'\n")])
+def test_neither_a_module_that_is_not_imported_nor_the_version_counts(package, module, text):
     before = code_hash.code_hash("ppl.step")
-    assert digest_after(package, "other", "VALUE = 4\n") == before
+    assert digest_after(package, module, text) == before
 
 
 def test_modules_that_import_each_other_have_a_digest(package):
