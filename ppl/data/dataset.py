@@ -31,6 +31,8 @@ MAX_CLASSES = 254  # 0 is background, 255 ignored
 MAX_ID_BYTES = 96  # with .png the 100 that a name in the server's archive may have
 MAX_PIXELS = 2048 * 2048
 """Of a photo or mask. Networks and CRFs see whole photos, at 2 GB for each million pixels with the paper's settings."""
+MAX_STORED = Image.MAX_IMAGE_PIXELS
+"""Of a photo that is shrunk while it is read: 89 million pixels, above which Pillow suspects an attack."""
 PHOTO_FORMATS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
     "PNG": (".png",),
@@ -200,22 +202,40 @@ def read_labels(path: Path, classes: tuple[str, ...]) -> tuple[dict[str, tuple[i
     return labels, faults
 
 
-def read_photo(path: Path | str) -> np.ndarray:
+def read_photo(path: Path | str, *, max_side: int | None = None) -> np.ndarray:
     """A photo as (h, w, 3) uint8 RGB, upright by its EXIF orientation.
 
     Of 16 bits the upper 8 count, transparent parts are white, grey and CMYK become RGB, of several frames it is the
     first. UserError for what is no photo or has more than MAX_PIXELS.
+
+    With `max_side` it is shrunk so that neither side is longer, and may be stored with up to MAX_STORED pixels.
     """
-    with _opened(path, "photo", tuple(PHOTO_FORMATS)) as image:
-        image.load()  # first: Pillow turns a TIFF itself while loading it
-        turn = UPRIGHT.get(image.getexif().get(ORIENTATION))
-        rgb = _to_rgb(image)
-        return np.array(rgb if turn is None else rgb.transpose(turn))
+    most = MAX_PIXELS if max_side is None else MAX_STORED
+    with _opened(path, "photo", tuple(PHOTO_FORMATS), most) as image:
+        return np.array(upright_rgb(image, max_side))
 
 
-def photo_size(path: Path | str) -> tuple[int, int]:
-    """(h, w) of a photo as `read_photo` returns it, from its header alone."""
-    with _opened(path, "photo", tuple(PHOTO_FORMATS)) as image:
+def upright_rgb(image: Image.Image, max_side: int | None = None) -> Image.Image:
+    """An opened image as `read_photo` shows it; ValueError where its numbers have no known range."""
+    if max_side is not None:
+        image.draft(None, shrunk_size(image.size, max_side))  # a JPEG is decoded at a half to an eighth of its sides
+    image.load()  # first: Pillow turns a TIFF itself while loading it
+    turn = UPRIGHT.get(image.getexif().get(ORIENTATION))
+    rgb = _to_rgb(image)
+    if max_side is not None:
+        rgb = rgb.resize(shrunk_size(rgb.size, max_side), Image.Resampling.BICUBIC)
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+def shrunk_size(size: tuple[int, int], max_side: int) -> tuple[int, int]:
+    """Sides of a photo in proportion, neither above `max_side` nor below 1; as they are where they fit."""
+    factor = min(1.0, max_side / max(size))
+    return tuple(max(1, round(side * factor)) for side in size)
+
+
+def photo_size(path: Path | str, *, most: int = MAX_PIXELS) -> tuple[int, int]:
+    """(h, w) of a photo as it is stored, but upright, from its header alone; UserError where it has more pixels."""
+    with _opened(path, "photo", tuple(PHOTO_FORMATS), most) as image:
         width, height = _stored_size(image)
         turned = image.getexif().get(ORIENTATION) in (5, 6, 7, 8)
         return (width, height) if turned else (height, width)
@@ -262,13 +282,14 @@ VOC_COLOURS = voc_colours()
 
 
 @contextmanager
-def _opened(path: Path | str, what: str, formats: tuple[str, ...]) -> Iterator[Image.Image]:
+def _opened(path: Path | str, what: str, formats: tuple[str, ...], most: int = MAX_PIXELS) -> Iterator[Image.Image]:
     """An image of one of `formats`; UserError for whatever goes wrong before it is closed, naming it as a `what`."""
-    too_large = f"has more than {MAX_PIXELS:,} pixels, which the networks see as a whole; make the {what} smaller"
+    why = "which the networks see as a whole" if most == MAX_PIXELS else "the most that is opened"
+    too_large = f"has more than {most:,} pixels, {why}; make the {what} smaller"
     try:
         with Image.open(path, formats=formats) as image:
             width, height = image.size
-            if width * height > MAX_PIXELS:
+            if width * height > most:
                 raise UserError(f"{path}: {width}x{height} {too_large}")
             yield image
     except UserError:
@@ -276,9 +297,7 @@ def _opened(path: Path | str, what: str, formats: tuple[str, ...]) -> Iterator[I
     except Image.DecompressionBombError:
         raise UserError(f"{path}: {too_large}") from None
     except Exception as error:  # Pillow raises whatever its decoders meet
-        raise UserError(
-            f"{path}: not a readable {what} ({reason(error)}); replace it or take it out of the split"
-        ) from None
+        raise UserError(f"{path}: not a readable {what} ({reason(error)}); replace it or leave it out") from None
 
 
 def _stored_size(image: Image.Image) -> tuple[int, int]:

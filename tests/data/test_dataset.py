@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppl.data.dataset import VOC_COLOURS, Dataset, photo_size, read_mask, read_photo, write_mask
+from ppl.data.dataset import MAX_PIXELS, MAX_STORED, VOC_COLOURS, Dataset, photo_size, read_mask, read_photo, write_mask
 from ppl.files import UserError
 
 
@@ -118,6 +118,36 @@ def test_a_photo_is_upright_and_its_size_known_from_the_header(tmp_path: Path, o
     assert photo_size(tmp_path / "a.jpg") == photo.shape[:2] == (24, 40)
     assert photo[6, 10, 0] > 200
     assert photo[[6, 18, 18], [30, 10, 30], 0].max() < 60
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_photo_is_shrunk_to_its_longest_side_and_shows_the_same(tmp_path: Path, form: str, orientation: int) -> None:
+    path, exif = tmp_path / "a", Image.Exif()
+    exif[0x0112] = orientation
+    stored = np.zeros((300, 400, 3), dtype=np.uint8)
+    stored[:150, :200, 0] = 255  # red at the top left
+    Image.fromarray(stored).save(path, form, exif=exif)
+    whole, shrunk = read_photo(path), read_photo(path, max_side=40)
+    assert shrunk.shape[:2] == tuple(side // 10 for side in whole.shape[:2])
+    assert np.abs(shrunk[2::10, 2::10].astype(int) - whole[25::100, 25::100]).max() < 10
+    assert (read_photo(path, max_side=400) == whole).all()
+
+
+@pytest.mark.parametrize("size", [(1, 4000), (4000, 1), (1, 1)])
+def test_no_side_is_shrunk_away(tmp_path: Path, size: tuple[int, int]) -> None:
+    Image.new("RGB", size).save(tmp_path / "a.jpg")
+    assert read_photo(tmp_path / "a.jpg", max_side=40).shape[:2] == tuple(min(side, 40) for side in size[::-1])
+
+
+def test_only_what_is_shrunk_may_be_large(tmp_path: Path) -> None:
+    side = int(MAX_PIXELS**0.5) + 1
+    Image.new("RGB", (side, side)).save(tmp_path / "a.jpg")
+    for read in (read_photo, photo_size):
+        with pytest.raises(UserError, match="which the networks see as a whole; make the photo smaller"):
+            read(tmp_path / "a.jpg")
+    assert read_photo(tmp_path / "a.jpg", max_side=64).shape == (64, 64, 3)
+    assert photo_size(tmp_path / "a.jpg", most=MAX_STORED) == (side, side)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK"])
