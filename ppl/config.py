@@ -70,6 +70,12 @@ def resolve(config: Mapping[str, Any], schema: Path) -> dict[str, dict[str, Any]
     return resolved
 
 
+def completed(config: Mapping[str, Any], shipped: Path) -> dict[str, Any]:
+    """The configuration of a workflow that uses this one as a module: what its `defaults` leave out is as shipped."""
+    ours = yaml.safe_load(shipped.read_text(encoding="utf-8"))["defaults"]
+    return {**config, "defaults": overlay(ours, _section(config.get("defaults"), "defaults"))}
+
+
 def repetition(experiment: str, seeds: Sequence[int], seed: int) -> str:
     """Name under which an experiment is run with one of its seeds: its own for the first of them."""
     return experiment if seed == seeds[0] else f"{experiment}-seed{seed}"

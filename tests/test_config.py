@@ -347,3 +347,14 @@ def test_a_table_of_what_cannot_be_is_refused(variant, message):
 def test_a_background_score_is_no_power():
     with pytest.raises(UserError, match=r"refine.walk.background: with AffinityNet a power"):
         config.resolve(with_change("refine.network", "affinitynet"), SCHEMA_FILE)  # the demo's is IRNet's score
+
+
+def test_a_module_gets_the_shipped_defaults_below_its_own():
+    shipped = REPOSITORY / "config" / "config.yaml"
+    own = {"defaults": {"cam": {"threshold": 0.4}}, "experiments": {"a": {"data": {"source": "demo"}}}}
+    got = config.completed(own, shipped)
+    expected = CONFIG["defaults"]
+    assert got["experiments"] == own["experiments"]
+    assert got["defaults"] == {**expected, "cam": {**expected["cam"], "threshold": 0.4}}
+    with pytest.raises(UserError, match="defaults: 'none' is no section"):
+        config.completed({"defaults": "none"}, shipped)

@@ -6,6 +6,7 @@ outputs and notes its arguments; Snakemake records parameters, inputs and code o
 
 import os
 import shutil
+import site
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -117,11 +118,14 @@ class Project:
             files += [f"results/{name}/{file}" for file in ("curves.png", "summary.csv", "report.html", *measured)]
         return [*files, "results/drawn/tables"]
 
-    def command(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Runs `snakemake` as a user does; stdout and stderr together."""
-        own = {"PYTHONPATH": str(self.root), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    def command(
+        self, *arguments: str, python: str = sys.executable, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs `snakemake` as a user does; stdout and stderr together. Jobs use what lies beside `python`."""
+        packages = os.pathsep.join([str(self.root), *site.getsitepackages()])
+        own = {"PYTHONPATH": packages, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
         return subprocess.run(
-            [sys.executable, "-m", "snakemake", "--cores", "2", *arguments],
+            [python, "-m", "snakemake", "--cores", "2", *arguments],
             cwd=self.root,
             env=os.environ | own | environment,
             stdout=subprocess.PIPE,
@@ -221,8 +225,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     tools.mkdir()
     (tools / "python").write_text(STAND_IN)
     (tools / "python").chmod(0o755)
-    path = f"{tools}{os.pathsep}{os.environ['PATH']}"
-    done = project.command(*project.targets(), PATH=path, ARGUMENTS=str(project.root / "arguments"))
+    (tools / "snakemakes").symlink_to(sys.executable)
+    python = str(tools / "snakemakes")
+    done = project.command(*project.targets(), python=python, ARGUMENTS=str(project.root / "arguments"))
     assert done.returncode == 0, done.stdout
     return project
 

@@ -1,6 +1,7 @@
 """Resolved settings of each experiment, and how they reach a command line."""
 
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -14,15 +15,21 @@ from ppl.command import explain
 from ppl.files import UserError, file_digest
 from ppl.report import plan as tabulated
 
+IS_MODULE = not workflow.modifier.is_main_snakefile()
+"""Whether another workflow uses this one (docs/module.md): folder, targets and locks are then that one's."""
+PREFIX = workflow.modifier.path_modifier.prefix or ""
+"""Folder below which a `module` statement wants all results; inputs and outputs get it from Snakemake."""
+
 try:
-    EXPERIMENTS = configuration.resolve(config, Path(workflow.source_path("../schemas/config.schema.yaml")))
+    given = configuration.completed(config, Path(workflow.source_path("../../config/config.yaml"))) if IS_MODULE else config
+    EXPERIMENTS = configuration.resolve(given, Path(workflow.source_path("../schemas/config.schema.yaml")))
     # Rules see a target only after Snakemake has wrapped whatever they raise in several lines.
-    for target in configuration.targets(sys.argv[1:]):
+    for target in [] if IS_MODULE else configuration.targets(sys.argv[1:]):
         configuration.check_target(target, EXPERIMENTS)
 except UserError as error:
     sys.exit(f"error: {error}")  # a WorkflowError would come wrapped in the place where it was raised
 
-if workflow.is_main_process and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
+if workflow.is_main_process and not IS_MODULE and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
     try:
         instance.take_over(Path(".snakemake"))
         instance.bring_to_present(Path("results"), Path("resources"))
@@ -34,10 +41,23 @@ onstart:
     instance.pass_on_sigterm()
 
 
-# Jobs end with the Snakemake that started them (ppl/command.py). Large tensors otherwise come from fresh pages each time:
-# a third of a CPU step was spent in the kernel. Threads spin for some microseconds before they sleep: not at all makes
-# steps of many small operations several times slower, as long as by default takes the cores from other jobs.
+def interpreter():
+    """Shell code that has jobs use the Python of Snakemake, activated or not; nothing where they get one of their own.
+
+    In another workflow's folder, what is called `ppl` there is not this package.
+    """
+    if workflow.deployment_settings and workflow.deployment_settings.deployment_method:
+        return ""
+    folder = shlex.quote(str(Path(sys.executable).parent)).replace("{", "{{").replace("}", "}}")
+    return f"export PATH={folder}:$PATH; {'export PYTHONSAFEPATH=1; ' if IS_MODULE else ''}"
+
+
+# As Snakemake has it without a prefix: the first command that fails ends a job. Jobs end with the Snakemake that started
+# them (ppl/command.py). Large tensors otherwise come from fresh pages each time: a third of a CPU step was spent in the
+# kernel. Threads spin for some microseconds before they sleep: not at all makes steps of many small operations several
+# times slower, as long as by default takes the cores from other jobs.
 shell.prefix(
+    f"set -euo pipefail; {interpreter()}"
     "export PPL_PARENT=$PPID; export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8589934592 MALLOC_TOP_PAD_=67108864 GOMP_SPINCOUNT=1000; "
 )
 
@@ -169,7 +189,13 @@ def folder_lists(experiment):
     """The lists of a user's dataset folder that exist: a change in them reruns what depends on the data."""
     root = Path(EXPERIMENTS[experiment]["data"]["path"])
     names = [f"ImageSets/Segmentation/{split}.txt" for split in sorted(set(splits(experiment).values()))]
-    return [str(root / name) for name in ("classes.txt", "labels.csv", *names) if (root / name).exists()]
+    found = [root / name for name in ("classes.txt", "labels.csv", *names) if (root / name).exists()]
+    return [str(file.absolute() if IS_MODULE else file) for file in found]  # absolute ones stay as they are
+
+
+def placed(text):
+    """A path of results that is no input or output, or a JSON text with some, below the prefix of a `module` statement."""
+    return re.sub(r'(^|")results/', rf"\1{PREFIX}results/", text)
 
 
 def has_masks(experiment):

@@ -3,15 +3,15 @@
 import json
 
 
-def published_path(wildcards):
-    """Where a public dataset is: the user's folder, or that of the downloaded archives."""
-    data = EXPERIMENTS[wildcards.experiment]["data"]
-    return data.get("path", f"resources/{data['source']}")
-
-
 def published_input(wildcards):
     """The unpacked archives of a public dataset; nothing where the user has a folder."""
-    return [] if "path" in EXPERIMENTS[wildcards.experiment]["data"] else published_path(wildcards)
+    data = EXPERIMENTS[wildcards.experiment]["data"]
+    return [] if "path" in data else f"resources/{data['source']}"
+
+
+def published_path(wildcards, input):
+    """Where a public dataset is: the user's folder, or that of the unpacked archives."""
+    return EXPERIMENTS[wildcards.experiment]["data"].get("path") or str(input)
 
 
 def at_hand():

@@ -63,7 +63,7 @@ rule write_report:
     params:
         code=code_hash("ppl.report.page"),
         template=part_hash("page.html"),
-        benchmarks="results/{experiment}/benchmarks",
+        benchmarks=placed("results/{experiment}/benchmarks"),
     log:
         "results/{experiment}/logs/report.log",
     benchmark:
@@ -122,7 +122,7 @@ rule tabulate:
     params:
         code=code_hash("ppl.report.tables"),
         paper=part_hash("paper.csv"),
-        plan=lambda wildcards: json.dumps(tables_of(wildcards)),
+        plan=lambda wildcards: placed(json.dumps(tables_of(wildcards))),
     log:
         "results/{experiment}/logs/tables.log",
     benchmark:
