@@ -13,10 +13,10 @@ from pathlib import Path
 
 import tyro
 from PIL import Image
-from tqdm import tqdm
 
 from ppl.data.dataset import Dataset, read_mask, read_photo, write_mask
 from ppl.files import atomic
+from ppl.progress import progress
 
 RESULTS = ("report.html", "summary.csv", "curves.png")
 
@@ -56,7 +56,7 @@ def reduce(dataset: Dataset, folder: Path, side: int, images: int) -> None:
     for name in ("classes.txt", "labels.csv"):
         (folder / name).write_bytes((dataset.root / name).read_bytes())
     measured = {*train, *val}
-    for image in tqdm(sorted({*splits["trainaug"], *val}), "reduce", unit="image"):
+    for image in progress(sorted({*splits["trainaug"], *val}), name="photos reduced", unit="image"):
         photo = Image.fromarray(read_photo(dataset.photo(image)))
         size = tuple(max(1, round(length * side / max(photo.size))) for length in photo.size)
         photo.resize(size, Image.Resampling.BICUBIC).save(folder / "JPEGImages" / f"{image}.jpg", quality=95)

@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
-from tqdm import tqdm
 
 from ppl import checkpoints
 from ppl.data.views import Views
 from ppl.devices import Hardware, claim_gpus, set_arithmetic
 from ppl.files import UserError, atomic
 from ppl.parallel import leave_signals
+from ppl.progress import progress as show_progress
 from ppl.reasons import reason
 
 # Fabric imports torchmetrics where it is installed, only to compare its version, and with it torchvision and scipy:
@@ -157,13 +157,14 @@ def train(
     loss: Callable[[nn.Module, Tensor, Tensor], Tensor],
     schedule: Schedule,
     *,
+    name: str,
     resume: Path,
     digest: str,
     log: Path,
     workers: int,
     measure: Callable[[nn.Module], dict[str, float]] | None = None,
 ) -> None:
-    """Trains `network` in place by `loss(network, images, targets)`, a mean over the batch.
+    """Trains `network`, called `name` in messages, in place by `loss(network, images, targets)`, a mean over the batch.
 
     After each epoch the state goes to `resume`, from which an interrupted run goes on with the same batches, provided
     `digest` (settings and inputs) is the same; then `measure` is asked for figures, and a row goes to `log` (CSV, and
@@ -210,48 +211,46 @@ def train(
     if progress.step and _epoch_ends(progress.step, schedule) and not progress.measured:
         measure_epoch()
     network.train()
-    bar = tqdm(total=schedule.steps, initial=progress.step, unit="step", desc=log.stem, mininterval=5, file=sys.stderr)
-    began = started = time.monotonic()
+    started = time.monotonic()
     losses: list[Tensor] = []
     look_every = 1 if fabric.device.type == "cpu" and fabric.world_size == 1 else LOOK_EVERY
-    for images, targets in loader:
-        for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * schedule.rate(progress.step)
-        images = images.to(fabric.device, memory_format=torch.channels_last, non_blocking=True)
-        value = loss(network, images, targets.to(fabric.device, non_blocking=True))
-        fabric.backward(value)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        losses.append(value.detach())
-        progress.step += 1
-        bar.update()
-        epoch_ends = _epoch_ends(progress.step, schedule)
-        looks = epoch_ends or progress.step % look_every == 0
-        # Several processes stop at the same step, the next at which all look: one alone would leave the others waiting.
-        told = torch.tensor([float(stop.told)])
-        stops = stop.told if fabric.world_size == 1 else looks and _mean(fabric, told).item() > 0
-        if looks or stops:
-            values = _mean(fabric, torch.stack(losses)).tolist()
-            losses.clear()
-            _check_losses(values, progress, schedule, optimizer, resume)
-            progress.loss += sum(values)
-        if looks and (epoch_ends or progress.step % LOOK_EVERY == 0):
-            speed = (bar.n - bar.initial) * schedule.batch_size / (time.monotonic() - began)
-            bar.set_postfix_str(f"loss {values[-1]:.3f}, {speed:.0f} images/s")
-        if epoch_ends or stops:
-            progress.seconds += time.monotonic() - started
-            _check_weights(network, progress, schedule, optimizer, resume)
-            if stops or measure is not None:  # else measure_epoch does so at once
-                keep()
-            if stops:
-                sys.exit(128 + signal.SIGTERM)
-            measure_epoch()
-            network.train()
-            started = time.monotonic()
+    with show_progress(name=name, unit="step", total=schedule.steps, initial=progress.step) as bar:
+        for images, targets in loader:
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * schedule.rate(progress.step)
+            images = images.to(fabric.device, memory_format=torch.channels_last, non_blocking=True)
+            value = loss(network, images, targets.to(fabric.device, non_blocking=True))
+            fabric.backward(value)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            losses.append(value.detach())
+            progress.step += 1
+            epoch_ends = _epoch_ends(progress.step, schedule)
+            looks = epoch_ends or progress.step % look_every == 0
+            # Several processes stop at the same step, the next at which all look: one alone would leave the others
+            # waiting.
+            told = torch.tensor([float(stop.told)])
+            stops = stop.told if fabric.world_size == 1 else looks and _mean(fabric, told).item() > 0
+            if looks or stops:
+                values = _mean(fabric, torch.stack(losses)).tolist()
+                losses.clear()
+                _check_losses(values, progress, schedule, optimizer, resume)
+                progress.loss += sum(values)
+                bar.set_postfix_str(f"loss {values[-1]:.3f}", refresh=False)
+            bar.update()
+            if epoch_ends or stops:
+                progress.seconds += time.monotonic() - started
+                _check_weights(network, progress, schedule, optimizer, resume)
+                if stops or measure is not None:  # else measure_epoch does so at once
+                    keep()
+                if stops:
+                    sys.exit(128 + signal.SIGTERM)
+                measure_epoch()
+                network.train()
+                started = time.monotonic()
     if not progress.rows or progress.rows[-1]["step"] < schedule.steps:
         raise AssertionError("the loop ended before its last step")
     _write_log(fabric, log, progress.rows)
-    bar.close()
     if writer is not None:
         writer.close()
 

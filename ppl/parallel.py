@@ -13,9 +13,8 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from tqdm import tqdm
-
 from ppl.files import UserError
+from ppl.progress import Bar, progress
 
 LINUX = hasattr(signal, "sigtimedwait")  # which tells who has sent a signal
 Item = TypeVar("Item")
@@ -30,6 +29,11 @@ def shard_of(items: Sequence[Item], shard: str) -> list[Item]:
     return list(items[int(match[1]) - 1 :: int(match[2])])
 
 
+def part_of(split: str, shard: str) -> str:
+    """What a shard of a split is called: the split itself where it is all of it."""
+    return split if shard == "1/1" else f"{split} {shard}"
+
+
 def in_chunks(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
     """Slices of `size` items in their order, the last one shorter: what a process or a batch takes at a time."""
     return [items[start : start + size] for start in range(0, len(items), size)]
@@ -42,28 +46,29 @@ def run_all(
     workers: int,
     total: int,
     name: str,
-    unit: str = "image",
+    size: Callable[[Item], int] = lambda item: 1,
 ) -> Iterator[Result]:
     """Yields `function(item)` for all items, in the order in which they finish, computed by `workers` processes.
 
     Items are drawn as workers become free, so that memory does not grow with their number. Workers start fresh (no
     fork of a process that holds threads or a GPU), import no more than the module of `function` does (so leave torch
     out of it), take one CPU thread each, and end with their parent, however it ends. With `workers` 0 this process does
-    it all, as it must where it holds the GPU that `function` uses. `name` and `unit` label the bar.
+    it all, as it must where it holds the GPU that `function` uses. Progress is shown as that of `name`, a step in plain
+    words, over `total` images, of which an item has `size(item)`.
     """
-    bar = tqdm(total=total, desc=name, unit=unit, mininterval=5, file=sys.stderr)
+    bar = progress(name=name, unit="image", total=total)
     if not workers:
         with bar:
             for item in items:
                 yield function(item)
-                bar.update()
+                bar.update(size(item))
         return
     context = multiprocessing.get_context("spawn")
     with _hidden_main(), ProcessPoolExecutor(workers, context, _start_worker) as pool, bar:
-        pending: set[Future] = set()
+        pending: dict[Future, int] = {}
         try:
             for item in items:
-                pending.add(pool.submit(function, item))
+                pending[pool.submit(function, item)] = size(item)
                 if len(pending) >= 3 * workers:
                     yield from _finished(pending, bar)
             while pending:
@@ -82,12 +87,10 @@ def run_all(
                 future.cancel()
 
 
-def _finished(pending: set[Future], bar: tqdm) -> Iterator[Any]:
-    done, still = wait(pending, return_when=FIRST_COMPLETED)
-    pending.clear()
-    pending.update(still)
+def _finished(pending: dict[Future, int], bar: Bar) -> Iterator[Any]:
+    done, _ = wait(pending, return_when=FIRST_COMPLETED)
     for future in done:
-        bar.update()
+        bar.update(pending.pop(future))
         yield future.result()
 
 

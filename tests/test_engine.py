@@ -101,7 +101,7 @@ def _train(
     groups = [{"params": list(network.parameters()), "lr": lr, "weight_decay": 1e-4}]
     engine.train(
         fabric, network, engine.sgd(groups, momentum=0.9), _Numbers(), loss, Schedule(steps, 3, 2, 0.9, seed=3),
-        resume=folder / "run.resume", digest=digest, log=folder / "run.csv", workers=0, measure=measure,
+        name="test", resume=folder / "run.resume", digest=digest, log=folder / "run.csv", workers=0, measure=measure,
     )  # fmt: skip
     return network
 

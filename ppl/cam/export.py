@@ -2,13 +2,11 @@
 
 import dataclasses
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from ppl.backbones import fold_batchnorm
 from ppl.cam import store
@@ -21,7 +19,8 @@ from ppl.data.batches import photo_batches
 from ppl.data.dataset import Dataset
 from ppl.devices import Hardware, autocast, inference_device
 from ppl.files import UserError, file_digest
-from ppl.parallel import shard_of
+from ppl.parallel import part_of, shard_of
+from ppl.progress import progress
 
 
 @dataclass(frozen=True)
@@ -63,10 +62,12 @@ def main(settings: Settings) -> None:
     images = shard_of(images, settings.shard)
     fold_batchnorm(network)
     network = network.to(device, memory_format=torch.channels_last)
+    maps = compute(network, dataset, images, settings.cams, workers=settings.hardware.workers)
+    name = f"CAMs, {part_of(settings.split, settings.shard)}"
     with autocast(device, settings.hardware.precision):
         store.write(
             settings.out,
-            compute(network, dataset, images, settings.cams, workers=settings.hardware.workers),
+            progress(maps, name=name, unit="image", total=len(images)),
             classes=dataset.classes,
             settings=json.dumps({**dataclasses.asdict(settings.cams), **content["settings"]}, sort_keys=True),
             checkpoint=file_digest(settings.classifier),
@@ -78,14 +79,12 @@ def compute(
 ) -> Iterator[tuple[str, Cam]]:
     """Yields (image, Cam) for the labelled classes of each image, batch by batch."""
     _, batches = photo_batches(dataset, images, batch_size=cams.batch_size, workers=workers)
-    with tqdm(total=len(images), desc="cams", unit="image", mininterval=5, file=sys.stderr) as bar:
-        for batch in batches:
-            maps = branch_maps(network, batch.photos, cams.scales, power=cams.power)  # (B, branches, classes, h4, w4)
-            for image, of_image in zip(batch.images, maps, strict=True):
-                labels = dataset.labels_of(image)
-                fused = fuse(of_image[:, [i - 1 for i in labels]], cams.fusion)
-                yield image, Cam(fused.cpu().numpy(), labels, batch.photos.shape[1:3])
-            bar.update(len(batch.images))
+    for batch in batches:
+        maps = branch_maps(network, batch.photos, cams.scales, power=cams.power)  # (B, branches, classes, h4, w4)
+        for image, of_image in zip(batch.images, maps, strict=True):
+            labels = dataset.labels_of(image)
+            fused = fuse(of_image[:, [i - 1 for i in labels]], cams.fusion)
+            yield image, Cam(fused.cpu().numpy(), labels, batch.photos.shape[1:3])
 
 
 if __name__ == "__main__":

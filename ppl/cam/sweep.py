@@ -32,7 +32,15 @@ def main(settings: Settings) -> None:
     images = dataset.split(settings.split)
     chunks = in_chunks(images, IMAGES_PER_TASK)
     tasks = ((dataset, settings.cams, chunk) for chunk in chunks)
-    counts = sum(run_all(_count, tasks, workers=settings.workers, total=len(chunks), unit="chunk", name="sweep"))
+    counted = run_all(
+        _count,
+        tasks,
+        workers=settings.workers,
+        total=len(images),
+        size=lambda task: len(task[2]),
+        name=f"seeds measured, {settings.split}",
+    )
+    counts = sum(counted)
     with atomic(settings.out) as temporary:
         table(counts, dataset.classes).to_csv(temporary, index=False, float_format="%.4f")
 

@@ -21,6 +21,7 @@ from ppl.devices import Hardware
 from ppl.engine import Schedule
 from ppl.files import digest_of
 from ppl.parallel import leave_signals
+from ppl.progress import progress
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ def main(settings: Settings) -> None:
             power=training.power,
             seed=training.seed,
         ),
+        name=f"classifier {settings.method}/{settings.grids}",
         out=settings.out,
         stored=stored,
         digest=_digest(settings, dataset),
@@ -200,8 +202,12 @@ def _validation(
 
     def measure(trained: nn.Module) -> dict[str, float]:
         device = next(trained.parameters()).device
-        batches = (batch.to(device, memory_format=torch.channels_last) for batch in loader)
-        scores = torch.cat([trained(batch).float().sum(dim=1).sigmoid().cpu() for batch in batches])
+        scores = torch.empty(0, len(dataset.classes))
+        with progress(name=f"validation, {settings.val_split}", unit="image", total=len(images), part=True) as bar:
+            for batch in loader:
+                logits = trained(batch.to(device, memory_format=torch.channels_last))  # (B, branches, C)
+                scores = torch.cat([scores, logits.float().sum(dim=1).sigmoid().cpu()])
+                bar.update(len(batch))
         present = targets.any(dim=0)
         precision = multilabel_average_precision(scores, targets, len(present), average="none")
         return {"mAP": precision[present].mean().item()}

@@ -99,7 +99,14 @@ def file_faults(dataset: Dataset, images: Sequence[str], measured: set[str], wor
     images = [image for image in images if not id_fault(image)]
     chunks = in_chunks(images, IMAGES_PER_TASK)
     tasks = ((dataset, [(image, image in measured) for image in chunk]) for chunk in chunks)
-    found = run_all(_faults_of_chunk, tasks, workers=workers, total=len(chunks), unit="chunk", name="check")
+    found = run_all(
+        _faults_of_chunk,
+        tasks,
+        workers=workers,
+        total=len(images),
+        size=lambda task: len(task[1]),
+        name="photos checked",
+    )
     yield from sorted(chain.from_iterable(found))
 
 

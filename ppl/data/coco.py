@@ -76,7 +76,7 @@ def main(settings: Settings) -> None:
             chunks = in_chunks(photos, IMAGES_PER_TASK)
             write = partial(_write, folder / "SegmentationClass", settings.convention)
             done = run_all(
-                write, chunks, workers=settings.workers, total=len(chunks), unit="chunk", name=f"masks, {split}"
+                write, chunks, workers=settings.workers, total=len(photos), size=len, name=f"masks drawn, {split}"
             )
             for _ in done:
                 pass

@@ -97,8 +97,16 @@ def main(settings: Settings) -> None:
             (root / folder).mkdir(parents=True)
         write = partial(_write, root, settings)
         labels: dict[str, tuple[int, ...]] = {}
-        for made in run_all(write, chunks, workers=settings.workers, total=len(chunks), unit="chunk", name="compose"):
-            labels |= made
+        made = run_all(
+            write,
+            chunks,
+            workers=settings.workers,
+            total=sum(map(len, ids.values())),
+            size=lambda chunk: len(chunk[1]),
+            name="photos composed",
+        )
+        for some in made:
+            labels |= some
         classes = open_photos()[0]
         (root / "classes.txt").write_text("".join(f"{name}\n" for name in classes))
         for split, images in ids.items():

@@ -1,7 +1,6 @@
 """Downloads an archive: goes on where an interrupted download ended, and keeps only what has the known checksum."""
 
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -9,10 +8,10 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 import pooch
-from tqdm import tqdm
 
 from ppl.command import command
 from ppl.files import UserError
+from ppl.progress import progress
 
 BLOCK = 1 << 20  # bytes
 PATIENCE = 60  # seconds without a byte
@@ -106,9 +105,7 @@ class _Resuming:
             total = held + int(response.headers.get("Content-Length", 0))
             with (
                 self.part.open("ab" if held else "wb") as file,
-                tqdm(
-                    total=total or None, initial=held, unit="B", unit_scale=True, desc=self.part.stem, file=sys.stderr
-                ) as bar,
+                progress(name=f"download of {self.part.stem}", unit="B", total=total or None, initial=held) as bar,
             ):
                 while block := response.read(BLOCK):
                     file.write(block)

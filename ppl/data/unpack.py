@@ -1,22 +1,20 @@
 """Unpacks tar and zip archives into one folder, which appears when all are complete."""
 
 import gzip
+import hashlib
 import stat
-import sys
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
-
-import pooch
-from tqdm import tqdm
+from typing import IO, TypeVar
 
 from ppl.command import command
-from ppl.data.download import ARCHIVES
+from ppl.data.download import ARCHIVES, BLOCK
 from ppl.files import UserError, atomic
+from ppl.progress import progress
 
 Member = TypeVar("Member")
 
@@ -40,19 +38,21 @@ def unpack(archive: Path, folder: Path) -> None:
 
     A published archive must have its checksum, also where it was put in place by hand.
     """
-    if archive.name in ARCHIVES and not pooch.hashes.hash_matches(archive, f"sha256:{ARCHIVES[archive.name].sha256}"):
+    if archive.name in ARCHIVES and _checksum(archive) != ARCHIVES[archive.name].sha256:
         raise UserError(f"{archive}: is not the published file (its checksum differs); delete it to download it again")
     try:
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as file:
-                for member in _counted(file.infolist(), archive.name):
-                    name = PurePosixPath(member.filename)
-                    if name.is_absolute() or ".." in name.parts or stat.S_ISLNK(member.external_attr >> 16):
-                        raise tarfile.OutsideDestinationError(tarfile.TarInfo(member.filename), folder)
-                    file.extract(member, folder)
-        else:
-            with tarfile.open(archive) as file:
-                file.extractall(folder, members=_counted(file, archive.name), filter=_plain_files)
+        with archive.open("rb") as file:
+            if zipfile.is_zipfile(file):
+                with zipfile.ZipFile(file) as members:
+                    for member in _shown(members.infolist(), file, archive):
+                        name = PurePosixPath(member.filename)
+                        if name.is_absolute() or ".." in name.parts or stat.S_ISLNK(member.external_attr >> 16):
+                            raise tarfile.OutsideDestinationError(tarfile.TarInfo(member.filename), folder)
+                        members.extract(member, folder)
+            else:
+                file.seek(0)
+                with tarfile.open(fileobj=file) as members:
+                    members.extractall(folder, members=_shown(members, file, archive), filter=_plain_files)
     except tarfile.FilterError as error:
         raise UserError(
             f"{archive}: holds a link or a device or would write elsewhere ({error}); get it from its source"
@@ -70,8 +70,23 @@ def _plain_files(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None
     return tarfile.data_filter(member, folder)
 
 
-def _counted(members: Iterable[Member], name: str) -> Iterator[Member]:
-    yield from tqdm(members, f"unpack {name}", unit="file", mininterval=5, file=sys.stderr)
+def _shown(members: Iterable[Member], file: IO[bytes], archive: Path) -> Iterator[Member]:
+    """The members of an archive; progress is how far `file`, from which they are read, has been read."""
+    with progress(name=f"unpacking {archive.name}", unit="B", total=archive.stat().st_size) as bar:
+        for member in members:
+            yield member
+            bar.update(file.tell() - bar.n)
+        bar.update(bar.total - bar.n)  # what ends an archive need not be read
+
+
+def _checksum(archive: Path) -> str:
+    total = archive.stat().st_size
+    with archive.open("rb") as file, progress(name=f"checksum of {archive.name}", unit="B", total=total) as bar:
+        digest = hashlib.sha256()
+        while block := file.read(BLOCK):
+            digest.update(block)
+            bar.update(len(block))
+    return digest.hexdigest()
 
 
 if __name__ == "__main__":

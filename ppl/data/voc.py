@@ -55,7 +55,10 @@ def main(settings: Settings) -> None:
         for image in (*splits["train"], *splits["val"]):
             (masks / f"{image}.png").symlink_to((voc / "SegmentationClass" / f"{image}.png").resolve())
         decode = partial(_decode, sbd / "cls", masks)
-        for _ in run_all(decode, chunks, workers=settings.workers, total=len(chunks), unit="chunk", name="SBD masks"):
+        done = run_all(
+            decode, chunks, workers=settings.workers, total=len(decoded), size=len, name="masks of SBD decoded"
+        )
+        for _ in done:
             pass
         for name, images in splits.items():
             (folder / LISTS / f"{name}.txt").write_text("".join(f"{image}\n" for image in images))

@@ -15,7 +15,7 @@ from ppl.cam.store import Cam, upsample
 from ppl.command import command
 from ppl.crf import IRNET, Pairwise, Solver, Where, choose, from_labels, from_several_probabilities, on_cpu
 from ppl.data.dataset import IGNORE, Dataset
-from ppl.parallel import shard_of
+from ppl.parallel import part_of, shard_of
 from ppl.refine.labelling import label_all
 
 
@@ -53,7 +53,8 @@ def main(settings: Settings) -> None:
     images = shard_of(dataset.split(settings.split), settings.shard)
     solver, workers = choose(settings.crf_on, settings.workers)
     label = partial(_label, settings.confident, settings.pairwise, solver)
-    label_all(dataset, images, settings.cams, settings.out, label, workers=workers, name="confident")
+    name = f"confident labels, {part_of(settings.split, settings.shard)}"
+    label_all(dataset, images, settings.cams, settings.out, label, workers=workers, name=name)
 
 
 def _label(confident: Confident, pairwise: Pairwise, solver: Solver, photo: np.ndarray, cam: Cam) -> np.ndarray:

@@ -10,7 +10,7 @@ from ppl.cam.store import Cam, seed
 from ppl.command import command
 from ppl.crf import Pairwise, Solver, Where, choose, from_labels, on_cpu
 from ppl.data.dataset import Dataset
-from ppl.parallel import shard_of
+from ppl.parallel import part_of, shard_of
 from ppl.refine.labelling import label_all
 
 
@@ -44,7 +44,8 @@ def main(settings: Settings) -> None:
         pairwise=settings.pairwise,
         solver=solver,
     )
-    label_all(dataset, images, settings.cams, settings.out, label, workers=workers, name="seeds, CRF")
+    name = f"CRF of seeds, {part_of(settings.split, settings.shard)}"
+    label_all(dataset, images, settings.cams, settings.out, label, workers=workers, name=name)
 
 
 def crf_seed(

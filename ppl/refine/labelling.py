@@ -28,7 +28,7 @@ def label_all(
     with atomic(out) as folder:
         folder.mkdir()
         write = partial(_write, dataset, cams, folder, label)
-        for _ in run_all(write, chunks, workers=workers, total=len(chunks), unit="chunk", name=name):
+        for _ in run_all(write, chunks, workers=workers, total=len(images), size=len, name=name):
             pass
         if sum(1 for _ in folder.iterdir()) != len(images):
             raise UserError(f"{out}: fewer labels than the {len(images)} images; the split names one twice")

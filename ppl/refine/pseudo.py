@@ -18,7 +18,7 @@ from ppl.data.dataset import Dataset
 from ppl.data.views import normalise
 from ppl.devices import Hardware, autocast, inference_device
 from ppl.files import UserError, atomic
-from ppl.parallel import run_all, shard_of
+from ppl.parallel import part_of, run_all, shard_of
 from ppl.refine import checkpoint
 from ppl.refine.affinitynet import AffinityNet
 from ppl.refine.confident import with_background
@@ -56,7 +56,8 @@ def main(settings: Settings) -> None:
         spread = walk_all(network, dataset, images, cams, settings.walk, workers=settings.hardware.workers)
         solver, workers = choose(settings.crf_on, max(1, settings.hardware.workers), device)
         write = partial(write_label, folder, settings.walk, settings.pairwise, solver)
-        for _ in run_all(write, spread, workers=workers, total=len(images), name="pseudo"):
+        name = f"random walk, {part_of(settings.split, settings.shard)}"
+        for _ in run_all(write, spread, workers=workers, total=len(images), name=name):
             pass
         written = sum(1 for _ in folder.iterdir())
         if written != len(images):

@@ -100,6 +100,7 @@ def main(settings: Settings) -> None:
             power=training.power,
             seed=training.seed,
         ),
+        name="IRNet",
         out=settings.out,
         stored=stored,
         finish=shift,

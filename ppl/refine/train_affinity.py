@@ -90,6 +90,7 @@ def main(settings: Settings) -> None:
             power=training.power,
             seed=training.seed,
         ),
+        name="AffinityNet",
         out=settings.out,
         stored=stored,
         digest=digest_of((training, settings.code), *labels),

@@ -15,6 +15,7 @@ from PIL import Image
 from ppl.command import command
 from ppl.data.dataset import VOC_COLOURS, Dataset, photo_size
 from ppl.files import UserError
+from ppl.progress import progress
 from ppl.reasons import reason
 
 FOLDER = PurePosixPath("results/VOC2012/Segmentation/comp6_test_cls")
@@ -54,7 +55,7 @@ def archive_faults(tar: Path, dataset: Dataset, images: Sequence[str]) -> Iterat
     missing, folders, seen = dict.fromkeys(images), {str(folder) for folder in (FOLDER, *FOLDER.parents)}, set()
     try:
         with tarfile.open(tar, "r:") as archive:
-            for member in archive:
+            for member in progress(archive, name="archive checked", unit="map", total=len(images)):
                 path = PurePosixPath(member.name)
                 if member.isdir() and member.name in folders:
                     continue

@@ -36,7 +36,7 @@ def main(settings: Settings) -> None:
     pairs = zip(map(dataset.mask, images), find_maps(settings.predictions, images), strict=True)
     count = partial(_count, len(dataset.classes))
     if settings.workers:
-        counts = run_all(count, pairs, workers=settings.workers, total=len(images), name=settings.name)
+        counts = run_all(count, pairs, workers=settings.workers, total=len(images), name=f"{settings.name} measured")
     else:
         counts = map(count, pairs)
     matrix = sum(counts, np.zeros((len(dataset.classes) + 1,) * 2, dtype=np.int64))

@@ -17,7 +17,7 @@ from ppl.data.batches import photo_batches
 from ppl.data.dataset import Dataset
 from ppl.devices import Hardware, autocast, inference_device
 from ppl.files import UserError, atomic
-from ppl.parallel import run_all, shard_of
+from ppl.parallel import part_of, run_all, shard_of
 from ppl.segment import checkpoint
 from ppl.segment.deeplab import DeepLab
 from ppl.segment.inference import predict_batch
@@ -68,7 +68,8 @@ def main(settings: Settings) -> None:
             solver, workers = choose(settings.crf_on, hardware.workers, device)
             crf = Crf(settings.iterations, settings.pairwise, solver)
         write = partial(write_prediction, folder, crf)
-        for _ in run_all(write, predicted, workers=workers, total=len(images), name="predict"):
+        name = f"predictions, {part_of(settings.split, settings.shard)}"
+        for _ in run_all(write, predicted, workers=workers, total=len(images), name=name):
             pass
         for kind in kinds:
             written = sum(1 for _ in (folder / kind).iterdir())

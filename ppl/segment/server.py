@@ -9,6 +9,7 @@ from ppl.command import command
 from ppl.data.dataset import Dataset
 from ppl.data.labels import find_maps
 from ppl.files import UserError, atomic
+from ppl.progress import progress
 from ppl.segment.check_server import FOLDER, check
 
 
@@ -30,7 +31,7 @@ def main(settings: Settings) -> None:
     with atomic(settings.out) as folder, atomic(settings.tar) as temporary:  # a wrong tar gets no name, nor its folder
         target = folder / FOLDER
         target.mkdir(parents=True)
-        for path in maps:
+        for path in progress(maps, name="maps gathered", unit="map"):
             shutil.copyfile(path, target / path.name)
         written = sum(1 for _ in target.iterdir())
         if written != len(images):

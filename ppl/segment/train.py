@@ -90,6 +90,7 @@ def main(settings: Settings) -> None:
         views,
         lambda network, images, labels: segmentation_loss(network(images), labels),
         Schedule(training.steps, epoch_steps, training.batch_size, training.power, training.seed),
+        name="DeepLab",
         out=settings.out,
         stored=stored,
         digest=_digest(settings, labels),
