@@ -1,11 +1,16 @@
 """Figures of the report page, as SVG that takes its colours of text and ground from the page."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from io import StringIO
+from typing import Any
 
 import matplotlib
+import numpy as np
 import pandas as pd
+
+from ppl.cam.curves import draw
+from ppl.report.origin import Graph, Step, columns, next_steps
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -19,6 +24,7 @@ STYLE = {
     "figure.facecolor": "none",
     "legend.facecolor": GROUND,
     "savefig.facecolor": "none",
+    "figure.dpi": 72,  # that of SVG: places on the canvas are then places in the file
 }
 TRAININGS = {"classify": "Classifier", "irnet": "IRNet", "affinitynet": "AffinityNet", "deeplab": "DeepLab"}
 
@@ -29,9 +35,32 @@ def svg(draw: Callable[[], Figure], name: str, label: str) -> str:
     All ids in it start with `name`, so that several can share a page. Equal figures give equal text: no date in it.
     """
     with plt.rc_context({**STYLE, "svg.hashsalt": name}):
-        figure, text = draw(), StringIO()
-        figure.savefig(text, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-        plt.close(figure)
+        figure = draw()
+        return _element(figure, name, label)
+
+
+def threshold_curves(
+    sweeps: Mapping[str, pd.DataFrame], threshold: float, name: str, label: str
+) -> tuple[str, list[dict[str, Any]]]:
+    """SVG as `svg` makes it of `ppl.cam.curves.draw`, and where each row of each sweep lies on its two panels.
+
+    A marker has the keys variant, colour, x and y: lists with a place per row, in units of the SVG's viewBox.
+    """
+    with plt.rc_context({**STYLE, "svg.hashsalt": name}):
+        figure = draw(sweeps, threshold)
+        element, markers = _element(figure, name, label), []  # which also lays the panels out
+        for axes, (across, up) in zip(figure.axes, (("threshold", "miou"), ("recall", "precision")), strict=True):
+            for number, (variant, sweep) in enumerate(sweeps.items()):
+                x, y = axes.transData.transform(sweep[[across, up]].to_numpy(float)).T
+                places = {"x": x.round(1).tolist(), "y": (figure.bbox.height - y).round(1).tolist()}
+                markers.append({"variant": variant, "colour": matplotlib.colors.to_hex(f"C{number}"), **places})
+        return element, markers
+
+
+def _element(figure: Figure, name: str, label: str) -> str:
+    text = StringIO()
+    figure.savefig(text, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    plt.close(figure)
     element = text.getvalue()
     element = element[element.index("<svg") :].replace(TEXT, "currentColor").replace(GROUND, "var(--ground)")
     element = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{name}-", element)
@@ -55,6 +84,40 @@ def draw_trainings(curves: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
         panel.grid(alpha=0.3)
         if len(curves[kind]) > 1:
             panel.legend(fontsize="small")
+    return figure
+
+
+def draw_per_class(columns: Mapping[str, Sequence[float]], names: Sequence[str]) -> Figure:
+    """IoU in percent of each class, a line a class, a dot a column of `columns`; NaN is left out."""
+    figure, axes = plt.subplots(figsize=(10, 1.2 + 0.24 * len(names)), layout="constrained")
+    places = np.arange(len(names))
+    for number, (caption, values) in enumerate(columns.items()):
+        axes.plot(np.asarray(values, float), places, "osD^v"[number % 5], label=caption, alpha=0.85)
+    axes.set_yticks(places, names)
+    axes.set(xlabel="IoU (%)", xlim=(-1, 101), ylim=(len(names) - 0.5, -0.5))
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside upper center", ncols=len(columns))
+    return figure
+
+
+def draw_graph(graph: Graph) -> Figure:
+    """The steps from left to right, an arrow from each to those that read what it made."""
+    layers = columns(graph)
+    rows = max(map(len, layers))
+    figure, axes = plt.subplots(figsize=(max(10, 1.5 * len(layers)), 0.75 * rows), layout="constrained")
+    axes.set(xlim=(-0.5, len(layers) - 0.5), ylim=(rows, 0))
+    axes.axis("off")
+    box = {"boxstyle": "round,pad=0.4", "facecolor": GROUND, "edgecolor": TEXT, "linewidth": 0.8}
+    place: dict[Step, tuple[float, float]] = {}
+    for x, steps in enumerate(layers):
+        for i, step in enumerate(steps):
+            place[step] = (x, (i + 0.5) * rows / len(steps))
+            # A step can read what several before it made: what the way from one to another tells needs no arrow.
+            text = f"{step.module}\n{step.variant}".strip().replace("-", "-\n", step.variant.count("-") // 2)
+            axes.text(*place[step], text, ha="center", va="center", fontsize=8, bbox=box, zorder=3)
+    for before, after in next_steps(graph):
+        arrow = {"arrowstyle": "-|>", "color": TEXT, "alpha": 0.6, "shrinkA": 34, "shrinkB": 36, "linewidth": 0.9}
+        axes.annotate("", place[after], place[before], arrowprops=arrow, zorder=1)
     return figure
 
 

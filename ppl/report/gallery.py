@@ -1,46 +1,63 @@
-"""Thumbnails of photos, CAMs and label maps, side by side."""
+"""What became of each image: pictures of its photo and label maps, its CAMs, its IoU at every threshold."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from io import BytesIO
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-import matplotlib
 import numpy as np
-from PIL import Image
 
-from ppl.cam.store import Cam, open_store, seed, upsample
-from ppl.data.dataset import IGNORE, VOC_COLOURS, Dataset, read_mask, read_photo
+from ppl.cam.store import Cam, open_store
+from ppl.cam.sweep import confusions, histogram
+from ppl.data.dataset import IGNORE, Dataset, read_mask, read_photo, read_truth
 from ppl.data.labels import find_maps
+from ppl.files import UserError
+from ppl.metrics import confusion, iou
+from ppl.parallel import in_chunks, run_all
+from ppl.report.pictures import labels_uri, photo_uri, planes_uri, shown_size
 
-MAX_SIDE = 192
-HEAT = matplotlib.colormaps["inferno"]
+TRUTH = "truth"
+IMAGES_PER_TASK = 8
 
 Item = TypeVar("Item")
 
 
-class Tile(NamedTuple):
-    """A picture as data URI, with a short caption and a description in words."""
+class Planes(NamedTuple):
+    """A stored CAM: its planes one below the other as a grey picture, their classes and their (h, w)."""
 
-    caption: str
-    alt: str
     uri: str
+    classes: list[int]
+    grid: tuple[int, int]
 
 
 class Sample(NamedTuple):
-    """What became of one image."""
+    """One image; IoU in percent by class id, for the classes that its truth shows. Nothing is measured without one."""
 
     image: str
-    tiles: list[Tile]
+    classes: list[int]
+    """Labelled, 1-based."""
+    size: tuple[int, int]
+    """(w, h) of its pictures."""
+    photo: str
+    maps: dict[str, str]
+    """Pictures of label maps by caption, the truth last."""
+    cams: dict[str, Planes]
+    """By variant; empty where the image shows no class."""
+    iou: dict[str, dict[int, float]]
+    """Of the maps by caption."""
+    seeds: dict[str, dict[int, list[float]]]
+    """Of the seeds by variant, a value for each threshold of the sweep."""
 
 
-class Swatch(NamedTuple):
-    """A name of the legend and its colour as CSS writes it."""
+class Source(NamedTuple):
+    """Where the samples of a split come from."""
 
-    name: str
-    colour: str
+    dataset: Dataset
+    cams: dict[str, tuple[Path, ...]]
+    """CAM files by variant."""
+    maps: dict[str, Sequence[Path]]
+    """Folders of label maps by caption."""
 
 
 def evenly(items: Sequence[Item], count: int) -> list[Item]:
@@ -50,95 +67,87 @@ def evenly(items: Sequence[Item], count: int) -> list[Item]:
     return [items[i] for i in np.linspace(0, len(items) - 1, count).round().astype(int)]
 
 
-def seed_samples(
-    dataset: Dataset,
-    images: Sequence[str],
-    *,
-    cams: Sequence[Path],
-    threshold: float,
-    confident: Sequence[Path],
-    pseudo: Sequence[Path],
-) -> list[Sample]:
-    """Photo, CAM, seed at `threshold`, confident label, pseudo label and truth of each image; what there is of them.
+def samples(source: Source, images: Sequence[str], *, workers: int) -> list[Sample]:
+    """The samples of `images` in their order, by `workers` processes."""
+    found = {caption: find_maps(folders, images) for caption, folders in source.maps.items()}
+    tasks = (
+        [(image, {caption: found[caption][i] for caption in found}) for i, image in part]
+        for part in in_chunks(list(enumerate(images)), IMAGES_PER_TASK)
+    )
+    chunks = -(-len(images) // IMAGES_PER_TASK)
+    done: dict[str, Sample] = {}
+    name = "pictures of the report"
+    for part in run_all(partial(_chunk, source), tasks, workers=workers, total=chunks, unit="chunk", name=name):
+        done |= {sample.image: sample for sample in part}
+    return [done[image] for image in images]
 
-    `confident` and `pseudo` are the folders of label maps; no folder of `confident`: no network learned from any.
-    """
-    captions = {"confident": confident, "pseudo label": pseudo}
-    found = {caption: find_maps(folders, images) for caption, folders in captions.items() if folders}
-    samples = []
+
+def _chunk(source: Source, task: Sequence[tuple[str, Mapping[str, Path]]]) -> list[Sample]:
     with ExitStack() as stack:
-        store = stack.enter_context(open_store(cams))
-        for number, image in enumerate(images):
-            photo, cam = read_photo(dataset.photo(image)), store.read(image)
-            maps = {f"seed at {threshold:.2f}": seed(cam, threshold)}
-            maps |= {caption: read_mask(paths[number]) for caption, paths in found.items()}
-            tiles = [photo_tile(photo, image), cam_tile(photo, cam, dataset.classes)]
-            samples.append(Sample(image, [*tiles, *_label_tiles(dataset, image, maps)]))
-    return samples
+        stores = {variant: stack.enter_context(open_store(paths)) for variant, paths in source.cams.items()}
+        return [
+            sample(source.dataset, image, {variant: store.read(image) for variant, store in stores.items()}, paths)
+            for image, paths in task
+        ]
 
 
-def val_samples(dataset: Dataset, images: Sequence[str], predictions: Mapping[str, Sequence[Path]]) -> list[Sample]:
-    """Photo, predictions by caption (folders of label maps) and truth, if there is one, of each image."""
-    found = {caption: find_maps(folders, images) for caption, folders in predictions.items()}
-    samples = []
-    for number, image in enumerate(images):
-        maps = {caption: read_mask(paths[number]) for caption, paths in found.items()}
-        tiles = _label_tiles(dataset, image, maps)
-        samples.append(Sample(image, [photo_tile(read_photo(dataset.photo(image)), image), *tiles]))
-    return samples
+def sample(dataset: Dataset, image: str, cams: Mapping[str, Cam], paths: Mapping[str, Path]) -> Sample:
+    """What became of one image, with its CAMs by variant and the files of its label maps by caption."""
+    photo = read_photo(dataset.photo(image))
+    maps = {caption: read_mask(path) for caption, path in paths.items()}
+    for caption, labels in maps.items():
+        if labels.shape != photo.shape[:2]:
+            raise UserError(f"{paths[caption]}: size {labels.shape}, the photo has {photo.shape[:2]}; make it again")
+    measured, seeds = {}, {}
+    if dataset.has_masks and dataset.mask(image).exists():
+        truth = read_truth(dataset.mask(image), len(dataset.classes))
+        measured = {caption: map_iou(truth, labels) for caption, labels in maps.items()}
+        seeds = {variant: seed_ious(truth, cam) for variant, cam in cams.items()}
+        maps |= {TRUTH: truth}
+    return Sample(
+        image=image,
+        classes=list(dataset.labels.get(image, ())),
+        size=shown_size(*photo.shape[:2]),
+        photo=photo_uri(photo),
+        maps={caption: labels_uri(labels) for caption, labels in maps.items()},
+        cams={
+            variant: Planes(planes_uri(cam.maps), cam.classes.tolist(), cam.maps.shape[1:])
+            for variant, cam in cams.items()
+            if len(cam.classes)
+        },
+        iou=measured,
+        seeds=seeds,
+    )
 
 
-def photo_tile(photo: np.ndarray, image: str) -> Tile:
-    """The photo (h, w, 3) uint8 itself."""
-    return Tile("photo", f"photo {image}", data_uri(photo, Image.Resampling.LANCZOS, lossless=False))
+def map_iou(truth: np.ndarray, labels: np.ndarray) -> dict[int, float]:
+    """IoU in percent by class of the truth, (h, w) uint8 as are `labels`; pixels that those ignore count as missed."""
+    ids = _ids(truth[truth != IGNORE], labels)
+    place = _places(ids)
+    # Ids that none of the two has need no row: of many classes an image shows few.
+    values = 100 * iou(confusion(np.where(truth == IGNORE, IGNORE, place[truth]), place[labels], len(ids) - 1))
+    return {int(i): round(float(value), 2) for i, value in zip(ids, values, strict=True) if not np.isnan(value)}
 
 
-def cam_tile(photo: np.ndarray, cam: Cam, classes: Sequence[str]) -> Tile:
-    """Heat of the class with the largest activated area over the photo (h, w, 3) uint8 in grey."""
-    if not len(cam.classes):
-        return Tile(
-            "CAM: no class", "grey photo: no class", data_uri(_grey(photo), Image.Resampling.LANCZOS, lossless=False)
-        )
-    # Every map reaches 1 somewhere, so that only its extent tells classes apart.
-    strongest = int(cam.maps.sum(axis=(1, 2)).argmax())
-    name = classes[cam.classes[strongest] - 1]
-    uri = data_uri(heat_over(photo, cam, strongest), Image.Resampling.LANCZOS, lossless=False)
-    return Tile(f"CAM: {name}", f"heat map of class {name} over the photo", uri)
+def seed_ious(truth: np.ndarray, cam: Cam) -> dict[int, list[float]]:
+    """IoU in percent by class of the truth (h, w) uint8, for the seed of a CAM at each threshold of the sweep."""
+    ids = _ids(truth[truth != IGNORE], cam.classes)
+    place = _places(ids)
+    local = Cam(cam.maps, place[cam.classes].astype(np.int64), cam.size)
+    matrices = confusions(histogram(np.where(truth == IGNORE, IGNORE, place[truth]), local, len(ids) - 1))
+    values = (100 * iou(matrices)).round(2)  # (101, ids)
+    return {int(i): values[:, n].tolist() for n, i in enumerate(ids) if not np.isnan(values[0, n])}
 
 
-def heat_over(photo: np.ndarray, cam: Cam, plane: int) -> np.ndarray:
-    """Heat of one plane of a CAM over the photo (h, w, 3) uint8 in grey, (h, w, 3) uint8."""
-    heat = 255 * HEAT(upsample(cam.maps[plane : plane + 1], cam.size)[0])[..., :3]  # (h, w, 3)
-    return (0.4 * _grey(photo) + 0.6 * heat).round().astype(np.uint8)
+def _ids(*arrays: np.ndarray) -> np.ndarray:
+    """The ids in any of the arrays, background among them, sorted."""
+    counts = sum(np.bincount(array.ravel(), minlength=256) for array in arrays)
+    counts[0] += 1
+    return np.flatnonzero(counts)
 
 
-def _grey(photo: np.ndarray) -> np.ndarray:
-    return photo.mean(axis=2, keepdims=True).repeat(3, axis=2)  # (h, w, 3)
-
-
-def label_tile(labels: np.ndarray, caption: str, names: Sequence[str]) -> Tile:
-    """A label map (h, w) uint8 in VOC's colours; `names` of the ids from 0, background."""
-    shown = [("ignored" if i == IGNORE else names[i]) for i in np.unique(labels)]
-    uri = data_uri(VOC_COLOURS[labels], Image.Resampling.NEAREST, lossless=True)
-    return Tile(caption, f"{caption}: {', '.join(shown)}", uri)
-
-
-def legend(classes: Sequence[str]) -> list[Swatch]:
-    """Colours of background, the classes and ignored pixels."""
-    names = [*enumerate(["background", *classes]), (IGNORE, "ignored")]
-    return [Swatch(name, "#" + bytes(VOC_COLOURS[i]).hex()) for i, name in names]
-
-
-def data_uri(rgb: np.ndarray, resampling: Image.Resampling, *, lossless: bool) -> str:
-    """(h, w, 3) in 0..255 as a WebP data URI, shrunk where a side is longer than 192 pixels."""
-    image = Image.fromarray(rgb.round().astype(np.uint8))
-    image.thumbnail((MAX_SIDE, MAX_SIDE), resampling)
-    encoded = BytesIO()
-    image.save(encoded, format="WEBP", lossless=lossless, quality=80)
-    return f"data:image/webp;base64,{base64.b64encode(encoded.getvalue()).decode()}"
-
-
-def _label_tiles(dataset: Dataset, image: str, maps: Mapping[str, np.ndarray]) -> list[Tile]:
-    truth = {"truth": read_mask(dataset.mask(image))} if dataset.has_masks else {}
-    names = ("background", *dataset.classes)
-    return [label_tile(labels, caption, names) for caption, labels in {**maps, **truth}.items()]
+def _places(ids: np.ndarray) -> np.ndarray:
+    """Table (256,) uint8 from an id to its place in `ids`."""
+    table = np.zeros(256, np.uint8)
+    table[ids] = np.arange(len(ids))
+    return table

@@ -72,13 +72,13 @@ def chain(output: Path) -> dict[Path, dict[str, Any]]:
             nodes[path]["faults"].append("is not there any more")
         elif provenance.content(path).sha256 != record["sha256"]:
             nodes[path]["faults"].append("was changed after it was made")
-        waiting += [_resolved(path, name) for name in record["inputs"]]
+        waiting += [resolved(path, name) for name in record["inputs"]]
     for path, node in nodes.items():
         for name, read in node["inputs"].items():
-            found = nodes[_resolved(path, name)].get("sha256")
+            found = nodes[resolved(path, name)].get("sha256")
             if found != read["sha256"]:
                 what = "is not there any more" if found is None else "is another one now"
-                node["faults"].append(f"its input {_resolved(path, name)} {what}")
+                node["faults"].append(f"its input {resolved(path, name)} {what}")
     return nodes
 
 
@@ -104,7 +104,7 @@ def lines(output: Path, nodes: dict[Path, dict[str, Any]]) -> Iterator[str]:
         if settings:
             yield f"{indent}  with {settings}"
         for name in node["inputs"]:
-            yield from tree(_resolved(path, name), depth + 1)
+            yield from tree(resolved(path, name), depth + 1)
 
     yield from tree(output, 0)
 
@@ -117,7 +117,7 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{name}={json.dumps(value)}"
 
 
-def _resolved(output: Path, name: str) -> Path:
+def resolved(output: Path, name: str) -> Path:
     """Path of an input, which a record names as seen from its output's folder."""
     path = Path(name)
     if path.is_absolute():

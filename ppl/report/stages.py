@@ -13,7 +13,8 @@ from ppl.command import command
 from ppl.data.dataset import Dataset, read_photo
 from ppl.data.views import normalise
 from ppl.files import atomic
-from ppl.report.gallery import HEAT, evenly
+from ppl.report.gallery import evenly
+from ppl.report.heat import HEAT
 from ppl.report.sheet import draw_sheet
 
 IMAGES = 4

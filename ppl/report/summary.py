@@ -1,5 +1,6 @@
 """Writes the headline numbers of an experiment as a table that programs can read."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +9,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 import yaml
 
+from ppl.classify.grids import METHODS
 from ppl.command import command
 from ppl.files import atomic
+
+GRIDS = re.compile(r"plain|s\dk\d+(-s\dk\d+)*")
 
 
 @dataclass(frozen=True)
@@ -87,8 +91,11 @@ def read_ious(paths: Iterable[Path]) -> dict[str, pd.DataFrame]:
 
 
 def variant_of(path: Path) -> str:
-    """METHOD/GRIDS of a file in the folder of a variant."""
-    return f"{path.parent.parent.name}/{path.parent.name}"
+    """METHOD/GRIDS that a result lies in; empty where it lies in none."""
+    parts = path.parts
+    # From the end: a folder above the results may well be called local.
+    places = (i for i in reversed(range(len(parts) - 1)) if parts[i] in METHODS and GRIDS.fullmatch(parts[i + 1]))
+    return next(("/".join(parts[i : i + 2]) for i in places), "")
 
 
 if __name__ == "__main__":

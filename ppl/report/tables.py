@@ -22,7 +22,9 @@ from ppl.command import command
 from ppl.data.dataset import VOC_COLOURS, Dataset, read_mask, read_photo
 from ppl.data.labels import find_maps
 from ppl.files import atomic, write_text
-from ppl.report.gallery import evenly, heat_over
+from ppl.report.gallery import evenly
+from ppl.report.heat import heat_over
+from ppl.report.paper import read_paper
 from ppl.report.sheet import draw_sheet
 from ppl.report.summary import best_row, fixed_row
 
@@ -30,7 +32,6 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-PAPER = Path(__file__).with_name("paper.csv")
 FIXED, BEST = "seed, fixed threshold", "seed, best threshold"
 TITLES = {"crf": "seed with CRF", "pseudo": "pseudo label", "val": "network on val", "test": "network on test"}
 MEAN = "mean"
@@ -75,11 +76,6 @@ def main(settings: Settings) -> None:
             sections.append(f"## {name}\n\n{text}")
         body = "\n".join(sections)
         write_text(folder / "README.md", f"# Tables and figures of {planned['experiment']}\n\n{NOTE}\n\n{body}")
-
-
-def read_paper() -> pd.DataFrame:
-    """The paper's figures; an empty `variant` is none of ours, an empty `class` the mean."""
-    return pd.read_csv(PAPER, keep_default_na=False, dtype={"page": str}).astype({"value": float})
 
 
 def compare(table: Mapping[str, Any], thresholds: Mapping[str, float], paper: pd.DataFrame) -> pd.DataFrame:

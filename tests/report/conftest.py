@@ -46,7 +46,7 @@ class Experiment:
             experiment="mini",
             data=self.root / "data",
             settings=self.root / "settings.yaml",
-            cams=(self.main / "cams" / "seeds-1of1.h5",),
+            cams=tuple(self.root / v / "cams" / "seeds-1of1.h5" for v in ("baseline/plain", "explicit/s4k2")),
             confident=(self.main / "confident" / "1of1",),
             pseudo=(self.main / "pseudo" / "1of1",),
             predictions=(self.main / "predictions" / "held_out-1of1",),
@@ -88,8 +88,10 @@ def _compose(root: Path) -> Experiment:
         Image.fromarray(rng.integers(0, 256, (*SIZE, 3), np.uint8)).save(data / "JPEGImages" / f"{image}.jpg")
         for folder in folders[1:]:
             write_mask(folder / f"{image}.png", rng.choice(np.array([0, 1, 2, 255], np.uint8), SIZE))
-    cams = ((image, Cam(rng.random((2, 8, 10)), np.array([1, 2]), SIZE)) for image in IMAGES)
-    write(main / "cams" / "seeds-1of1.h5", cams, classes=CLASSES, settings="{}", checkpoint="")
+    for variant in ("baseline/plain", "explicit/s4k2"):
+        cams = ((image, Cam(rng.random((2, 8, 10)), np.array([1, 2]), SIZE)) for image in IMAGES)
+        (root / variant / "cams").mkdir()
+        write(root / variant / "cams" / "seeds-1of1.h5", cams, classes=CLASSES, settings="{}", checkpoint="")
 
     header = 'threshold,miou,precision,recall,iou_background,"iou_<b>&""",iou_null'
     rows = {"baseline/plain": ["0.29,31.1,5,6,7,8,9", "0.30,32.2,5,6,7,8,9", "0.31,30.3,5,6,7,8,9"]}

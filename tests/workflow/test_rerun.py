@@ -297,7 +297,7 @@ def test_values_that_change_places_are_seen(project, key, with_key, rule):
         ("crf", ("label_confident", "crf_seeds", "walk", "predict")),
         ("backbones", NETWORKS),
         ("config", ()),
-        ("code_hash", ()),
+        ("code_hash", ("write_report",)),  # which reads records
     ],
 )
 def test_a_changed_algorithm_reruns_its_step_and_what_follows(project, module, first):

@@ -1,6 +1,7 @@
 """Input files that depend on the settings of the experiment, step by step."""
 
 import json
+from types import SimpleNamespace
 
 
 def published_input(wildcards):
@@ -124,6 +125,29 @@ def of_networks(classifier, suffix):
     return of_job
 
 
+def shown_cams(wildcards):
+    """CAMs of all shown variants that hold the seed split.
+
+    Of the main one those of the training split, of which it is a part: they are needed in any case, masks or none.
+    """
+    data = EXPERIMENTS[wildcards.experiment]["data"]
+    main = EXPERIMENTS[wildcards.experiment]["main"]
+    others = [variant for variant in shown_variants(wildcards.experiment) if variant != main]
+    folder = f"results/{wildcards.experiment}"
+    patterns = [f"{folder}/{variant}/cams/{data['seed_split']}-{{shard}}.h5" for variant in others]
+    patterns.append(f"{folder}/{main}/cams/{data['train_split']}-{{shard}}.h5")
+    return [file for pattern in patterns for file in shards(pattern)(wildcards)]
+
+
+def repeated(wildcards):
+    """What is measured in the repetitions of an experiment with other seeds; nothing for a repetition itself."""
+    settings = EXPERIMENTS[wildcards.experiment]
+    if settings["repeats"] != wildcards.experiment:
+        return []
+    names = [configuration.repetition(wildcards.experiment, settings["seeds"], seed) for seed in settings["seeds"][1:]]
+    return [file for name in names for files in (sweeps, measures) for file in files(SimpleNamespace(experiment=name))]
+
+
 def main_shards(folder, split):
     """All shards of what the main variant has in `folder` of a split; {split} and {shard} are filled in."""
 
@@ -140,9 +164,10 @@ def main_confident(wildcards):
     return variant_of("main", "confident/{shard}")(wildcards) if learns else []
 
 
-def part_hash(name):
-    """Digest of a file of ppl/report that is no Python and so no part of a code hash."""
-    return file_digest(Path(configuration.__file__).parent / "report" / name)[:16]
+def part_hash(*names):
+    """Digests of files of ppl/report that are no Python and so no part of a code hash."""
+    folder = Path(configuration.__file__).parent / "report"
+    return " ".join(file_digest(folder / name)[:16] for name in names)
 
 
 def what_counts(experiment):

@@ -49,8 +49,7 @@ rule write_report:
     input:
         data=data_folder,
         settings="results/{experiment}/settings.yaml",
-        # Those of the training split: the seed split is a part of it, and they exist without masks, too.
-        cams=main_shards("cams/{split}-{shard}.h5", "train_split"),
+        cams=shown_cams,
         confident=main_confident,
         pseudo=variant_of("main", "pseudo/{shard}"),
         predictions=main_shards("predictions/{split}-{shard}", "val_split"),
@@ -58,19 +57,21 @@ rule write_report:
         checkpoints=of_networks("classifier", "pt"),
         sweeps=where_measured(sweeps),
         measured=where_measured(measures),
+        repeated=where_measured(repeated),
     output:
         report("results/{experiment}/report.html", caption="../report/page.rst", category="{experiment}"),
     params:
         code=code_hash("ppl.report.page"),
-        template=part_hash("page.html"),
+        template=part_hash("page.html", "page.css", "page.js"),
+        paper=part_hash("paper.csv"),
         benchmarks=placed("results/{experiment}/benchmarks"),
     log:
         "results/{experiment}/logs/report.log",
     benchmark:
         "results/{experiment}/benchmarks/report.tsv"
-    threads: 1
+    threads: workers
     resources:
-        mem_mb=1000,
+        mem_mb=2000,
         runtime=15,
     conda:
         "../../envs/ppl.yaml"
@@ -78,8 +79,8 @@ rule write_report:
         "python -m ppl.report.page --experiment {wildcards.experiment} --data {input.data}"
         " --settings {input.settings} --cams {input.cams} --confident {input.confident} --pseudo {input.pseudo}"
         " --predictions {input.predictions} --trainings {input.trainings} --checkpoints {input.checkpoints}"
-        " --sweeps {input.sweeps} --measured {input.measured} --benchmarks {params.benchmarks}"
-        " --out {output} > {log} 2>&1"
+        " --sweeps {input.sweeps} --measured {input.measured} --repeated {input.repeated}"
+        " --benchmarks {params.benchmarks} --out {output} --workers {threads} > {log} 2>&1"
 
 
 rule draw_stages:

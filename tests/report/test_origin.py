@@ -1,0 +1,87 @@
+"""The steps behind a page, from the records beside its inputs."""
+
+import itertools
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from ppl import provenance
+from ppl.report.figures import draw_graph, svg
+from ppl.report.origin import Step, columns, graph_of, next_steps
+from ppl.report.summary import variant_of
+
+MADE = {  # output: module, inputs
+    "data": ("ppl.data.demo", []),
+    "baseline/plain/classifier.pt": ("ppl.classify.train", ["data"]),
+    "explicit/s4k2/classifier.pt": ("ppl.classify.train", ["data", "baseline/plain/classifier.pt"]),
+    "explicit/s4k2/cams/train-1of2.h5": ("ppl.cam.export", ["data", "explicit/s4k2/classifier.pt"]),
+    "explicit/s4k2/cams/train-2of2.h5": ("ppl.cam.export", ["data", "explicit/s4k2/classifier.pt"]),
+    "explicit/s4k2/sweep.csv": (
+        "ppl.cam.sweep",
+        ["data", "explicit/s4k2/cams/train-1of2.h5", "explicit/s4k2/cams/train-2of2.h5"],
+    ),
+}
+DATA, BASELINE = Step("data.demo", ""), Step("classify.train", "baseline/plain")
+CLASSIFIER, CAMS = Step("classify.train", "explicit/s4k2"), Step("cam.export", "explicit/s4k2")
+SWEEP = Step("cam.sweep", "explicit/s4k2")
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    for name, (module, inputs) in MADE.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        digest = f"{abs(hash(name)):064x}"
+        named = {os.path.relpath(tmp_path / read, path.parent): {"sha256": digest, "files": 1} for read in inputs}
+        record = {"name": path.name, "sha256": digest, "files": 1, "made_by": module, "code": "c0de"}
+        record |= {"settings": {}, "versions": {"python": "3.11"}, "inputs": named | {"/outside.txt": {}}}
+        provenance.file_of(path).write_text(json.dumps(record))
+    return tmp_path
+
+
+def test_shards_are_one_step_and_variants_several(results):
+    graph = graph_of([results / "explicit/s4k2/sweep.csv"])
+    assert set(graph.steps) == {DATA, BASELINE, CLASSIFIER, CAMS, SWEEP}
+    assert [path.name for path, _ in graph.outputs[CAMS]] == ["train-1of2.h5", "train-2of2.h5"]
+    assert graph.code[SWEEP] == "c0de"
+    assert graph.versions == {"python": "3.11"}
+
+
+def test_steps_come_after_what_they_read(results):
+    graph = graph_of([results / "explicit/s4k2/sweep.csv"])
+    assert all(graph.steps.index(before) < graph.steps.index(after) for before, after in graph.edges)
+    place = {step: x for x, column in enumerate(columns(graph)) for step in column}
+    assert all(place[before] < place[after] for before, after in graph.edges)
+
+
+def test_arrows_leave_out_what_a_longer_way_tells(results):
+    graph = graph_of([results / "explicit/s4k2/sweep.csv"])
+    assert (DATA, SWEEP) in graph.edges
+    way = [DATA, BASELINE, CLASSIFIER, CAMS, SWEEP]
+    assert set(next_steps(graph)) == set(itertools.pairwise(way))
+
+
+def test_the_graph_is_drawn_with_every_step(results):
+    graph = graph_of([results / "explicit/s4k2/sweep.csv"])
+    drawn = svg(lambda: draw_graph(graph), "graph", "steps")
+    assert drawn.count("classify.train") == 2
+
+
+def test_results_without_records_have_no_steps(tmp_path):
+    assert graph_of([tmp_path / "explicit/s4k2/sweep.csv"]).steps == []
+
+
+@pytest.mark.parametrize(
+    ("path", "variant"),
+    [
+        ("results/demo/explicit/s4k2/sweep.csv", "explicit/s4k2"),
+        ("results/demo/implicit/s2k2-s3k4/cams/train-1of1.h5", "implicit/s2k2-s3k4"),
+        ("/usr/local/share/results/demo/data", ""),
+        ("/home/local/plain/results/demo/baseline/plain/deeplab.pt", "baseline/plain"),
+        ("results/demo/settings.yaml", ""),
+    ],
+)
+def test_the_variant_is_part_of_a_path(path, variant):
+    assert variant_of(Path(path)) == variant
