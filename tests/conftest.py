@@ -1,11 +1,12 @@
 import signal
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import settings
 from PIL import Image
 
@@ -82,3 +83,47 @@ def _process_as_before() -> Iterator[None]:
         signal.signal(number, handler)
     if "torch" in sys.modules:
         sys.modules["torch"].set_flush_denormal(False)
+
+
+@pytest.fixture
+def finish(scenes: Scenes, tmp_path: Path) -> Callable[[str], Path]:
+    """Makes results/own as a finished run leaves it, with untrained networks on a backbone; their folder."""
+    import torch  # here: tests that do without torch start in a tenth of the time
+
+    from ppl import checkpoints
+    from ppl.classify import checkpoint as classifiers
+    from ppl.segment import checkpoint as segmenters
+
+    def make(backbone: str) -> Path:
+        experiment = tmp_path / "results" / "own"
+        folder = experiment / "explicit" / "s4k2"
+        folder.mkdir(parents=True)
+        (experiment / "data").symlink_to(scenes.root)
+        pairwise = {"gaussian_sxy": 1, "gaussian_compat": 3}
+        pairwise |= {"bilateral_sxy": 20, "bilateral_srgb": 6, "bilateral_compat": 12}
+        resolved = {
+            "data": {"train_split": "all"},
+            "cam": {"maps": {"scales": [1, 0.5], "fusion": "mean", "power": 1, "batch_size": 2}},
+            "segment": {"photo_scales": [1, 1.5], "crf": True, "iterations": 2, "pairwise": pairwise},
+        }
+        (experiment / "settings.yaml").write_text(yaml.safe_dump(resolved))
+        torch.manual_seed(0)
+        deeplab = segmenters.Architecture(backbone, output_stride=16, rates=(1, 2), scales=(1,))
+        network = segmenters.build(2, deeplab, weights="none")
+        for conv in network.aspp:
+            torch.nn.init.normal_(conv.weight, std=1.0)  # so that all classes appear
+        training = {"crop": 48, "scale": [0.5, 1.5]}
+        settings = {"architecture": asdict(deeplab), "training": training}
+        checkpoints.save(
+            folder / "deeplab.pt", network, kind="deeplab", settings=settings, code="", classes=["ball", "cube"]
+        )
+        classifier = classifiers.Architecture(backbone, output_stride=16, frozen_stages=2, phi_init="identity")
+        settings = {"method": "explicit", "grids": "s4k2", "architecture": asdict(classifier)}
+        settings["training"] = {"crop": 48, "long_side": [40, 64]}
+        network = classifiers.build("explicit", "s4k2", 2, classifier, weights="none")
+        checkpoints.save(
+            folder / "classifier.pt", network, kind="classifier", settings=settings, code="", classes=["ball", "cube"]
+        )
+        return folder
+
+    return make

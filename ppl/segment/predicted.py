@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from ppl.cam.store import upsample
 from ppl.crf import Pairwise, Solver, from_probabilities, on_cpu
@@ -29,12 +30,37 @@ class Prediction(NamedTuple):
     labels: np.ndarray
 
 
+def probabilities(scores: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Probabilities (C+1, h, w) float32 at `size` of log-probabilities (C+1, h', w'), upsampled bilinearly."""
+    unary = upsample(scores, size)  # (C+1, h, w)
+    unary = np.exp(unary - unary.max(axis=0))
+    return unary / unary.sum(axis=0)
+
+
 def refined(photo: np.ndarray, scores: np.ndarray, crf: Crf) -> np.ndarray:
     """Label map (h, w) uint8 of scores (C+1, h', w') upsampled bilinearly, after a CRF on the photo (h, w, 3) uint8."""
-    unary = upsample(scores, photo.shape[:2])  # (C+1, h, w)
-    unary = np.exp(unary - unary.max(axis=0))
-    probabilities = unary / unary.sum(axis=0)
-    return from_probabilities(photo, probabilities, iterations=crf.iterations, pairwise=crf.pairwise, solver=crf.solver)
+    likely = probabilities(scores, photo.shape[:2])
+    return from_probabilities(photo, likely, iterations=crf.iterations, pairwise=crf.pairwise, solver=crf.solver)
+
+
+def enlarged(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A label map (h, w) uint8 at another size: each pixel's strongest label, with each label's area interpolated.
+
+    Nearest neighbours would draw stairs. Itself where it has that size.
+    """
+    if labels.shape == size:
+        return labels
+    first, *others = np.unique(labels)
+    best, strongest = np.full(size, first, np.uint8), None
+    for label in (first, *others) if others else ():
+        area = Image.fromarray((labels == label).astype(np.uint8) * 255)
+        area = np.asarray(area.resize(size[::-1], Image.Resampling.BICUBIC))
+        if strongest is None:
+            strongest = area.copy()
+        else:
+            best[area > strongest] = label
+            np.maximum(strongest, area, out=strongest)
+    return best
 
 
 def write_prediction(folder: Path, crf: Crf | None, prediction: Prediction) -> None:
