@@ -74,10 +74,11 @@ def samples(source: Source, images: Sequence[str], *, workers: int) -> list[Samp
         [(image, {caption: found[caption][i] for caption in found}) for i, image in part]
         for part in in_chunks(list(enumerate(images)), IMAGES_PER_TASK)
     )
-    chunks = -(-len(images) // IMAGES_PER_TASK)
     done: dict[str, Sample] = {}
-    name = "pictures of the report"
-    for part in run_all(partial(_chunk, source), tasks, workers=workers, total=chunks, unit="chunk", name=name):
+    made = run_all(
+        partial(_chunk, source), tasks, workers=workers, total=len(images), size=len, name="report, pictures"
+    )
+    for part in made:
         done |= {sample.image: sample for sample in part}
     return [done[image] for image in images]
 
