@@ -344,7 +344,7 @@ def _failure(what: str, step: int, schedule: Schedule, optimizer: torch.optim.Op
     named = " to ".join(f"{rate:.3g}" for rate in dict.fromkeys([rates[0], rates[-1]]))
     kept = "no state was kept yet"
     if resume.exists():
-        kept = f"the last good state, of step {_load(resume, 'cpu')['progress']['step']}, is {resume}"
+        kept = f"the last good state, of step {_load(resume)['progress']['step']}, is {resume}"
     advice = "lower lr, a third at a time; use precision 32-true"
     if step == 1:
         advice = "look at the weights it starts from; use precision 32-true"
@@ -360,9 +360,13 @@ def _keep(fabric: Fabric, network, optimizer, resume: Path, digest: str, progres
     fabric.barrier()
 
 
-def _load(resume: Path, device: torch.device | str) -> dict[str, Any]:
+def _load(resume: Path) -> dict[str, Any]:
+    """A training state, on the CPU: what takes it copies it to the GPU, but for AdamW's counts of steps.
+
+    AdamW reads these at every step, so that on a GPU each would make it wait.
+    """
     try:
-        state = torch.load(resume, map_location=device, weights_only=True)
+        state = torch.load(resume, map_location="cpu", weights_only=True)
         if {*state} != {"network", "optimizer", "digest", "progress"}:
             raise ValueError("it holds other things")
     except Exception as error:
@@ -371,7 +375,7 @@ def _load(resume: Path, device: torch.device | str) -> dict[str, Any]:
 
 
 def _restore(fabric: Fabric, network, optimizer, resume: Path, digest: str) -> _Progress:
-    state = _load(resume, fabric.device)
+    state = _load(resume)
     if state["digest"] != digest:
         print(f"{resume} belongs to other settings or inputs: starting over", file=sys.stderr)
         return _Progress(step=0, loss=0.0, first=0.0, seconds=0.0, rows=[])

@@ -5,11 +5,12 @@ packed keys, and values go to and from them by two sparse matrices, so that a ph
 """
 
 import math
-import warnings
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from ppl.sparse import csr
 
 
 class Lattice:
@@ -32,10 +33,9 @@ class Lattice:
         norm = torch.ones(points, device=features.device)
         for _ in range(2):  # plain, which tells the sums of the weights; then normalised by them
             scaled = (weights * norm[:, None]).flatten()
-            self._splat = _csr(
-                vertices.starts, vertices.order // corners, scaled[vertices.order], (self._count, points)
-            )
-            self._slice = _csr(every, vertices.of_corner, scaled * gain, (points, self._count))
+            pixels, shape = vertices.order // corners, (self._count, points)
+            self._splat = csr(vertices.starts, pixels, scaled[vertices.order], shape, check=False)
+            self._slice = csr(every, vertices.of_corner, scaled * gain, shape[::-1], check=False)
             norm = (self.filter(norm[:, None])[:, 0] + 1e-20).rsqrt()
 
     def filter(self, values: Tensor) -> Tensor:
@@ -117,9 +117,3 @@ def _vertices(remainder: Tensor, rank: Tensor) -> _Vertices:
         step = place.sum() - (corners * place[axis] if axis < d else 0)
         neighbours.append((find(distinct - step), find(distinct + step)))
     return _Vertices(of_corner, order, starts, neighbours)
-
-
-def _csr(starts: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        return torch.sparse_csr_tensor(starts, columns, values, shape, check_invariants=False)

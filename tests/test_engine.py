@@ -173,6 +173,13 @@ def test_a_state_of_other_settings_is_ignored_with_a_message(tmp_path: Path, cap
     assert pd.read_csv(tmp_path / "run.csv")["step"].tolist() == [3, 6, 7]
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_state_of_a_gpu_is_read_to_the_cpu(tmp_path: Path) -> None:
+    state = {"network": {"w": torch.ones(2, device="cuda")}, "optimizer": {}, "digest": "a", "progress": {"step": 1}}
+    torch.save(state, tmp_path / "run.resume")
+    assert engine._load(tmp_path / "run.resume")["network"]["w"].device.type == "cpu"
+
+
 def test_a_damaged_state_is_named(tmp_path: Path) -> None:
     (tmp_path / "run.resume").write_bytes(b"nothing of the kind")
     with pytest.raises(UserError, match=r"run.resume: not a readable training state .*delete it") as refused:

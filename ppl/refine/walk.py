@@ -1,7 +1,6 @@
 """Random walk that spreads class scores over an image and stops at boundaries (Sec. III-F)."""
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor
 
 from ppl.refine.affinitynet import pair_affinity
 from ppl.refine.paths import Offset, Path, search_paths
+from ppl.sparse import csr
 
 TOLERANCE = 1e-7  # of the Chebyshev series: sum of the coefficients left out; t^256 then needs degree 84
 
@@ -153,9 +153,7 @@ def _normalised_affinity(
     values *= scale.index_select(0, columns)
     row_ends = torch.zeros(pixels + 1, dtype=torch.int32, device=device)
     row_ends[1:] = neighbours.sum(1).cumsum(0)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        return torch.sparse_csr_tensor(row_ends, columns, values, (pixels, pixels), check_invariants=True), degree
+    return csr(row_ends, columns, values, (pixels, pixels), check=True), degree
 
 
 def _chebyshev_sum(matrix: Tensor, columns: Tensor, coefficients: Sequence[float]) -> Tensor:

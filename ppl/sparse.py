@@ -1,0 +1,13 @@
+"""Sparse matrices by rows, without what torch notes about each of them in a step's log."""
+
+import warnings
+
+import torch
+from torch import Tensor
+
+
+def csr(row_ends: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int], *, check: bool) -> Tensor:
+    """A sparse CSR tensor of row_ends (rows + 1,), columns and values (N,); RuntimeError, where asked, if they misfit."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse (CSR tensor support|invariant checks)")
+        return torch.sparse_csr_tensor(row_ends, columns, values, shape, check_invariants=check)
