@@ -241,9 +241,9 @@ def photo_size(path: Path | str, *, most: int = MAX_PIXELS) -> tuple[int, int]:
         return (width, height) if turned else (height, width)
 
 
-def read_mask(path: Path | str) -> np.ndarray:
-    """A label map as (h, w) uint8 class ids, from a palette or greyscale PNG."""
-    with _opened(path, "mask", ("PNG",)) as image:
+def read_mask(path: Path | str, *, most: int = MAX_PIXELS) -> np.ndarray:
+    """A label map as (h, w) uint8 class ids, of at most `most` pixels, from a palette or greyscale PNG."""
+    with _opened(path, "mask", ("PNG",), most) as image:
         # Pillow spreads the values of a grey PNG of 2 or 4 bits over 0..255: they are no ids any more.
         spread = image.mode == "L" and image.tile[0][3] != "L"
         if image.mode not in ("P", "L") or spread:
@@ -285,7 +285,8 @@ VOC_COLOURS = voc_colours()
 def _opened(path: Path | str, what: str, formats: tuple[str, ...], most: int = MAX_PIXELS) -> Iterator[Image.Image]:
     """An image of one of `formats`; UserError for whatever goes wrong before it is closed, naming it as a `what`."""
     why = "which the networks see as a whole" if most == MAX_PIXELS else "the most that is opened"
-    too_large = f"has more than {most:,} pixels, {why}; make the {what} smaller"
+    remedy = f"make the {what} smaller" + (", or set data.max_side" if most == MAX_PIXELS else "")
+    too_large = f"has more than {most:,} pixels, {why}; {remedy}"
     try:
         with Image.open(path, formats=formats) as image:
             width, height = image.size

@@ -1,16 +1,22 @@
-"""Source `folder`: a dataset folder of the user's own, linked rather than copied."""
+"""Source `folder`: a dataset folder of the user's own, linked rather than copied, but for photos that are too large."""
 
 import os.path
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from ppl.command import command
-from ppl.data.dataset import LISTS
+from ppl.data.dataset import LISTS, Dataset
+from ppl.data.shrink import Size, bring_photo, write_sizes
 from ppl.files import UserError, atomic
+from ppl.parallel import in_chunks, run_all
 from ppl.reasons import reason
 
 LINKED = ("JPEGImages", "SegmentationClass")  # the second is optional
+IMAGES_PER_TASK = 32
 
 
 @dataclass(frozen=True)
@@ -19,6 +25,9 @@ class Settings:
     """The user's dataset folder."""
     splits: tuple[str, ...]
     out: Path
+    max_side: int | None = None
+    """Photos of the splits with a longer side are shrunk to it, and their masks."""
+    workers: int = 1
 
     def reads(self) -> tuple[Path, ...]:
         """No more than what it links and copies, whose digest is that of the output."""
@@ -51,9 +60,34 @@ def main(settings: Settings) -> None:
                 shutil.copyfile(source / name, folder / name)
             except OSError as error:
                 raise UserError(f"{source / name}: {error.strerror}; make the file readable") from None
-        for name in LINKED:
-            if os.path.isdir(source / name):
+        there = [name for name in LINKED if os.path.isdir(source / name)]
+        if settings.max_side is None:
+            for name in there:
                 (folder / name).symlink_to(source / name, target_is_directory=True)
+        else:
+            for name in there:
+                (folder / name).mkdir()
+            bring(Dataset(source, (), {}), folder, settings)
+
+
+def bring(source: Dataset, folder: Path, settings: Settings) -> None:
+    """Shrunk copies of the large photos of all splits and links to the others, file by file."""
+    listed = chain.from_iterable(source.listed(split) for split in settings.splits)
+    images = [image for image in dict.fromkeys(listed) if image in source.photos_by_id]
+    chunks = in_chunks(images, IMAGES_PER_TASK)
+    tasks = ([(source.photos_by_id[image], source.mask(image)) for image in chunk] for chunk in chunks)
+    work = partial(_bring_chunk, folder, settings.max_side)
+    sizes: dict[str, Size] = {}
+    for shrunk in run_all(work, tasks, workers=settings.workers, total=len(images), size=len, name="photos brought"):
+        sizes |= shrunk
+    write_sizes(folder, sizes)
+    print(f"{len(sizes):,} of {len(images):,} photos are shrunk, their longer side to {settings.max_side} pixels")
+
+
+def _bring_chunk(folder: Path, max_side: int, files: Sequence[tuple[Sequence[Path], Path]]) -> dict[str, Size]:
+    """The sizes that the shrunk ones of some photos had, by id."""
+    brought = {photos[0].stem: bring_photo(photos, mask, folder, max_side) for photos, mask in files}
+    return {image: size for image, size in brought.items() if size}
 
 
 if __name__ == "__main__":

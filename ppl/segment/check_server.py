@@ -14,6 +14,7 @@ from PIL import Image
 
 from ppl.command import command
 from ppl.data.dataset import VOC_COLOURS, Dataset, photo_size
+from ppl.data.shrink import Size, full_sizes
 from ppl.files import UserError
 from ppl.progress import progress
 from ppl.reasons import reason
@@ -53,6 +54,7 @@ def archive_faults(tar: Path, dataset: Dataset, images: Sequence[str]) -> Iterat
     Reads it member by member and unpacks nothing. Entries for the folders of that path are no fault.
     """
     missing, folders, seen = dict.fromkeys(images), {str(folder) for folder in (FOLDER, *FOLDER.parents)}, set()
+    shrunk = full_sizes(dataset.root)
     try:
         with tarfile.open(tar, "r:") as archive:
             for member in progress(archive, name="archive checked", unit="map", total=len(images)):
@@ -70,7 +72,7 @@ def archive_faults(tar: Path, dataset: Dataset, images: Sequence[str]) -> Iterat
                 else:
                     del missing[path.stem]
                     if member.isreg():
-                        yield from map_faults(archive.extractfile(member), path.stem, dataset)
+                        yield from map_faults(archive.extractfile(member), path.stem, dataset, shrunk.get(path.stem))
                     else:
                         yield f"{member.name!r}: is a link or no file at all; the map itself is wanted"
                 seen.add(member.name)
@@ -79,11 +81,14 @@ def archive_faults(tar: Path, dataset: Dataset, images: Sequence[str]) -> Iterat
     yield from (f"{image}.png: is missing" for image in missing)
 
 
-def map_faults(file: IO[bytes], image: str, dataset: Dataset) -> Iterator[str]:
-    """Faults of a label map: a palette PNG in VOC's colours, of the photo's size, with ids 0 to C and no 255."""
+def map_faults(file: IO[bytes], image: str, dataset: Dataset, full: Size | None = None) -> Iterator[str]:
+    """Faults of a label map: a palette PNG in VOC's colours, of the photo's size, with ids 0 to C and no 255.
+
+    `full` is the size (h, w) that the photo had if it was shrunk.
+    """
     name = f"{image}.png"
     try:
-        height, width = photo_size(dataset.photo(image))
+        height, width = full or photo_size(dataset.photo(image))
     except UserError as error:
         yield str(error)
         return

@@ -3,13 +3,15 @@
 import shutil
 import tarfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ppl.command import command
-from ppl.data.dataset import Dataset
+from ppl.data.dataset import Dataset, read_mask, write_mask
 from ppl.data.labels import find_maps
+from ppl.data.shrink import Size, enlarge, full_sizes
 from ppl.files import UserError, atomic
-from ppl.progress import progress
+from ppl.parallel import run_all
 from ppl.segment.check_server import FOLDER, check
 
 
@@ -22,22 +24,38 @@ class Settings:
     out: Path
     """Folder; the maps lie below it in results/VOC2012/Segmentation/comp6_test_cls."""
     tar: Path
+    workers: int = 0
+    """Processes that enlarge the maps of photos that were shrunk."""
 
 
 def main(settings: Settings) -> None:
     dataset = Dataset.open(settings.data)
     images = dataset.split(settings.split)
     maps = find_maps(settings.predictions, images)
+    sizes = full_sizes(settings.data)
     with atomic(settings.out) as folder, atomic(settings.tar) as temporary:  # a wrong tar gets no name, nor its folder
         target = folder / FOLDER
         target.mkdir(parents=True)
-        for path in progress(maps, name="maps gathered", unit="map"):
-            shutil.copyfile(path, target / path.name)
+        served = partial(serve, target)
+        tasks = ((path, sizes.get(image)) for image, path in zip(images, maps, strict=True))
+        for _ in run_all(
+            served, tasks, workers=settings.workers if sizes else 0, total=len(images), name="maps gathered"
+        ):
+            pass
         written = sum(1 for _ in target.iterdir())
         if written != len(images):
             raise UserError(f"{settings.out}: {written} maps for {len(images)} images; the split names an image twice")
         pack(target, temporary)
         check(temporary, dataset, images, name=settings.tar)
+
+
+def serve(folder: Path, task: tuple[Path, Size | None]) -> None:
+    """Copies a label map, or writes it at the size (h, w) that the photo had before it was shrunk."""
+    path, size = task
+    if size is None:
+        shutil.copyfile(path, folder / path.name)
+    else:
+        write_mask(folder / path.name, enlarge(read_mask(path), size))
 
 
 def pack(folder: Path, tar: Path) -> None:

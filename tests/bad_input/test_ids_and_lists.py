@@ -135,15 +135,14 @@ def test_lists_of_other_editors_are_read(root, checking, content):
     ("train", "val", "test", "message"),
     [
         ("t1 t2 t1", "v1", "e1", "'t1' is listed 2 times; keep one"),
-        ("t1 t2 v1", "v1", "e1", "splits train and val share 1 images, the first is 'v1'; keep it in one"),
-        ("t1 t2 e1", "v1", "e1", "splits train and test share 1 images"),
-        ("t1 t2", "t1 t2", "e1", "splits train and val share 2 images"),
-        ("t1 t2", "v1 w1", "e1", "w1.jpg: not a readable photo"),
-        ("t1 t2", "v1", "T1", "T1.jpg: not a readable photo"),
-        ("t1 t2", "v1", "t1.png e1", "t1.png.jpg: not a readable photo"),
+        ("t1 t2 v1", "v1", "e1", "splits train and val: share 1 images, the first is 'v1'; keep it in one"),
+        ("t1 t2", "t1 t2", "e1", "splits train and val: share 2 images"),
+        ("t1 t2", "v1 w1", "e1", "w1.jpg: is not there"),
+        ("t1 t2", "v1", "T1", "T1.jpg: is not there"),
+        ("t1 t2", "v1", "t1.png e1", "t1.png.jpg: is not there"),
         ("t1", "v1", "e1", "no image of split train is labelled 'dog'"),
         ("e1", "v1", "t1", "no image of split train is labelled 'cat'"),
-        ("image t1 t2", "v1", "e1", "image.jpg: not a readable photo"),
+        ("image t1 t2", "v1", "e1", "image.jpg: is not there"),
     ],
 )
 def test_a_split_that_cannot_be_is_a_fault_of_the_check(root, checking, refused, train, val, test, message):

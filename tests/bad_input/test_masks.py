@@ -174,7 +174,7 @@ def test_a_mask_is_sound_if_and_only_if_all_its_ids_are_classes(tmp_path_factory
     Image.new("RGB", (8, 6)).save(root / "JPEGImages" / "a.png")
     write_mask(root / "SegmentationClass" / "a.png", mask)
     dataset = Dataset(root, tuple(map(str, range(classes))), {})
-    faults = list(check.image_faults(dataset, "a", with_mask=True))
+    faults = check.look_at(dataset, "a", with_mask=True).faults
     assert bool(faults) == bool(((mask > classes) & (mask < 255)).any())
 
 

@@ -37,7 +37,7 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
         "hardware": {"shards": 2},
     },
     "own": {
-        "data": {"source": "folder", "path": PHOTOS, "train_split": "train"},
+        "data": {"source": "folder", "path": PHOTOS, "train_split": "train", "max_side": 640},
         "main": "explicit/s4k2",
         "compare": [],
         "segment": {"training": {"weights": TRAINED_WITH}},

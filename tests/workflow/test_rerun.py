@@ -46,6 +46,7 @@ CHANGED_SPLIT = "another"
 FIRST: dict[str, Callable[[Any], bool]] = {
     "data.source": only("compose_demo"),
     "data.path": only("link_folder"),
+    "data.max_side": only("link_folder"),
     "data.coco_convention": only("prepare_coco"),
     # Trainings wait for the check of all splits. `ancient` would take them out of what follows it, but Snakemake 9.27
     # does not look for other reasons to run a job behind an ancient input whose own job runs.
@@ -193,7 +194,7 @@ def change_of(project, key: str) -> tuple[str, dict[str, Any]]:
             refine__confident__foreground=4,
             refine__confident__background=32,
         )
-    experiment = {"data.path": "own", "data.coco_convention": "public"}.get(key, "drawn")
+    experiment = {"data.path": "own", "data.max_side": "own", "data.coco_convention": "public"}.get(key, "drawn")
     experiment = "public" if key.startswith("refine.affinitynet.") else experiment
     settings = settings_of(project, experiment)
     present = settings | {"classify": settings["classify"] | {"patch_training": configuration.patched(

@@ -27,7 +27,7 @@ rule compose_demo:
 
 
 rule link_folder:
-    """Links the user's dataset folder and copies its lists."""
+    """Links the user's photos, but for large ones that it shrinks, and copies the lists."""
     input:
         lambda wildcards: folder_lists(wildcards.experiment),
     output:
@@ -36,20 +36,22 @@ rule link_folder:
         code=code_hash("ppl.data.folder"),
         path=value("data", "path"),
         splits=lambda wildcards: sorted(set(splits(wildcards.experiment).values())),
+        max_side=max_side,
     wildcard_constraints:
         experiment=of_source("folder"),
     log:
         "results/{experiment}/logs/data.log",
     benchmark:
         "results/{experiment}/benchmarks/data.tsv"
-    threads: 1
+    threads: workers
     resources:
-        mem_mb=500,
-        runtime=15,
+        mem_mb=4000,
+        runtime=240,
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.data.folder --path {params.path:q} --splits {params.splits:q} --out {output} > {log} 2>&1"
+        "python -m ppl.data.folder --path {params.path:q} --splits {params.splits:q} --out {output} {params.max_side}"
+        " --workers {threads} > {log} 2>&1"
 
 
 rule download_archive:

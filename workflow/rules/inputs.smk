@@ -15,6 +15,12 @@ def published_path(wildcards, input):
     return EXPERIMENTS[wildcards.experiment]["data"].get("path") or str(input)
 
 
+def max_side(wildcards):
+    """Flag of the longer side to which photos are shrunk; nothing where they stay as they are."""
+    data = value("data")(wildcards)
+    return configuration.flags({"max_side": data["max_side"]}) if "max_side" in data else ""
+
+
 def at_hand():
     """Experiments whose data need no download: composed, or in a folder of the user's."""
     own = {name: settings for name, settings in EXPERIMENTS.items() if name == settings["repeats"]}

@@ -112,12 +112,12 @@ rule gather_test_predictions:
         "results/{experiment}/logs/test_preds.log",
     benchmark:
         "results/{experiment}/benchmarks/test_preds.tsv"
-    threads: 1
+    threads: workers
     resources:
-        mem_mb=500,
-        runtime=30,
+        mem_mb=2000,
+        runtime=120,
     conda:
         "../../envs/ppl.yaml"
     shell:
         "python -m ppl.segment.server --data {input.data} --split {params.split} --predictions {params.folders}"
-        " --out {output.folder} --tar {output.tar} > {log} 2>&1"
+        " --out {output.folder} --tar {output.tar} --workers {threads} > {log} 2>&1"
