@@ -186,7 +186,7 @@ def _validation(
     dataset: Dataset, settings: Settings, network: PatchClassifier
 ) -> Callable[[nn.Module], dict[str, float]]:
     """A function that measures mAP on the validation photos, by their image-level labels."""
-    from torchmetrics.functional.classification import multilabel_average_precision
+    from torchmetrics.functional.classification import binary_average_precision
 
     images = dataset.split(settings.val_split)
     targets = label_vectors([dataset.labels_of(image) for image in images], len(dataset.classes)).long()
@@ -208,9 +208,10 @@ def _validation(
                 logits = trained(batch.to(device, memory_format=torch.channels_last))  # (B, branches, C)
                 scores = torch.cat([scores, logits.float().sum(dim=1).sigmoid().cpu()])
                 bar.update(len(batch))
-        present = targets.any(dim=0)
-        precision = multilabel_average_precision(scores, targets, len(present), average="none")
-        return {"mAP": precision[present].mean().item()}
+        shown = targets.any(dim=0).nonzero().flatten()  # the mean over none of them is NaN
+        # Class by class: torchmetrics takes fewer than two labels for a mistake.
+        precisions = [binary_average_precision(scores[:, c], targets[:, c]) for c in shown]
+        return {"mAP": torch.tensor(precisions).mean().item()}
 
     return measure
 

@@ -52,7 +52,7 @@ class Settings:
         if not 0 < self.val_share < 1:
             raise UserError(f"--val-share {self.val_share}: is no share; choose one between 0 and 1, such as 0.1")
         if self.masks and not self.classes:
-            raise UserError("--masks: which number is which class? name a file of --classes, one a line, 1 first")
+            raise UserError("--masks: no number tells its class; name a file of --classes, one a line, that of 1 first")
 
     def reads(self) -> tuple[Path, ...]:
         """Only the table: the photos are the user's, and many."""
@@ -104,10 +104,10 @@ def main(settings: Settings) -> None:
 
 def refuse_to_harm(out: Path, photos: Path) -> None:
     """UserError where the dataset folder would replace something that this command has not written."""
-    if out.resolve().is_relative_to(photos.resolve()):
-        raise UserError(f"{photos}: {out} would be written into your photos; run the command in another folder")
     if photos.resolve().is_relative_to(out.resolve()):
         raise UserError(f"{out}: is where your photos are; choose another --name")
+    if out.resolve().is_relative_to(photos.resolve()):
+        raise UserError(f"{photos}: {out} would be written into your photos; run the command in another folder")
     if os.path.lexists(out):
         known = {"JPEGImages", "SegmentationClass", "ImageSets", "classes.txt", "labels.csv"}
         ours = out.is_dir() and {path.name for path in out.iterdir()} <= known
@@ -133,13 +133,19 @@ def match_masks(folder: Path, found: Found, ids: Mapping[PurePosixPath, str]) ->
     """Masks by the id of their photo."""
     drawn = tuple(path for path in find(folder).photos if path.suffix.lower() == ".png")
     names = Names(drawn)
-    masks = {}
+    masks: dict[str, Path] = {}
+    owners: dict[PurePosixPath, PurePosixPath] = {}
     for photo in found.photos:
         fitting = [path for path in names.find(str(photo)) if path.stem.casefold() == photo.stem.casefold()]
         if len(fitting) > 1:
             raise UserError(f"{folder}: {listed(map(str, fitting))} fit {photo}; name masks and folders as the photos")
-        if fitting:
-            masks[ids[photo]] = (folder / fitting[0]).resolve()
+        for mask in fitting:
+            if mask in owners:
+                raise UserError(
+                    f"{folder}/{mask}: fits {owners[mask]} and {photo}; put masks into folders as the photos"
+                )
+            owners[mask] = photo
+            masks[ids[photo]] = (folder / mask).resolve()
     if not masks:
         raise UserError(f"{folder}: holds no mask of any photo; name masks as the photos, with the suffix .png")
     return masks

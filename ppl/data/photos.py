@@ -60,7 +60,8 @@ def ids_of(photos: Sequence[PurePosixPath]) -> dict[PurePosixPath, str]:
 
 def _id(path: PurePosixPath) -> str:
     name = "".join(c if c.isprintable() and c != "\\" else "_" for c in _plain("__".join(path.parts)))
-    name = f"_{name}" if name.startswith("-") else name
+    name = name.strip()  # as a line of a list is
+    name = f"_{name}" if not name or name[0] in ".-" else name
     if len(name.encode()) <= MAX_ID_BYTES:
         return name
     start = name.encode()[: MAX_ID_BYTES - DIGITS - 1].decode(errors="ignore")

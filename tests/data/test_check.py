@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -187,3 +188,104 @@ def test_background_is_no_class_of_its_own(root):
     (root / "classes.txt").write_text("background\ncat\ndog\n")
     found = [fault.line for fault in check.label_faults(Dataset.open(root), SPLITS, "all", "val")]
     assert "classes.txt: names background, which is id 0 without being listed; take it out" in found
+
+
+def warnings_of(capsys: pytest.CaptureFixture, root: Path) -> list[str]:
+    """Warnings of a dataset that passes."""
+    check.main(settings(root))
+    return [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
+
+
+def test_many_faults_of_a_kind_are_one_line_with_three_examples(root):
+    missing = [f"m{number:03d}" for number in range(300)]
+    write_list(root, "test", missing)
+    (found,) = faults(root)
+    assert found.startswith(
+        "300 photos are not there, such as JPEGImages/m000.jpg, JPEGImages/m001.jpg and JPEGImages/m002.jpg; copy"
+    )
+
+
+def test_masks_of_some_measured_photos_only_are_a_fault_with_a_remedy(root):
+    for image in ("t1", "v1"):
+        (root / "SegmentationClass" / f"{image}.png").unlink()
+    (found,) = faults(root)
+    assert found.startswith(
+        "2 masks are not there, such as SegmentationClass/t1.png and SegmentationClass/v1.png; draw"
+    )
+    write_list(root, "part", ["t2"])
+    (root / "SegmentationClass" / "v1.png").symlink_to(root / "SegmentationClass" / "t2.png")
+    check.main(settings(root))
+
+
+def test_a_sound_dataset_is_warned_of_what_makes_masks_poor(root, capsys):
+    write_list(root, "all", [*SPLITS["all"], "e1", "copy"])
+    write_list(root, "test", ["e1", "v1"])
+    with (root / "labels.csv").open("a") as file:
+        file.write("copy,cat\n")
+    (root / "JPEGImages" / "copy.jpg").write_bytes((root / "JPEGImages" / "v1.jpg").read_bytes() + b"\0")
+    (root / "JPEGImages" / "v1.jpg").write_bytes((root / "JPEGImages" / "copy.jpg").read_bytes())
+    found = "\n".join(warnings_of(capsys, root))
+    for text in (
+        "split test: 1 of its 2 photos are trained on, too",
+        "2 classes have fewer than 20 training photos, such as class 'cat' (is on 3 training photos) and class 'dog'",
+        "photo 'v1': is the same file as 'copy' of split all",
+        "6 photos have fewer than 64 pixels on a side",
+        "3 masks contradict labels, such as image 't1' (the mask shows dog, which is not labelled)",
+    ):
+        assert text in found
+
+
+def test_a_class_on_every_photo_cannot_be_told_from_its_surroundings(root, capsys):
+    (root / "labels.csv").write_text("image,classes\nt1,cat;dog\nt2,cat\nt3,cat\nv1,cat\ne1,\n")
+    found = "\n".join(warnings_of(capsys, root))
+    assert "class 'cat': is on every training photo" in found
+    assert "class 'dog': is on every" not in found
+
+
+def test_rare_classes_and_two_spellings_are_named():
+    images = tuple(f"i{number}" for number in range(100))
+    labels = {image: (1, 2) if number < 4 else (1,) if number < 90 else (3,) for number, image in enumerate(images)}
+    dataset = Dataset(Path("data"), ("Red fox", "owl", "red_fox"), labels)
+    found = "\n".join(warning.line for warning in check.label_warnings(dataset, images))
+    assert "class 'Red fox': is on 90 training photos, 'owl' on 4" in found
+    assert "classes.txt: 'Red fox' and 'red_fox' look like one class" in found
+
+
+def test_balanced_classes_are_no_reason_to_warn():
+    images = tuple(f"i{number}" for number in range(100))
+    labels = {image: (1 + number % 2,) for number, image in enumerate(images)}
+    assert list(check.label_warnings(Dataset(Path("data"), ("a", "b"), labels), images)) == []
+
+
+def test_without_a_file_the_summary_is_for_people(root, capsys):
+    check.main(replace(settings(root), out=None))
+    shown = capsys.readouterr().out
+    assert "5 photos, 2 classes, with masks" in shown
+    assert [line.split() for line in shown.splitlines()[1:5]] == [
+        ["all", "part", "val", "test"], ["photos", "3", "2", "1", "1"], ["cat", "2", "1", "1", "0"],
+        ["dog", "2", "1", "0", "0"],
+    ]  # fmt: skip
+
+
+SETTINGS = """
+experiments:
+  drawn: {data: {source: demo}}
+  mine: {data: {path: data, train_split: all, seed_split: part}}
+"""
+
+
+def test_a_settings_file_names_folder_and_splits(root, capsys, monkeypatch):
+    monkeypatch.chdir(root.parent)
+    Path("mine.yaml").write_text(SETTINGS)
+    check.main(check.Settings(Path("mine.yaml"), workers=0))
+    assert capsys.readouterr().out.splitlines()[-1] == "no faults: mine.yaml can be run"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "[1]", "experiments: {}", "experiments: {a: {}}", "experiments: {a: {data: {source: demo}}}",
+             "experiments: {a: {data: {}}}", "experiments: {a: {data: {path: 5}}}", "{", "experiments: {a: 5}"],
+)  # fmt: skip
+def test_a_settings_file_without_a_folder_is_refused_in_a_line(tmp_path, text):
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"mine.yaml: no [^\n]*; [^\n]*$"):
+        check.main(check.Settings(tmp_path / "mine.yaml", workers=0))

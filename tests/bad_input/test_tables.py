@@ -1,0 +1,113 @@
+"""Folders and tables of which no dataset can be made: one line each, and nothing written."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from ppl.data import example, new
+from ppl.files import UserError
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> new.Settings:
+    """Three photos and a sound table, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    for number, image in enumerate("abcd"):
+        Image.new("RGB", (8, 6), (number, 0, 0)).save(tmp_path / "photos" / f"{image}.png")
+    Path("labels.csv").write_text("image,classes\na,cat\nb,cat\nc,cat\nd,cat\n")
+    return new.Settings(Path("photos"), Path("labels.csv"), device="cpu")
+
+
+def test_the_table_of_the_cases_is_sound(own):
+    new.main(own)
+    assert Path("mine.yaml").exists()
+
+
+MANY = b";".join(b"c%d" % number for number in range(255))
+TABLES: dict[str, tuple[bytes, str]] = {
+    "nothing": (b"", "has no columns"),
+    "one column": (b"image\na\nb\n", "has no columns"),
+    "a workbook": (b"PK\3\4" + bytes(40), "save its sheet as CSV"),
+    "an old workbook": (b"\xd0\xcf\x11\xe0" + bytes(40), "save its sheet as CSV"),
+    "no text": (b"image,classes\n\x81\x8d,\n", "is no text"),
+    "other photos": (b"image,classes\nx,cat\ny,dog\n", "no column names any of the photos"),
+    "titles only": (b"image,classes\n", "no column names any of the photos"),
+    "no class at all": (b"image,classes\na,\nb,\n", "names no class at all"),
+    "classes called 0 and 1": (b"image,label\na,1\nb,0\n", "name the column after what 1 shows"),
+    "several columns of names": (b"image,first,second\na,cat,dog\nb,dog,\n", "call it classes"),
+    "numbers only": (b"image,width,height\na,640,480\nb,640,480\n", "call it classes"),
+    "two columns of one name": (b"image,cat,cat\na,1,0\nb,0,1\n", "two columns are called 'cat'"),
+    "a quotation mark alone": (b'image,classes\na,"cat\nb,cat\n', "quotation mark"),
+    "one photo": (b"image,classes\na,cat\n", "label at least two photos of each class"),
+    "a photo for each class": (b"image,classes\na,cat\nb,dog\n", "label at least two photos of each class"),
+    "a class of a bell": (b"image,classes\na,c\aat\nb,c\aat\n", "cannot be a class"),
+    "too many classes": (b"image,classes\na,%s\nb,%s\n" % (MANY, MANY), "1 to 254"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "message"), TABLES.values(), ids=TABLES)
+def test_a_table_that_says_too_little_is_refused(own, refused, content, message):
+    own.labels.write_bytes(content)
+    refused(new.main, own, message)
+
+
+def name_in_two_folders(root: Path) -> None:
+    for folder in ("x", "y"):
+        (root / "photos" / folder).mkdir()
+        Image.new("RGB", (8, 6)).save(root / "photos" / folder / "same.png")
+    (root / "labels.csv").write_text("image,classes\na,cat\nsame,cat\n")
+
+
+def photos_as_dataset(root: Path) -> None:
+    (root / "mine").mkdir()
+    (root / "mine" / "holiday.jpg").write_bytes(b"a photo")
+
+
+def dataset_by_hand(root: Path) -> None:
+    (root / "mine" / "JPEGImages").mkdir(parents=True)
+    (root / "mine" / "JPEGImages" / "a.jpg").write_bytes(b"a photo")
+
+
+FOLDERS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "a name that fits two": (name_in_two_folders, "write them with folder and suffix"),
+    "something of the user's": (photos_as_dataset, "not made by this command"),
+    "a dataset made by hand": (dataset_by_hand, "not made by this command"),
+    "no photos": (lambda root: [photo.unlink() for photo in (root / "photos").iterdir()], "holds no photos"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), FOLDERS.values(), ids=FOLDERS)
+def test_a_folder_that_does_not_do_is_refused(own, refused, tmp_path, change, message):
+    change(tmp_path)
+    refused(new.main, own, message)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"photos": Path("absent")}, "is no folder"),
+        ({"labels": Path("absent.csv")}, "No such file"),
+        ({"labels": Path("photos")}, "Is a directory"),
+        ({"photos": Path(".")}, "written into your photos"),
+        ({"name": "photos"}, "is where your photos are"),
+    ],
+)
+def test_a_path_that_does_not_do_is_refused(own, refused, change, message):
+    refused(new.main, new.Settings(**{**vars(own), **change}), message)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"name": "a b"}, {"name": "-a"}, {"name": ""}, {"name": "../up"}, {"val_share": 0}, {"val_share": 1},
+              {"masks": Path("masks")}],
+)  # fmt: skip
+def test_a_flag_that_does_not_do_is_refused(wrong, one_line):
+    with pytest.raises(UserError) as error:
+        new.Settings(Path("photos"), Path("labels.csv"), **wrong)
+    one_line(error.value, "--")
+
+
+def test_an_example_replaces_nothing(tmp_path, refused):
+    refused(example.main, example.Settings(tmp_path), "is there already")

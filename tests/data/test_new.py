@@ -1,0 +1,225 @@
+"""A dataset of a folder of photos and a table: complete, linked, the same every time, and no photo ever touched."""
+
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from ppl import config
+from ppl.data import check, example, new
+from ppl.data.dataset import MAX_ID_BYTES, Dataset, id_fault, read_photo, write_mask
+from ppl.data.divide import held_out
+from ppl.data.photos import Names, copies, ids_of
+from ppl.files import UserError
+
+REPOSITORY = Path(__file__).parents[2]
+COUNT = 40
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> new.Settings:
+    """Photos in two folders, the last four without labels, a hidden file, a film, and rows without photos."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    rows = ["file;cat;Hündin", "deleted.jpg;1;0"]
+    for number in range(COUNT):
+        folder = Path("photos", ("first day", "zweiter Täg")[number % 2])
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (70, 90, 3), dtype=np.uint8)).save(
+            folder / f"IMG {number // 2}.JPG", "JPEG"
+        )
+        if number < COUNT - 4:
+            rows.append(f"{folder.name}\\IMG {number // 2}.jpg;{number % 2};{int(number % 3 == 0)}")
+    for other in (".DS_Store", "._IMG 0.JPG", "film.mov", "more.heic"):
+        Path("photos", "first day", other).write_bytes(b"no photo")
+    Path("labels.csv").write_text("\n".join(rows), encoding="utf-8")
+    return new.Settings(Path("photos"), Path("labels.csv"), device="cpu")
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def test_the_dataset_has_every_photo_and_passes_the_check(own, capsys):
+    before = files(own.photos)
+    new.main(own)
+    shown = capsys.readouterr().out
+    dataset = Dataset.open("mine")
+    assert dataset.classes == ("cat", "Hündin")
+    train, val, test = (dataset.split(name) for name in ("train", "val", "test"))
+    assert dataset.split("seed") == train
+    assert len(test) == len(set(test)) == COUNT
+    assert len(val) == round(0.1 * (COUNT - 4))
+    assert sorted(train + val) == sorted(dataset.labels)
+    assert all(
+        dataset.photo(image).is_symlink() and read_photo(dataset.photo(image)).shape == (70, 90, 3) for image in test
+    )
+    assert dataset.labels["zweiter Täg__IMG 1"] == (1, 2)  # the photo of number 3
+    for text in ("40 photos", "no labels: 4 photos", "no photo: 1 names in the table, deleted.jpg", "1 .heic"):
+        assert text in shown
+    check.main(check.Settings(Path("mine.yaml"), workers=0))
+    assert "no faults" in capsys.readouterr().out
+    assert files(own.photos) == before
+
+
+def test_the_settings_suffice_and_are_those_of_the_small_example(own):
+    new.main(own)
+    schema = REPOSITORY / "workflow" / "schemas" / "config.schema.yaml"
+    defaults = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())["defaults"]
+    small = yaml.safe_load((REPOSITORY / "config" / "small.yaml").read_text())["defaults"]
+    mine = yaml.safe_load(Path("mine.yaml").read_text())["experiments"]["mine"]
+    (resolved,) = config.resolve({"defaults": defaults, "experiments": {"mine": mine}}, schema).values()
+    assert resolved["data"]["path"] == "mine"
+    data, workers = mine.pop("data"), mine["hardware"].pop("workers")
+    assert set(check.OF_AN_EXPERIMENT) <= set(data)
+    assert workers >= 1
+    small["hardware"].pop("workers")
+    assert mine == small
+
+
+def test_the_settings_for_a_gpu_are_the_papers(own):
+    schema = REPOSITORY / "workflow" / "schemas" / "config.schema.yaml"
+    defaults = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())["defaults"]
+    mine = yaml.safe_load(new.settings_text("mine", gpu=True))["experiments"]["mine"]
+    (resolved,) = config.resolve({"defaults": defaults, "experiments": {"mine": mine}}, schema).values()
+    for section in ("main", "seeds", "classify", "cam", "refine", "segment"):
+        expected = defaults[section]
+        for step, training in config.TRAININGS:
+            if step == section:
+                expected = {**expected, training: {**expected[training], "seed": 0}}
+        assert resolved[section] == expected
+
+
+def test_again_it_is_the_same_and_settings_that_the_user_has_changed_stay(own):
+    new.main(own)
+    Path("mine.yaml").write_text("# mine\n")
+    before = {name: content for name, content in files(Path("mine")).items() if "JPEGImages" not in name}
+    new.main(own)
+    assert {name: content for name, content in files(Path("mine")).items() if "JPEGImages" not in name} == before
+    assert Path("mine.yaml").read_text() == "# mine\n"
+
+
+def test_masks_of_some_photos_decide_what_is_held_out_and_measured(own):
+    for number in range(0, 12):
+        folder = Path("masks", ("first day", "zweiter Täg")[number % 2])
+        folder.mkdir(parents=True, exist_ok=True)
+        write_mask(folder / f"IMG {number // 2}.png", np.zeros((70, 90), np.uint8))
+    Path("classes.txt").write_text("Hündin\ncat\n", encoding="utf-8")
+    new.main(new.Settings(own.photos, own.labels, masks=Path("masks"), classes=Path("classes.txt"), device="cpu"))
+    dataset = Dataset.open("mine")
+    assert dataset.classes == ("Hündin", "cat")
+    measured = {*dataset.split("val"), *dataset.split("seed")}
+    assert len(measured) == 12
+    assert all(dataset.mask(image).is_file() for image in measured)
+    assert set(dataset.split("seed")) < set(dataset.split("train"))
+    check.main(check.Settings(Path("mine.yaml"), workers=0))
+
+
+def test_a_mask_that_fits_two_photos_is_refused(own):
+    Path("masks").mkdir()
+    write_mask(Path("masks", "IMG 0.png"), np.zeros((70, 90), np.uint8))
+    Path("classes.txt").write_text("cat\nHündin\n", encoding="utf-8")
+    settings = new.Settings(own.photos, own.labels, masks=Path("masks"), classes=Path("classes.txt"), device="cpu")
+    with pytest.raises(
+        UserError, match=r"IMG 0.png: fits first day/IMG 0.JPG and zweiter Täg/IMG 0.JPG; put masks into"
+    ):
+        new.main(settings)
+    assert not Path("mine").exists()
+
+
+def test_masks_among_the_photos_are_no_photos(own):
+    for number in (1, 2, 3):
+        path = Path("photos", "masks", "first day", f"IMG {number}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_mask(path, np.zeros((70, 90), np.uint8))
+    Path("classes.txt").write_text("cat\nHündin\n", encoding="utf-8")
+    masks = Path("photos", "masks")
+    new.main(new.Settings(own.photos, own.labels, masks=masks, classes=Path("classes.txt"), device="cpu"))
+    assert len(Dataset.open("mine").split("test")) == COUNT
+    assert len(list(Path("mine", "SegmentationClass").iterdir())) == 3
+
+
+def test_the_example_goes_through_the_commands_of_the_docs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    example.main(example.Settings(photos=24, size=96))
+    new.main(new.Settings(Path("my_photos"), Path("my_photos/labels.csv"), device="cpu"))
+    check.main(check.Settings(Path("mine.yaml"), workers=0))
+    dataset = Dataset.open("mine")
+    assert set(dataset.classes) <= set(example.CLASSES)
+    assert len(dataset.split("test")) == 24
+    assert len(dataset.labels) == 20
+
+
+PARTS = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=60).filter(
+    lambda part: part not in (".", "..")
+)
+
+
+@given(
+    st.sets(st.lists(PARTS, min_size=1, max_size=3).map(lambda parts: PurePosixPath(*parts[:-1], f"x{parts[-1]}.jpg")))
+)
+def test_any_paths_get_different_ids_that_every_step_takes_or_are_refused(paths):
+    try:
+        ids = ids_of(sorted(paths))
+    except UserError:  # two would share one, as the ids a_b and a\\b
+        return
+    assert len({image.casefold() for image in ids.values()}) == len(paths)
+    assert [fault for image in ids.values() if (fault := id_fault(image))] == []
+    assert all(len(image.encode()) <= MAX_ID_BYTES and image == image.strip() for image in ids.values())
+
+
+def test_photos_that_differ_in_their_suffix_keep_it():
+    photos = [PurePosixPath(name) for name in ("a.jpg", "a.png", "b.jpg", "x/b.jpg", "B.jpeg")]
+    assert list(ids_of(photos).values()) == ["a.jpg", "a.png", "b.jpg", "x__b", "B.jpeg"]
+
+
+PHOTOS = tuple(PurePosixPath(name) for name in ("x/a.jpg", "y/a.jpg", "y/z/b.png", "c.jpg", "u\u0308.jpg", "n.1.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("x/a.jpg", ["x/a.jpg"]), ("x/a", ["x/a.jpg"]), ("X\\A.JPG", ["x/a.jpg"]), ("a", ["x/a.jpg", "y/a.jpg"]),
+        ("/home/me/photos/y/a.jpg", ["y/a.jpg"]), ("q/a.jpg", []), ("b", ["y/z/b.png"]), ("z/b.jpg", ["y/z/b.png"]),
+        ("./c.jpg", ["c.jpg"]), ("C:\\photos\\c.jpg", ["c.jpg"]), ("\u00fc", ["u\u0308.jpg"]), ("n.1", ["n.1.jpg"]),
+        ("n.1.jpg", ["n.1.jpg"]), ("n", []), ("", []), ("/", []), (" c ", ["c.jpg"]), ("c.txt", []),
+    ],
+)  # fmt: skip
+def test_a_name_means_the_photo_that_people_mean(name, found):
+    assert [str(photo) for photo in Names(PHOTOS).find(name)] == found
+
+
+def test_copies_are_found_by_content(tmp_path):
+    for name, content in {"a": b"12", "b": b"12", "c": b"21", "d": b"1", "e": b"21"}.items():
+        (tmp_path / name).write_bytes(content)
+    paths = {name: tmp_path / name for name in "abcde"}
+    assert sorted(copies(paths)) == [["a", "b"], ["c", "e"]]
+
+
+LABELS = st.dictionaries(st.integers(0, 60).map(str), st.sets(st.sampled_from("xyz")), min_size=2)
+
+
+@given(LABELS, st.integers(1, 30), st.data())
+def test_every_class_keeps_a_photo_and_copies_stay_together(labels, count, data):
+    images = sorted(labels)
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(images)))) | {0, len(images)})
+    groups = [images[a:b] for a, b in pairwise(cuts) if b - a > 1]
+    try:
+        chosen = set(held_out(labels, groups, labels.keys(), count))
+    except UserError:
+        return
+    assert 0 < len(chosen) <= count
+    assert set().union(*labels.values()) == set().union(*(labels[image] for image in labels.keys() - chosen))
+    assert all(len(chosen & set(group)) in (0, len(group)) for group in groups)
+
+
+def test_one_more_photo_moves_few_others():
+    labels = {f"photo {number}": {"cat"} for number in range(200)}
+    before = set(held_out(labels, [], labels.keys(), 20))
+    after = set(held_out(labels | {"another": {"cat"}}, [], labels.keys() | {"another"}, 20))
+    assert len(before ^ after) <= 2

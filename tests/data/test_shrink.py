@@ -1,0 +1,128 @@
+"""Photos that are too large are shrunk for the networks, all others linked, and label maps get the full size back."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+
+from ppl.data import check, folder
+from ppl.data.dataset import MAX_PIXELS, Dataset, photo_size, read_mask, read_photo, write_mask
+from ppl.data.shrink import SHORTEST, enlarge, full_sizes, smaller
+from ppl.segment import server
+
+SIZES = {"large": (300, 400), "tall": (500, 90), "turned": (200, 300), "small": (60, 80), "strip": (20, 900)}  # (h, w)
+SIDE = 120
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    root = tmp_path / "own"
+    for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (root / name).mkdir(parents=True)
+    for image, (h, w) in SIZES.items():
+        mask = np.zeros((h, w), np.uint8)
+        mask[h // 4 : h // 2, w // 4 : w // 2] = 1
+        photo = Image.fromarray(np.where(mask[..., None] == 1, np.uint8([[[220, 40, 40]]]), np.uint8(100)))
+        exif = Image.Exif()
+        if image == "turned":
+            exif[0x0112] = 6
+            mask = np.rot90(mask, -1)
+        photo.save(root / "JPEGImages" / f"{image}.jpg", quality=95, exif=exif)
+        write_mask(root / "SegmentationClass" / f"{image}.png", mask)
+    for split, images in {"train": ["large", "tall", "small"], "val": ["turned"], "test": list(SIZES)}.items():
+        (root / "ImageSets" / "Segmentation" / f"{split}.txt").write_text("".join(f"{image}\n" for image in images))
+    (root / "classes.txt").write_text("ball\n")
+    (root / "labels.csv").write_text("image,classes\n" + "".join(f"{image},ball\n" for image in SIZES))
+    return root
+
+
+def bring(own: Path, side: int | None = SIDE) -> Dataset:
+    out = own.with_name("data")
+    folder.main(folder.Settings(own, ("train", "val", "test"), out, max_side=side, workers=0))
+    return Dataset.open(out)
+
+
+def test_large_photos_and_their_masks_are_shrunk_and_others_linked(own):
+    before = {path: path.read_bytes() for path in own.rglob("*.*")}
+    dataset = bring(own)
+    shrunk = full_sizes(dataset.root)
+    assert shrunk == {"large": (300, 400), "tall": (500, 90), "turned": (300, 200)}
+    for image in SIZES:
+        photo, mask = dataset.photo(image), dataset.mask(image)
+        assert photo.is_symlink() == mask.is_symlink() == (image not in shrunk)
+        assert read_mask(mask).shape == photo_size(photo) == read_photo(photo).shape[:2]
+        if image in shrunk:
+            assert photo_size(photo) == smaller(shrunk[image], SIDE)
+            red = read_photo(photo)[..., 0] > 160
+            assert (red == (read_mask(mask) == 1)).mean() > 0.95
+    assert {path: path.read_bytes() for path in own.rglob("*.*")} == before
+    check.main(check.Settings(dataset.root, workers=0))
+
+
+def test_without_a_limit_folders_are_linked_whole(own):
+    dataset = bring(own, side=None)
+    assert (dataset.root / "JPEGImages").is_symlink()
+    assert full_sizes(dataset.root) == {}
+
+
+def test_what_cannot_be_read_is_left_to_the_check(own):
+    (own / "JPEGImages" / "large.jpg").write_bytes(b"no photo")
+    (own / "JPEGImages" / "tall.jpg").unlink()
+    write_mask(own / "SegmentationClass" / "turned.png", np.zeros((30, 40), np.uint8))
+    dataset = bring(own)
+    with pytest.raises(check.UserError) as error:
+        check.main(check.Settings(dataset.root, workers=0))
+    for text in ("large.jpg: not a readable photo", "tall.jpg: is not there", "turned.png: is 40x30"):
+        assert text in str(error.value)
+
+
+def test_a_photo_above_what_networks_take_passes_where_it_is_shrunk(own):
+    path = own / "JPEGImages" / "large.jpg"
+    Image.new("L", (2100, 2100)).save(path)
+    write_mask(own / "SegmentationClass" / "large.png", np.zeros((2100, 2100), np.uint8))
+    assert MAX_PIXELS < 2100 * 2100
+    with pytest.raises(check.UserError, match=r"large.jpg: 2100x2100 has more than .*data.max_side"):
+        check.main(check.Settings(own, workers=0))
+    check.main(check.Settings(own, workers=0, max_side=SIDE))
+    check.main(check.Settings(bring(own).root, workers=0))
+
+
+def test_served_maps_have_the_size_of_the_users_photos(own, tmp_path):
+    dataset = bring(own)
+    (tmp_path / "maps").mkdir()
+    for image in SIZES:
+        write_mask(tmp_path / "maps" / f"{image}.png", read_mask(dataset.mask(image)))
+    server.main(
+        server.Settings(dataset.root, "test", (tmp_path / "maps",), tmp_path / "served", tmp_path / "served.tar")
+    )
+    for image in SIZES:
+        served = read_mask(tmp_path / "served" / server.FOLDER / f"{image}.png")
+        truth = read_mask(own / "SegmentationClass" / f"{image}.png")
+        assert served.shape == truth.shape
+        assert (served == truth).mean() > 0.97
+
+
+SIDES = st.integers(1, 20_000)
+
+
+@given(SIDES, SIDES, st.integers(SHORTEST, 2048))
+def test_a_smaller_size_keeps_the_shape_and_never_grows(h, w, side):
+    small = smaller((h, w), side)
+    assert small[0] <= h
+    assert small[1] <= w
+    assert max(small) <= max(side, round(max(h, w) * min(1, SHORTEST / min(h, w))))
+    assert min(small) >= min(h, w, SHORTEST) or max(small) <= side
+    assert small == (h, w) or abs(small[0] * w - small[1] * h) <= max(h, w)
+    assert smaller(small, side) == small or min(small) <= SHORTEST
+
+
+@given(arrays(np.uint8, (4, 5), elements=st.integers(0, 3)), st.integers(4, 40), st.integers(5, 40))
+def test_an_enlarged_map_holds_no_other_labels_and_at_its_own_size_stays(labels, h, w):
+    large = enlarge(labels, (h, w))
+    assert large.shape == (h, w)
+    assert set(np.unique(large)) <= set(np.unique(labels))
+    np.testing.assert_array_equal(enlarge(labels, labels.shape), labels)
