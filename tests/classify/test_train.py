@@ -91,6 +91,23 @@ def test_training_tells_the_classes_apart(settings: Settings) -> None:
     assert log["mAP"].iloc[-1] > 0.9
 
 
+def test_a_single_class_is_learned_and_measured(settings: Settings) -> None:
+    (settings.data / "classes.txt").write_text("ball\n")
+    rows = [f"scene.{i},{'ball' * (i % 2 == 0)}\n" for i in range(4)]
+    (settings.data / "labels.csv").write_text("image,classes\n" + "".join(rows))
+    training = replace(settings.training, epochs=30, optimizer="adamw", lr=1e-2, new_lr_factor=1, phi_lr_factor=1)
+    train.main(replace(settings, training=training))
+    assert pd.read_csv(settings.log)["mAP"].iloc[-1] > 0.9
+
+
+def test_a_validation_without_any_class_has_no_map(settings: Settings) -> None:
+    (settings.data / "ImageSets" / "Segmentation" / "none.txt").write_text("scene.3\n")
+    rows = [f"scene.{i},{('ball', 'cube', 'ball', '')[i]}\n" for i in range(4)]
+    (settings.data / "labels.csv").write_text("image,classes\n" + "".join(rows))
+    train.main(replace(settings, val_split="none"))
+    assert pd.read_csv(settings.log)["mAP"].isna().all()
+
+
 def test_a_checkpoint_holds_what_made_it(settings: Settings) -> None:
     train.main(replace(settings, method="local", grids="s3k2"))
     network, content = checkpoint.load(settings.out)
