@@ -176,7 +176,7 @@ class Classifier(_Trained):
         return ClassActivation(Cam(fused, np.array(ids) + 1, looked_at.size), tuple(classes), looked_at.shown)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ClassActivation:
     """Class activation maps of a photo; a notebook shows them side by side."""
 
@@ -194,7 +194,7 @@ class ClassActivation:
 
     def overlay(self) -> Image.Image:
         """Heat of each class over the photo in grey, side by side."""
-        from ppl.report.gallery import heat_over  # with matplotlib, a second that segmenting photos does without
+        from ppl.report.heat import heat_over  # with matplotlib, a second that segmenting photos does without
 
         shown = self.cam._replace(size=self.photo.shape[:2])
         heats = [heat_over(self.photo, shown, plane) for plane in range(len(self.classes))]
@@ -202,6 +202,9 @@ class ClassActivation:
 
     def _repr_png_(self) -> bytes:
         return png(self.overlay())
+
+    def __repr__(self) -> str:
+        return f"class activation maps of {', '.join(self.classes) or 'no class'}"
 
 
 def _in_words(value: Any) -> str:

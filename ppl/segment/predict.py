@@ -30,7 +30,7 @@ from ppl.files import UserError, atomic
 from ppl.parallel import run_all
 from ppl.segment.overlay import draw_legend
 from ppl.segment.photos import LEGEND, check_outputs, find_photos, output_names
-from ppl.segment.segmentation import Task, View, percent, view, write
+from ppl.segment.segmentation import Task, View, in_words, view, write
 
 READERS = 4  # photos decoded at a time; one of 50 million pixels with transparency takes 0.7 GB
 FEW = 4  # photos whose results are written sooner than worker processes have started
@@ -94,8 +94,7 @@ def main(settings: Settings) -> None:
     tasks = predict(segmenter, masks, views, settings.batch_size)
     finish = partial(write, segmenter.setting("crf"), segmenter.classes)
     for name, shares in run_all(finish, tasks, workers=workers, total=len(photos), name="predict", unit="photo"):
-        found = ", ".join(f"{found} {percent(share)}" for found, share in shares.items())
-        tqdm.write(f"{photo_of[name]}: {found or 'background alone'} -> {masks[name]}")
+        tqdm.write(f"{photo_of[name]}: {in_words(shares)} -> {masks[name]}")
     if len(broken) < len(photos):
         write_legend(settings.folder, ("background", *segmenter.classes))
         print(f"{settings.folder}: masks NAME.png, pictures NAME-overlay.jpg, {LEGEND}.png, {LEGEND}.csv")

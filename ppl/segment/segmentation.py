@@ -3,6 +3,7 @@
 Worker processes run this, so that the module does without torch.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -46,7 +47,7 @@ def view(photo: Photo, max_side: int) -> View:
     return View(seen, shown, size)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Segmentation:
     """The label map of a photo; a notebook shows it as a picture."""
 
@@ -93,6 +94,10 @@ class Segmentation:
     def _repr_png_(self) -> bytes:
         return png(self.overlay())
 
+    def __repr__(self) -> str:
+        h, w = self.labels.shape
+        return f"mask of {w}x{h}: {in_words(self.shares)}"
+
 
 def overlay_of(mask: Path) -> Path:
     """Where the picture of a mask is."""
@@ -118,6 +123,11 @@ def write(crf: Crf | None, classes: tuple[str, ...], task: Task) -> tuple[str, d
     found = segmentation(task.view, task.prediction, crf, classes)
     found.save(task.mask)
     return task.prediction.image, found.shares
+
+
+def in_words(shares: Mapping[str, float]) -> str:
+    """Classes with their shares in a line."""
+    return ", ".join(f"{name} {percent(share)}" for name, share in shares.items()) or "background alone"
 
 
 def percent(share: float) -> str:
