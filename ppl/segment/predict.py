@@ -93,7 +93,7 @@ def main(settings: Settings) -> None:
     views = read_ahead(photo_of, segmenter.setting("max_side"), broken, threads=min(max(1, workers), READERS))
     tasks = predict(segmenter, masks, views, settings.batch_size)
     finish = partial(write, segmenter.setting("crf"), segmenter.classes)
-    for name, shares in run_all(finish, tasks, workers=workers, total=len(photos), name="predict", unit="photo"):
+    for name, shares in run_all(finish, tasks, workers=workers, total=len(photos), name="segment photos"):
         tqdm.write(f"{photo_of[name]}: {in_words(shares)} -> {masks[name]}")
     if len(broken) < len(photos):
         write_legend(settings.folder, ("background", *segmenter.classes))
