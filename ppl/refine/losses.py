@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ppl.refine.paths import maxima_along
+from ppl.refine.paths import maxima_along, search_paths
 from ppl.shared_batch import mean_count
 
 IGNORED = 255
@@ -76,6 +76,9 @@ class _PairLosses(torch.autograd.Function):
         displacement_grads = boundary.new_zeros(2, batch, 2, h, w)
 
         keys = _ordered_keys(boundary)
+        ends = [path.end for path in search_paths(radius)]
+        offsets = boundary.new_tensor(ends).reshape(len(ends), 2, 1, 1)  # at once, as a GPU waits for each copy
+        offset_to = dict(zip(ends, offsets, strict=True))
 
         def at(values: Tensor, dy: int, dx: int) -> Tensor:
             """The values at the offset (dy, dx) from every source pixel: (..., rows, columns)."""
@@ -101,8 +104,7 @@ class _PairLosses(torch.autograd.Function):
             boundary_grads.view(3, -1).scatter_add_(1, pixel.view(1, -1).expand(3, -1), slopes)
 
             difference = at(displacement, 0, 0) - at(displacement, dy, dx)  # (B, 2, rows, columns)
-            offset = difference.new_tensor((dy, dx)).view(2, 1, 1)
-            errors = torch.stack((difference, difference - offset))  # (2, B, 2, rows, columns)
+            errors = torch.stack((difference, difference - offset_to[dy, dx]))  # (2, B, 2, rows, columns)
             errors.mul_(kinds[:2, :, None])
             signs = errors.sign()
             at(displacement_grads, 0, 0).add_(signs)
