@@ -1,10 +1,10 @@
-# make venv | demo | test | lint | torture | audit | bench | lock
+# make venv | demo | test | lint | docs | docs-test | torture | audit | bench | lock
 PYTHON ?= python3
 CORES ?= $(shell nproc)
 BIN := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: venv demo test lint torture audit bench lock
+.PHONY: venv demo test lint docs docs-test torture audit bench lock
 
 venv: .venv/.ready
 
@@ -25,6 +25,14 @@ test: venv
 lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# The site, in build/site.
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: venv
+	$(BIN)/mkdocs build --quiet --strict
+
+docs-test: venv
+	$(BIN)/python tests/docs/run.py
 
 torture: venv
 	$(BIN)/python tests/torture/kills.py $(ARGS)
