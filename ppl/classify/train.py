@@ -117,7 +117,7 @@ def main(settings: Settings) -> None:
             power=training.power,
             seed=training.seed,
         ),
-        name=f"classifier {settings.method}/{settings.grids}",
+        name="classifier",
         out=settings.out,
         stored=stored,
         digest=_digest(settings, dataset),

@@ -41,6 +41,7 @@ def nothing(job: Any) -> bool:
 
 NETWORKS = ("train_classifier", "export_cams", "train_irnet", "train_affinitynet", "walk", "train_deeplab", "predict")
 CHANGED_SPLIT = "another"
+OF_TRAININGS = ("draw_trainings", "tabulate_costs")  # which trainings there are is what they show
 
 # Jobs that a key reaches first; what is computed from them follows. The longest name that starts a key's own counts.
 FIRST: dict[str, Callable[[Any], bool]] = {
@@ -72,13 +73,13 @@ FIRST: dict[str, Callable[[Any], bool]] = {
     "data.seed": only("compose_demo"),
     # Shares its classifier with the chain that leads to the main variant: only its CAMs and their sweep are new.
     "compare": lambda job: (
-        only("export_cams", "sweep_seeds", variants="implicit/s2k2")(job) or job.rule == "draw_curves"
+        only("export_cams", "sweep_seeds", variants="implicit/s2k2")(job) or job.rule in ("draw_curves", *OF_TRAININGS)
     ),
     # The baseline has its classifier and CAMs, as it is compared; all that follows them is new. draw_curves drops one.
     "main": lambda job: (
         only("label_confident", "train_irnet", "walk", "train_deeplab", variants="baseline/plain")(job)
         or only("predict", variants="baseline/plain")(job)
-        or only("gather_test_predictions", "draw_curves")(job)
+        or only("gather_test_predictions", "draw_curves", *OF_TRAININGS)(job)
     ),
     "seeds": only("train_classifier", "train_irnet", "train_deeplab"),
     "tables": only("tabulate"),
@@ -98,7 +99,7 @@ FIRST: dict[str, Callable[[Any], bool]] = {
     "classify.patch_training": only("train_classifier", variants="(?!baseline).*"),
     "cam.maps": only("export_cams"),
     "cam.threshold": only("draw_curves", "crf_seeds", "tabulate"),
-    "refine.network": only("crf_pseudo", "write_report"),  # none: without a training, of which the page shows less
+    "refine.network": only("crf_pseudo", "write_report", *OF_TRAININGS),  # none: without a training
     "refine.confident": only("label_confident"),
     "refine.confident.confidence": only("label_confident", "crf_seeds"),
     "refine.confident.iterations": only("label_confident", "crf_seeds"),
@@ -324,7 +325,8 @@ def test_comments_docstrings_and_formatting_rerun_nothing(project):
 
 def planned(output: str) -> set[str]:
     """Rules that a dry run lists."""
-    return set(re.findall(r"^(?:local)?rule (\w+):$", output, flags=re.MULTILINE))
+    counts = re.search(r"^Job stats:\n.*?\n(?=\n)", output, flags=re.DOTALL | re.MULTILINE)
+    return set(re.findall(r"^(\w+) +\d+$", counts[0], flags=re.MULTILINE)) - {"total"} if counts else set()
 
 
 WALK_AND_AFTER = {
@@ -335,6 +337,8 @@ WALK_AND_AFTER = {
     "measure_predictions",
     "gather_test_predictions",
     "summary",
+    "draw_trainings",
+    "tabulate_costs",
     "write_report",
 }
 

@@ -10,6 +10,8 @@ rule export_cams:
         cams=flags("cam", "maps", prefix="cams"),
         precision=precision,
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
+    message:
+        "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: CAMs, {wildcards.split} {params.shard}; {log}"
     log:
         "results/{experiment}/logs/{method}/{grids}/cams-{split}-{shard}.log",
     benchmark:
@@ -34,11 +36,17 @@ rule sweep_seeds:
         cams=cams_of("seed_split"),
     output:
         report(
-            "results/{experiment}/{method}/{grids}/sweep.csv", caption="../report/sweep.rst", category="{experiment}"
+            "results/{experiment}/{method}/{grids}/sweep.csv",
+            caption="../report/sweep.rst",
+            category="{experiment}",
+            subcategory="Seeds",
+            labels={"shows": "every threshold", "method": "{method}", "grids": "{grids}"},
         ),
     params:
         code=code_hash("ppl.cam.sweep"),
         split=value("data", "seed_split"),
+    message:
+        "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: seeds measured at every threshold; {log}"
     log:
         "results/{experiment}/logs/{method}/{grids}/sweep.log",
     benchmark:
@@ -59,11 +67,19 @@ rule draw_curves:
     input:
         lambda wildcards: sweeps(wildcards),
     output:
-        report("results/{experiment}/curves.png", caption="../report/curves.rst", category="{experiment}"),
+        report(
+            "results/{experiment}/curves.png",
+            caption="../report/curves.rst",
+            category="{experiment}",
+            subcategory="Seeds",
+            labels={"shows": "curves", "method": "all compared"},
+        ),
     params:
         code=code_hash("ppl.cam.curves"),
         names=lambda wildcards: measured_variants(wildcards.experiment),
         threshold=value("cam", "threshold"),
+    message:
+        "{wildcards.experiment}: curves of the seeds; {log}"
     log:
         "results/{experiment}/logs/curves.log",
     benchmark:

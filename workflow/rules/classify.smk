@@ -15,6 +15,8 @@ rule train_classifier:
         training=classify_training,
         start=lambda wildcards, input: f"--start {input.start}" if input.start else "",
         precision=precision,
+    message:
+        "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: training of the classifier; {log}"
     log:
         "results/{experiment}/logs/{method}/{grids}/classify.log",
     benchmark:

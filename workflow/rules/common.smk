@@ -8,11 +8,12 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from ppl import config as configuration
-from ppl import instance
+from ppl import follow, instance
 from ppl.classify import grids as variants
 from ppl.code_hash import code_hash
 from ppl.command import explain
 from ppl.files import UserError, file_digest
+from ppl.report import overview
 from ppl.report import plan as tabulated
 
 IS_MODULE = not workflow.modifier.is_main_snakefile()
@@ -37,8 +38,41 @@ if workflow.is_main_process and not IS_MODULE and not {"-n", "--dry-run", "--dry
         sys.exit(f"error: {explain(error) or error}")
 
 
+jobs = follow.Jobs()
+
+
+def quiet():
+    """Whether the user wants to hear nothing of progress."""
+    return any(about.name in ("PROGRESS", "ALL") for about in workflow.output_settings.quiet or ())
+
+
+def tell_end(lines):
+    """Prints lines below all that Snakemake has said; what goes wrong with them is no fault of the run."""
+    try:
+        if found := list(lines):
+            print("", *found, "", sep="\n", file=sys.stderr, flush=True)
+    except (OSError, UserError) as error:
+        print(f"no overview of the results: {error}", file=sys.stderr)
+
+
+def overview_of_run():
+    """Figures of the experiments that this run has worked on, and where to look."""
+    ran = {name: settings for name, settings in EXPERIMENTS.items() if name in jobs.experiments}
+    if ran and not quiet():
+        yield overview.overview({Path("results", name): settings["cam"]["threshold"] for name, settings in ran.items()})
+
+
 onstart:
     instance.pass_on_sigterm()
+    jobs.follow(quiet=quiet())
+
+
+onsuccess:
+    tell_end(overview_of_run())
+
+
+onerror:
+    tell_end(follow.why_failed(jobs.failed.values()))
 
 
 def interpreter():

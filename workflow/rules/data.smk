@@ -11,6 +11,8 @@ rule compose_demo:
         test=flag("test", "data", "test"),
     wildcard_constraints:
         experiment=of_source("demo"),
+    message:
+        "{wildcards.experiment}: photos and masks of the demo; {log}"
     log:
         "results/{experiment}/logs/data.log",
     benchmark:
@@ -39,6 +41,8 @@ rule link_folder:
         max_side=max_side,
     wildcard_constraints:
         experiment=of_source("folder"),
+    message:
+        "{wildcards.experiment}: links to the photos in {params.path}; {log}"
     log:
         "results/{experiment}/logs/data.log",
     benchmark:
@@ -60,6 +64,8 @@ rule download_archive:
         "resources/archives/{archive}",
     params:
         code=code_hash("ppl.data.download"),
+    message:
+        "download of {wildcards.archive}; {log}"
     log:
         "resources/logs/{archive}.log",
     benchmark:
@@ -85,6 +91,8 @@ rule unpack_archives:
         code=code_hash("ppl.data.unpack"),
     wildcard_constraints:
         dataset="voc|coco",
+    message:
+        "archives of {wildcards.dataset} unpacked; {log}"
     log:
         "resources/logs/{dataset}.log",
     benchmark:
@@ -110,6 +118,8 @@ rule prepare_voc:
         path=published_path,
     wildcard_constraints:
         experiment=of_source("voc"),
+    message:
+        "{wildcards.experiment}: photos, masks and labels of VOC and SBD; {log}"
     log:
         "results/{experiment}/logs/data.log",
     benchmark:
@@ -136,6 +146,8 @@ rule prepare_coco:
         convention=value("data", "coco_convention"),
     wildcard_constraints:
         experiment=of_source("coco"),
+    message:
+        "{wildcards.experiment}: photos, masks and labels of COCO; {log}"
     log:
         "results/{experiment}/logs/data.log",
     benchmark:
@@ -160,6 +172,8 @@ rule check_data:
     params:
         code=code_hash("ppl.data.check"),
         splits=lambda wildcards: " ".join(f"--{k} {v}" for k, v in sorted(splits(wildcards.experiment).items())),
+    message:
+        "{wildcards.experiment}: check of every photo, label and mask; {log}"
     log:
         "results/{experiment}/logs/check.log",
     benchmark:

@@ -176,6 +176,11 @@ def part_hash(*names):
     return " ".join(file_digest(folder / name)[:16] for name in names)
 
 
+def beside_page(wildcards):
+    """What Snakemake's own report shows of an experiment beside its page."""
+    return [f"results/{wildcards.experiment}/{name}" for name in ("summary.csv", "curves.png")]
+
+
 def what_counts(experiment):
     """Settings that the results depend on: all but what computes them, and how they are repeated and tabulated."""
     settings = EXPERIMENTS[experiment]

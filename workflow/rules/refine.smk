@@ -12,6 +12,8 @@ rule label_confident:
         pairwise=flags("refine", "pairwise", prefix="pairwise"),
         crf_on=crf_on,
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
+    message:
+        "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: confident labels {params.shard}; {log}"
     log:
         "results/{experiment}/logs/{method}/{grids}/confident-{shard}.log",
     benchmark:
@@ -42,6 +44,8 @@ rule train_irnet:
         train=flag("train-split", "data", "train_split"),
         training=flags("refine", "irnet", prefix="training"),
         precision=precision,
+    message:
+        "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: training of IRNet; {log}"
     log:
         "results/{experiment}/logs/{method}/{grids}/irnet.log",
     benchmark:
@@ -72,6 +76,8 @@ rule train_affinitynet:
         train=flag("train-split", "data", "train_split"),
         training=flags("refine", "affinitynet", prefix="training"),
         precision=precision,
+    message:
+        "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: training of AffinityNet; {log}"
     log:
         "results/{experiment}/logs/{method}/{grids}/affinitynet.log",
     benchmark:
@@ -108,6 +114,8 @@ rule walk:
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     wildcard_constraints:
         experiment=of_network("irnet", "affinitynet"),
+    message:
+        "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: pseudo labels by random walk {params.shard}; {log}"
     log:
         "results/{experiment}/logs/{method}/{grids}/pseudo-{shard}.log",
     benchmark:
@@ -142,6 +150,8 @@ rule crf_seeds:
         pairwise=flags("refine", "pairwise", prefix="pairwise"),
         crf_on=crf_on,
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
+    message:
+        "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: seeds with CRF {params.shard}; {log}"
     log:
         "results/{experiment}/logs/{method}/{grids}/seed-crf-{shard}.log",
     benchmark:
@@ -176,6 +186,8 @@ use rule crf_seeds as crf_pseudo with:
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     wildcard_constraints:
         experiment=of_network("none"),
+    message:
+        "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: pseudo labels by CRF {params.shard}; {log}"
     log:
         "results/{experiment}/logs/{method}/{grids}/pseudo-{shard}.log",
     benchmark:
@@ -188,10 +200,18 @@ rule measure_crf_seeds:
         data=data_folder,
         labels=shards("results/{experiment}/{method}/{grids}/seed-crf/{shard}"),
     output:
-        "results/{experiment}/{method}/{grids}/seed-crf.csv",
+        report(
+            "results/{experiment}/{method}/{grids}/seed-crf.csv",
+            caption="../report/seed-crf.rst",
+            category="{experiment}",
+            subcategory="Seeds",
+            labels={"shows": "IoU per class, with CRF", "method": "{method}", "grids": "{grids}"},
+        ),
     params:
         code=code_hash("ppl.segment.evaluate"),
         split=value("data", "seed_split"),
+    message:
+        "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: seeds with CRF measured; {log}"
     log:
         "results/{experiment}/logs/{method}/{grids}/measure-seed-crf.log",
     benchmark:
@@ -214,11 +234,17 @@ rule measure_pseudo:
         labels=shards("results/{experiment}/{method}/{grids}/pseudo/{shard}"),
     output:
         report(
-            "results/{experiment}/{method}/{grids}/pseudo.csv", caption="../report/pseudo.rst", category="{experiment}"
+            "results/{experiment}/{method}/{grids}/pseudo.csv",
+            caption="../report/pseudo.rst",
+            category="{experiment}",
+            subcategory="Pseudo labels",
+            labels={"shows": "IoU per class", "method": "{method}", "grids": "{grids}"},
         ),
     params:
         code=code_hash("ppl.segment.evaluate"),
         split=value("data", "seed_split"),
+    message:
+        "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: pseudo labels measured; {log}"
     log:
         "results/{experiment}/logs/{method}/{grids}/measure-pseudo.log",
     benchmark:

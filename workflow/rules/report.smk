@@ -5,6 +5,8 @@ rule write_settings:
     params:
         code=code_hash("ppl.report.settings"),
         settings=lambda wildcards: json.dumps(what_counts(wildcards.experiment), sort_keys=True),
+    message:
+        "{wildcards.experiment}: settings written down; {log}"
     log:
         "results/{experiment}/logs/settings.log",
     benchmark:
@@ -26,9 +28,17 @@ rule summary:
         sweeps=where_measured(sweeps),
         measured=where_measured(measures),
     output:
-        report("results/{experiment}/summary.csv", caption="../report/summary.rst", category="{experiment}"),
+        report(
+            "results/{experiment}/summary.csv",
+            caption="../report/summary.rst",
+            category="{experiment}",
+            subcategory="Overview",
+            labels={"shows": "mIoU of every step"},
+        ),
     params:
         code=code_hash("ppl.report.summary"),
+    message:
+        "{wildcards.experiment}: summary of the figures; {log}"
     log:
         "results/{experiment}/logs/summary.log",
     benchmark:
@@ -58,13 +68,25 @@ rule write_report:
         sweeps=where_measured(sweeps),
         measured=where_measured(measures),
         repeated=where_measured(repeated),
+        # Not on the page as they are, but in the report that Snakemake makes of what led to it.
+        beside=where_measured(beside_page),
+        costs="results/{experiment}/costs.csv",
+        curves="results/{experiment}/trainings.png",
     output:
-        report("results/{experiment}/report.html", caption="../report/page.rst", category="{experiment}"),
+        report(
+            "results/{experiment}/report.html",
+            caption="../report/page.rst",
+            category="{experiment}",
+            subcategory="Overview",
+            labels={"shows": "the whole page"},
+        ),
     params:
         code=code_hash("ppl.report.page"),
         template=part_hash("page.html", "page.css", "page.js"),
         paper=part_hash("paper.csv"),
         benchmarks=placed("results/{experiment}/benchmarks"),
+    message:
+        "{wildcards.experiment}: report; {log}"
     log:
         "results/{experiment}/logs/report.log",
     benchmark:
@@ -83,6 +105,69 @@ rule write_report:
         " --benchmarks {params.benchmarks} --out {output} --workers {threads} > {log} 2>&1"
 
 
+rule draw_trainings:
+    """Draws loss and mAP over the steps of every training that the page shows."""
+    input:
+        of_networks("classify", "csv"),
+    output:
+        report(
+            "results/{experiment}/trainings.png",
+            caption="../report/trainings.rst",
+            category="{experiment}",
+            subcategory="Trainings",
+            labels={"shows": "loss and mAP"},
+        ),
+    params:
+        code=code_hash("ppl.report.trainings"),
+    message:
+        "{wildcards.experiment}: curves of the trainings; {log}"
+    log:
+        "results/{experiment}/logs/trainings.log",
+    benchmark:
+        "results/{experiment}/benchmarks/trainings.tsv"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=5,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.report.trainings --trainings {input} --out {output} > {log} 2>&1"
+
+
+rule tabulate_costs:
+    """What every step took: minutes and memory, by the benchmark files of what the page is made of."""
+    input:
+        of_networks("classify", "csv"),
+        where_measured(sweeps),
+        where_measured(measures),
+    output:
+        report(
+            "results/{experiment}/costs.csv",
+            caption="../report/costs.rst",
+            category="{experiment}",
+            subcategory="Costs",
+            labels={"shows": "minutes and memory"},
+        ),
+    params:
+        code=code_hash("ppl.report.costs"),
+        benchmarks=placed("results/{experiment}/benchmarks"),
+    message:
+        "{wildcards.experiment}: what the steps took; {log}"
+    log:
+        "results/{experiment}/logs/costs.log",
+    benchmark:
+        "results/{experiment}/benchmarks/costs.tsv"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=5,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.report.costs --benchmarks {params.benchmarks} --out {output} > {log} 2>&1"
+
+
 rule draw_stages:
     """Features behind the stem and each stage (Figure 3)."""
     input:
@@ -93,6 +178,8 @@ rule draw_stages:
     params:
         code=code_hash("ppl.report.stages"),
         split=value("data", "val_split"),
+    message:
+        "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: features of each stage drawn; {log}"
     log:
         "results/{experiment}/logs/{method}/{grids}/stages.log",
     benchmark:
@@ -116,14 +203,18 @@ rule tabulate:
     output:
         report(
             directory("results/{experiment}/tables"),
-            patterns=["{name}.png"],
+            patterns=["{name}.{form,png|csv}"],
             caption="../report/tables.rst",
             category="{experiment}",
+            subcategory="Tables and figures of the paper",
+            labels={"shows": "{name}", "as": "{form}"},
         ),
     params:
         code=code_hash("ppl.report.tables"),
         paper=part_hash("paper.csv"),
         plan=lambda wildcards: placed(json.dumps(tables_of(wildcards))),
+    message:
+        "{wildcards.experiment}: the paper's tables and figures; {log}"
     log:
         "results/{experiment}/logs/tables.log",
     benchmark:

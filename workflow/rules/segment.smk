@@ -12,6 +12,8 @@ rule train_deeplab:
         architecture=flags("segment", "architecture", prefix="architecture"),
         training=flags("segment", "training", prefix="training"),
         precision=precision,
+    message:
+        "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: training of DeepLab; {log}"
     log:
         "results/{experiment}/logs/{method}/{grids}/deeplab.log",
     benchmark:
@@ -46,6 +48,8 @@ rule predict:
         crf_on=crf_on,
         precision=precision,
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
+    message:
+        "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: predictions, {wildcards.split} {params.shard}; {log}"
     log:
         "results/{experiment}/logs/{method}/{grids}/predict-{split}-{shard}.log",
     benchmark:
@@ -74,6 +78,8 @@ rule measure_predictions:
             "results/{experiment}/{method}/{grids}/val-{kind}.csv",
             caption="../report/val.rst",
             category="{experiment}",
+            subcategory="Network",
+            labels={"shows": "IoU per class", "predictions": "{kind}", "method": "{method}", "grids": "{grids}"},
         ),
     params:
         code=code_hash("ppl.segment.evaluate"),
@@ -81,6 +87,8 @@ rule measure_predictions:
         folders=lambda wildcards, input: [f"{folder}/{wildcards.kind}" for folder in input.predictions],
     wildcard_constraints:
         kind="raw|crf",
+    message:
+        "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: predictions measured, {wildcards.kind}; {log}"
     log:
         "results/{experiment}/logs/{method}/{grids}/measure-val-{kind}.log",
     benchmark:
@@ -108,6 +116,8 @@ rule gather_test_predictions:
         code=code_hash("ppl.segment.server"),
         split=value("data", "test_split"),
         folders=lambda wildcards, input: [f"{f}/{best_kind(wildcards.experiment)}" for f in input.predictions],
+    message:
+        "{wildcards.experiment}: test predictions gathered and packed; {log}"
     log:
         "results/{experiment}/logs/test_preds.log",
     benchmark:

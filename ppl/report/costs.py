@@ -1,0 +1,58 @@
+"""Writes what the steps of an experiment took, by Snakemake's benchmark files: minutes and memory."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from ppl.command import command
+from ppl.files import atomic
+
+
+@dataclass(frozen=True)
+class Settings:
+    benchmarks: Path
+    """Folder of Snakemake's benchmark files; what is not there is not told."""
+    out: Path
+    """CSV: step, jobs, minutes, memory; the longest first."""
+
+
+class Cost(NamedTuple):
+    """What a step took, over its jobs (shards): minutes in all, peak memory (MB) of the largest, NaN if unknown."""
+
+    step: str
+    jobs: int
+    minutes: float
+    memory: float
+
+
+def main(settings: Settings) -> None:
+    rows = pd.DataFrame(costs(read_benchmarks(settings.benchmarks)), columns=Cost._fields)
+    with atomic(settings.out) as temporary:
+        rows.round({"minutes": 2, "memory": 0}).to_csv(temporary, index=False)
+
+
+def read_benchmarks(folder: Path) -> dict[str, pd.DataFrame]:
+    """Snakemake's benchmark files by their path below `folder` without suffix; none where there is no folder."""
+    paths = sorted(folder.rglob("*.tsv"))
+    return {path.relative_to(folder).with_suffix("").as_posix(): pd.read_csv(path, sep="\t") for path in paths}
+
+
+def costs(benchmarks: Mapping[str, pd.DataFrame]) -> list[Cost]:
+    """Time and memory of each step, its shards taken together; the longest first."""
+    steps: dict[str, list[pd.DataFrame]] = {}
+    for name, rows in benchmarks.items():
+        steps.setdefault(re.sub(r"[-/]\d+of\d+$", "", name), []).append(rows)
+    found = []
+    for step, parts in steps.items():
+        # Snakemake writes NA or - where a job ended before it was looked at.
+        jobs = pd.concat(parts)[["s", "max_rss"]].apply(pd.to_numeric, errors="coerce")
+        found.append(Cost(step, len(jobs), float(jobs["s"].sum()) / 60, float(jobs["max_rss"].max())))
+    return sorted(found, key=lambda cost: (-cost.minutes, cost.step))
+
+
+if __name__ == "__main__":
+    command(main, Settings)

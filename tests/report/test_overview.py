@@ -1,0 +1,86 @@
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from ppl.files import UserError
+from ppl.report import overview, summary
+
+
+def table(text: str) -> list[list[str]]:
+    """Cells of the rows, by runs of two spaces or more."""
+    return [line.replace("at best", "at_best").replace("with CRF", "with_CRF").replace("in all", "in_all").split()
+            for line in text.split("\n\n")[1].splitlines()]  # fmt: skip
+
+
+def test_the_figures_are_those_of_the_summary(unchanged):
+    rows = table(overview.overview({unchanged.root: 0.3}))
+    assert rows == [
+        ["experiment", "variant", "seeds", "at_best", "pseudo", "network", "with_CRF", "minutes"],
+        ["mini", "baseline/plain", "32.2", "32.2"],
+        ["explicit/s4k2", "42.2", "43.3", "51.6", "53.3", "55.5", "3.0"],
+        ["in_all", "3.0"],
+    ]
+    page = unchanged.settings()
+    resolved = yaml.safe_load(page.settings.read_text())
+    headline = summary.headline(resolved, summary.read_sweeps(page.sweeps), summary.read_ious(page.measured))
+    assert [f"{measure.value:.1f}" for measure in headline] == [*rows[1][2:], *rows[2][1:-1]]
+
+
+def test_numbers_stand_below_their_names_and_fit_a_terminal(unchanged):
+    lines = overview.overview({unchanged.root: 0.3}).splitlines()
+    header = next(line for line in lines if line.startswith("experiment"))
+    row = next(line for line in lines if "explicit/s4k2" in line)
+    assert len(header) == len(row)
+    assert header.index("pseudo") + len("pseudo") == row.index("51.6") + len("51.6")
+    assert max(map(len, overview.NOTE.splitlines())) <= 100
+    assert max(map(len, lines[3:7])) <= 100
+
+
+def test_what_there_is_not_is_not_shown(experiment):
+    for name in ("val-crf.csv", "pseudo.csv"):
+        (experiment.main / name).unlink()
+    text = overview.overview({experiment.root: None})
+    assert table(text)[0] == ["experiment", "variant", "at_best", "network", "minutes"]
+    assert "report.html" not in text
+    (experiment.root / "report.html").touch()
+    assert str(experiment.root / "report.html") in overview.overview({experiment.root: None})
+
+
+def test_an_experiment_without_anything_measured_has_its_minutes(experiment):
+    for file in experiment.root.glob("*/*/*.csv"):
+        file.unlink()
+    assert table(overview.overview({experiment.root: 0.3})) == [
+        ["experiment", "variant", "minutes"], ["mini", "explicit/s4k2", "3.0"], ["in_all", "3.0"],
+    ]  # fmt: skip
+
+
+def test_several_experiments_share_a_table(experiment, unchanged):
+    rows = table(overview.overview({experiment.root: 0.3, unchanged.root: 0.3}))
+    assert len(rows) == 7
+
+
+def test_a_damaged_table_is_named(experiment):
+    (experiment.main / "sweep.csv").write_text("threshold,miou\n0.1,\x00much\n")
+    with pytest.raises(UserError, match=r"explicit/s4k2/sweep\.csv: not a table"):
+        overview.overview({experiment.root: 0.3})
+
+
+def run(*arguments, program=("-m", "ppl.report.overview")):
+    return subprocess.run([sys.executable, *program, *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+def test_the_command(experiment, tmp_path):
+    done = run(tmp_path / "nothing")
+    assert done.returncode == 1
+    assert "holds no results of an experiment" in done.stderr
+    (experiment.root / "logs").mkdir()
+    done = run(experiment.root)
+    assert done.returncode == 0
+    assert done.stdout.rstrip("\n") == overview.overview({experiment.root: 0.3})
+
+
+def test_it_starts_without_torch_and_pandas():
+    imported = "import sys, ppl.report.overview, ppl.follow; print({'torch', 'pandas', 'numpy'} & {*sys.modules})"
+    assert run(program=("-c", imported)).stdout == "set()\n"

@@ -1,0 +1,67 @@
+"""What Snakemake's own report holds of a finished experiment, and what is said at the end of a run."""
+
+import json
+import re
+import zipfile
+
+import pytest
+
+TARGETS = ("results/drawn/report.html", "results/drawn/tables")
+
+
+@pytest.fixture(scope="session")
+def shown(project):
+    """Results in a report by path, and paths by subcategory of the experiment."""
+    for name in ("table-V.csv", "table-V.png"):
+        (project.root / "results" / "drawn" / "tables" / name).write_text("row,ours\n")
+    done = project.command("--report", "report.zip", *TARGETS)
+    assert done.returncode == 0, done.stdout
+    with zipfile.ZipFile(project.root / "report.zip") as archive:
+        page = archive.read("report/report.html").decode()
+    held = {name: _read(page, f'var {name} = {{"') for name in ("results", "categories")}
+    assert set(held["categories"]) == {"drawn"}
+    assert "image-level labels" in page
+    return held["results"], held["categories"]["drawn"]
+
+
+def _read(page: str, start: str) -> dict:
+    """The JSON that a script of the page assigns."""
+    return json.JSONDecoder().raw_decode(page, page.index(start) + len(start) - 2)[0]
+
+
+def test_the_report_carries_what_the_page_is_made_of(shown):
+    _, sections = shown
+    files = {
+        section: sorted(path.removeprefix("results/drawn/") for path in paths) for section, paths in sections.items()
+    }
+    main = "implicit/s2k2-s3k4"
+    assert files == {
+        "Overview": ["report.html", "summary.csv"],
+        "Trainings": ["trainings.png"],
+        "Seeds": [
+            *("baseline/plain/seed-crf.csv", "baseline/plain/sweep.csv", "curves.png"),
+            *(f"{main}/seed-crf.csv", f"{main}/sweep.csv"),
+        ],
+        "Pseudo labels": [f"{main}/pseudo.csv"],
+        "Network": [f"{main}/val-crf.csv", f"{main}/val-raw.csv"],
+        "Costs": ["costs.csv"],
+        "Tables and figures of the paper": ["tables/table-V.csv", "tables/table-V.png"],
+    }
+
+
+def test_every_result_has_a_caption_and_labels_that_tell_it_from_the_others(shown):
+    results, sections = shown
+    assert set(results) == {path for paths in sections.values() for path in paths}
+    for path, result in results.items():
+        text = re.sub(r"<[^>]+>", "", result["caption"]).strip()
+        assert text.endswith("."), path
+        assert "snakemake" not in text, path
+    for paths in sections.values():
+        labels = [tuple(sorted(results[path]["labels"].items())) for path in paths]
+        assert len(set(labels)) == len(labels)
+
+
+def test_a_caption_names_its_variant(shown):
+    results, _ = shown
+    assert "baseline/plain" in results["results/drawn/baseline/plain/sweep.csv"]["caption"]
+    assert results["results/drawn/baseline/plain/sweep.csv"]["labels"]["method"] == "baseline"
