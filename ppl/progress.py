@@ -45,11 +45,11 @@ def progress(
             total,
             leave=not part,
             file=sys.stderr,
-            dynamic_ncols=True,
             disable=other,
             unit=unit,
             unit_scale=unit == "B",
             initial=initial,
+            **_size(),
         )
     return Lines(sys.stderr, items, name=name, unit=unit, total=total, initial=initial, part=part)
 
@@ -123,6 +123,15 @@ class Lines:
 
 
 Bar = tqdm | Lines
+
+
+def _size() -> dict[str, Any]:
+    """Of a bar: that of its terminal at any time; some have none, as those of containers, where tqdm shows nothing."""
+    try:
+        known = all(os.get_terminal_size(sys.stderr.fileno()))
+    except OSError:
+        known = False
+    return {"dynamic_ncols": True} if known else {"ncols": 80, "nrows": 24}
 
 
 def _amount(number: float, unit: str) -> str:

@@ -1,6 +1,9 @@
 import io
+import os
 import re
+import subprocess
 import sys
+import termios
 from contextlib import suppress
 from itertools import pairwise
 
@@ -147,6 +150,22 @@ def test_in_a_terminal_a_bar_redraws(monkeypatch: pytest.MonkeyPatch, length: in
     assert f"{length}/{length}" in terminal.getvalue() or not length
     assert terminal.getvalue().count("\n") == 1
     assert "\x1b[3" not in terminal.getvalue()  # no colour
+
+
+@pytest.mark.parametrize("size", [(0, 0), (24, 60)])
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_a_real_terminal_of_any_size_and_encoding_shows_the_bar(size: tuple[int, int], encoding: str) -> None:
+    ours, its = os.openpty()
+    termios.tcsetwinsize(its, size)
+    program = "from ppl.progress import progress; list(progress(range(3), name='CAMs of train', unit='image'))"
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    subprocess.run([sys.executable, "-c", program], stderr=its, env=environment, check=True)
+    os.close(its)
+    shown = os.read(ours, 10_000).decode(encoding)
+    os.close(ours)
+    assert "CAMs of train: 100%" in shown
+    assert "3/3" in shown
+    assert max(map(len, re.split(r"[\r\n]+", shown))) <= (size[1] or 80)
 
 
 def test_the_other_processes_of_a_training_are_silent(capsys, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ def test_every_rule_says_what_it_does_and_what_it_takes(project):
                 name
                 for name, there in {
                     "docstring": rule.docstring,
+                    "message": rule.message,
                     "log": len(rule.log),
                     "benchmark": rule.benchmark,
                     "params.code": "code" in dict(rule.params.items()),

@@ -207,7 +207,7 @@ rule tabulate:
             caption="../report/tables.rst",
             category="{experiment}",
             subcategory="Tables and figures of the paper",
-            labels={"shows": "{name}", "as": "{form}"},
+            labels={"file": "{name}.{form}"},
         ),
     params:
         code=code_hash("ppl.report.tables"),
