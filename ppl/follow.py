@@ -121,7 +121,7 @@ def last_error(log: Path) -> list[str]:
     lines = [line for line in last_lines(log) if line.strip()]
     starts = [i for i, line in enumerate(lines) if line.startswith("error: ")]
     if not starts:
-        return lines[-1:] or ["nothing in its log: it was killed, or could not start"]
+        return [f"its log ends with: {lines[-1]}" if lines else "nothing in its log: it was killed, or could not start"]
     listed = list(takewhile(lambda line: line.startswith("  "), lines[starts[-1] + 1 :]))
     more = [f"  and {len(listed) - LISTED} more"] if len(listed) > LISTED else []
     return [lines[starts[-1]], *listed[:LISTED], *more]

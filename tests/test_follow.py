@@ -96,7 +96,12 @@ def test_of_what_an_error_lists_the_first_are_told(jobs: Jobs, log: Path) -> Non
 
 @pytest.mark.parametrize(
     ("text", "why"),
-    [("Traceback\nValueError: odd\n\n", "ValueError: odd"), ("", "nothing in its log"), (None, "nothing in its log")],
+    [
+        ("Traceback\nValueError: odd\n\n", "its log ends with: ValueError: odd"),
+        (RUNS, "00:27 left"),
+        ("", "nothing in its log"),
+        (None, "nothing in its log"),
+    ],
 )
 def test_without_an_error_line_the_last_line_tells(jobs: Jobs, log: Path, text: str | None, why: str) -> None:
     start(jobs, log)
