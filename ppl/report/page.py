@@ -1,8 +1,7 @@
 """Writes the report of an experiment: one HTML file that needs nothing else, for any browser and without network."""
 
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -18,6 +17,7 @@ import ppl
 from ppl.command import command
 from ppl.data.dataset import Dataset
 from ppl.files import file_digest, write_text
+from ppl.report.costs import costs, read_benchmarks
 from ppl.report.figures import TRAININGS, draw_graph, draw_per_class, draw_trainings, svg, threshold_curves
 from ppl.report.gallery import Sample, Source, evenly, samples
 from ppl.report.heat import heat_table
@@ -25,6 +25,7 @@ from ppl.report.origin import graph_of
 from ppl.report.paper import reported
 from ppl.report.pictures import legend
 from ppl.report.summary import fixed_row, headline, read_ious, read_sweeps, variant_of
+from ppl.report.trainings import read_trainings
 
 TEMPLATES = Path(__file__).parent
 CURVES = "mIoU of the seeds over the background threshold, and their precision over recall; the tables give numbers"
@@ -92,15 +93,6 @@ class Gallery(NamedTuple):
     """Variants with CAMs, the main one last; none: nothing is a seed."""
     judged: list[str]
     """Label maps that are measured, by caption, with the seeds first where there are any."""
-
-
-class Cost(NamedTuple):
-    """What a step took, over its jobs (shards): minutes in all, peak memory (MB) of the largest, NaN if unknown."""
-
-    step: str
-    jobs: int
-    minutes: float
-    memory: float
 
 
 class Training(NamedTuple):
@@ -257,38 +249,11 @@ def galleries(settings: Settings, dataset: Dataset, resolved: Mapping[str, Any])
     return found
 
 
-def read_trainings(paths: Iterable[Path]) -> dict[str, dict[str, pd.DataFrame]]:
-    """Logs of trainings by kind, in the order of the method, then by variant."""
-    curves: dict[str, dict[str, pd.DataFrame]] = {kind: {} for kind in TRAININGS}
-    for path in paths:
-        curves[path.stem][variant_of(path)] = pd.read_csv(path)
-    return {kind: variants for kind, variants in curves.items() if variants}
-
-
 def last_row(kind: str, variant: str, rows: pd.DataFrame) -> Training:
     """Where a training ended, from its log."""
     last = rows.iloc[-1]
     ap = 100 * float(last.get("mAP", math.nan))
     return Training(TRAININGS[kind], variant, int(last["step"]), float(last["loss"]), ap, float(last["seconds"]) / 60)
-
-
-def read_benchmarks(folder: Path) -> dict[str, pd.DataFrame]:
-    """Snakemake's benchmark files by their path below `folder` without suffix; none where there is no folder."""
-    paths = sorted(folder.rglob("*.tsv"))
-    return {path.relative_to(folder).with_suffix("").as_posix(): pd.read_csv(path, sep="\t") for path in paths}
-
-
-def costs(benchmarks: Mapping[str, pd.DataFrame]) -> list[Cost]:
-    """Time and memory of each step, its shards taken together; the longest first."""
-    steps: dict[str, list[pd.DataFrame]] = {}
-    for name, rows in benchmarks.items():
-        steps.setdefault(re.sub(r"[-/]\d+of\d+$", "", name), []).append(rows)
-    found = []
-    for step, parts in steps.items():
-        # Snakemake writes NA or - where a job ended before it was looked at.
-        jobs = pd.concat(parts)[["s", "max_rss"]].apply(pd.to_numeric, errors="coerce")
-        found.append(Cost(step, len(jobs), float(jobs["s"].sum()) / 60, float(jobs["max_rss"].max())))
-    return sorted(found, key=lambda cost: (-cost.minutes, cost.step))
 
 
 if __name__ == "__main__":

@@ -20,8 +20,9 @@ from ppl.cam.store import Cam, seed
 from ppl.cam.sweep import THRESHOLDS
 from ppl.data.dataset import IGNORE, VOC_COLOURS
 from ppl.metrics import confusion, iou
+from ppl.report.costs import costs
 from ppl.report.gallery import evenly, map_iou, seed_ious
-from ppl.report.page import costs, main
+from ppl.report.page import main
 from ppl.report.pictures import MAX_SIDE, labels_uri, photo_uri, planes_uri, shown_size
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
