@@ -59,7 +59,9 @@ def outline(labels: np.ndarray) -> np.ndarray:
 
 def _widened(line: np.ndarray, width: int) -> Image.Image:
     """A line one pixel wide as a mask whose line has `width` pixels to each side of it."""
-    return Image.fromarray(line.astype(np.uint8) * 255).filter(ImageFilter.MaxFilter(2 * width - 1))
+    mask = Image.fromarray(line.astype(np.uint8) * 255)
+    # A filter of one pixel changes nothing, and ends the process in Pillow 12.3.
+    return mask.filter(ImageFilter.MaxFilter(2 * width - 1)) if width > 1 else mask
 
 
 def _text_height(side: int) -> int:

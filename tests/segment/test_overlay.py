@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from ppl.data.dataset import VOC_COLOURS
+from ppl.segment import overlay
 from ppl.segment.overlay import SHOWN, draw_legend, draw_overlay, outline, shown_size
 from ppl.segment.predicted import enlarged
 
@@ -61,3 +62,11 @@ def test_a_legend_shows_long_and_foreign_names_whole() -> None:
     assert (np.asarray(legend)[:, -4:] == 255).all()  # nothing is cut at the right
     lines = draw_overlay(np.zeros((30, 40, 3), np.uint8), np.ones((30, 40), np.uint8), dict(enumerate(names * 5)))
     assert (np.asarray(lines)[:, -4:][360:] == 255).all()
+
+
+def test_no_filter_of_one_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
+    widths, whole = [], overlay.ImageFilter.MaxFilter
+    monkeypatch.setattr(overlay.ImageFilter, "MaxFilter", lambda size: widths.append(size) or whole(size))
+    draw_overlay(np.zeros((48, 48, 3), np.uint8), np.eye(48, dtype=np.uint8), {1: "cat"})
+    assert widths
+    assert min(widths) > 1  # Pillow 12.3 ends the process there, by SIGFPE
