@@ -11,6 +11,14 @@ venv: .venv/.ready
 # The marker is written last: an interrupted installation starts over instead of leaving half an environment. Python
 # compiles what is imported, a fraction of what is installed.
 .venv/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("error: $(PYTHON) is Python %d.%d, and 3.11 or later is needed; \
+	name one, as in: make $(MAKECMDGOALS) PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "error: $(PYTHON) has no venv; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@command -v c++ g++ clang++ >/dev/null || \
+	  { echo "error: there is no C++ compiler, by which pydensecrf2 is built; on Debian and Ubuntu: apt-get install g++" >&2; exit 1; }
+	@$(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' || \
+	  { echo "error: Python.h is missing, which pydensecrf2 is built with; on Debian and Ubuntu: apt-get install python3-dev" >&2; exit 1; }
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/pip install --quiet --no-compile --require-hashes --requirement requirements.lock
 	$(BIN)/pip install --quiet --no-deps --editable .

@@ -78,14 +78,14 @@ def main(settings: Settings) -> None:
 
 
 def copy_repository(root: Path) -> None:
-    """What git tracks or would track, and a link to the environment; the files that a reader brings."""
+    """What git tracks or would track, and the environment; the files that a reader brings."""
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     names = subprocess.run(listed, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout.split("\0")
     for name in filter(None, names):
         if (REPOSITORY / name).is_file():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(REPOSITORY / name, root / name)
-    (root / ".venv").symlink_to(BIN.parent)
+    link_environment(root / ".venv")
     size = ["--size", "64", "--train", "24", "--val", "12", "--test", "6"]
     compose = [sys.executable, "-m", "ppl.data.demo", "--out", "composed", "--seed", "1", *size]
     subprocess.run(compose, cwd=root, env=environment(root), check=True, capture_output=True)
@@ -94,6 +94,15 @@ def copy_repository(root: Path) -> None:
     for block in (block for page in pages.pages() for block in pages.blocks(page)):
         if block.language in {"yaml", "yml"} and (file := pages.file_named(block)):
             (root / file).write_text(block.text + "\n")
+
+
+def link_environment(folder: Path) -> None:
+    """An environment that `make` takes for finished, of links: whatever is done to it, the real one stays."""
+    folder.mkdir()
+    for part in BIN.parent.iterdir():
+        (folder / part.name).symlink_to(part)
+    (folder / ".ready").unlink(missing_ok=True)
+    (folder / ".ready").touch()
 
 
 def shrink(root: Path) -> None:
