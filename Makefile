@@ -2,14 +2,16 @@
 PYTHON ?= python3
 CORES ?= $(shell nproc)
 BIN := .venv/bin
-export PATH := $(CURDIR)/.venv/bin:$(PATH)
+OUTSIDE := $(subst $(CURDIR)/.venv/bin:,,$(PATH))
+export PATH := $(CURDIR)/.venv/bin:$(OUTSIDE)
 
 .PHONY: venv demo test lint docs docs-test torture audit bench lock
 
 venv: .venv/.ready
 
-# The marker is written last: an interrupted installation starts over instead of leaving half an environment. Python
-# compiles what is imported, a fraction of what is installed.
+# The marker is written last: an interrupted installation starts over instead of leaving half an environment, by a Python
+# outside of it. Python compiles what is imported, a fraction of what is installed.
+.venv/.ready: export PATH := $(OUTSIDE)
 .venv/.ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("error: $(PYTHON) is Python %d.%d, and 3.11 or later is needed; \
 	name one, as in: make $(MAKECMDGOALS) PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'

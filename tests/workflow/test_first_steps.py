@@ -45,6 +45,17 @@ def test_make_venv_tells_what_is_missing(clone, arguments, told):
     assert not (clone / ".venv").exists()  # nothing half-made
 
 
+def test_an_environment_that_is_half_made_is_not_used_to_make_itself(clone):
+    make = shutil.which("make")
+    if make is None:
+        pytest.skip("there is no make")
+    (clone / ".venv" / "bin").mkdir(parents=True)
+    (clone / ".venv" / "bin" / "python3").symlink_to("python3")  # what clearing it from inside leaves
+    path = os.pathsep.join([f"{clone}/.venv/bin", str(clone / "bin")])  # activated
+    done = subprocess.run([make, "venv"], cwd=clone, env={"PATH": path}, capture_output=True, text=True, check=False)
+    assert done.stderr.startswith("error: there is no C++ compiler"), done.stderr
+
+
 def test_a_snakemake_without_the_package_says_so(tmp_path):
     (tmp_path / "sitecustomize.py").write_text('import sys\nsys.modules["ppl"] = None\n')
     done = subprocess.run(
