@@ -30,8 +30,8 @@ def clone(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["PYTHON=./old"], "error: ./old is Python 3.9, and 3.11 or later is needed; name one, as in: make venv PYTHON="),
-        ([], "error: there is no C++ compiler, by which pydensecrf2 is built; on Debian and Ubuntu: apt-get install g++"),
+        (["PYTHON=./old"], "error: ./old is Python 3.9, and 3.11 or later is needed; name one"),
+        ([], "error: there is no C++ compiler, by which pydensecrf2 is built; on Debian"),
     ],
 )
 def test_make_venv_tells_what_is_missing(clone, arguments, told):
@@ -39,7 +39,9 @@ def test_make_venv_tells_what_is_missing(clone, arguments, told):
     if make is None:
         pytest.skip("there is no make")
     command = [make, "venv", "SHELL=/bin/sh", *arguments]
-    done = subprocess.run(command, cwd=clone, env={"PATH": str(clone / "bin")}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=clone, env={"PATH": str(clone / "bin")}, capture_output=True, text=True, check=False
+    )
     assert done.returncode != 0
     assert done.stderr.startswith(told), done.stderr
     assert not (clone / ".venv").exists()  # nothing half-made
