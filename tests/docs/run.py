@@ -106,14 +106,18 @@ def link_environment(folder: Path) -> None:
 
 
 def shrink(root: Path) -> None:
-    """Lays the sizes of tests/tiny.yaml over the defaults and the demo, whose variants and tables stay."""
+    """Lays the sizes of tests/tiny.yaml, and an epoch a training, over the defaults and the demo; its variants stay."""
     tiny = yaml.safe_load((root / "tests" / "tiny.yaml").read_text())["experiments"]["tiny"]
-    steps = {key: tiny[key] for key in ("classify", "cam", "refine", "segment")}
-    for file, experiments in (("config.yaml", {"demo": {**steps, "data": tiny["data"]}}), ("small.yaml", {})):
+    short = {
+        "classify": {"training": {"epochs": 1}, "patch_training": {"epochs": 1}},
+        "refine": {"irnet": {"epochs": 1}},
+        "segment": {"training": {"steps": 4}},
+    }
+    steps = config.overlay({key: tiny[key] for key in ("classify", "cam", "refine", "segment")}, short)
+    demo = {"experiments": {"demo": {**steps, "data": tiny["data"]}}}
+    for file, shown in (("config.yaml", demo), ("small.yaml", {})):
         path = root / "config" / file
-        shrunk = config.overlay(yaml.safe_load(path.read_text()), {"defaults": steps})
-        if experiments:
-            shrunk = config.overlay(shrunk, {"experiments": experiments})
+        shrunk = config.overlay(yaml.safe_load(path.read_text()), {"defaults": steps, **shown})
         path.write_text(yaml.safe_dump(shrunk, sort_keys=False))
 
 
