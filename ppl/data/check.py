@@ -18,7 +18,8 @@ import yaml
 from ppl.command import command
 from ppl.data.dataset import IGNORE, LISTS, MAX_PIXELS, MAX_STORED, Dataset, id_fault, photo_size, read_mask, read_photo
 from ppl.data.findings import Finding, listed, paragraphs
-from ppl.files import UserError, file_digest, write_json
+from ppl.data.photos import copies
+from ppl.files import UserError, write_json
 from ppl.parallel import in_chunks, run_all
 from ppl.reasons import reason
 
@@ -83,7 +84,7 @@ def check(settings: Settings) -> None:
     warnings = list(chain(
         split_warnings(splits, train, [settings.test_split]),
         label_warnings(dataset, splits[train]),
-        copies(dataset, splits[train], splits[val], train, val),
+        held_out_copies(dataset, splits[train], splits[val], train, val),
         seen.warnings,
     ))  # fmt: skip
     if faults:
@@ -205,25 +206,17 @@ def label_warnings(dataset: Dataset, images: Sequence[str]) -> Iterator[Finding]
             )
 
 
-def copies(dataset: Dataset, train: Sequence[str], val: Sequence[str], *names: str) -> Iterator[Finding]:
+def held_out_copies(dataset: Dataset, train: Sequence[str], val: Sequence[str], *names: str) -> Iterator[Finding]:
     """Photos of the held-out split whose file is, byte for byte, one that is trained on."""
     held_out = set(val) - set(train)
-    by_size: dict[int, list[str]] = {}
-    for image in sorted({*train, *held_out}):
-        path = dataset.photo(image)
-        if not id_fault(image) and os.path.isfile(path):
-            by_size.setdefault(os.path.getsize(path), []).append(image)
-    for images in by_size.values():
-        if not 0 < sum(image in held_out for image in images) < len(images):
-            continue
-        trained = {file_digest(dataset.photo(image)): image for image in images if image not in held_out}
-        for image in images:
-            if image in held_out and (other := trained.get(file_digest(dataset.photo(image)))):
-                what = f"is the same file as {other!r} of split {names[0]}"
-                yield Finding(
-                    f"photo {image!r}", what, "keep both in one split, or scores flatter",
-                    f"photos of split {names[1]} are copies of photos that are trained on",
-                )  # fmt: skip
+    paths = {image: dataset.photo(image) for image in sorted({*train, *held_out}) if not id_fault(image)}
+    for group in copies({image: path for image, path in paths.items() if path.is_file()}):
+        trained = [image for image in group if image not in held_out]
+        for image in group:
+            if trained and image in held_out:
+                what = f"is the same file as {trained[0]!r} of split {names[0]}"
+                many = f"photos of split {names[1]} are copies of photos that are trained on"
+                yield Finding(f"photo {image!r}", what, "keep both in one split, or scores flatter", many)
 
 
 def folder_faults(dataset: Dataset, images: Sequence[str]) -> Iterator[Finding]:

@@ -23,6 +23,7 @@ from ppl.data.findings import SHOWN, listed
 from ppl.data.photos import Found, Names, copies, find, ids_of
 from ppl.data.table import Table, read_table
 from ppl.files import UserError, atomic, write_text
+from ppl.segment.check_server import FOLDER
 
 MAX_WORKERS = 8  # more processes seldom help a single GPU or a few cores
 CONVERTIBLE = {".heic", ".heif", ".avif", ".raw", ".dng", ".cr2", ".nef", ".arw"}
@@ -97,6 +98,7 @@ def main(settings: Settings) -> None:
     print(report(settings, found, table, matched, splits, labels, classes, len(masks)))
     print(f"\nwritten: {out}/ (links to the photos, lists, labels)" + ("" if kept else f", {file} (settings)"))
     print(f"{file} is as you left it" if kept else f"settings are for {'a GPU' if gpu else 'CPU cores, without a GPU'}")
+    print(f"masks will be in results/{settings.name}_test_preds/{FOLDER}")
     results = f"results/{settings.name}_test_preds results/{settings.name}/report.html"
     print(f"\nnext:\n  python -m ppl.data.check --data {file}")
     print(f"  snakemake --cores {cores()} --configfile {file} -- {results}")

@@ -14,6 +14,7 @@ from ppl.files import UserError
 
 DELIMITERS = ("\t", ";", ",")
 WITHIN = (";", "|", ",")  # between the names of classes in one cell; the first of them that the file uses counts
+SAMPLE = 200  # rows that tell which column names photos
 TITLES = {
     "class",
     "classes",
@@ -51,8 +52,8 @@ def read_table(path: Path, is_photo: Callable[[str], bool]) -> Table:
     """Reads a table; `is_photo` tells whether a cell names a photo. UserError for what cannot be understood."""
     text, encoding = _decoded(path)
     rows, delimiter = _rows(path, text)
-    column = max(range(len(rows[0])), key=lambda c: sum(is_photo(row[c]) for row in rows if c < len(row)))
-    if not any(is_photo(row[column]) for row in rows if column < len(row)):
+    column = _column_of_photos(rows, is_photo)
+    if column is None:
         raise UserError(
             f"{path}: no column names any of the photos; the first line is {';'.join(rows[0])[:80]!r}, so write the "
             "names of the photo files into one column"
@@ -148,6 +149,15 @@ def _rows(path: Path, text: str) -> tuple[list[list[str]], str]:
     if best is None:
         raise UserError(f"{path}: has no columns; separate photo and classes by a comma, as in photo.jpg,cat")
     return best[1], best[2]
+
+
+def _column_of_photos(rows: Sequence[Sequence[str]], is_photo: Callable[[str], bool]) -> int | None:
+    """The column that names most photos: of some rows, or of all where these name none."""
+    for some in (rows[:: len(rows) // SAMPLE + 1], rows):
+        named = [sum(is_photo(cell) for cell in _cells(some, column)) for column in range(len(rows[0]))]
+        if any(named):
+            return named.index(max(named))
+    return None
 
 
 def _decoded(path: Path) -> tuple[str, str]:
