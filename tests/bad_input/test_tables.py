@@ -109,5 +109,8 @@ def test_a_flag_that_does_not_do_is_refused(wrong, one_line):
     one_line(error.value, "--")
 
 
-def test_an_example_replaces_nothing(tmp_path, refused):
-    refused(example.main, example.Settings(tmp_path), "is there already")
+@pytest.mark.parametrize("there", ["out", "masks"])
+def test_an_example_replaces_nothing(tmp_path, refused, there):
+    (tmp_path / there).mkdir()
+    settings = example.Settings(tmp_path / "out", tmp_path / "masks", photos=1, size=64)
+    refused(example.main, settings, f"{there}: is there already")

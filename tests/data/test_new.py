@@ -147,12 +147,17 @@ def test_masks_among_the_photos_are_no_photos(own):
 def test_the_example_goes_through_the_commands_of_the_docs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     example.main(example.Settings(photos=24, size=96))
-    new.main(new.Settings(Path("my_photos"), Path("my_photos/labels.csv"), device="cpu"))
-    check.main(check.Settings(Path("mine.yaml"), workers=0))
-    dataset = Dataset.open("mine")
-    assert set(dataset.classes) <= set(example.CLASSES)
-    assert len(dataset.split("test")) == 24
-    assert len(dataset.labels) == 20
+    photos, labels, masks = Path("my_photos"), Path("my_photos", "labels.csv"), Path("my_masks")
+    new.main(new.Settings(photos, labels, device="cpu"))
+    new.main(new.Settings(photos, labels, "measured", masks, masks / "classes.txt", device="cpu"))
+    capsys.readouterr()
+    for name in ("mine", "measured"):
+        check.main(check.Settings(Path(f"{name}.yaml"), workers=0))
+        assert "contradict" not in capsys.readouterr().out
+        dataset = Dataset.open(name)
+        assert dataset.has_masks == (name == "measured")
+        assert set(dataset.classes) <= set(example.CLASSES)
+        assert (len(dataset.split("test")), len(dataset.labels)) == (24, 20)
 
 
 PARTS = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=60).filter(

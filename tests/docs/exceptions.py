@@ -7,7 +7,6 @@ Every entry is a pattern that has to match a whole command of the documentation;
 PLANNED = {
     r"snakemake .*results/(voc|coco)(_test_preds|/tables)": "downloads gigabytes",
     r"snakemake --cores 32 --resources gpu=4 .*": "has four GPUs",
-    r"snakemake --cores 8 --configfile mine.yaml -- .*": "the paper's settings take days, as the page says",
 }
 """Snakemake's commands that are planned only (`--dry-run`), and why."""
 

@@ -42,9 +42,13 @@ from pathlib import Path
 composed = Path("composed")
 photos = sorted((composed / "JPEGImages").iterdir())
 shutil.copy(photos[0], "photo.jpg")
-shutil.copytree(composed, "photos")
 """
-"""A dataset folder of the reader's, `photos`, and a single photo, `photo.jpg`: the demo's, composed small."""
+"""A single photo of the reader's, `photo.jpg`: one of the demo's, composed small."""
+OWN = (
+    "ppl.data.example --photos 24 --size 64 --out own --masks own-masks",
+    "ppl.data.new --photos own --labels own/labels.csv",
+)
+"""What has written the `mine.yaml` that pages name before docs/own-data.md does."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,10 @@ def main(settings: Settings) -> None:
     root = Path(tempfile.mkdtemp(prefix="docs-")) / "ppl"
     copy_repository(root)
     shrink(root)
+    for module in OWN:
+        subprocess.run(
+            [sys.executable, "-m", *module.split()], cwd=root, env=environment(root), check=True, capture_output=True
+        )
     started = time.monotonic()
     failed = [page for page in chosen if not run(page, root)]
     print(f"{len(chosen)} pages in {time.monotonic() - started:.0f} s")
@@ -119,6 +127,9 @@ def shrink(root: Path) -> None:
         path = root / "config" / file
         shrunk = config.overlay(yaml.safe_load(path.read_text()), {"defaults": steps, **shown})
         path.write_text(yaml.safe_dump(shrunk, sort_keys=False))
+    for path in (root / "ppl" / "data" / "settings").iterdir():  # what ppl.data.new writes
+        own = {"experiments": {"NAME": {**steps, "data": {"max_side": 64}}}}
+        path.write_text(yaml.safe_dump(config.overlay(yaml.safe_load(path.read_text()), own), sort_keys=False))
 
 
 def environment(root: Path) -> Mapping[str, str]:
