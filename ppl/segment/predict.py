@@ -22,6 +22,9 @@ import numpy as np
 from tqdm import tqdm
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
+# Before torch starts its threads, which else spin while they wait, on cores that the worker processes and others need.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
 from ppl.api import Segmenter
 from ppl.command import command
 from ppl.data.dataset import VOC_COLOURS
