@@ -108,7 +108,9 @@ def experiments(settings: Settings) -> Iterator[Settings]:
         sections = [experiment["data"] for experiment in content["experiments"].values()]
         own = [section for section in sections if section.get("source", "folder") == "folder"]
         folders = [Path(section["path"]) for section in own]
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror}; name a settings file or a dataset folder") from None
+    except (ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file}: no settings file ({reason(error)}); docs/own-data.md shows one") from None
     if not own:
         raise UserError(f"{file}: no experiment with a folder of your own; name the dataset folder instead")

@@ -152,9 +152,12 @@ def _rows(path: Path, text: str) -> tuple[list[list[str]], str]:
 
 
 def _column_of_photos(rows: Sequence[Sequence[str]], is_photo: Callable[[str], bool]) -> int | None:
-    """The column that names most photos: of some rows, or of all where these name none."""
+    """The column that names most photos: of some rows, or of all where these name none.
+
+    Different ones count: a column of 0 and 1 names at most the photos 0.jpg and 1.jpg.
+    """
     for some in (rows[:: len(rows) // SAMPLE + 1], rows):
-        named = [sum(is_photo(cell) for cell in _cells(some, column)) for column in range(len(rows[0]))]
+        named = [sum(map(is_photo, set(_cells(some, column)))) for column in range(len(rows[0]))]
         if any(named):
             return named.index(max(named))
     return None

@@ -41,8 +41,8 @@ TABLES: dict[str, tuple[bytes, str]] = {
     "numbers only": (b"image,width,height\na,640,480\nb,640,480\n", "call it classes"),
     "two columns of one name": (b"image,cat,cat\na,1,0\nb,0,1\n", "two columns are called 'cat'"),
     "a quotation mark alone": (b'image,classes\na,"cat\nb,cat\n', "quotation mark"),
-    "one photo": (b"image,classes\na,cat\n", "label at least two photos of each class"),
-    "a photo for each class": (b"image,classes\na,cat\nb,dog\n", "label at least two photos of each class"),
+    "one photo": (b"image,classes\na,cat\n", "two different photos of each class"),
+    "a photo for each class": (b"image,classes\na,cat\nb,dog\n", "two different photos of each class"),
     "a class of a bell": (b"image,classes\na,c\aat\nb,c\aat\n", "cannot be a class"),
     "too many classes": (b"image,classes\na,%s\nb,%s\n" % (MANY, MANY), "1 to 254"),
 }  # fmt: skip

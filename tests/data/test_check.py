@@ -289,3 +289,8 @@ def test_a_settings_file_without_a_folder_is_refused_in_a_line(tmp_path, text):
     (tmp_path / "mine.yaml").write_text(text)
     with pytest.raises(UserError, match=r"mine.yaml: no [^\n]*; [^\n]*$"):
         check.main(check.Settings(tmp_path / "mine.yaml", workers=0))
+
+
+def test_a_settings_file_that_is_not_there_is_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"mine.yaml: No such file or directory; name a settings file"):
+        check.main(check.Settings(tmp_path / "mine.yaml", workers=0))

@@ -68,6 +68,19 @@ def test_columns_that_say_nothing_are_named(tmp_path):
     assert read_table(tmp_path / "labels.csv", is_photo).ignored == ("width",)
 
 
+def test_a_column_of_0_and_1_does_not_name_photos_that_are_numbers(tmp_path):
+    (tmp_path / "labels.csv").write_text("cat,image\n1,0\n0,1\n1,2\n1,3\n")
+    found = read_table(tmp_path / "labels.csv", {"0", "1", "2", "3"}.__contains__)
+    assert found.labels == {"0": {"cat"}, "1": set(), "2": {"cat"}, "3": {"cat"}}
+
+
+def test_the_column_of_photos_is_found_where_few_rows_have_one(tmp_path):
+    rows = [f"absent{number},dog\n" for number in range(1000)]
+    rows[777] = "a,cat\n"
+    (tmp_path / "labels.csv").write_text("image,classes\n" + "".join(rows))
+    assert read_table(tmp_path / "labels.csv", is_photo).labels["a"] == {"cat"}
+
+
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"], exclude_characters=";|,[]"), min_size=2)
 
 
