@@ -7,6 +7,8 @@ Every entry is a pattern that has to match a whole command of the documentation;
 PLANNED = {
     r"snakemake .*results/(voc|coco)(_test_preds|/tables)": "downloads gigabytes",
     r"snakemake --cores 32 --resources gpu=4 .*": "has four GPUs",
+    r"snakemake --profile workflow/profiles/slurm .*": "needs SLURM: tests/cluster/slurm.sh runs it",
+    r"snakemake --cores \d+ --configfile mine.yaml -- .*": "the paper's settings take days on a CPU",
 }
 """Snakemake's commands that are planned only (`--dry-run`), and why."""
 
@@ -14,7 +16,6 @@ LEFT_OUT = {
     r"make test|make docs-test|make docs|make lint": "the gate runs it (.ci/run)",
     r"make (venv|audit|torture|bench|lock)": "installs, asks the network, or takes half an hour",
     r"pytest .*": "the gate runs all tests",
-    r"snakemake --profile workflow/profiles/slurm .*": "needs SLURM: tests/cluster/slurm.sh runs it on one",
     r"pip install .*": "asks the network; test_package.py installs the wheel without",
 }
 """Commands that are not run, and why."""
