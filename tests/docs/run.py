@@ -3,7 +3,7 @@
     python tests/docs/run.py [--pages docs/own-data.md ...]
 
 The copy is what a reader has, but for three things: experiments are shrunk to the size of tests/tiny.yaml, what the
-reader brings or writes (photos, YAML files that a page shows) is there, and what `exceptions.py` names is planned or
+reader brings or writes (a photo, a dataset and its settings) is there, and what `exceptions.py` names is planned or
 left out. Pages come in the reader's order, each in a shell of its own; what an earlier one made is there for the next.
 Prints what takes long; exits with 1 where a command fails, and shows its output.
 """
@@ -99,9 +99,6 @@ def copy_repository(root: Path) -> None:
     subprocess.run(compose, cwd=root, env=environment(root), check=True, capture_output=True)
     subprocess.run([sys.executable, "-c", PREPARE], cwd=root, check=True)
     shutil.rmtree(root / "composed")
-    for block in (block for page in pages.pages() for block in pages.blocks(page)):
-        if block.language in {"yaml", "yml"} and (file := pages.file_named(block)):
-            (root / file).write_text(block.text + "\n")
 
 
 def link_environment(folder: Path) -> None:
