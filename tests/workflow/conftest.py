@@ -171,8 +171,17 @@ class Project:
             workflow.dag(DAGSettings(targets=chosen)).execute_workflow(executor="dryrun")
             dag = workflow._workflow_store.dag
             named = {job: _job(job) for job in dag.jobs}
-            needs = {ours: frozenset(named[needed] for needed in dag.dependencies[job]) for job, ours in named.items()}
+            needs = {
+                ours: frozenset(named[n] for n in dag.dependencies[job] if _reads(job, n))
+                for job, ours in named.items()
+            }
             return Plan(needs, frozenset(named[job] for job in dag.jobs if dag.needrun(job)))
+
+
+def _reads(job: Any, needed: Any) -> bool:
+    """Whether what a job needs of another is more than that it be there (`ancient`)."""
+    ancient = {str(file) for file in job.input if file.flags.get("ancient")}
+    return bool(({str(file) for file in job.input} - ancient) & {str(file) for file in needed.output})
 
 
 def forget_code() -> None:

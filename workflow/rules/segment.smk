@@ -109,6 +109,8 @@ rule gather_test_predictions:
     input:
         data=data_folder,
         predictions=test_folders,
+        # Beside the network, for those who take it elsewhere (ppl.segment.predict); no prediction depends on it.
+        settings=ancient("results/{experiment}/settings.yaml"),
     output:
         folder=directory("results/{experiment}_test_preds"),
         tar="results/{experiment}_test_preds.tar",
