@@ -26,7 +26,6 @@ STYLE = {
     "savefig.facecolor": "none",
     "figure.dpi": 72,  # that of SVG: places on the canvas are then places in the file
 }
-TRAININGS = {"classify": "Classifier", "irnet": "IRNet", "affinitynet": "AffinityNet", "deeplab": "DeepLab"}
 
 
 def svg(draw: Callable[[], Figure], name: str, label: str) -> str:
@@ -67,26 +66,6 @@ def _element(figure: Figure, name: str, label: str) -> str:
     return element.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
 
 
-def draw_trainings(curves: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
-    """Loss over the steps of each training, and the classifiers' mAP on the validation split where it was measured.
-
-    `curves` by kind of training (keys of TRAININGS), then by variant.
-    """
-    panels = [(kind, column) for kind in TRAININGS for column in ("loss", "mAP") if _has(curves.get(kind, {}), column)]
-    figure, axes = plt.subplots(1, max(1, len(panels)), figsize=(10, 2.8), layout="constrained", squeeze=False)
-    for panel, (kind, column) in zip(axes.flat, panels, strict=False):
-        for variant, rows in curves[kind].items():
-            if column in rows:
-                values = 100 * rows[column] if column == "mAP" else rows[column]
-                panel.plot(rows["step"], values, ".-", label=variant)
-        unit = " (%)" if column == "mAP" else ""
-        panel.set(title=f"{TRAININGS[kind]}: {column}{unit}", xlabel="step")
-        panel.grid(alpha=0.3)
-        if len(curves[kind]) > 1:
-            panel.legend(fontsize="small")
-    return figure
-
-
 def draw_per_class(columns: Mapping[str, Sequence[float]], names: Sequence[str]) -> Figure:
     """IoU in percent of each class, a line a class, a dot a column of `columns`; NaN is left out."""
     figure, axes = plt.subplots(figsize=(10, 1.2 + 0.24 * len(names)), layout="constrained")
@@ -119,7 +98,3 @@ def draw_graph(graph: Graph) -> Figure:
         arrow = {"arrowstyle": "-|>", "color": TEXT, "alpha": 0.6, "shrinkA": 34, "shrinkB": 36, "linewidth": 0.9}
         axes.annotate("", place[after], place[before], arrowprops=arrow, zorder=1)
     return figure
-
-
-def _has(curves: Mapping[str, pd.DataFrame], column: str) -> bool:
-    return any(column in rows for rows in curves.values())

@@ -18,14 +18,14 @@ from ppl.command import command
 from ppl.data.dataset import Dataset
 from ppl.files import file_digest, write_text
 from ppl.report.costs import costs, read_benchmarks
-from ppl.report.figures import TRAININGS, draw_graph, draw_per_class, draw_trainings, svg, threshold_curves
+from ppl.report.figures import draw_graph, draw_per_class, svg, threshold_curves
 from ppl.report.gallery import Sample, Source, evenly, samples
 from ppl.report.heat import heat_table
 from ppl.report.origin import graph_of
 from ppl.report.paper import reported
 from ppl.report.pictures import legend
 from ppl.report.summary import fixed_row, headline, read_ious, read_sweeps, variant_of
-from ppl.report.trainings import read_trainings
+from ppl.report.trainings import TRAININGS, draw_trainings, read_trainings
 
 TEMPLATES = Path(__file__).parent
 CURVES = "mIoU of the seeds over the background threshold, and their precision over recall; the tables give numbers"

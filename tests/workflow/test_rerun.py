@@ -293,7 +293,7 @@ def test_values_that_change_places_are_seen(project, key, with_key, rule):
         ("segment/evaluate", ("measure_crf_seeds", "measure_pseudo", "measure_predictions")),
         ("segment/server", ("gather_test_predictions",)),
         ("report/settings", ("write_settings",)),
-        ("report/summary", ("summary", "write_report", "tabulate")),
+        ("report/summary", ("summary", "draw_trainings", "write_report", "tabulate")),
         ("report/gallery", ("write_report", "tabulate")),
         ("report/tables", ("tabulate",)),
         ("crf", ("label_confident", "crf_seeds", "walk", "predict")),
