@@ -96,15 +96,16 @@ def sample(dataset: Dataset, image: str, cams: Mapping[str, Cam], paths: Mapping
     """What became of one image, with its CAMs by variant and the files of its label maps by caption."""
     photo = read_photo(dataset.photo(image))
     maps = {caption: read_mask(path) for caption, path in paths.items()}
+    files, measured, seeds = dict(paths), {}, {}
+    if dataset.has_masks and dataset.mask(image).exists():
+        files[TRUTH] = dataset.mask(image)
+        maps[TRUTH] = read_truth(files[TRUTH], len(dataset.classes))
     for caption, labels in maps.items():
         if labels.shape != photo.shape[:2]:
-            raise UserError(f"{paths[caption]}: size {labels.shape}, the photo has {photo.shape[:2]}; make it again")
-    measured, seeds = {}, {}
-    if dataset.has_masks and dataset.mask(image).exists():
-        truth = read_truth(dataset.mask(image), len(dataset.classes))
-        measured = {caption: map_iou(truth, labels) for caption, labels in maps.items()}
-        seeds = {variant: seed_ious(truth, cam) for variant, cam in cams.items()}
-        maps |= {TRUTH: truth}
+            raise UserError(f"{files[caption]}: size {labels.shape}, the photo has {photo.shape[:2]}; make it again")
+    if TRUTH in maps:
+        measured = {caption: map_iou(maps[TRUTH], maps[caption]) for caption in paths}
+        seeds = {variant: seed_ious(maps[TRUTH], cam) for variant, cam in cams.items()}
     return Sample(
         image=image,
         classes=list(dataset.labels.get(image, ())),

@@ -18,7 +18,8 @@ from PIL import Image
 
 from ppl.cam.store import Cam, seed
 from ppl.cam.sweep import THRESHOLDS
-from ppl.data.dataset import IGNORE, VOC_COLOURS
+from ppl.data.dataset import IGNORE, VOC_COLOURS, write_mask
+from ppl.files import UserError
 from ppl.metrics import confusion, iou
 from ppl.report.costs import costs
 from ppl.report.gallery import evenly, map_iou, seed_ious
@@ -148,6 +149,15 @@ def test_labels_that_no_network_learned_from_are_not_shown(experiment):
     captions = page.attributes("alt")
     assert "confident label" not in captions
     assert "pseudo label" in captions
+
+
+@pytest.mark.parametrize("spoilt", ["data/SegmentationClass", "explicit/s4k2/pseudo/1of1"])
+def test_a_label_map_of_another_size_is_named(experiment, spoilt):
+    file = experiment.root / spoilt / "photo_2.png"
+    write_mask(file, np.zeros((8, 8), np.uint8))
+    with pytest.raises(UserError, match=f"{file}: size"):
+        main(experiment.settings())
+    assert not experiment.settings().out.exists()
 
 
 def test_without_benchmarks_the_page_is_still_made(experiment):
