@@ -20,6 +20,9 @@ LEFT_OUT = {
 }
 """Commands that are not run, and why."""
 
+OWN = ("my_photos", "my_masks")
+"""Folders that commands make and then refuse to replace: each page begins without them, as its reader does."""
+
 PLACEHOLDERS = {
     "path/to/ppl": "{repository}",
 }

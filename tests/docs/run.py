@@ -147,6 +147,8 @@ def run(page: Path, root: Path) -> bool:
         tasks += [(block.where, adapted(command)) for command in pages.commands(block) if adapted(command)]
     if not tasks:
         return True
+    for folder in exceptions.OWN:
+        shutil.rmtree(root / folder, ignore_errors=True)
     marks, log = root.parent / "marks", root.parent / "log"
     lines = ["exec 3>" + shlex.quote(str(marks))]
     for number, (_, task) in enumerate(tasks):
