@@ -9,6 +9,7 @@ the peaks as a Markdown table.
 
 import os
 import shutil
+import site
 import subprocess
 import sys
 import tempfile
@@ -65,10 +66,13 @@ def measured(photos: int, folder: Path, cores: int) -> dict[str, float]:
     targets = ["results/tiny_test_preds", "results/tiny/report.html", "results/tiny/summary.csv", "results/tiny/tables"]
     where = ["--snakefile", str(REPOSITORY / "workflow" / "Snakefile"), "--directory", str(folder)]
     options = ["--cores", str(cores), "--configfile", str(folder / "config.yaml"), "--"]
-    path = os.pathsep.join([str(python.parent), os.environ["PATH"]])
+    # Jobs use the `python` beside Snakemake's own: a link to this one, which would not find its packages by itself.
+    beside = python.with_name("snakemakes")
+    beside.symlink_to(sys.executable)
+    packages = os.pathsep.join([str(REPOSITORY), *site.getsitepackages()])
     done = subprocess.run(
-        [sys.executable, "-m", "snakemake", *where, *options, *targets],
-        env=os.environ | {"PATH": path, PEAKS: str(notes)}, cwd=REPOSITORY, check=False,
+        [str(beside), "-m", "snakemake", *where, *options, *targets],
+        env=os.environ | {"PYTHONPATH": packages, PEAKS: str(notes)}, cwd=REPOSITORY, check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     if done.returncode:
