@@ -161,7 +161,7 @@ def label_faults(dataset: Dataset, splits: dict[str, list[str]], train: str, val
         for image in dict.fromkeys(splits[name]):
             if image not in dataset.labels:
                 yield Finding(
-                    "labels.csv", f"no line for {image!r} of split {name}",
+                    f"photo {image!r} of split {name}", "has no line in labels.csv",
                     "add one, with empty classes if it has none", f"photos of split {name} have no line in labels.csv",
                 )  # fmt: skip
     if "background" in dataset.classes:
@@ -173,7 +173,7 @@ def label_faults(dataset: Dataset, splits: dict[str, list[str]], train: str, val
     for number, name in enumerate(dataset.classes, start=1):
         if number not in shown:
             yield Finding(
-                "classes.txt", f"no image of split {train} is labelled {name!r}", "take the class out or label some",
+                f"class {name!r}", f"is on no image of split {train}", "take it out of classes.txt, or label some",
                 f"classes are on no image of split {train}",
             )  # fmt: skip
 

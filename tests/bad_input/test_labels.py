@@ -94,7 +94,7 @@ def test_a_faulty_line_is_named_by_its_number(root, checking, refused, line, one
 @pytest.mark.parametrize("line", MISSING.values(), ids=MISSING)
 def test_an_image_without_a_line_is_named(root, checking, refused, line):
     write(root, "labels.csv", HEAD + line + ROWS)
-    refused(check.main, checking, "labels.csv: no line for 't1' of split train")
+    refused(check.main, checking, "photo 't1' of split train: has no line in labels.csv")
 
 
 @pytest.mark.parametrize("again", ["t1,cat", "t1,dog", "t1,", " t1 ,cat", '"t1",cat'])
