@@ -4,6 +4,7 @@ python -m ppl.data.new --photos my_photos --labels labels.csv --name mine
 """
 
 import csv
+import math
 import os
 import re
 import shutil
@@ -26,6 +27,10 @@ from ppl.files import UserError, atomic, write_text
 from ppl.segment.check_server import FOLDER
 
 MAX_WORKERS = 8  # more processes seldom help a single GPU or a few cores
+# Epochs by network, and for how many photos they are enough.
+PAPER_EPOCHS = {"CLASSIFIER": (5, 10_000), "IRNET": (3, 10_000)}
+SMALL_EPOCHS = {"CLASSIFIER": (4, 1_000), "IRNET": (2, 1_000)}
+MOST_EPOCHS = 30
 CONVERTIBLE = {".heic", ".heif", ".avif", ".raw", ".dng", ".cr2", ".nef", ".arw"}
 Labels = dict[PurePosixPath, frozenset[str]]
 
@@ -94,7 +99,7 @@ def main(settings: Settings) -> None:
     kept = file.exists()
     gpu = settings.device == "gpu" or (settings.device == "auto" and has_gpu())
     if not kept:
-        write_text(file, settings_text(settings.name, gpu=gpu))
+        write_text(file, settings_text(settings.name, gpu=gpu, photos=len(splits["train"])))
     print(report(settings, found, table, matched, splits, labels, classes, len(masks)))
     print(f"\nwritten: {out}/ (links to the photos, lists, labels)" + ("" if kept else f", {file} (settings)"))
     print(f"{file} is as you left it" if kept else f"settings are for {'a GPU' if gpu else 'CPU cores, without a GPU'}")
@@ -215,10 +220,18 @@ def write_dataset(
         (folder / LISTS / f"{name}.txt").write_text("".join(f"{image}\n" for image in images), encoding="utf-8")
 
 
-def settings_text(name: str, *, gpu: bool) -> str:
-    """A settings file for one experiment on the dataset folder of that name."""
+def settings_text(name: str, *, gpu: bool, photos: int) -> str:
+    """A settings file for one experiment on the dataset folder of that name, to learn from that many photos."""
     text = (resources.files("ppl.data") / "settings" / ("gpu.yaml" if gpu else "cpu.yaml")).read_text(encoding="utf-8")
-    return re.sub("NAME|FOLDER", name, text).replace("WORKERS", str(min(cores(), MAX_WORKERS)))
+    enough = PAPER_EPOCHS if gpu else SMALL_EPOCHS
+    values = {f"{network}_EPOCHS": epochs(*enough[network], photos) for network in enough}
+    values |= {"NAME": name, "FOLDER": name, "WORKERS": min(cores(), MAX_WORKERS)}
+    return re.sub("|".join(values), lambda match: str(values[match[0]]), text)
+
+
+def epochs(least: int, enough: int, photos: int) -> int:
+    """Epochs that show as many photos as `least` epochs of `enough` photos do, within `least` and MOST_EPOCHS."""
+    return min(MOST_EPOCHS, max(least, math.ceil(least * enough / max(1, photos))))
 
 
 def has_gpu() -> bool:

@@ -141,7 +141,7 @@ def test_lists_of_other_editors_are_read(root, checking, content):
         ("t1 t2", "v1", "T1", "T1.jpg: is not there"),
         ("t1 t2", "v1", "t1.png e1", "t1.png.jpg: is not there"),
         ("t1", "v1", "e1", "class 'dog': is on no image of split train"),
-        ("e1", "v1", "t1", "class 'cat': is on no image of split train"),
+        ("e1", "v1", "t1", "classes are on no image of split train, such as class 'cat'"),
         ("image t1 t2", "v1", "e1", "image.jpg: is not there"),
     ],
 )

@@ -79,13 +79,24 @@ def test_the_settings_suffice_and_are_those_of_the_small_example(own):
     assert set(check.OF_AN_EXPERIMENT) <= set(data)
     assert workers >= 1
     small["hardware"].pop("workers")
+    # Few photos are shown more often: a training of some steps learns nothing.
+    assert mine["classify"]["training"].pop("epochs") == mine["refine"]["irnet"].pop("epochs") == new.MOST_EPOCHS
+    assert small["classify"]["training"].pop("epochs") == new.SMALL_EPOCHS["CLASSIFIER"][0]
+    assert small["refine"]["irnet"].pop("epochs") == new.SMALL_EPOCHS["IRNET"][0]
     assert mine == small
+
+
+@pytest.mark.parametrize(
+    ("photos", "expected"), [(1, 30), (100, 30), (134, 30), (400, 10), (999, 5), (1000, 4), (10**6, 4)]
+)
+def test_few_photos_are_shown_more_often(photos, expected):
+    assert new.epochs(4, 1000, photos) == expected
 
 
 def test_the_settings_for_a_gpu_are_the_papers(own):
     schema = REPOSITORY / "workflow" / "schemas" / "config.schema.yaml"
     defaults = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())["defaults"]
-    mine = yaml.safe_load(new.settings_text("mine", gpu=True))["experiments"]["mine"]
+    mine = yaml.safe_load(new.settings_text("mine", gpu=True, photos=10_582))["experiments"]["mine"]
     (resolved,) = config.resolve({"defaults": defaults, "experiments": {"mine": mine}}, schema).values()
     for section in ("main", "seeds", "classify", "cam", "refine", "segment"):
         expected = defaults[section]
