@@ -30,7 +30,7 @@ MAX_WORKERS = 8  # more processes seldom help a single GPU or a few cores
 # Epochs by network, and for how many photos they are enough.
 PAPER_EPOCHS = {"CLASSIFIER": (5, 10_000), "IRNET": (3, 10_000)}
 SMALL_EPOCHS = {"CLASSIFIER": (4, 1_000), "IRNET": (2, 1_000)}
-MOST_EPOCHS = 30
+MOST_EPOCHS = 12  # more gained nothing on a hundred photos (docs/own-data.md)
 CONVERTIBLE = {".heic", ".heif", ".avif", ".raw", ".dng", ".cr2", ".nef", ".arw"}
 Labels = dict[PurePosixPath, frozenset[str]]
 

@@ -87,7 +87,7 @@ def test_the_settings_suffice_and_are_those_of_the_small_example(own):
 
 
 @pytest.mark.parametrize(
-    ("photos", "expected"), [(1, 30), (100, 30), (134, 30), (400, 10), (999, 5), (1000, 4), (10**6, 4)]
+    ("photos", "expected"), [(1, 12), (100, 12), (334, 12), (400, 10), (999, 5), (1000, 4), (10**6, 4)]
 )
 def test_few_photos_are_shown_more_often(photos, expected):
     assert new.epochs(4, 1000, photos) == expected
