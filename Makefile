@@ -30,7 +30,7 @@ demo: venv
 	$(BIN)/snakemake --cores $(CORES) results/demo_test_preds results/demo/report.html
 
 test: venv
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 lint: venv
 	$(BIN)/ruff check .

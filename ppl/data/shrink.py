@@ -3,7 +3,6 @@
 SIZES of a dataset folder names the photos that were shrunk, with the size (h, w) that they had.
 """
 
-import math
 import os.path
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,7 +26,7 @@ def smaller(size: Size, max_side: int) -> Size:
 
 def longest(size: Size, max_side: int) -> int:
     """The longer side at that size."""
-    return max(max_side, math.ceil(SHORTEST * max(size) / min(size)))
+    return max(max_side, round(SHORTEST * max(size) / min(size)))
 
 
 def bring_photo(photos: Sequence[Path], mask: Path, out: Path, max_side: int) -> Size | None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
@@ -110,6 +110,8 @@ SIDES = st.integers(1, 20_000)
 
 
 @given(SIDES, SIDES, st.integers(SHORTEST, 2048))
+@example(181, 334, 32)
+@example(7_777, 20_000, 33)
 def test_a_smaller_size_keeps_the_shape_and_never_grows(h, w, side):
     small = smaller((h, w), side)
     assert all(0 < new <= old for new, old in zip(small, (h, w), strict=True))
