@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from ppl.data.dataset import IGNORE, VOC_COLOURS
+from ppl.data.dataset import IGNORE, VOC_COLOURS, shrunk_size
 
 MAX_SIDE = 224
 
@@ -29,8 +29,7 @@ def legend(classes: Sequence[str]) -> list[Swatch]:
 
 def shown_size(height: int, width: int) -> tuple[int, int]:
     """(w, h) of the picture of a photo: shrunk where a side is longer than MAX_SIDE, never enlarged."""
-    factor = min(1, MAX_SIDE / max(height, width))
-    return max(1, round(width * factor)), max(1, round(height * factor))
+    return shrunk_size((width, height), MAX_SIDE)
 
 
 def photo_uri(photo: np.ndarray) -> str:
