@@ -295,7 +295,8 @@ def files(results: Path) -> set[str]:
     found = set()
     for path in results.rglob("*"):
         name = path.relative_to(results)
-        timed = name.parts[1:2] in (("logs",), ("benchmarks",)) or path.name.startswith(("events.out.", "."))
+        timed = name.parts[1:2] in (("logs",), ("benchmarks",), ("costs.csv",))
+        timed = timed or path.name.startswith(("events.out.", "."))
         if path.is_file() and not timed:
             found.add(str(name))
     return found
