@@ -83,6 +83,8 @@ class Tally:
 
 
 def main(settings: Settings) -> None:
+    # Who starts this in the background of a shell has it ignore SIGINT, and with it all that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     chance, tally = random.Random(settings.seed), Tally()
     work = Path(tempfile.mkdtemp(prefix="torture-"))
     for side in ("undisturbed", "disturbed"):
