@@ -14,9 +14,11 @@ from pathlib import Path
 import tyro
 from PIL import Image
 
-from ppl.data.dataset import Dataset, read_mask, read_photo, write_mask
-from ppl.files import atomic
-from ppl.progress import progress
+from ppl.data.dataset import Dataset
+from ppl.data.masks import read_mask, write_mask
+from ppl.data.photos import read_photo
+from ppl.jobs.files import atomic
+from ppl.jobs.progress import progress
 
 RESULTS = ("report.html", "summary.csv", "curves.png")
 

@@ -13,8 +13,8 @@ import pandas as pd
 import tyro
 import yaml
 
-from ppl.cam import sweep
-from ppl.config import repetition
+from ppl.measure import sweep
+from ppl.workflow.config import repetition
 
 SPLITS = ("train", "val")
 

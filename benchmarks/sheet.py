@@ -13,10 +13,14 @@ import numpy as np
 import tyro
 import yaml
 
-from ppl.cam.store import open_store, seed, upsample
-from ppl.data.dataset import VOC_COLOURS, Dataset, read_mask, read_photo
-from ppl.data.labels import find_maps
-from ppl.files import atomic
+from ppl.cam.seeds import seed
+from ppl.cam.store import open_store
+from ppl.data.resize import upsample
+from ppl.data.dataset import Dataset
+from ppl.data.masks import VOC_COLOURS, read_mask
+from ppl.data.photos import read_photo
+from ppl.data.label_maps import find_maps
+from ppl.jobs.files import atomic
 from ppl.report.gallery import evenly
 
 matplotlib.use("Agg")

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from ppl.cam.store import Cam, upsample
-from ppl.refine.confident import confident_labels
+from ppl.cam.store import Cam
+from ppl.data.resize import upsample
+from ppl.refine.reliable import confident_labels
 
 
 def of_confident(task: tuple[np.ndarray, Cam]) -> np.ndarray:

@@ -20,7 +20,7 @@ from measuring import reset_peak, resident
 from torch import Tensor
 from torch.nn import functional
 
-from ppl.refine.paths import search_paths
+from ppl.refine.lines import search_paths
 from ppl.refine.walk import propagate
 
 RADIUS, BETA, STEPS = 5, 10.0, 256

@@ -1,12 +1,12 @@
 """Progressive Patch Learning: semantic segmentation from image-level labels (Li et al.).
 
-`ppl.load` opens a trained network for scripts and notebooks; ppl/api.py shows how.
+`ppl.load` opens a trained network for scripts and notebooks; ppl/predict/api.py shows how.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ppl.api import load
+    from ppl.predict.api import load
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
@@ -15,7 +15,7 @@ __all__ = ["__version__", "load"]
 def __getattr__(name: str) -> Any:
     """`load`, imported with torch when it is first asked for: every step imports this module."""
     if name == "load":
-        from ppl.api import load
+        from ppl.predict.api import load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

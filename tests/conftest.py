@@ -10,7 +10,7 @@ import yaml
 from hypothesis import settings
 from PIL import Image
 
-from ppl.data.dataset import write_mask
+from ppl.data.masks import write_mask
 
 settings.register_profile("ppl", deadline=None)  # a busy machine is no failure
 settings.load_profile("ppl")
@@ -56,7 +56,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
     import torch  # here: tests that do without torch start in a tenth of the time
     from torch import nn
 
-    from ppl import backbones
+    from ppl.networks import backbones
 
     def stage(width: int, out: int, stride: int) -> nn.Module:
         conv = nn.Conv2d(width, out, 3, stride, 1, bias=False)
@@ -90,9 +90,9 @@ def finish(scenes: Scenes, tmp_path: Path) -> Callable[[str], Path]:
     """Makes results/own as a finished run leaves it, with untrained networks on a backbone; their folder."""
     import torch  # here: tests that do without torch start in a tenth of the time
 
-    from ppl import checkpoints
-    from ppl.classify import checkpoint as classifiers
-    from ppl.segment import checkpoint as segmenters
+    from ppl.networks import checkpoints
+    from ppl.classify import build as classifiers
+    from ppl.segment import build as segmenters
 
     def make(backbone: str) -> Path:
         experiment = tmp_path / "results" / "own"

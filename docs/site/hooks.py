@@ -17,7 +17,7 @@ ELSEWHERE = {
     "config/README.md": "configuration.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
-    "ppl/data/demo_photos/README.md": "demo-photos.md",
+    "ppl/data/sources/demo_photos/README.md": "demo-photos.md",
 }
 """Pages that are not in docs/: path in the repository, and in the site."""
 FENCE = re.compile(r"^\s*(```|~~~)")

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ppl.cam.store import STRIDE
 from ppl.classify.network import PatchClassifier
-from ppl.data.views import normalise
+from ppl.data.crops import normalise
 
 EPSILON = 1e-5
 

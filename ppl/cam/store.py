@@ -15,8 +15,9 @@ import h5py
 import numpy as np
 from PIL import Image
 
-from ppl.files import UserError, atomic
-from ppl.reasons import reason
+from ppl.jobs.errors import UserError
+from ppl.jobs.files import atomic
+from ppl.jobs.errors import reason
 
 FORMAT = 2
 PACKED = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
@@ -48,7 +49,7 @@ def write(
         group = file.create_group("cams")
         for image, cam in cams:
             if not np.isfinite(cam.maps).all():
-                raise UserError(f"{path}: the map of {image!r} is not finite; use precision 32-true, or train again")
+                raise UserError(path, f"the map of {image!r} is not finite", "use precision 32-true, or train again")
             packed = PACKED if cam.maps.size else {}
             stored = group.create_dataset(image, data=cam.maps.astype(np.float16), **packed)
             stored.attrs["classes"] = np.asarray(cam.classes, dtype=np.uint8)
@@ -65,7 +66,7 @@ class Store:
         self._file_of = {image: file for file, stored in images.items() for image in stored}
         if len(self._file_of) < sum(map(len, images.values())):
             names = ", ".join(file.filename for file in images)
-            raise UserError(f"{names}: hold the CAM of an image twice; export the shards of one split again")
+            raise UserError(names, "hold the CAM of an image twice", "export the shards of one split again")
 
     @property
     def images(self) -> list[str]:
@@ -81,7 +82,7 @@ class Store:
         """The CAM of one image; UserError when it is not stored, or not as docs/cam-format.md says."""
         if image not in self._file_of:
             names = ", ".join(file.filename for file in self._files)
-            raise UserError(f"image {image!r} has no CAM in {names}; export the split that it belongs to")
+            raise UserError(names, f"no CAM of image {image!r}", "export the split that it belongs to")
         file = self._file_of[image]
         try:
             stored = file["cams"][image]
@@ -91,7 +92,7 @@ class Store:
         except Exception as error:  # h5py raises whatever is missing or of another kind
             fault = reason(error)
         if fault:
-            raise UserError(f"{file.filename}: not the CAM of {image!r} ({fault}); export the CAMs again")
+            raise UserError(file.filename, f"not the CAM of {image!r} ({fault})", "export the CAMs again")
         return cam
 
 
@@ -104,16 +105,16 @@ def open_store(paths: Sequence[Path], classes: Sequence[str] | None = None) -> I
             try:
                 file = stack.enter_context(h5py.File(path, "r"))
             except OSError as error:
-                raise UserError(f"{path}: not a readable HDF5 file ({reason(error)}); export the CAMs again") from None
+                raise UserError(path, f"not a readable HDF5 file ({reason(error)})", "export the CAMs again") from None
             try:
                 sound = int(file.attrs["format"]) == FORMAT and isinstance(file["cams"], h5py.Group)
                 names, stored = _names(file), list(file["cams"])
             except Exception:  # h5py raises whatever is missing or of another kind
                 sound = False
             if not sound:
-                raise UserError(f"{path}: not a CAM store of format {FORMAT}; export the CAMs again")
+                raise UserError(path, f"not a CAM store of format {FORMAT}", "export the CAMs again")
             if classes is not None and names != tuple(classes):
-                raise UserError(f"{path}: holds other classes than classes.txt names; export the CAMs again")
+                raise UserError(path, "holds other classes than classes.txt names", "export the CAMs again")
             images[file] = stored
         yield Store(images)
 
@@ -141,23 +142,3 @@ def _fault(cam: Cam, classes: int) -> str | None:
     return None
 
 
-def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bilinear resizing of (K, h', w') to (K, h, w) float32, in plain Pillow: worker processes do without torch."""
-    height, width = size
-    planes = [Image.fromarray(m.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR) for m in maps]
-    return np.stack([np.asarray(p) for p in planes]) if planes else np.zeros((0, height, width), np.float32)
-
-
-def seed(cam: Cam, threshold: float) -> np.ndarray:
-    """The seed (h, w) uint8 of a CAM: the strongest class where it exceeds `threshold`, else background."""
-    strongest, score = strongest_class(cam)
-    return np.where(score > np.float32(threshold), strongest, 0).astype(np.uint8)
-
-
-def strongest_class(cam: Cam) -> tuple[np.ndarray, np.ndarray]:
-    """Per pixel of the photo the id of the class with the highest score, (h, w) uint8, and that score, float32."""
-    maps = upsample(cam.maps, cam.size)  # (K, h, w)
-    if not len(maps):
-        return np.zeros(cam.size, np.uint8), np.zeros(cam.size, np.float32)
-    best = maps.argmax(axis=0)
-    return cam.classes[best].astype(np.uint8), np.take_along_axis(maps, best[None], axis=0)[0]

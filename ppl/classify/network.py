@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ppl.backbones import Backbone
-from ppl.classify.grids import Grid
+from ppl.networks.backbones import Backbone
+from ppl.classify.variants import Grid
 from ppl.classify.patches import merge, split
 
 PHI_INITS = ("kaiming", "identity")

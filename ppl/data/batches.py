@@ -7,8 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from torch.utils import data
 
-from ppl.data.dataset import Dataset, photo_size, read_photo
-from ppl.parallel import in_chunks, leave_signals
+from ppl.data.dataset import Dataset
+from ppl.data.photos import photo_size, read_photo
+from ppl.jobs.parallel import leave_signals
+from ppl.jobs.shards import in_chunks
 
 
 class PhotoBatch(NamedTuple):

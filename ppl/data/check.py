@@ -15,13 +15,17 @@ from typing import Any
 import numpy as np
 import yaml
 
-from ppl.command import command
-from ppl.data.dataset import IGNORE, LISTS, MAX_PIXELS, MAX_STORED, Dataset, id_fault, photo_size, read_mask, read_photo
+from ppl.jobs.command import command
+from ppl.data.dataset import Dataset, LISTS, id_fault
+from ppl.data.masks import IGNORE, read_mask
+from ppl.data.photos import MAX_PIXELS, MAX_STORED, photo_size, read_photo
 from ppl.data.findings import Finding, listed, paragraphs
-from ppl.data.photos import copies
-from ppl.files import UserError, write_json
-from ppl.parallel import in_chunks, run_all
-from ppl.reasons import reason
+from ppl.data.own.photos import copies
+from ppl.jobs.errors import UserError
+from ppl.jobs.files import write_json
+from ppl.jobs.parallel import run_all
+from ppl.jobs.shards import in_chunks
+from ppl.jobs.errors import reason
 
 IMAGES_PER_TASK = 32
 FEW = 20  # training photos of a class, below which little can be learned
@@ -109,11 +113,11 @@ def experiments(settings: Settings) -> Iterator[Settings]:
         own = [section for section in sections if section.get("source", "folder") == "folder"]
         folders = [Path(section["path"]) for section in own]
     except OSError as error:
-        raise UserError(f"{file}: {error.strerror}; name a settings file or a dataset folder") from None
+        raise UserError(file, f"{error.strerror}", "name a settings file or a dataset folder") from None
     except (ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{file}: no settings file ({reason(error)}); docs/own-data.md shows one") from None
+        raise UserError(file, f"no settings file ({reason(error)})", "docs/own-data.md shows one") from None
     if not own:
-        raise UserError(f"{file}: no experiment with a folder of your own; name the dataset folder instead")
+        raise UserError(file, "no experiment with a folder of your own", "name the dataset folder instead")
     for section, folder in zip(own, folders, strict=True):
         named: Mapping[str, Any] = {key: section[key] for key in OF_AN_EXPERIMENT if key in section}
         yield replace(settings, data=folder, **named)

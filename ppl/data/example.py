@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ppl.command import command
-from ppl.data.dataset import write_mask
-from ppl.data.demo import compose, generator, open_photos
-from ppl.files import UserError, atomic
+from ppl.jobs.command import command
+from ppl.data.masks import write_mask
+from ppl.data.sources.demo import compose, generator, open_photos
+from ppl.jobs.errors import UserError
+from ppl.jobs.files import atomic
 
 CLASSES = ("bird", "flower", "hoofed", "vehicle")
 UNLABELLED = 6  # every so many photos have no row in the table, as with people's own
@@ -33,7 +34,7 @@ class Settings:
 def main(settings: Settings) -> None:
     for folder in (settings.out, settings.masks):
         if folder.exists():
-            raise UserError(f"{folder}: is there already; name other folders by --out and --masks")
+            raise UserError(folder, "is there already", "name other folders by --out and --masks")
     names, sources = open_photos()
     numbers = [names.index(name) for name in CLASSES]
     seen = sources["train"]

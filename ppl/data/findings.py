@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppl.files import UserError
+from ppl.jobs.errors import UserError
 
 SHOWN = 3  # examples of one kind; the rest is counted
 

@@ -17,13 +17,14 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from ppl.command import command
-from ppl.data.dataset import LISTS, Dataset
-from ppl.data.divide import held_out
+from ppl.jobs.command import command
+from ppl.data.dataset import Dataset, LISTS
+from ppl.data.own.divide import held_out
 from ppl.data.findings import SHOWN, listed
-from ppl.data.photos import Found, Names, copies, find, ids_of
-from ppl.data.table import Table, read_table
-from ppl.files import UserError, atomic, write_text
+from ppl.data.own.photos import Found, Names, copies, find, ids_of
+from ppl.data.own.table import Table, read_table
+from ppl.jobs.errors import UserError
+from ppl.jobs.files import atomic, write_text
 from ppl.segment.check_server import FOLDER
 
 MAX_WORKERS = 8  # more processes seldom help a single GPU or a few cores
@@ -54,11 +55,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,80}", self.name) or self.name.startswith("-"):
-            raise UserError(f"--name {self.name!r}: is no name for an experiment; use letters, digits, - and _")
+            raise UserError(f"--name {self.name!r}", "is no name for an experiment", "use letters, digits, - and _")
         if not 0 < self.val_share < 1:
-            raise UserError(f"--val-share {self.val_share}: is no share; choose one between 0 and 1, such as 0.1")
+            raise UserError(f"--val-share {self.val_share}", "is no share", "choose one between 0 and 1, such as 0.1")
         if self.masks and not self.classes:
-            raise UserError("--masks: no number tells its class; name a file of --classes, one a line, that of 1 first")
+            raise UserError("--masks", "no number tells its class", "name a file of --classes, one a line, that of 1 first")
 
     def reads(self) -> tuple[Path, ...]:
         """Only the table: the photos are the user's, and many."""
@@ -79,15 +80,12 @@ def main(settings: Settings) -> None:
     refuse_to_harm(out, settings.photos)
     found = find(settings.photos, without=[settings.masks] if settings.masks else [])
     if not found.photos:
-        raise UserError(f"{settings.photos}: holds no photos; name a folder of JPEG, PNG, WebP or TIFF files")
+        raise UserError(settings.photos, "holds no photos", "name a folder of JPEG, PNG, WebP or TIFF files")
     names = Names(found.photos)
     table = read_table(settings.labels, lambda cell: bool(names.find(cell)))
     matched = match(table, names)
     if matched.unclear:
-        raise UserError(
-            f"{settings.labels}: {len(matched.unclear):,} names fit several photos, such as "
-            f"{listed(matched.unclear[:SHOWN])}; write them with folder and suffix"
-        )
+        raise UserError(settings.labels, f"{len(matched.unclear):,} names fit several photos, such as " f"{listed(matched.unclear[:SHOWN])}", "write them with folder and suffix")
     ids = ids_of(found.photos)
     masks = match_masks(settings.masks, found, ids) if settings.masks else {}
     classes = table.classes if settings.classes is None else named_classes(settings.classes, table)
@@ -112,15 +110,15 @@ def main(settings: Settings) -> None:
 def refuse_to_harm(out: Path, photos: Path) -> None:
     """UserError where the dataset folder would replace something that this command has not written."""
     if photos.resolve().is_relative_to(out.resolve()):
-        raise UserError(f"{out}: is where your photos are; choose another --name")
+        raise UserError(out, "is where your photos are", "choose another --name")
     if out.resolve().is_relative_to(photos.resolve()):
-        raise UserError(f"{photos}: {out} would be written into your photos; run the command in another folder")
+        raise UserError(photos, f"{out} would be written into your photos", "run the command in another folder")
     if os.path.lexists(out):
         known = {"JPEGImages", "SegmentationClass", "ImageSets", "classes.txt", "labels.csv"}
         ours = out.is_dir() and {path.name for path in out.iterdir()} <= known
         linked = chain.from_iterable((out / name).glob("*") for name in ("JPEGImages", "SegmentationClass"))
         if not ours or not all(path.is_symlink() for path in linked):
-            raise UserError(f"{out}: is there already, and not made by this command; choose another --name")
+            raise UserError(out, "is there already, and not made by this command", "choose another --name")
 
 
 def match(table: Table, names: Names) -> Matched:
@@ -145,16 +143,14 @@ def match_masks(folder: Path, found: Found, ids: Mapping[PurePosixPath, str]) ->
     for photo in found.photos:
         fitting = [path for path in names.find(str(photo)) if path.stem.casefold() == photo.stem.casefold()]
         if len(fitting) > 1:
-            raise UserError(f"{folder}: {listed(map(str, fitting))} fit {photo}; name masks and folders as the photos")
+            raise UserError(folder, f"{listed(map(str, fitting))} fit {photo}", "name masks and folders as the photos")
         for mask in fitting:
             if mask in owners:
-                raise UserError(
-                    f"{folder}/{mask}: fits {owners[mask]} and {photo}; put masks into folders as the photos"
-                )
+                raise UserError(f"{folder}/{mask}", f"fits {owners[mask]} and {photo}", "put masks into folders as the photos")
             owners[mask] = photo
             masks[ids[photo]] = (folder / mask).resolve()
     if not masks:
-        raise UserError(f"{folder}: holds no mask of any photo; name masks as the photos, with the suffix .png")
+        raise UserError(folder, "holds no mask of any photo", "name masks as the photos, with the suffix .png")
     return masks
 
 
@@ -163,10 +159,10 @@ def named_classes(path: Path, table: Table) -> tuple[str, ...]:
     try:
         classes = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); write one class name a line, as UTF-8") from None
+        raise UserError(path, f"cannot be read ({error})", "write one class name a line, as UTF-8") from None
     unknown = sorted(set(table.classes) - set(classes))
     if unknown:
-        raise UserError(f"{path}: lacks {listed(map(repr, unknown[:SHOWN]))}, which labels name; add a line for each")
+        raise UserError(path, f"lacks {listed(map(repr, unknown[:SHOWN]))}, which labels name", "add a line for each")
     return tuple(classes)
 
 
@@ -180,7 +176,7 @@ def divide(
     """Ids of each split: what is learned from, the part of it with masks, what is held out, and all photos."""
     measured = masked & labels.keys()
     if masked and len(measured) < 2:
-        raise UserError(f"{settings.masks}: fewer than two labelled photos have a mask; draw more, or leave masks out")
+        raise UserError(settings.masks, "fewer than two labelled photos have a mask", "draw more, or leave masks out")
     count = max(1, round(settings.val_share * len(labels)))
     if measured:
         count = min(count, len(measured) // 2)
@@ -189,7 +185,7 @@ def divide(
     try:
         val = held_out(labels, same, measured or labels.keys(), count)
     except UserError as error:
-        raise UserError(f"{settings.labels}: {error}") from None
+        raise UserError(settings.labels, error.what, error.remedy) from None
     train = [image for image in labels if image not in set(val)]
     seed = [image for image in train if image in measured] or train
     return {"train": train, "seed": seed, "val": val, "test": sorted(ids.values())}

@@ -1,128 +1,114 @@
-"""A folder of photos as people have it, of any depth and names: an id for each photo, and which one a name means."""
+"""Reading photos: the one place that decodes them. Worker processes use it, so that the module does without torch."""
 
-import hashlib
-import os
-import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-from ppl.data.dataset import MAX_ID_BYTES, PHOTO_SUFFIXES
-from ppl.files import UserError, file_digest
+import numpy as np
+from PIL import Image
 
-DIGITS = 8  # of a digest, where it tells long ids apart
+from ppl.jobs.errors import UserError, reason
 
-
-@dataclass(frozen=True)
-class Found:
-    """Files below a folder: photos, and the number of others by suffix. Paths are relative to `root`."""
-
-    root: Path
-    photos: tuple[PurePosixPath, ...]
-    others: Mapping[str, int]
-
-
-def find(root: Path, *, without: Iterable[Path] = ()) -> Found:
-    """All files below a folder but hidden ones and those in the folders `without`."""
-    if not root.is_dir():
-        raise UserError(f"{root}: is no folder; name the one that holds your photos")
-    skipped = {path.resolve() for path in without}
-    photos, others = [], {}
-    for folder, folders, files in os.walk(root):
-        here = Path(folder)
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and (here / f).resolve() not in skipped)
-        for name in sorted(files):
-            suffix = Path(name).suffix.lower()
-            if name.startswith("."):
-                continue
-            if suffix in PHOTO_SUFFIXES:
-                photos.append(PurePosixPath((here / name).relative_to(root).as_posix()))
-            else:
-                others[suffix] = others.get(suffix, 0) + 1
-    return Found(root, tuple(photos), others)
+MAX_PIXELS = 2048 * 2048
+"""Of a photo or mask. Networks and CRFs see whole photos, at 2 GB for each million pixels with the paper's settings."""
+MAX_STORED = Image.MAX_IMAGE_PIXELS
+"""Of a photo that is shrunk while it is read: 89 million pixels, above which Pillow suspects an attack."""
+PHOTO_FORMATS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+}
+"""What is opened as a photo, and its suffixes: none that hands a file to another program, as EPS to Ghostscript."""
+PHOTO_SUFFIXES = {suffix for suffixes in PHOTO_FORMATS.values() for suffix in suffixes}
+ORIENTATION = 0x0112  # in EXIF
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns a photo upright, by its EXIF orientation; any other number leaves it as it is."""
 
 
-def ids_of(photos: Sequence[PurePosixPath]) -> dict[PurePosixPath, str]:
-    """An id for each photo: its path without suffix, folders joined by `__`; with it where only the suffix differs."""
-    plain = {photo: _id(photo.with_suffix("")) for photo in photos}
-    taken: dict[str, int] = {}
-    for name in plain.values():
-        taken[name.casefold()] = taken.get(name.casefold(), 0) + 1  # some drives do not tell capitals
-    ids = {photo: name if taken[name.casefold()] == 1 else _id(photo) for photo, name in plain.items()}
-    by_id: dict[str, PurePosixPath] = {}
-    for photo, name in ids.items():
-        if name.casefold() in by_id:
-            raise UserError(f"{photo}: would share the id {name!r} with {by_id[name.casefold()]}; rename one of them")
-        by_id[name.casefold()] = photo
-    return ids
+def read_photo(path: Path | str, *, max_side: int | None = None) -> np.ndarray:
+    """A photo as (h, w, 3) uint8 RGB, upright by its EXIF orientation.
+
+    Of 16 bits the upper 8 count, transparent parts are white, grey and CMYK become RGB, of several frames it is the
+    first. UserError for what is no photo or has more than MAX_PIXELS.
+
+    With `max_side` it is shrunk so that neither side is longer, and may be stored with up to MAX_STORED pixels.
+    """
+    most = MAX_PIXELS if max_side is None else MAX_STORED
+    with opened(path, "photo", tuple(PHOTO_FORMATS), most) as image:
+        return np.array(upright_rgb(image, max_side))
 
 
-def _id(path: PurePosixPath) -> str:
-    name = "".join(c if c.isprintable() and c != "\\" else "_" for c in _plain("__".join(path.parts)))
-    name = name.strip()  # as a line of a list is
-    name = f"_{name}" if not name or name[0] in ".-" else name
-    if len(name.encode()) <= MAX_ID_BYTES:
-        return name
-    start = name.encode()[: MAX_ID_BYTES - DIGITS - 1].decode(errors="ignore")
-    return f"{start}-{hashlib.sha256(name.encode()).hexdigest()[:DIGITS]}"
+def upright_rgb(image: Image.Image, max_side: int | None = None) -> Image.Image:
+    """An opened image as `read_photo` shows it; ValueError where its numbers have no known range."""
+    if max_side is not None:
+        image.draft(None, shrunk_size(image.size, max_side))  # a JPEG is decoded at a half to an eighth of its sides
+    image.load()  # first: Pillow turns a TIFF itself while loading it
+    turn = UPRIGHT.get(image.getexif().get(ORIENTATION))
+    rgb = _to_rgb(image)
+    if max_side is not None:
+        rgb = rgb.resize(shrunk_size(rgb.size, max_side), Image.Resampling.BICUBIC)
+    return rgb if turn is None else rgb.transpose(turn)
 
 
-@dataclass(frozen=True)
-class Names:
-    """Finds the photo that a name in a table means: with or without suffix and folders, whatever the capitals."""
-
-    photos: tuple[PurePosixPath, ...]
-
-    @cached_property
-    def _by_name(self) -> dict[str, list[PurePosixPath]]:
-        names: dict[str, list[PurePosixPath]] = {}
-        for photo in self.photos:
-            for name in {_key(photo.name), _key(photo.stem)}:
-                names.setdefault(name, []).append(photo)
-        return names
-
-    def find(self, name: str) -> list[PurePosixPath]:
-        """The photos that may be meant: one, none, or several where the name does not tell."""
-        *folders, last = [part for part in _key(name).replace("\\", "/").split("/") if part not in ("", ".")] or [""]
-        stem = PurePosixPath(last).stem if PurePosixPath(last).suffix in PHOTO_SUFFIXES else last
-        for candidates in (self._by_name.get(last, []), self._by_name.get(stem, [])):
-            fitting = {photo: common for photo in candidates if (common := _common(photo, folders)) is not None}
-            best = [photo for photo in fitting if fitting[photo] == max(fitting.values())]
-            if best:
-                exact = [photo for photo in best if _plain(name).endswith((_plain(photo.name), _plain(photo.stem)))]
-                return exact or best
-        return []
+def shrunk_size(size: tuple[int, int], max_side: int) -> tuple[int, int]:
+    """Sides of a photo in proportion, neither above `max_side` nor below 1; as they are where they fit."""
+    factor = min(1.0, max_side / max(size))
+    return tuple(max(1, round(side * factor)) for side in size)
 
 
-def _common(photo: PurePosixPath, folders: Sequence[str]) -> int | None:
-    """How many folders before the name agree, from the last on; None where both sides name one and they differ."""
-    own = [_key(part) for part in photo.parts[:-1]]
-    agree = 0
-    for ours, theirs in zip(reversed(own), reversed(folders), strict=False):
-        if ours != theirs:
-            return None
-        agree += 1
-    return agree
+def photo_size(path: Path | str, *, most: int = MAX_PIXELS) -> tuple[int, int]:
+    """(h, w) of a photo as it is stored, but upright, from its header alone; UserError where it has more pixels."""
+    with opened(path, "photo", tuple(PHOTO_FORMATS), most) as image:
+        width, height = _stored_size(image)
+        turned = image.getexif().get(ORIENTATION) in (5, 6, 7, 8)
+        return (width, height) if turned else (height, width)
 
 
-def copies(paths: Mapping[str, Path]) -> Iterator[list[str]]:
-    """Groups of ids whose files are the same byte for byte; most files are told apart by their size alone."""
-    by_size: dict[int, list[str]] = {}
-    for image, path in paths.items():
-        by_size.setdefault(path.stat().st_size, []).append(image)
-    for images in by_size.values():
-        if len(images) > 1:
-            by_digest: dict[str, list[str]] = {}
-            for image in images:
-                by_digest.setdefault(file_digest(paths[image]), []).append(image)
-            yield from (group for group in by_digest.values() if len(group) > 1)
+@contextmanager
+def opened(path: Path | str, what: str, formats: tuple[str, ...], most: int = MAX_PIXELS) -> Iterator[Image.Image]:
+    """An image of one of `formats`; UserError for whatever goes wrong before it is closed, naming it as a `what`."""
+    why = "which the networks see as a whole" if most == MAX_PIXELS else "the most that is opened"
+    remedy = f"make the {what} smaller" + (", or set data.max_side" if most == MAX_PIXELS else "")
+    too_large = f"has more than {most:,} pixels, {why}; {remedy}"
+    try:
+        with Image.open(path, formats=formats) as image:
+            width, height = image.size
+            if width * height > most:
+                raise UserError(f"{path}: {width}x{height} {too_large}")
+            yield image
+    except UserError:
+        raise
+    except Image.DecompressionBombError:
+        raise UserError(f"{path}: {too_large}") from None
+    except Exception as error:  # Pillow raises whatever its decoders meet
+        raise UserError(path, f"not a readable {what} ({reason(error)})", "replace it or leave it out") from None
 
 
-def _plain(text: str) -> str:
-    """One spelling of accents, which macOS writes in two characters."""
-    return unicodedata.normalize("NFC", text)
+def _stored_size(image: Image.Image) -> tuple[int, int]:
+    """(w, h) before any turning by EXIF, which Pillow has taken into account for TIFF alone."""
+    return (image.tag_v2[256], image.tag_v2[257]) if image.format == "TIFF" else image.size
 
 
-def _key(text: str) -> str:
-    return _plain(text).strip().casefold()
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """A decoded image as RGB of 8 bits."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        # Pillow would clip; it takes the upper byte itself where a photo has 16 bits in colour.
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError("its numbers of 32 bits have no known range; save it with 8 or 16 bits")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), rgba).convert("RGB")
+    return image.convert("RGB")

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ppl.data.dataset import MAX_STORED, photo_size, read_mask, read_photo, shrunk_size, write_mask
-from ppl.files import UserError, write_text
+from ppl.data.masks import read_mask, write_mask
+from ppl.data.photos import MAX_STORED, photo_size, read_photo, shrunk_size
+from ppl.jobs.errors import UserError
+from ppl.jobs.files import write_text
 
 SIZES = "sizes.csv"
 SHORTEST = 32  # pixels that the shorter side keeps, for networks of that stride
@@ -87,15 +89,3 @@ def full_sizes(root: Path) -> dict[str, Size]:
     return {image: (int(h), int(w)) for h, w, image in rows}
 
 
-def enlarge(labels: np.ndarray, size: Size) -> np.ndarray:
-    """A label map (h, w) uint8 at a larger `size`, with smooth outlines.
-
-    Each pixel takes the class whose own map, enlarged bilinearly, is highest there.
-    """
-    best, enlarged = np.zeros(size, dtype=np.uint8), np.zeros(size, dtype=np.uint8)
-    for label in np.unique(labels):
-        own = Image.fromarray(np.where(labels == label, np.uint8(255), np.uint8(0)))
-        score = np.asarray(own.resize(size[::-1], Image.Resampling.BILINEAR))
-        wins = score > best
-        best[wins], enlarged[wins] = score[wins], label
-    return enlarged

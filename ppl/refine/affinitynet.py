@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from ppl.backbones import Backbone
-from ppl.refine.paths import Offset, search_paths
-from ppl.shared_batch import mean_count
+from ppl.networks.backbones import Backbone
+from ppl.refine.lines import Offset, search_paths
+from ppl.training.batch_means import mean_count
 
 STRIDE = 8
 WIDTHS, GROUPS = (64, 128, 256), (8, 16, 32)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ppl.cam.store import Cam, seed
-from ppl.command import command
-from ppl.crf import Pairwise, Solver, Where, choose, from_labels, on_cpu
+from ppl.cam.seeds import seed
+from ppl.cam.store import Cam
+from ppl.jobs.command import command
+from ppl.crf.dense import Pairwise, Solver, Where, choose, from_labels, on_cpu
 from ppl.data.dataset import Dataset
-from ppl.parallel import part_of, shard_of
+from ppl.jobs.shards import part_of, shard_of
 from ppl.refine.labelling import label_all
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ppl.backbones import Backbone, fold_batchnorm
+from ppl.networks.backbones import Backbone, fold_batchnorm
 
 
 class IRNet(nn.Module):

@@ -7,9 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from ppl.cam.store import Cam, open_store
-from ppl.data.dataset import Dataset, read_photo, write_mask
-from ppl.files import UserError, atomic
-from ppl.parallel import in_chunks, run_all
+from ppl.data.dataset import Dataset
+from ppl.data.masks import write_mask
+from ppl.data.photos import read_photo
+from ppl.jobs.errors import UserError
+from ppl.jobs.files import atomic
+from ppl.jobs.parallel import run_all
+from ppl.jobs.shards import in_chunks
 
 IMAGES_PER_TASK = 4
 
@@ -31,7 +35,7 @@ def label_all(
         for _ in run_all(write, chunks, workers=workers, total=len(images), size=len, name=name):
             pass
         if sum(1 for _ in folder.iterdir()) != len(images):
-            raise UserError(f"{out}: fewer labels than the {len(images)} images; the split names one twice")
+            raise UserError(out, f"fewer labels than the {len(images)} images", "the split names one twice")
 
 
 def _write(dataset: Dataset, cams: Sequence[Path], folder: Path, label: Label, images: Sequence[str]) -> None:
@@ -39,7 +43,5 @@ def _write(dataset: Dataset, cams: Sequence[Path], folder: Path, label: Label, i
         for image in images:
             photo, cam = read_photo(dataset.photo(image)), store.read(image)
             if photo.shape[:2] != cam.size:
-                raise UserError(
-                    f"{dataset.photo(image)}: is {photo.shape[:2]}, its CAM {cam.size}; export the CAMs again"
-                )
+                raise UserError(dataset.photo(image), f"is {photo.shape[:2]}, its CAM {cam.size}", "export the CAMs again")
             write_mask(folder / f"{image}.png", label(photo, cam))

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ppl.refine.paths import maxima_along, search_paths
-from ppl.shared_batch import mean_count
+from ppl.refine.lines import maxima_along, search_paths
+from ppl.training.batch_means import mean_count
 
 IGNORED = 255
 EPSILON = 1e-5

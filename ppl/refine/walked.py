@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ppl.cam.store import upsample
-from ppl.crf import Pairwise, Solver, from_labels, on_cpu
-from ppl.data.dataset import write_mask
-from ppl.refine.confident import hard_labels
+from ppl.data.resize import upsample
+from ppl.crf.dense import Pairwise, Solver, from_labels, on_cpu
+from ppl.data.masks import write_mask
+from ppl.refine.reliable import hard_labels
 
 
 @dataclass(frozen=True)

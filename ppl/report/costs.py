@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from ppl.command import command
-from ppl.files import atomic
+from ppl.jobs.command import command
+from ppl.jobs.files import atomic
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from ppl.cam.curves import draw
+from ppl.measure.curves import draw
 from ppl.report.origin import Graph, Step, columns, next_steps
 
 matplotlib.use("Agg")
@@ -41,7 +41,7 @@ def svg(draw: Callable[[], Figure], name: str, label: str) -> str:
 def threshold_curves(
     sweeps: Mapping[str, pd.DataFrame], threshold: float, name: str, label: str
 ) -> tuple[str, list[dict[str, Any]]]:
-    """SVG as `svg` makes it of `ppl.cam.curves.draw`, and where each row of each sweep lies on its two panels.
+    """SVG as `svg` makes it of `ppl.measure.curves.draw`, and where each row of each sweep lies on its two panels.
 
     A marker has the keys variant, colour, x and y: lists with a place per row, in units of the SVG's viewBox.
     """

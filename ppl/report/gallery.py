@@ -9,12 +9,15 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from ppl.cam.store import Cam, open_store
-from ppl.cam.sweep import confusions, histogram
-from ppl.data.dataset import IGNORE, Dataset, read_mask, read_photo, read_truth
-from ppl.data.labels import find_maps
-from ppl.files import UserError
-from ppl.metrics import confusion, iou
-from ppl.parallel import in_chunks, run_all
+from ppl.measure.sweep import confusions, histogram
+from ppl.data.dataset import Dataset
+from ppl.data.masks import IGNORE, read_mask, read_truth
+from ppl.data.photos import read_photo
+from ppl.data.label_maps import find_maps
+from ppl.jobs.errors import UserError
+from ppl.measure.metrics import confusion, iou
+from ppl.jobs.parallel import run_all
+from ppl.jobs.shards import in_chunks
 from ppl.report.pictures import labels_uri, photo_uri, planes_uri, shown_size
 
 TRUTH = "truth"
@@ -102,7 +105,7 @@ def sample(dataset: Dataset, image: str, cams: Mapping[str, Cam], paths: Mapping
         maps[TRUTH] = read_truth(files[TRUTH], len(dataset.classes))
     for caption, labels in maps.items():
         if labels.shape != photo.shape[:2]:
-            raise UserError(f"{files[caption]}: size {labels.shape}, the photo has {photo.shape[:2]}; make it again")
+            raise UserError(files[caption], f"size {labels.shape}, the photo has {photo.shape[:2]}", "make it again")
     if TRUTH in maps:
         measured = {caption: map_iou(maps[TRUTH], maps[caption]) for caption in paths}
         seeds = {variant: seed_ious(maps[TRUTH], cam) for variant, cam in cams.items()}

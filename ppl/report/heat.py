@@ -3,7 +3,8 @@
 import matplotlib
 import numpy as np
 
-from ppl.cam.store import Cam, upsample
+from ppl.cam.store import Cam
+from ppl.data.resize import upsample
 
 HEAT = matplotlib.colormaps["inferno"]
 

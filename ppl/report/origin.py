@@ -1,4 +1,4 @@
-"""The steps behind a result, read from the records that lie beside each output (ppl/provenance.py)."""
+"""The steps behind a result, read from the records that lie beside each output (ppl/jobs/provenance.py)."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import networkx as nx
 
-from ppl import provenance
+from ppl.jobs import provenance
 from ppl.report.provenance import resolved
 from ppl.report.summary import variant_of
 

@@ -15,8 +15,8 @@ from typing import Annotated
 import tyro
 import yaml
 
-from ppl.command import command
-from ppl.files import UserError
+from ppl.jobs.command import command
+from ppl.jobs.errors import UserError
 
 IOUS = {"pseudo": "pseudo.csv", "network": "val-raw.csv", "with CRF": "val-crf.csv"}
 """Columns of the table, and what each is read from in the folder of a variant."""
@@ -44,7 +44,7 @@ class Settings:
 def main(settings: Settings) -> None:
     for folder in settings.folders:
         if not (folder / "logs").is_dir():
-            raise UserError(f"{folder}: holds no results of an experiment; name one such as results/demo")
+            raise UserError(folder, "holds no results of an experiment", "name one such as results/demo")
     print(overview({folder: threshold_of(folder) for folder in settings.folders}))
 
 
@@ -116,9 +116,7 @@ def _numbers(path: Path, *columns: str, delimiter: str = ",") -> list[tuple[floa
     except FileNotFoundError:
         return []
     except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise UserError(
-            f"{path}: not a table with {' and '.join(columns)} ({error}); delete it and run again"
-        ) from None
+        raise UserError(path, f"not a table with {' and '.join(columns)} ({error})", "delete it and run again") from None
 
 
 def _aligned(rows: Sequence[Sequence[str]], *, names: int) -> list[str]:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from ppl.data.dataset import IGNORE, VOC_COLOURS, shrunk_size
+from ppl.data.masks import IGNORE, VOC_COLOURS
+from ppl.data.photos import shrunk_size
 
 MAX_SIDE = 224
 

@@ -14,9 +14,9 @@ from typing import Annotated, Any
 
 import tyro
 
-from ppl import provenance
-from ppl.command import command
-from ppl.files import UserError
+from ppl.jobs import provenance
+from ppl.jobs.command import command
+from ppl.jobs.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Settings:
 
 def main(settings: Settings) -> None:
     if not settings.file.exists():
-        raise UserError(f"{settings.file}: no such file; name a result, such as results/demo/summary.csv")
+        raise UserError(settings.file, "no such file", "name a result, such as results/demo/summary.csv")
     output = output_of(settings.file)
     nodes = chain(output)
     if settings.json:
@@ -39,7 +39,7 @@ def main(settings: Settings) -> None:
     broken = [f"{path}: {fault}" for path, node in nodes.items() for fault in node["faults"]]
     if broken:
         many = "s" * (len(broken) > 1)
-        raise UserError(f"{settings.file}: {len(broken)} fault{many} in its chain; run Snakemake again ({broken[0]})")
+        raise UserError(settings.file, f"{len(broken)} fault{many} in its chain", f"run Snakemake again ({broken[0]})")
 
 
 def output_of(file: Path) -> Path:
@@ -47,7 +47,7 @@ def output_of(file: Path) -> Path:
     for path in (file, *file.parents):
         if provenance.read(path) is not None:
             return path
-    raise UserError(f"{file}: no record leads to it; logs, benchmarks and states have none, nor has what you made")
+    raise UserError(file, "no record leads to it", "logs, benchmarks and states have none, nor has what you made")
 
 
 def chain(output: Path) -> dict[Path, dict[str, Any]]:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import yaml
 
-from ppl.command import command
-from ppl.files import UserError, write_text
+from ppl.jobs.command import command
+from ppl.jobs.errors import UserError
+from ppl.jobs.files import write_text
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ def main(settings: Settings) -> None:
     try:
         resolved = json.loads(settings.json)
     except json.JSONDecodeError as error:
-        raise UserError(f"--json: not valid JSON ({error}); pass the settings as one quoted argument") from None
+        raise UserError("--json", f"not valid JSON ({error})", "pass the settings as one quoted argument") from None
     write_text(settings.out, yaml.safe_dump(resolved, allow_unicode=True))
 
 

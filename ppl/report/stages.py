@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ppl.classify import checkpoint
+from ppl.classify import build as checkpoint
 from ppl.classify.network import PatchClassifier
-from ppl.command import command
-from ppl.data.dataset import Dataset, read_photo
-from ppl.data.views import normalise
-from ppl.files import atomic
+from ppl.jobs.command import command
+from ppl.data.dataset import Dataset
+from ppl.data.photos import read_photo
+from ppl.data.crops import normalise
+from ppl.jobs.files import atomic
 from ppl.report.gallery import evenly
 from ppl.report.heat import HEAT
 from ppl.report.sheet import draw_sheet

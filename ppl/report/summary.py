@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 import yaml
 
-from ppl.classify.grids import METHODS
-from ppl.command import command
-from ppl.files import atomic
+from ppl.classify.variants import METHODS
+from ppl.jobs.command import command
+from ppl.jobs.files import atomic
 
 GRIDS = re.compile(r"plain|s\dk\d+(-s\dk\d+)*")
 

@@ -16,12 +16,14 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from ppl.cam.curves import draw_precision_recall, draw_thresholds
+from ppl.measure.curves import draw_precision_recall, draw_thresholds
 from ppl.cam.store import open_store
-from ppl.command import command
-from ppl.data.dataset import VOC_COLOURS, Dataset, read_mask, read_photo
-from ppl.data.labels import find_maps
-from ppl.files import atomic, write_text
+from ppl.jobs.command import command
+from ppl.data.dataset import Dataset
+from ppl.data.masks import VOC_COLOURS, read_mask
+from ppl.data.photos import read_photo
+from ppl.data.label_maps import find_maps
+from ppl.jobs.files import atomic, write_text
 from ppl.report.gallery import evenly
 from ppl.report.heat import heat_over
 from ppl.report.paper import read_paper
@@ -47,7 +49,7 @@ IMAGES = 6  # rows of a sheet
 @dataclass(frozen=True)
 class Settings:
     plan: str
-    """JSON of `ppl.report.plan.plan`."""
+    """JSON of `ppl.workflow.plan.plan`."""
     data: Path
     out: Path
     """Folder."""

@@ -7,8 +7,8 @@ from pathlib import Path
 import matplotlib
 import pandas as pd
 
-from ppl.command import command
-from ppl.files import atomic
+from ppl.jobs.command import command
+from ppl.jobs.files import atomic
 from ppl.report.summary import variant_of
 
 matplotlib.use("Agg")

@@ -12,12 +12,14 @@ from typing import IO
 import numpy as np
 from PIL import Image
 
-from ppl.command import command
-from ppl.data.dataset import VOC_COLOURS, Dataset, photo_size
+from ppl.jobs.command import command
+from ppl.data.dataset import Dataset
+from ppl.data.masks import VOC_COLOURS
+from ppl.data.photos import photo_size
 from ppl.data.shrink import Size, full_sizes
-from ppl.files import UserError
-from ppl.progress import progress
-from ppl.reasons import reason
+from ppl.jobs.errors import UserError
+from ppl.jobs.progress import progress
+from ppl.jobs.errors import reason
 
 FOLDER = PurePosixPath("results/VOC2012/Segmentation/comp6_test_cls")
 FAULTS_SHOWN = 40  # the rest is counted: one wrong setting spoils every map in the same way
@@ -45,7 +47,7 @@ def check(tar: Path, dataset: Dataset, images: Sequence[str], *, name: Path) -> 
         lines = "".join(f"\n  {fault}" for fault in faults[:FAULTS_SHOWN])
         more = f"\n  and {len(faults) - FAULTS_SHOWN} more" if len(faults) > FAULTS_SHOWN else ""
         many = "s" * (len(faults) > 1)
-        raise UserError(f"{name}: {len(faults)} fault{many}, not to be uploaded; predict and pack again{lines}{more}")
+        raise UserError(name, f"{len(faults)} fault{many}, not to be uploaded", f"predict and pack again{lines}{more}")
 
 
 def archive_faults(tar: Path, dataset: Dataset, images: Sequence[str]) -> Iterator[str]:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ppl.backbones import Backbone
-from ppl.data.dataset import IGNORE
-from ppl.shared_batch import mean_count
+from ppl.networks.backbones import Backbone
+from ppl.data.masks import IGNORE
+from ppl.training.batch_means import mean_count
 
 
 class DeepLab(nn.Module):

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppl.data.views import normalise
+from ppl.data.crops import normalise
 from ppl.segment.deeplab import DeepLab, rescale, resize
-from ppl.segment.predicted import Prediction
+from ppl.segment.postprocess import Prediction
 
 
 def predict_batch(

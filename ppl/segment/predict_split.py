@@ -10,18 +10,20 @@ from pathlib import Path
 
 import torch
 
-from ppl.backbones import fold_batchnorm
-from ppl.command import command
-from ppl.crf import Pairwise, Where, choose
+from ppl.networks.backbones import fold_batchnorm
+from ppl.jobs.command import command
+from ppl.crf.dense import Pairwise, Where, choose
 from ppl.data.batches import photo_batches
 from ppl.data.dataset import Dataset
-from ppl.devices import Hardware, autocast, inference_device
-from ppl.files import UserError, atomic
-from ppl.parallel import part_of, run_all, shard_of
-from ppl.segment import checkpoint
+from ppl.jobs.devices import Hardware, autocast, inference_device
+from ppl.jobs.errors import UserError
+from ppl.jobs.files import atomic
+from ppl.jobs.parallel import run_all
+from ppl.jobs.shards import part_of, shard_of
+from ppl.segment import build as checkpoint
 from ppl.segment.deeplab import DeepLab
 from ppl.segment.inference import predict_batch
-from ppl.segment.predicted import Crf, Prediction, write_prediction
+from ppl.segment.postprocess import Crf, Prediction, write_prediction
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,7 @@ def main(settings: Settings) -> None:
     device = inference_device(hardware)
     network, content = checkpoint.load(settings.checkpoint)
     if tuple(content["classes"]) != dataset.classes:
-        raise UserError(
-            f"{settings.checkpoint}: trained for other classes than {settings.data}/classes.txt names; train again"
-        )
+        raise UserError(settings.checkpoint, f"trained for other classes than {settings.data}/classes.txt names", "train again")
     fold_batchnorm(network)
     network = network.to(device, memory_format=torch.channels_last)
     with atomic(settings.out) as folder, autocast(device, hardware.precision):
@@ -74,7 +74,7 @@ def main(settings: Settings) -> None:
         for kind in kinds:
             written = sum(1 for _ in (folder / kind).iterdir())
             if written != len(images):
-                raise UserError(f"{settings.out}/{kind}: {written} of {len(images)} maps; the split repeats an image")
+                raise UserError(f"{settings.out}/{kind}", f"{written} of {len(images)} maps", "the split repeats an image")
 
 
 def predict_all(

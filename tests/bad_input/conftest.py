@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from ppl.data import check
-from ppl.data.dataset import write_mask
-from ppl.files import UserError
+from ppl.data.masks import write_mask
+from ppl.jobs.errors import UserError
 
 Refused = Callable[..., str]
 LABELS = {"t1": "cat", "t2": "dog", "v1": "cat", "e1": ""}
@@ -83,16 +83,16 @@ def steps(root: Path, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """Settings of the steps that run networks, on untrained ones and on the split train of that dataset."""
     import torch  # here: most tests of bad input do without torch
 
-    from ppl import checkpoints
+    from ppl.networks import checkpoints
     from ppl.cam import export
-    from ppl.classify import checkpoint as classifiers
+    from ppl.classify import build as classifiers
     from ppl.classify import train
-    from ppl.crf import IRNET
-    from ppl.devices import Hardware
-    from ppl.refine import checkpoint as refiners
+    from ppl.crf.dense import IRNET
+    from ppl.jobs.devices import Hardware
+    from ppl.refine import build as refiners
     from ppl.refine import pseudo
     from ppl.refine.walked import Walk
-    from ppl.segment import checkpoint as segmenters
+    from ppl.segment import build as segmenters
     from ppl.segment import predict_split
 
     monkeypatch.setattr(pseudo, "run_all", lambda function, items, **_: map(function, items))

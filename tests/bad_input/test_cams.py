@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ppl.cam import sweep
+from ppl.measure import sweep
 from ppl.cam.store import Cam, open_store, write
-from ppl.crf import IRNET
+from ppl.crf.dense import IRNET
 from ppl.data.dataset import Dataset
-from ppl.files import UserError
-from ppl.refine import confident, crf_seeds
+from ppl.jobs.errors import UserError
+from ppl.refine import crf_seeds, reliable as confident
 
 CLASSES = ("cat", "dog")
 

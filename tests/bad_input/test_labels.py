@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ppl.data import check
 from ppl.data.dataset import Dataset, read_labels
-from ppl.files import UserError
+from ppl.jobs.errors import UserError
 
 CLASSES = {
     "empty": b"", "blank": b"\n  \n", "a mark of byte order": b"\xef\xbb\xbf", "twice": b"cat\ndog\ncat\n",

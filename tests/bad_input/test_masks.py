@@ -13,10 +13,11 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from ppl.data import check
-from ppl.data.dataset import Dataset, read_mask, write_mask
-from ppl.data.views import Augmentation, Views
-from ppl.files import UserError
-from ppl.segment import evaluate
+from ppl.data.dataset import Dataset
+from ppl.data.masks import read_mask, write_mask
+from ppl.data.crops import Augmentation, Views
+from ppl.jobs.errors import UserError
+from ppl.measure import label_maps as evaluate
 
 SOUND = np.array([[0, 1, 2, 255] * 2] * 6, dtype=np.uint8)  # of a photo of 8x6 and two classes
 

@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 import ppl
-from ppl.devices import Hardware
-from ppl.files import UserError
-from ppl.segment import predict
-from ppl.segment.predict import Settings
+from ppl.jobs.devices import Hardware
+from ppl.jobs.errors import UserError
+from ppl.predict import __main__ as predict
+from ppl.predict.__main__ import Settings
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ppl.data import check
-from ppl.data.dataset import MAX_PIXELS, Dataset, photo_size, read_photo
-from ppl.files import UserError
+from ppl.data.dataset import Dataset
+from ppl.data.photos import MAX_PIXELS, photo_size, read_photo
+from ppl.jobs.errors import UserError
 
 RNG = np.random.default_rng(0)
 COLOURS = RNG.integers(0, 256, (11, 17, 3), dtype=np.uint8)

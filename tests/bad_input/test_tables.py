@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ppl.data import example, new
-from ppl.files import UserError
+from ppl.jobs.errors import UserError
 
 
 @pytest.fixture

@@ -7,16 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from ppl import checkpoints
+from ppl.networks import checkpoints
 from ppl.cam import export
 from ppl.cam.export import Cams, Settings
 from ppl.cam.maps import branch_maps, fuse
 from ppl.cam.store import Cam, open_store
-from ppl.classify import checkpoint
-from ppl.classify.checkpoint import Architecture
-from ppl.data.dataset import Dataset, read_photo
-from ppl.devices import Hardware
-from ppl.files import UserError, file_digest
+from ppl.classify import build as checkpoint
+from ppl.classify.build import Architecture
+from ppl.data.dataset import Dataset
+from ppl.data.photos import read_photo
+from ppl.jobs.devices import Hardware
+from ppl.jobs.errors import UserError
+from ppl.jobs.files import file_digest
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from ppl import backbones
+from ppl.networks import backbones
 from ppl.cam.maps import branch_maps, fuse
-from ppl.classify.grids import Grid
+from ppl.classify.variants import Grid
 from ppl.classify.network import PatchClassifier
 
 CLASSES = 3

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ppl.cam import store
 from ppl.cam.store import Cam, open_store
-from ppl.files import UserError
+from ppl.jobs.errors import UserError
 
 RNG = np.random.default_rng(0)
 NAMES = ("cat", "dog", "potted plant", "naïve T-shirt")

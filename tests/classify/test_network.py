@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ppl import backbones
-from ppl.backbones import Backbone
-from ppl.classify import checkpoint
-from ppl.classify.checkpoint import Architecture
-from ppl.classify.grids import Grid
+from ppl.networks import backbones
+from ppl.networks.backbones import Backbone
+from ppl.classify import build as checkpoint
+from ppl.classify.build import Architecture
+from ppl.classify.variants import Grid
 from ppl.classify.network import PatchClassifier
 
 ALL = (Grid(2, 2), Grid(3, 3), Grid(4, 4))

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ppl.classify import checkpoint, train
-from ppl.classify.checkpoint import Architecture
+from ppl.classify import build as checkpoint, train
+from ppl.classify.build import Architecture
 from ppl.classify.train import Settings, Training, classification_loss, parameter_groups
-from ppl.devices import Hardware
-from ppl.files import UserError
+from ppl.jobs.devices import Hardware
+from ppl.jobs.errors import UserError
 
 
 @pytest.fixture

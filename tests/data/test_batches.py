@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from ppl.data.batches import photo_batches
-from ppl.data.dataset import Dataset, read_photo
-from ppl.files import UserError
+from ppl.data.dataset import Dataset
+from ppl.data.photos import read_photo
+from ppl.jobs.errors import UserError
 
 
 @pytest.mark.parametrize("workers", [0, 1])

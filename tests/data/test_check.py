@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from ppl.data import check
-from ppl.data.dataset import Dataset, write_mask
-from ppl.files import UserError
+from ppl.data.dataset import Dataset
+from ppl.data.masks import write_mask
+from ppl.jobs.errors import UserError
 
 LABELS = {"t1": "cat", "t2": "dog", "t3": "cat;dog", "v1": "cat", "e1": ""}
 SPLITS = {"all": ["t1", "t2", "t3"], "part": ["t1", "t2"], "val": ["v1"], "test": ["e1"]}

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppl.data.dataset import MAX_PIXELS, MAX_STORED, VOC_COLOURS, Dataset, photo_size, read_mask, read_photo, write_mask
-from ppl.files import UserError
+from ppl.data.dataset import Dataset
+from ppl.data.masks import VOC_COLOURS, read_mask, write_mask
+from ppl.data.photos import MAX_PIXELS, MAX_STORED, photo_size, read_photo
+from ppl.jobs.errors import UserError
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import exceptions
 import pages
 
-from ppl import config
+from ppl.workflow import config
 
 REPOSITORY = pages.REPOSITORY
 BIN = Path(sys.executable).parent
@@ -95,7 +95,7 @@ def copy_repository(root: Path) -> None:
             shutil.copy2(REPOSITORY / name, root / name)
     link_environment(root / ".venv")
     size = ["--size", "64", "--train", "24", "--val", "12", "--test", "6"]
-    compose = [sys.executable, "-m", "ppl.data.demo", "--out", "composed", "--seed", "1", *size]
+    compose = [sys.executable, "-m", "ppl.data.sources.demo", "--out", "composed", "--seed", "1", *size]
     subprocess.run(compose, cwd=root, env=environment(root), check=True, capture_output=True)
     subprocess.run([sys.executable, "-c", PREPARE], cwd=root, check=True)
     shutil.rmtree(root / "composed")

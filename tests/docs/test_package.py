@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import ppl
-from ppl.data import demo
+from ppl.data.sources import demo
 
 REPOSITORY = Path(__file__).parents[2]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
@@ -74,7 +74,7 @@ def test_installed_it_works_outside_of_the_repository(installed, tmp_path):
     where = python("-c", "import ppl; print(ppl.__version__, ppl.__file__)")
     assert where.stdout.split() == [PROJECT["version"], str(installed / "ppl" / "__init__.py")], where.stderr
     sizes = ["--size", "64", "--train", "24", "--val", "6", "--test", "4", "--seed", "0", "--workers", "1"]
-    composed = python("-m", "ppl.data.demo", "--out", "data", *sizes)
+    composed = python("-m", "ppl.data.sources.demo", "--out", "data", *sizes)
     assert composed.returncode == 0, composed.stderr
     splits = [f"--{split}-split={split}" for split in ("train", "val", "test")]
     checked = python(

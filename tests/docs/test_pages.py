@@ -13,7 +13,7 @@ import pages
 import pytest
 import yaml
 
-from ppl import config
+from ppl.workflow import config
 
 REPOSITORY = pages.REPOSITORY
 SCHEMA = REPOSITORY / "workflow" / "schemas" / "config.schema.yaml"

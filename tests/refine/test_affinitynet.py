@@ -10,15 +10,18 @@ import pytest
 import torch
 
 from ppl.cam import store
-from ppl.cam.store import Cam, seed
-from ppl.crf import IRNET, from_labels
-from ppl.data.dataset import IGNORE, Dataset, read_mask, read_photo
-from ppl.devices import Hardware
-from ppl.files import UserError
-from ppl.refine import checkpoint, crf_seeds, pseudo, train_affinity
-from ppl.refine.affinitynet import EPSILON, AffinityNet, affinity_loss, pair_affinity
-from ppl.refine.confident import power_labels, with_background
-from ppl.refine.train_affinity import Settings, Training
+from ppl.cam.seeds import seed
+from ppl.cam.store import Cam
+from ppl.crf.dense import IRNET, from_labels
+from ppl.data.dataset import Dataset
+from ppl.data.masks import IGNORE, read_mask
+from ppl.data.photos import read_photo
+from ppl.jobs.devices import Hardware
+from ppl.jobs.errors import UserError
+from ppl.refine import build as checkpoint, crf_seeds, pseudo, train_affinitynet as train_affinity
+from ppl.refine.affinitynet import AffinityNet, EPSILON, affinity_loss, pair_affinity
+from ppl.refine.reliable import power_labels, with_background
+from ppl.refine.train_affinitynet import Settings, Training
 from ppl.refine.walk import propagate, propagate_by_features
 from ppl.refine.walked import Walk
 

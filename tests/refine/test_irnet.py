@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ppl.backbones import Backbone
+from ppl.networks.backbones import Backbone
 from ppl.refine.irnet import IRNet, boundary_map
 from ppl.refine.losses import pair_losses, total
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from ppl.refine.losses import PairLosses, pair_losses, total
-from ppl.refine.paths import search_paths
+from ppl.refine.lines import search_paths
 
 
 def naive_losses(boundary: Tensor, displacement: Tensor, labels: Tensor, radius: int) -> PairLosses:

@@ -6,18 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from ppl import checkpoints
+from ppl.networks import checkpoints
 from ppl.cam import store
 from ppl.cam.store import Cam, open_store
-from ppl.crf import IRNET
-from ppl.data.dataset import Dataset, read_mask, read_photo
-from ppl.data.views import normalise
-from ppl.devices import Hardware
-from ppl.files import UserError
-from ppl.refine import checkpoint, pseudo
+from ppl.crf.dense import IRNET
+from ppl.data.dataset import Dataset
+from ppl.data.masks import read_mask
+from ppl.data.photos import read_photo
+from ppl.data.crops import normalise
+from ppl.jobs.devices import Hardware
+from ppl.jobs.errors import UserError
+from ppl.refine import build as checkpoint, pseudo
 from ppl.refine.irnet import boundary_map
 from ppl.refine.pseudo import Settings, walk_boundaries
-from ppl.refine.train import Training
+from ppl.refine.train_irnet import Training
 from ppl.refine.walk import propagate
 from ppl.refine.walked import Walk
 

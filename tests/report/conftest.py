@@ -9,7 +9,7 @@ import yaml
 from PIL import Image
 
 from ppl.cam.store import Cam, write
-from ppl.data.dataset import write_mask
+from ppl.data.masks import write_mask
 from ppl.report.page import Settings
 
 CLASSES = ('<b>&"', "null")

@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from ppl import provenance
+from ppl.jobs import provenance
 from ppl.report.figures import draw_graph, svg
 from ppl.report.origin import Step, columns, graph_of, next_steps
 from ppl.report.summary import variant_of
 
 MADE = {  # output: module, inputs
-    "data": ("ppl.data.demo", []),
+    "data": ("ppl.data.sources.demo", []),
     "baseline/plain/classifier.pt": ("ppl.classify.train", ["data"]),
     "explicit/s4k2/classifier.pt": ("ppl.classify.train", ["data", "baseline/plain/classifier.pt"]),
     "explicit/s4k2/cams/train-1of2.h5": ("ppl.cam.export", ["data", "explicit/s4k2/classifier.pt"]),
     "explicit/s4k2/cams/train-2of2.h5": ("ppl.cam.export", ["data", "explicit/s4k2/classifier.pt"]),
     "explicit/s4k2/sweep.csv": (
-        "ppl.cam.sweep",
+        "ppl.measure.sweep",
         ["data", "explicit/s4k2/cams/train-1of2.h5", "explicit/s4k2/cams/train-2of2.h5"],
     ),
 }

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from ppl.cam.store import Cam, seed
-from ppl.cam.sweep import THRESHOLDS
-from ppl.data.dataset import IGNORE, VOC_COLOURS, write_mask
-from ppl.files import UserError
-from ppl.metrics import confusion, iou
+from ppl.cam.seeds import seed
+from ppl.cam.store import Cam
+from ppl.measure.sweep import THRESHOLDS
+from ppl.data.masks import IGNORE, VOC_COLOURS, write_mask
+from ppl.jobs.errors import UserError
+from ppl.measure.metrics import confusion, iou
 from ppl.report.costs import costs
 from ppl.report.gallery import evenly, map_iou, seed_ious
 from ppl.report.page import main

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 import ppl.report
-from ppl.classify import grids
-from ppl.data.voc import CLASSES
+from ppl.classify import variants as grids
+from ppl.data.sources.voc import CLASSES
 
 COLUMNS = ["table", "page", "row", "variant", "measure", "class", "value"]
 FIGURES = {"I": 25, "II": 62, "III": 88, "IV": 15, "V": 12, "VI": 21, "VII": 16, "VIII": 7}  # printed, per table

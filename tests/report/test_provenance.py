@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ppl import provenance
-from ppl.files import UserError
+from ppl.jobs import provenance
+from ppl.jobs.errors import UserError
 from ppl.report.provenance import Settings, chain, main
 
 
@@ -54,12 +54,12 @@ def _make(out: str, *earlier: str, folder: bool = False, content: str = "x") -> 
         path.write_text(content)
     log.write_text("loss\n")
     step = Step(Path("data"), tuple(map(Path, earlier)), Nested("weights.pt"), path, log)
-    provenance.record("ppl.cam.sweep", step)
+    provenance.record("ppl.measure.sweep", step)
 
 
 def test_a_record_holds_what_it_was_made_of_and_by(made: Path) -> None:
     record = provenance.read(Path("results/net.pt"))
-    assert record["made_by"] == "ppl.cam.sweep"
+    assert record["made_by"] == "ppl.measure.sweep"
     assert record["settings"] == {"seed": 3, "start": None, "training": {"weights": "weights.pt", "rates": [1, 2]}}
     assert record["inputs"].keys() == {"../data", "../weights.pt"}
     assert record["inputs"]["../data"]["files"] == 2

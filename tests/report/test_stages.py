@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ppl import backbones
+from ppl.networks import backbones
 from ppl.classify.network import PatchClassifier
 from ppl.report.sheet import draw_sheet
 from ppl.report.stages import stage_tiles

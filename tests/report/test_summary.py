@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from ppl.files import UserError
+from ppl.jobs.errors import UserError
 from ppl.report import settings as settings_step
 from ppl.report import summary
 

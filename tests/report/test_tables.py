@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ppl import config
+from ppl.workflow import config
 from ppl.report import tables
-from ppl.report.plan import files, place, plan
+from ppl.workflow.plan import files, place, plan
 from ppl.report.tables import BEST, FIXED, compare, markdown, read_paper
 
 EXPLICIT, PLAIN = "explicit/s4k2", "baseline/plain"

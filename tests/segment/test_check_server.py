@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppl.data.dataset import Dataset, write_mask
-from ppl.files import UserError
+from ppl.data.dataset import Dataset
+from ppl.data.masks import write_mask
+from ppl.jobs.errors import UserError
 from ppl.segment import check_server
 from ppl.segment.check_server import Settings, archive_faults
 

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from ppl import backbones
-from ppl.segment.checkpoint import Architecture, build
+from ppl.networks import backbones
+from ppl.segment.build import Architecture, build
 from ppl.segment.deeplab import DeepLab, nearest, parameter_groups, resize, segmentation_loss
 
 

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from ppl import checkpoints
-from ppl.crf import Pairwise
-from ppl.data.dataset import Dataset, read_mask, read_photo
-from ppl.devices import Hardware
-from ppl.files import UserError
-from ppl.segment import checkpoint, inference, predict_split, predicted
-from ppl.segment.checkpoint import Architecture
+from ppl.networks import checkpoints
+from ppl.crf.dense import Pairwise
+from ppl.data.dataset import Dataset
+from ppl.data.masks import read_mask
+from ppl.data.photos import read_photo
+from ppl.jobs.devices import Hardware
+from ppl.jobs.errors import UserError
+from ppl.segment import build as checkpoint, inference, postprocess as predicted, predict_split
+from ppl.segment.build import Architecture
 from ppl.segment.deeplab import DeepLab, resize
 from ppl.segment.inference import log_probabilities
 from ppl.segment.predict_split import Settings, predict_all
@@ -170,7 +172,7 @@ def test_photos_are_read_while_predictions_are_taken(
 
 
 def test_workers_need_no_torch() -> None:
-    code = "import sys, ppl.segment.predicted, ppl.segment.evaluate; sys.exit('torch' in sys.modules)"
+    code = "import sys, ppl.segment.postprocess, ppl.measure.label_maps; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

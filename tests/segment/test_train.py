@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 import torch
 
-from ppl.devices import Hardware
-from ppl.files import UserError
-from ppl.segment import checkpoint, train
-from ppl.segment.checkpoint import Architecture
+from ppl.jobs.devices import Hardware
+from ppl.jobs.errors import UserError
+from ppl.segment import build as checkpoint, train
+from ppl.segment.build import Architecture
 from ppl.segment.train import Settings, Training
 
 

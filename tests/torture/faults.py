@@ -234,7 +234,7 @@ def clock(project: Path, folder: Path, whole: Path) -> tuple[str, str]:
 def gpu_lock(project: Path, folder: Path, whole: Path) -> tuple[str, str]:
     """The holder of a GPU is killed, and /tmp is cleared."""
     code = (
-        "import torch, sys, time, ppl.devices as d; torch.cuda.device_count = lambda: 2; "
+        "import torch, sys, time, ppl.jobs.devices as d; torch.cuda.device_count = lambda: 2; "
         "print(d.claim_gpus(1), d.claim_gpus(1) if sys.argv[1:] else '', flush=True); time.sleep(600)"
     )
     environment = {key: value for key, value in os.environ.items() if key not in ("CUDA_VISIBLE_DEVICES",)}

@@ -42,15 +42,15 @@ VICTIMS = {
     "Ctrl-C": (signal.SIGINT, "everything"),
 }
 STEPS = (
-    *("ppl.data.demo", "ppl.data.check", "ppl.classify.train", "ppl.cam.export", "ppl.cam.sweep"),
+    *("ppl.data.sources.demo", "ppl.data.check", "ppl.classify.train", "ppl.cam.export", "ppl.measure.sweep"),
     *(
-        "ppl.refine.confident",
-        "ppl.refine.train",
+        "ppl.refine.reliable",
+        "ppl.refine.train_irnet",
         "ppl.refine.pseudo",
         "ppl.segment.train",
         "ppl.segment.predict_split",
     ),
-    *("ppl.segment.server", "ppl.report.page"),
+    *("ppl.segment.voc_server", "ppl.report.page"),
 )
 AHEAD = 4  # of the steps from the one that was reached, among which a kill takes its aim
 WITHIN = 10  # seconds into a step at most: a training needs some to start

@@ -21,7 +21,8 @@ from snakemake.api import SnakemakeApi
 from snakemake.settings.enums import Quietness
 from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings
 
-from ppl import code_hash, config
+from ppl.jobs import code_hash
+from ppl.workflow import config
 
 REPOSITORY = Path(__file__).parents[2]
 PHOTOS = "the user's $(touch injected) photos; touch injected"

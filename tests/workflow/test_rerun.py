@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ppl import config as configuration
+from ppl.workflow import config as configuration
 
 REPOSITORY = Path(__file__).parents[2]
 SCHEMA = yaml.safe_load((REPOSITORY / "workflow" / "schemas" / "config.schema.yaml").read_text())

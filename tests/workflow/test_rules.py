@@ -166,7 +166,7 @@ def test_commands_of_voc_are_those_that_their_steps_understand(project):
     done = project.command("--dry-run", "--printshellcmds", *wanted)
     commands = re.findall(r"python -m (ppl\.data\.\w+) (.*) > ", done.stdout)
     assert sorted(step for step, _ in commands) == [
-        *("ppl.data.check", *["ppl.data.download"] * 3, "ppl.data.unpack", "ppl.data.voc")
+        *("ppl.data.check", *["ppl.data.sources.download"] * 3, "ppl.data.sources.unpack", "ppl.data.sources.voc")
     ]
     for step, arguments in commands:
         settings = importlib.import_module(step).Settings
@@ -200,7 +200,7 @@ def executed(project) -> list[list[str]]:
 def test_no_value_reaches_the_shell_as_code(project):
     assert not list(Path(project.root).rglob("injected"))
     commands = executed(project)
-    (link,) = [words for words in commands if "ppl.data.folder" in words]
+    (link,) = [words for words in commands if "ppl.data.sources.folder" in words]
     assert link[link.index("--path") + 1] == "the user's $(touch injected) photos; touch injected"
     weights = [w[w.index("--training.weights") + 1] for w in commands if "ppl.segment.train" in w]
     assert "weights $(touch injected) 'of' mine.pt" in weights

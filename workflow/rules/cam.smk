@@ -43,7 +43,7 @@ rule sweep_seeds:
             labels={"shows": "every threshold", "method": "{method}", "grids": "{grids}"},
         ),
     params:
-        code=code_hash("ppl.cam.sweep"),
+        code=code_hash("ppl.measure.sweep"),
         split=value("data", "seed_split"),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: seeds measured at every threshold; {log}"
@@ -58,7 +58,7 @@ rule sweep_seeds:
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.cam.sweep --data {input.data} --split {params.split} --cams {input.cams} --out {output}"
+        "python -m ppl.measure.sweep --data {input.data} --split {params.split} --cams {input.cams} --out {output}"
         " --workers {threads} > {log} 2>&1"
 
 
@@ -75,7 +75,7 @@ rule draw_curves:
             labels={"shows": "curves", "method": "all compared"},
         ),
     params:
-        code=code_hash("ppl.cam.curves"),
+        code=code_hash("ppl.measure.curves"),
         names=lambda wildcards: measured_variants(wildcards.experiment),
         threshold=value("cam", "threshold"),
     message:
@@ -91,5 +91,5 @@ rule draw_curves:
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.cam.curves --sweeps {input} --names {params.names} --threshold {params.threshold}"
+        "python -m ppl.measure.curves --sweeps {input} --names {params.names} --threshold {params.threshold}"
         " --out {output} > {log} 2>&1"

@@ -10,9 +10,9 @@ from snakemake.exceptions import WorkflowError
 from ppl import config as configuration
 from ppl import follow, instance
 from ppl.classify import grids as variants
-from ppl.code_hash import code_hash
-from ppl.command import explain
-from ppl.files import UserError, file_digest
+from ppl.jobs.code_hash import code_hash
+from ppl.jobs.command import explain
+from ppl.jobs.files import UserError, file_digest
 from ppl.report import overview
 from ppl.report import plan as tabulated
 
@@ -87,7 +87,7 @@ def interpreter():
 
 
 # As Snakemake has it without a prefix: the first command that fails ends a job. Jobs end with the Snakemake that started
-# them (ppl/command.py). Large tensors otherwise come from fresh pages each time: a third of a CPU step was spent in the
+# them (ppl/jobs/command.py). Large tensors otherwise come from fresh pages each time: a third of a CPU step was spent in the
 # kernel. Threads spin for some microseconds before they sleep: not at all makes steps of many small operations several
 # times slower, as long as by default takes the cores from other jobs.
 shell.prefix(

@@ -3,7 +3,7 @@ rule compose_demo:
     output:
         directory("results/{experiment}/data"),
     params:
-        code=code_hash("ppl.data.demo"),
+        code=code_hash("ppl.data.sources.demo"),
         seed=flag("seed", "data", "seed"),
         size=flag("size", "data", "size"),
         train=flag("train", "data", "train"),
@@ -24,7 +24,7 @@ rule compose_demo:
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.data.demo --out {output} {params.seed} {params.size} {params.train} {params.val} {params.test}"
+        "python -m ppl.data.sources.demo --out {output} {params.seed} {params.size} {params.train} {params.val} {params.test}"
         " --workers {threads} > {log} 2>&1"
 
 
@@ -35,7 +35,7 @@ rule link_folder:
     output:
         directory("results/{experiment}/data"),
     params:
-        code=code_hash("ppl.data.folder"),
+        code=code_hash("ppl.data.sources.folder"),
         path=value("data", "path"),
         splits=lambda wildcards: sorted(set(splits(wildcards.experiment).values())),
         max_side=max_side,
@@ -54,7 +54,7 @@ rule link_folder:
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.data.folder --path {params.path:q} --splits {params.splits:q} --out {output} {params.max_side}"
+        "python -m ppl.data.sources.folder --path {params.path:q} --splits {params.splits:q} --out {output} {params.max_side}"
         " --workers {threads} > {log} 2>&1"
 
 
@@ -63,7 +63,7 @@ rule download_archive:
     output:
         "resources/archives/{archive}",
     params:
-        code=code_hash("ppl.data.download"),
+        code=code_hash("ppl.data.sources.download"),
     message:
         "download of {wildcards.archive}; {log}"
     log:
@@ -78,7 +78,7 @@ rule download_archive:
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.data.download --out {output} > {log} 2>&1"
+        "python -m ppl.data.sources.download --out {output} > {log} 2>&1"
 
 
 rule unpack_archives:
@@ -88,7 +88,7 @@ rule unpack_archives:
     output:
         directory("resources/{dataset}"),
     params:
-        code=code_hash("ppl.data.unpack"),
+        code=code_hash("ppl.data.sources.unpack"),
     wildcard_constraints:
         dataset="voc|coco",
     message:
@@ -104,7 +104,7 @@ rule unpack_archives:
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.data.unpack --archives {input} --out {output} > {log} 2>&1"
+        "python -m ppl.data.sources.unpack --archives {input} --out {output} > {log} 2>&1"
 
 
 rule prepare_voc:
@@ -114,7 +114,7 @@ rule prepare_voc:
     output:
         directory("results/{experiment}/data"),
     params:
-        code=code_hash("ppl.data.voc"),
+        code=code_hash("ppl.data.sources.voc"),
         path=published_path,
     wildcard_constraints:
         experiment=of_source("voc"),
@@ -131,7 +131,7 @@ rule prepare_voc:
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.data.voc --root {params.path:q} --out {output} --workers {threads} > {log} 2>&1"
+        "python -m ppl.data.sources.voc --root {params.path:q} --out {output} --workers {threads} > {log} 2>&1"
 
 
 rule prepare_coco:
@@ -141,7 +141,7 @@ rule prepare_coco:
     output:
         directory("results/{experiment}/data"),
     params:
-        code=code_hash("ppl.data.coco"),
+        code=code_hash("ppl.data.sources.coco"),
         path=published_path,
         convention=value("data", "coco_convention"),
     wildcard_constraints:
@@ -159,7 +159,7 @@ rule prepare_coco:
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.data.coco --root {params.path:q} --convention {params.convention} --out {output}"
+        "python -m ppl.data.sources.coco --root {params.path:q} --convention {params.convention} --out {output}"
         " --workers {threads} > {log} 2>&1"
 
 

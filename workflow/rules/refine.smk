@@ -6,7 +6,7 @@ rule label_confident:
     output:
         directory("results/{experiment}/{method}/{grids}/confident/{shard}"),
     params:
-        code=code_hash("ppl.refine.confident"),
+        code=code_hash("ppl.refine.reliable"),
         split=value("data", "train_split"),
         confident=flags("refine", "confident", prefix="confident"),
         pairwise=flags("refine", "pairwise", prefix="pairwise"),
@@ -26,7 +26,7 @@ rule label_confident:
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.refine.confident --data {input.data} --split {params.split} --shard {params.shard}"
+        "python -m ppl.refine.reliable --data {input.data} --split {params.split} --shard {params.shard}"
         " --cams {input.cams} --out {output} {params.confident} {params.pairwise} {params.crf_on}"
         " --workers {threads} > {log} 2>&1"
 
@@ -40,7 +40,7 @@ rule train_irnet:
         irnet="results/{experiment}/{method}/{grids}/irnet.pt",
         curve="results/{experiment}/{method}/{grids}/irnet.csv",
     params:
-        code=code_hash("ppl.refine.train"),
+        code=code_hash("ppl.refine.train_irnet"),
         train=flag("train-split", "data", "train_split"),
         training=flags("refine", "irnet", prefix="training"),
         precision=precision,
@@ -58,7 +58,7 @@ rule train_irnet:
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.refine.train --data {input.data} {params.train} --labels {input.labels}"
+        "python -m ppl.refine.train_irnet --data {input.data} {params.train} --labels {input.labels}"
         " --out {output.irnet} --log {output.curve} --code {params.code} {params.training}"
         " --hardware.devices {resources.gpu} --hardware.workers {threads} {params.precision} > {log} 2>&1"
 
@@ -72,7 +72,7 @@ rule train_affinitynet:
         affinitynet="results/{experiment}/{method}/{grids}/affinitynet.pt",
         curve="results/{experiment}/{method}/{grids}/affinitynet.csv",
     params:
-        code=code_hash("ppl.refine.train_affinity"),
+        code=code_hash("ppl.refine.train_affinitynet"),
         train=flag("train-split", "data", "train_split"),
         training=flags("refine", "affinitynet", prefix="training"),
         precision=precision,
@@ -90,7 +90,7 @@ rule train_affinitynet:
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.refine.train_affinity --data {input.data} {params.train} --labels {input.labels}"
+        "python -m ppl.refine.train_affinitynet --data {input.data} {params.train} --labels {input.labels}"
         " --out {output.affinitynet} --log {output.curve} --code {params.code} {params.training}"
         " --hardware.devices {resources.gpu} --hardware.workers {threads} {params.precision} > {log} 2>&1"
 
@@ -208,7 +208,7 @@ rule measure_crf_seeds:
             labels={"shows": "IoU per class, with CRF", "method": "{method}", "grids": "{grids}"},
         ),
     params:
-        code=code_hash("ppl.segment.evaluate"),
+        code=code_hash("ppl.measure.label_maps"),
         split=value("data", "seed_split"),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: seeds with CRF measured; {log}"
@@ -223,7 +223,7 @@ rule measure_crf_seeds:
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.segment.evaluate --data {input.data} --split {params.split} --predictions {input.labels}"
+        "python -m ppl.measure.label_maps --data {input.data} --split {params.split} --predictions {input.labels}"
         " --name 'seeds, CRF' --out {output} --workers {threads} > {log} 2>&1"
 
 
@@ -241,7 +241,7 @@ rule measure_pseudo:
             labels={"shows": "IoU per class", "method": "{method}", "grids": "{grids}"},
         ),
     params:
-        code=code_hash("ppl.segment.evaluate"),
+        code=code_hash("ppl.measure.label_maps"),
         split=value("data", "seed_split"),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: pseudo labels measured; {log}"
@@ -256,5 +256,5 @@ rule measure_pseudo:
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.segment.evaluate --data {input.data} --split {params.split} --predictions {input.labels}"
+        "python -m ppl.measure.label_maps --data {input.data} --split {params.split} --predictions {input.labels}"
         " --name 'pseudo labels' --out {output} --workers {threads} > {log} 2>&1"

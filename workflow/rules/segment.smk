@@ -82,7 +82,7 @@ rule measure_predictions:
             labels={"shows": "IoU per class", "predictions": "{kind}", "method": "{method}", "grids": "{grids}"},
         ),
     params:
-        code=code_hash("ppl.segment.evaluate"),
+        code=code_hash("ppl.measure.label_maps"),
         split=value("data", "val_split"),
         folders=lambda wildcards, input: [f"{folder}/{wildcards.kind}" for folder in input.predictions],
     wildcard_constraints:
@@ -100,7 +100,7 @@ rule measure_predictions:
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.segment.evaluate --data {input.data} --split {params.split} --predictions {params.folders}"
+        "python -m ppl.measure.label_maps --data {input.data} --split {params.split} --predictions {params.folders}"
         " --name 'network, {wildcards.kind}' --out {output} --workers {threads} > {log} 2>&1"
 
 
@@ -109,13 +109,13 @@ rule gather_test_predictions:
     input:
         data=data_folder,
         predictions=test_folders,
-        # Beside the network, for those who take it elsewhere (ppl.segment.predict); no prediction depends on it.
+        # Beside the network, for those who take it elsewhere (ppl.predict); no prediction depends on it.
         settings=ancient("results/{experiment}/settings.yaml"),
     output:
         folder=directory("results/{experiment}_test_preds"),
         tar="results/{experiment}_test_preds.tar",
     params:
-        code=code_hash("ppl.segment.server"),
+        code=code_hash("ppl.segment.voc_server"),
         split=value("data", "test_split"),
         folders=lambda wildcards, input: [f"{f}/{best_kind(wildcards.experiment)}" for f in input.predictions],
     message:
@@ -131,5 +131,5 @@ rule gather_test_predictions:
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.segment.server --data {input.data} --split {params.split} --predictions {params.folders}"
+        "python -m ppl.segment.voc_server --data {input.data} --split {params.split} --predictions {params.folders}"
         " --out {output.folder} --tar {output.tar} --workers {threads} > {log} 2>&1"

@@ -1,0 +1,1 @@
+"""Dense CRF inference: pydensecrf on a CPU core, tensors on a GPU."""

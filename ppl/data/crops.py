@@ -1,0 +1,197 @@
+"""Random training views: photos rescaled, flipped, cropped, padded and recoloured, with their label map if any."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageEnhance
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils import data
+
+from ppl.data.masks import IGNORE, read_mask
+from ppl.data.photos import read_photo
+from ppl.jobs.errors import UserError
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Rescaling by the longest side (pixels) or by a factor, one of them; then a flip and a square crop.
+
+    `jitter` is the strength of `jitter_colours`.
+    """
+
+    crop: int
+    long_side: tuple[int, int] | None = None
+    scale: tuple[float, float] | None = None
+    jitter: float = 0
+
+
+@dataclass(frozen=True)
+class Window:
+    """A crop of the rescaled photo: `box` (left, top, right, bottom) in photo pixels, size and place in the crop."""
+
+    box: tuple[int, int, int, int]
+    size: tuple[int, int]
+    offset: tuple[int, int]
+    flip: bool
+
+
+def draw_window(size: tuple[int, int], augmentation: Augmentation, rng: np.random.Generator) -> Window:
+    """Draws a window for a photo of `size` (h, w): the crop lies anywhere in it, or it anywhere in the crop.
+
+    Boxes are of whole pixels of the photo, so that a crop's scale is the drawn one within half a pixel.
+    """
+    if augmentation.long_side is not None:
+        factor = rng.uniform(*augmentation.long_side) / max(size)
+    else:
+        factor = rng.uniform(*augmentation.scale)
+    start, length, offset, end = [], [], [], []
+    for side in size:
+        rescaled = max(1, round(side * factor))
+        visible = min(rescaled, augmentation.crop)
+        seen = max(1, round(side * visible / rescaled))  # pixels of the photo
+        start.append(int(rng.integers(side - seen + 1)))
+        end.append(start[-1] + seen)
+        offset.append(int(rng.integers(augmentation.crop - visible + 1)))
+        length.append(visible)
+    box = (start[1], start[0], end[1], end[0])
+    return Window(box, (length[0], length[1]), (offset[0], offset[1]), bool(rng.integers(2)))
+
+
+def jitter_colours(photo: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """A photo (h, w, 3) uint8 RGB in other colours, of the same shape and type; itself at strength 0.
+
+    In random order, brightness, contrast and saturation are multiplied by factors within 1 - `strength` and 1 +
+    `strength` (at most 1), and the hue turns by up to a third of `strength` of a full turn. AffinityNet's classifier
+    has 0.3: factors of 0.7 to 1.3, a tenth of a turn.
+    """
+    image = Image.fromarray(photo)
+    factors, turn = rng.uniform(1 - strength, 1 + strength, 3), rng.uniform(-strength / 3, strength / 3)
+    enhancers = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
+    for change in rng.permutation(4):
+        image = enhancers[change](image).enhance(factors[change]) if change < 3 else _turn_hue(image, turn)
+    return np.array(image)
+
+
+def cut_photo(photo: np.ndarray, window: Window, crop: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """The window of a photo (h, w, 3) uint8 as (3, crop, crop) float32, normalised, then padded with 0."""
+    part = torch.from_numpy(_seen(photo, window)).permute(2, 0, 1)[None]  # (1, 3, h', w')
+    # Within a grey level of Pillow's bicubic resizing, in a fourth of its time.
+    resized = F.interpolate(part, window.size, mode="bicubic", antialias=True, align_corners=False)
+    (top, left), (n, m) = window.offset, window.size
+    image = torch.zeros(crop, crop * 3)  # by whole rows, as a pass over three values at a time is several times slower
+    cut = image[top : top + n, 3 * left : 3 * (left + m)]
+    rows = resized[0].flip(2) if window.flip else resized[0]
+    cut.copy_(rows.permute(1, 2, 0).reshape(n, 3 * m))
+    scale, shift = _by_row(mean, std, m)
+    cut.mul_(torch.from_numpy(scale)).sub_(torch.from_numpy(shift))
+    return image.view(crop, crop, 3).permute(2, 0, 1)  # (3, crop, crop), channels last in memory
+
+
+def cut_labels(labels: np.ndarray, window: Window, crop: int) -> Tensor:
+    """The same window of a label map (h, w) uint8 as (crop, crop) uint8, by nearest neighbour, padded with 255."""
+    (top, left), (n, m) = window.offset, window.size
+    resized = Image.fromarray(_seen(labels, window)).resize((m, n), Image.Resampling.NEAREST)
+    cut = torch.tensor(np.asarray(resized))  # copied: Pillow's arrays are read-only
+    padded = torch.full((crop, crop), IGNORE, dtype=torch.uint8)
+    padded[top : top + n, left : left + m] = cut.flip(1) if window.flip else cut
+    return padded
+
+
+def normalise(photo: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """(..., w, 3) uint8 RGB to float32, shifted and scaled as the backbone expects it."""
+    width = photo.shape[-2]
+    # By whole rows: with three values at a time numpy takes five times as long.
+    scale, shift = _by_row(mean, std, width)
+    rows = photo.reshape(*photo.shape[:-2], width * 3) * scale
+    rows -= shift
+    return torch.from_numpy(rows.reshape(photo.shape))
+
+
+def _by_row(mean: Sequence[float], std: Sequence[float], width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Factors and subtrahends (3 width,) float32 that normalise a row of uint8 pixels."""
+    scale = 1 / (255 * np.asarray(std, dtype=np.float32))
+    shift = np.asarray(mean, dtype=np.float32) / np.asarray(std, dtype=np.float32)
+    return np.tile(scale, width), np.tile(shift, width)
+
+
+class Views(data.Dataset):
+    """Training samples (image, target); a sample is drawn by (index, seed) and depends on nothing else.
+
+    `targets` are image-level label vectors (N, C), or the paths of label maps that are cut like the photo.
+    """
+
+    def __init__(
+        self,
+        photos: Sequence[Path],
+        targets: Tensor | Sequence[Path],
+        augmentation: Augmentation,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> None:
+        if len(photos) != len(targets):
+            raise ValueError(f"{len(photos)} photos but {len(targets)} targets")
+        self.photos, self.targets, self.augmentation = photos, targets, augmentation
+        self.mean, self.std = mean, std
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __getitem__(self, sample: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        index, seed = sample
+        photo = read_photo(self.photos[index])
+        rng = np.random.default_rng(seed)
+        window = draw_window(photo.shape[:2], self.augmentation, rng)
+        if self.augmentation.jitter:  # drawn last: the same windows with and without it
+            photo = jitter_colours(photo, self.augmentation.jitter, rng)
+        image = cut_photo(photo, window, self.augmentation.crop, self.mean, self.std)
+        if isinstance(self.targets, Tensor):
+            return image, self.targets[index]
+        labels = read_mask(self.targets[index])
+        if labels.shape != photo.shape[:2]:
+            raise UserError(self.targets[index], f"{labels.shape} labels a photo of {photo.shape[:2]}", "make it again")
+        return image, cut_labels(labels, window, self.augmentation.crop)
+
+
+class FittedPhotos(data.Dataset):
+    """Whole photos, rescaled so that the longest side fills a square crop, for validation; (3, crop, crop)."""
+
+    def __init__(self, photos: Sequence[Path], crop: int, *, mean: Sequence[float], std: Sequence[float]) -> None:
+        self.photos, self.crop, self.mean, self.std = photos, crop, mean, std
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __getitem__(self, index: int) -> Tensor:
+        photo = read_photo(self.photos[index])
+        h, w = photo.shape[:2]
+        size = tuple(max(1, round(side * self.crop / max(h, w))) for side in (h, w))
+        return cut_photo(photo, Window((0, 0, w, h), size, (0, 0), flip=False), self.crop, self.mean, self.std)
+
+
+def label_vectors(labels: Sequence[tuple[int, ...]], classes: int) -> Tensor:
+    """Image-level labels as (N, C) float32 of zeros and ones."""
+    vectors = torch.zeros(len(labels), classes)
+    for row, ids in zip(vectors, labels, strict=True):
+        row[[i - 1 for i in ids]] = 1
+    return vectors
+
+
+def _turn_hue(image: Image.Image, turn: float) -> Image.Image:
+    """An RGB image whose hue is turned by a share of the circle; Pillow has 256 hues."""
+    steps = round(turn * 256)
+    if not steps:  # a way to HSV and back loses a little
+        return image
+    hsv = np.array(image.convert("HSV"))
+    hsv[..., 0] += np.uint8(steps % 256)  # wraps around
+    return Image.frombytes("HSV", image.size, hsv.tobytes()).convert("RGB")
+
+
+def _seen(image: np.ndarray, window: Window) -> np.ndarray:
+    """What a window shows of a photo (h, w, 3) or of its labels (h, w)."""
+    left, top, right, bottom = window.box
+    return image[top:bottom, left:right]

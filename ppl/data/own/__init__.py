@@ -1,0 +1,1 @@
+"""Reading what people have: folders of photos and tables of labels, as `ppl.data.new` takes them."""

@@ -1,0 +1,149 @@
+"""Source `voc`: PASCAL VOC 2012 with the additional masks of SBD as one dataset folder (Section IV-A).
+
+Photos and VOC's masks are linked, SBD's boundaries become palette PNGs. Image-level labels are the classes of the
+annotation XML. `trainaug` is (VOC train + SBD) without VOC val.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+from scipy.io import loadmat
+
+from ppl.jobs.command import command
+from ppl.data.dataset import LISTS
+from ppl.data.masks import write_mask
+from ppl.jobs.errors import UserError
+from ppl.jobs.files import atomic
+from ppl.jobs.parallel import run_all
+from ppl.jobs.shards import in_chunks
+from ppl.jobs.errors import reason
+
+CLASSES = (
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
+    *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+)
+IMAGES_PER_TASK = 64
+PUBLISHED = {"train": 1464, "val": 1449, "test": 1456}
+"""Images of VOC 2012's segmentation lists; its server refuses an archive with another number of test images."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    root: Path
+    """Folder with the unpacked archives: VOCdevkit/VOC2012 and benchmark_RELEASE/dataset, or SBD, below it."""
+    out: Path
+    workers: int = 1
+    """Processes that decode SBD's masks."""
+
+
+def main(settings: Settings) -> None:
+    voc, sbd = find_voc(settings.root), find_sbd(settings.root)
+    splits = {name: read_list(voc / LISTS / f"{name}.txt") for name in ("train", "val")}
+    if (voc / LISTS / "test.txt").exists():  # of an archive of its own, behind a login
+        splits["test"] = read_list(voc / LISTS / "test.txt")
+        check_test(voc / LISTS / "test.txt", splits)
+    extra = [image for name in ("train", "val") for image in read_list(sbd / f"{name}.txt")]
+    splits["trainaug"] = trainaug(splits["train"], splits["val"], extra)
+    decoded = sorted(set(splits["trainaug"]) - set(splits["train"]))
+    chunks = in_chunks(decoded, IMAGES_PER_TASK)
+    with atomic(settings.out) as folder:
+        masks = folder / "SegmentationClass"
+        for made in (folder / LISTS, masks):
+            made.mkdir(parents=True)
+        (folder / "JPEGImages").symlink_to((voc / "JPEGImages").resolve(), target_is_directory=True)
+        for image in (*splits["train"], *splits["val"]):
+            (masks / f"{image}.png").symlink_to((voc / "SegmentationClass" / f"{image}.png").resolve())
+        decode = partial(_decode, sbd / "cls", masks)
+        done = run_all(
+            decode, chunks, workers=settings.workers, total=len(decoded), size=len, name="masks of SBD decoded"
+        )
+        for _ in done:
+            pass
+        for name, images in splits.items():
+            (folder / LISTS / f"{name}.txt").write_text("".join(f"{image}\n" for image in images))
+        (folder / "classes.txt").write_text("".join(f"{name}\n" for name in CLASSES))
+        labelled = sorted({*splits["trainaug"], *splits["val"]})
+        rows = (f"{image},{';'.join(classes_of(voc / 'Annotations' / f'{image}.xml'))}\n" for image in labelled)
+        (folder / "labels.csv").write_text("image,classes\n" + "".join(rows))
+
+
+def find_voc(root: Path) -> Path:
+    """The folder VOC2012 in or below `root`; UserError where a part of it is missing."""
+    voc = _first(root, ("VOCdevkit/VOC2012", "VOC2012", "."), "JPEGImages", "VOC 2012 (VOCdevkit/VOC2012)")
+    for name in ("Annotations", "SegmentationClass", f"{LISTS}/train.txt", f"{LISTS}/val.txt"):
+        if not (voc / name).exists():
+            raise UserError(voc, f"lacks {name}", "unpack VOCtrainval_11-May-2012.tar there")
+    return voc
+
+
+def find_sbd(root: Path) -> Path:
+    """The folder of SBD that holds cls/, train.txt and val.txt, in or below `root`."""
+    return _first(root, ("benchmark_RELEASE/dataset", "SBD", "sbd", "."), "cls", "SBD (benchmark_RELEASE/dataset)")
+
+
+def trainaug(train: Sequence[str], val: Sequence[str], extra: Sequence[str]) -> list[str]:
+    """VOC train and SBD's images without those of VOC val, sorted; 10,582 of the published lists."""
+    return sorted({*train, *extra} - set(val))
+
+
+def check_test(path: Path, splits: dict[str, list[str]]) -> None:
+    """UserError where the list of test images `path` is not whole; another set than VOC 2012 may have any number.
+
+    It is VOC 2012 by the published numbers of train and val. Without this a training would end in a refused upload.
+    """
+    published = all(len(splits[name]) == PUBLISHED[name] for name in ("train", "val"))
+    number = len(set(splits["test"]))
+    if published and not number == len(splits["test"]) == PUBLISHED["test"]:
+        raise UserError(path, f"{number} different images in {len(splits['test'])} lines, VOC 2012 has " f"{PUBLISHED['test']}", "unpack VOC2012test.tar again")
+
+
+def read_list(path: Path) -> list[str]:
+    """Image ids of a list, one a line."""
+    try:
+        return path.read_text(encoding="utf-8").split()
+    except OSError as error:
+        raise UserError(path, f"{error.strerror}", "unpack the archive again") from None
+    except UnicodeDecodeError:
+        raise UserError(path, "not a list of images", "unpack the archive again") from None
+
+
+def classes_of(annotation: Path) -> list[str]:
+    """Names of the classes in an annotation XML, difficult objects among them, in the order of their ids."""
+    try:
+        names = {node.text for node in ElementTree.parse(annotation).iterfind("object/name")}
+    except (OSError, ValueError, ElementTree.ParseError) as error:
+        raise UserError(annotation, f"not a readable annotation ({error})", "unpack the archive again") from None
+    if unknown := sorted(map(str, names - set(CLASSES))):
+        raise UserError(annotation, f"{unknown[0]!r} is no class of VOC 2012", "unpack the archive again")
+    return [name for name in CLASSES if name in names]
+
+
+def decode_sbd(path: Path) -> np.ndarray:
+    """Class ids (h, w) uint8 of one of SBD's cls/*.mat files; it marks no border."""
+    try:
+        mask = loadmat(path, squeeze_me=True, struct_as_record=False)["GTcls"].Segmentation.astype(np.uint8)
+        if mask.ndim != 2:
+            raise ValueError(f"{mask.ndim} axes")
+    except Exception as error:  # scipy raises whatever its reader meets
+        raise UserError(path, f"not a readable mask of SBD ({reason(error)})", "unpack the archive again") from None
+    return mask
+
+
+def _decode(cls: Path, masks: Path, images: Sequence[str]) -> None:
+    for image in images:
+        write_mask(masks / f"{image}.png", decode_sbd(cls / f"{image}.mat"))
+
+
+def _first(root: Path, places: Sequence[str], needed: str, what: str) -> Path:
+    for place in places:
+        if (root / place / needed).is_dir():
+            return root / place
+    raise UserError(root, f"holds no {what}", "docs/voc.md says which archive goes where")
+
+
+if __name__ == "__main__":
+    command(main, Settings)

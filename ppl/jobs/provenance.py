@@ -1,0 +1,134 @@
+"""What a result was made of and by: a record beside every output, `.NAME.provenance.json`, that leads to its inputs'.
+
+An input's digest is taken from its own record where nothing has changed since, so that each file is read once for it.
+Records hold neither times nor names of machines: equal results have equal ones, but for tables that hold times.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ppl
+from ppl.jobs.code_hash import code_hash
+from ppl.jobs.files import file_digest, write_json
+
+OUTPUTS = ("out", "log", "tar")  # fields of settings that name what a step writes
+NOT_READ = (*OUTPUTS, "benchmarks")  # other paths are read; benchmarks are times
+PACKAGES = ("torch", "torchvision", "numpy", "pillow", "h5py", "pydensecrf2", "pandas", "matplotlib")
+MODULES = {"pillow": "PIL", "pydensecrf2": "pydensecrf"}
+IGNORED = ".snakemake_timestamp"  # which Snakemake puts into folders that it has made
+READERS = 8  # threads
+
+
+class Content(NamedTuple):
+    """Digest of a file, or of a folder's names and contents; number of files."""
+
+    sha256: str
+    files: int
+
+
+def record(module: str, settings: Any) -> None:
+    """Writes the records of what a step has made: `module` with its `settings`, a dataclass.
+
+    Inputs are the paths in it, and a file of weights; a method `reads` names others. A step without `out` has none.
+    """
+    written = [getattr(settings, name) for name in OUTPUTS if getattr(settings, name, None) is not None]
+    if not hasattr(settings, "out") or not all(path.exists() for path in written):
+        return
+    inputs = [Path(path) for path in (settings.reads() if hasattr(settings, "reads") else _paths(settings))]
+    digests = {path: recorded(path) or content(path) for path in dict.fromkeys(inputs) if path.exists()}
+    common = {
+        "made_by": module,
+        "code": code_hash(module),
+        "settings": _plain(settings),
+        "versions": {"ppl": ppl.__version__, "python": platform.python_version(), **_versions()},
+    }
+    for path in written:
+        named = {_from(path.parent, given): found._asdict() for given, found in digests.items()}
+        write_json(file_of(path), {"name": path.name, **content(path)._asdict(), **common, "inputs": named})
+
+
+def file_of(path: Path) -> Path:
+    """Where the record of an output is."""
+    return path.with_name(f".{path.name}.provenance.json")
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """The record of an output, or None."""
+    if not path.name:  # the root, or the folder that one works in
+        return None
+    try:
+        return json.loads(file_of(path).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def recorded(path: Path) -> Content | None:
+    """The content that an output's record tells, unless a file is newer than that or their number is another one."""
+    found = read(path)
+    if found is None:
+        return None
+    since = file_of(path).stat().st_mtime_ns
+    files = list(_files(path))
+    if len(files) != found["files"] or any(file.stat().st_mtime_ns > since for file in files):
+        return None
+    return Content(found["sha256"], found["files"])
+
+
+def content(path: Path) -> Content:
+    """Digest of what is there now; links are followed."""
+    if not path.is_dir():
+        return Content(file_digest(path), 1)
+    files = list(_files(path))
+    with ThreadPoolExecutor(READERS) as pool:
+        digests = pool.map(file_digest, files)
+        lines = (f"{file.relative_to(path).as_posix()}\0{d}\n" for file, d in zip(files, digests, strict=True))
+        return Content(hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest(), len(files))
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
+        return
+    for folder, folders, names in os.walk(path, followlinks=True):
+        folders.sort()
+        yield from (Path(folder, name) for name in sorted(names) if name != IGNORED)
+
+
+def _paths(settings: Any) -> Iterator[Path]:
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from _paths(value)
+        elif field.name == "weights" and Path(value).is_file():
+            yield Path(value)
+        elif field.name not in NOT_READ:
+            yield from (path for path in (value if isinstance(value, tuple) else [value]) if isinstance(path, Path))
+
+
+def _plain(settings: Any) -> dict[str, Any]:
+    """Settings without paths, as JSON holds them."""
+    values = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+    return {
+        name: _plain(value) if dataclasses.is_dataclass(value) else value
+        for name, value in values.items()
+        if value != () and not isinstance(value[0] if isinstance(value, tuple) else value, Path)
+    }
+
+
+def _versions() -> dict[str, str]:
+    """Versions of the packages that the step has imported."""
+    return {name: metadata.version(name) for name in PACKAGES if MODULES.get(name, name) in sys.modules}
+
+
+def _from(folder: Path, path: Path) -> str:
+    """A path as seen from the folder of an output, so that results may be moved; an absolute one stays."""
+    return str(path) if path.is_absolute() else os.path.relpath(path, folder)

@@ -1,0 +1,96 @@
+"""Measures seeds at every background threshold 0.00 to 1.00 in one pass over the CAMs (Figures 7 and 9)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ppl.cam.seeds import strongest_class
+from ppl.cam.store import Cam, open_store
+from ppl.jobs.command import command
+from ppl.data.dataset import Dataset
+from ppl.data.masks import IGNORE, read_truth
+from ppl.jobs.errors import UserError
+from ppl.jobs.files import atomic
+from ppl.measure.metrics import iou, mean_iou, precision_recall
+from ppl.jobs.parallel import run_all
+from ppl.jobs.shards import in_chunks
+
+THRESHOLDS = (np.arange(101) / 100).astype(np.float32)
+IMAGES_PER_TASK = 16
+
+
+@dataclass(frozen=True)
+class Settings:
+    data: Path
+    split: str
+    cams: tuple[Path, ...]
+    out: Path
+    workers: int
+
+
+def main(settings: Settings) -> None:
+    dataset = Dataset.open(settings.data)
+    images = dataset.split(settings.split)
+    chunks = in_chunks(images, IMAGES_PER_TASK)
+    tasks = ((dataset, settings.cams, chunk) for chunk in chunks)
+    counted = run_all(
+        _count,
+        tasks,
+        workers=settings.workers,
+        total=len(images),
+        size=lambda task: len(task[2]),
+        name=f"seeds measured, {settings.split}",
+    )
+    counts = sum(counted)
+    with atomic(settings.out) as temporary:
+        table(counts, dataset.classes).to_csv(temporary, index=False, float_format="%.4f")
+
+
+def histogram(truth: np.ndarray, cam: Cam, classes: int) -> np.ndarray:
+    """Pixels counted by (truth, strongest class, number of thresholds below its score): (C+1, C+1, 102) int64.
+
+    `truth` is (h, w) uint8, 255 left out. At threshold j a pixel belongs to its strongest class if more than j
+    thresholds lie below its score, and to background otherwise: every threshold follows from the one histogram.
+    """
+    strongest, score = strongest_class(cam)
+    valid = truth != IGNORE
+    level = np.searchsorted(THRESHOLDS, score[valid], side="left")
+    bins = len(THRESHOLDS) + 1
+    index = (truth[valid].astype(np.int64) * (classes + 1) + strongest[valid]) * bins + level
+    return np.bincount(index, minlength=(classes + 1) ** 2 * bins).reshape(classes + 1, classes + 1, bins)
+
+
+def confusions(counts: np.ndarray) -> np.ndarray:
+    """Confusion matrices (101, C+1, C+1) of the seeds at every threshold, from a histogram (C+1, C+1, 102)."""
+    above = counts[:, :, ::-1].cumsum(axis=2)[:, :, ::-1]  # pixels with at least that many thresholds below
+    matrices = np.moveaxis(above[:, :, 1:], 2, 0).copy()
+    matrices[:, :, 0] = counts.sum(axis=(1, 2)) - matrices[:, :, 1:].sum(axis=2)  # the rest is background
+    return matrices
+
+
+def table(counts: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
+    """Threshold, mIoU, precision, recall and IoU per class in percent, a row per threshold."""
+    matrices = confusions(counts)
+    precision, recall = precision_recall(matrices)
+    columns = {"miou": mean_iou(matrices), "precision": precision, "recall": recall}
+    columns |= {f"iou_{name}": values for name, values in zip(["background", *classes], iou(matrices).T, strict=True)}
+    return pd.DataFrame({"threshold": THRESHOLDS, **{name: 100 * values for name, values in columns.items()}})
+
+
+def _count(task: tuple[Dataset, Sequence[Path], Sequence[str]]) -> np.ndarray:
+    dataset, paths, images = task
+    total = 0
+    with open_store(paths, dataset.classes) as cams:
+        for image in images:
+            truth, cam = read_truth(dataset.mask(image), len(dataset.classes)), cams.read(image)
+            if truth.shape != cam.size:
+                raise UserError(dataset.mask(image), f"size {truth.shape}, but the photo has {cam.size}", "draw it at that size")
+            total = total + histogram(truth, cam, len(dataset.classes))
+    return total
+
+
+if __name__ == "__main__":
+    command(main, Settings)

@@ -1,0 +1,1 @@
+"""Backbones, and checkpoints of networks."""

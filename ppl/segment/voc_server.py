@@ -1,0 +1,75 @@
+"""Gathers test predictions in the layout of the VOC evaluation server, and packs them into a tar that is checked."""
+
+import shutil
+import tarfile
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from ppl.jobs.command import command
+from ppl.data.dataset import Dataset
+from ppl.data.masks import read_mask, write_mask
+from ppl.data.label_maps import find_maps
+from ppl.data.resize import enlarge
+from ppl.data.shrink import Size, full_sizes
+from ppl.jobs.errors import UserError
+from ppl.jobs.files import atomic
+from ppl.jobs.parallel import run_all
+from ppl.segment.check_server import FOLDER, check
+
+
+@dataclass(frozen=True)
+class Settings:
+    data: Path
+    split: str
+    predictions: tuple[Path, ...]
+    """Folders of label maps ID.png with ids 0..C, one per shard; together they hold the whole split."""
+    out: Path
+    """Folder; the maps lie below it in results/VOC2012/Segmentation/comp6_test_cls."""
+    tar: Path
+    workers: int = 0
+    """Processes that enlarge the maps of photos that were shrunk."""
+
+
+def main(settings: Settings) -> None:
+    dataset = Dataset.open(settings.data)
+    images = dataset.split(settings.split)
+    maps = find_maps(settings.predictions, images)
+    sizes = full_sizes(settings.data)
+    with atomic(settings.out) as folder, atomic(settings.tar) as temporary:  # a wrong tar gets no name, nor its folder
+        target = folder / FOLDER
+        target.mkdir(parents=True)
+        served = partial(serve, target)
+        tasks = ((path, sizes.get(image)) for image, path in zip(images, maps, strict=True))
+        for _ in run_all(
+            served, tasks, workers=settings.workers if sizes else 0, total=len(images), name="maps gathered"
+        ):
+            pass
+        written = sum(1 for _ in target.iterdir())
+        if written != len(images):
+            raise UserError(settings.out, f"{written} maps for {len(images)} images", "the split names an image twice")
+        pack(target, temporary)
+        check(temporary, dataset, images, name=settings.tar)
+
+
+def serve(folder: Path, task: tuple[Path, Size | None]) -> None:
+    """Copies a label map, or writes it at the size (h, w) that the photo had before it was shrunk."""
+    path, size = task
+    if size is None:
+        shutil.copyfile(path, folder / path.name)
+    else:
+        write_mask(folder / path.name, enlarge(read_mask(path), size))
+
+
+def pack(folder: Path, tar: Path) -> None:
+    """Writes the files of a folder as a tar under the server's path; equal files give an equal tar."""
+    with tarfile.open(tar, "w", format=tarfile.USTAR_FORMAT) as archive:
+        for path in sorted(folder.iterdir()):
+            member = tarfile.TarInfo(str(FOLDER / path.name))  # a new one has mtime, uid and gid 0 and mode 0644
+            member.size = path.stat().st_size
+            with path.open("rb") as file:
+                archive.addfile(member, file)
+
+
+if __name__ == "__main__":
+    command(main, Settings)

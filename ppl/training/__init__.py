@@ -1,0 +1,1 @@
+"""The training loop: schedule, resumable state, divergence, data-parallel means."""

@@ -1,0 +1,144 @@
+"""COCO 2014 in its real format, made here: polygons, run lengths and crowds under both conventions."""
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ppl.data import check
+from ppl.data.sources import coco, unpack
+from ppl.data.dataset import Dataset
+from ppl.data.masks import read_mask
+from ppl.data.photos import read_photo
+from ppl.jobs.errors import UserError
+
+HEIGHT, WIDTH = 20, 30
+CATEGORIES = [{"id": 90, "name": "toothbrush"}, {"id": 1, "name": "person"}, {"id": 13, "name": "stop sign"}]
+PERSON, SIGN, BRUSH = 1, 2, 3  # in the order of COCO's ids
+
+
+def _box(left: int, top: int, right: int, bottom: int) -> list[list[float]]:
+    return [[left, top, right, top, right, bottom, left, bottom]]
+
+
+def _runs(mask: np.ndarray) -> dict:
+    """Run lengths by column, the first of zeros, as COCO writes crowds."""
+    flat = mask.ravel(order="F").astype(int)
+    changes = np.flatnonzero(np.diff(flat)) + 1
+    counts = np.diff([0, *changes, flat.size]).tolist()
+    return {"size": [HEIGHT, WIDTH], "counts": counts if flat[0] == 0 else [0, *counts]}
+
+
+def _annotation(image: int, category: int, segmentation, area: float, crowd: int = 0) -> dict:
+    return {
+        "image_id": image, "category_id": category, "segmentation": segmentation,
+        "area": area, "iscrowd": crowd, "bbox": [0, 0, 1, 1],
+    }  # fmt: skip
+
+
+CROWD = np.zeros((HEIGHT, WIDTH), bool)
+CROWD[12:18, 20:28] = True
+
+
+def _instances(split: str, first: int) -> dict:
+    """Image `first`: a small sign, then a person over it, and a crowd of toothbrushes; `first` + 1: nothing."""
+    annotations = [
+        _annotation(first, 13, _box(6, 6, 10, 10), 16),
+        _annotation(first, 1, [*_box(4, 4, 14, 14), *_box(16, 2, 18, 6)], 108),
+        _annotation(first, 90, _runs(CROWD), 48, crowd=1),
+    ]
+    for number, annotation in enumerate(annotations, start=10 * first):
+        annotation["id"] = number
+    names = (f"COCO_{split}2014_{number:012d}.jpg" for number in (first, first + 1))
+    images = [{"id": first + i, "file_name": n, "height": HEIGHT, "width": WIDTH} for i, n in enumerate(names)]
+    return {"images": images, "annotations": annotations, "categories": CATEGORIES}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The unpacked archives."""
+    root = tmp_path / "coco"
+    (root / "annotations").mkdir(parents=True)
+    for split, first in (("train", 7), ("val", 9)):
+        content = _instances(split, first)
+        (root / "annotations" / f"instances_{split}2014.json").write_text(json.dumps(content))
+        (root / f"{split}2014").mkdir()
+        for image in content["images"]:
+            Image.new("RGB", (WIDTH, HEIGHT), (90, 120, 30)).save(root / f"{split}2014" / image["file_name"])
+    return root
+
+
+def _prepared(root: Path, out: Path, convention: coco.Convention) -> Dataset:
+    coco.main(coco.Settings(root=root, out=out, convention=convention))
+    return Dataset.open(out)
+
+
+def _names(dataset: Dataset, image: str) -> tuple[str, ...]:
+    return tuple(dataset.classes[i - 1] for i in dataset.labels_of(image))
+
+
+LABELLED, EMPTY = "COCO_train2014_000000000007", "COCO_train2014_000000000008"
+
+
+def test_convention_a_draws_the_later_instance_and_leaves_crowds_out(root: Path, tmp_path: Path) -> None:
+    dataset = _prepared(root, tmp_path / "data", "A")
+    assert dataset.classes == ("person", "stop sign", "toothbrush")
+    assert dataset.split("train") == [LABELLED, EMPTY]
+    assert [_names(dataset, image) for image in (LABELLED, EMPTY)] == [("person", "stop sign"), ()]
+    mask = read_mask(dataset.mask(LABELLED))
+    expected = np.zeros((HEIGHT, WIDTH), np.uint8)
+    expected[4:14, 4:14] = PERSON
+    expected[2:6, 16:18] = PERSON
+    assert np.array_equal(mask, expected)
+    assert not read_mask(dataset.mask(EMPTY)).any()
+
+
+def test_convention_b_draws_the_smaller_instance_and_crowds_and_skips_what_is_unlabelled(root, tmp_path) -> None:
+    dataset = _prepared(root, tmp_path / "data", "B")
+    assert dataset.split("train") == [LABELLED]
+    assert _names(dataset, LABELLED) == ("person", "stop sign", "toothbrush")
+    mask = read_mask(dataset.mask(LABELLED))
+    assert (mask[6:10, 6:10] == SIGN).all()
+    assert mask[5, 5] == PERSON
+    assert np.array_equal(mask == BRUSH, CROWD)
+
+
+def test_photos_are_linked_and_decode(root: Path, tmp_path: Path) -> None:
+    dataset = _prepared(root, tmp_path / "data", "A")
+    for split in coco.SPLITS:
+        for image in dataset.split(split):
+            assert dataset.photo(image).is_symlink()
+            assert read_photo(dataset.photo(image)).shape == (HEIGHT, WIDTH, 3)
+
+
+def test_the_dataset_passes_the_check_but_for_classes_that_no_photo_shows(root: Path, tmp_path: Path) -> None:
+    data = _prepared(root, tmp_path / "data", "B").root
+    check.main(check.Settings(data, "train", "train", "val", "val", tmp_path / "check.json", workers=1))
+    data = _prepared(root, tmp_path / "a", "A").root
+    with pytest.raises(UserError, match=r"1 fault.*\n.*toothbrush"):
+        check.main(check.Settings(data, "train", "train", "val", "val", tmp_path / "check.json", workers=1))
+
+
+def test_archives_are_zips(root: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as file:
+        for path in sorted(root.rglob("*.*")):
+            file.write(path, path.relative_to(root))
+    unpack.main(unpack.Settings((tmp_path / "photos.zip",), tmp_path / "unpacked"))
+    assert _prepared(tmp_path / "unpacked", tmp_path / "data", "A").split("train") == [LABELLED, EMPTY]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "No such file"), (b"{", "not a file of COCO"), (b"[1]", "not a file of COCO")]
+)
+def test_what_is_damaged_is_named_and_nothing_is_left(root: Path, tmp_path: Path, content, message: str) -> None:
+    path = root / "annotations" / "instances_val2014.json"
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=f"instances_val2014.json: {message}") as refused:
+        _prepared(root, tmp_path / "data", "A")
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "data").exists()

@@ -1,0 +1,189 @@
+"""VOC 2012 and SBD in their real formats, made here: links, decoded masks, labels of the XML, the paper's trainaug."""
+
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import savemat
+
+from ppl.data import check
+from ppl.data.sources import unpack, voc
+from ppl.data.dataset import Dataset
+from ppl.data.masks import IGNORE, read_mask, write_mask
+from ppl.jobs.errors import UserError
+
+SIZE = (20, 30)
+OBJECTS = {
+    "2007_000001": ("cat", "person"),
+    "2007_000002": ("tvmonitor",),
+    "2007_000003": ("person", "person"),
+    "2008_000004": ("dog",),
+    "2008_000005": ("aeroplane",),
+    "2008_000006": (),
+    "2009_000007": ("cat",),
+}
+VOC_LISTS = {"train": ["2007_000001", "2007_000002"], "val": ["2007_000003"], "test": ["2009_000007"]}
+SBD_LISTS = {"train": ["2007_000002", "2008_000004"], "val": ["2007_000003", "2008_000005"]}
+
+
+def _mask(image: str, border: bool) -> np.ndarray:
+    mask = np.zeros(SIZE, np.uint8)
+    for i, name in enumerate(sorted(set(OBJECTS[image]))):
+        mask[4:12, 2 + 9 * i : 9 + 9 * i] = voc.CLASSES.index(name) + 1
+    if border:
+        mask[3, 2:20] = IGNORE
+    return mask
+
+
+def _annotation(objects: tuple[str, ...]) -> str:
+    found = "".join(
+        f"<object><name>{name}</name><difficult>{i % 2}</difficult><part><name>head</name></part></object>"
+        for i, name in enumerate(objects)
+    )
+    return f"<annotation><folder>VOC2012</folder>{found}</annotation>"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The unpacked archives."""
+    root = tmp_path / "archives"
+    devkit, sbd = root / "VOCdevkit" / "VOC2012", root / "benchmark_RELEASE" / "dataset"
+    for folder in (
+        devkit / "JPEGImages",
+        devkit / "Annotations",
+        devkit / "SegmentationClass",
+        devkit / voc.LISTS,
+        sbd / "cls",
+    ):
+        folder.mkdir(parents=True)
+    for image, objects in OBJECTS.items():
+        Image.new("RGB", SIZE[::-1], (90, 120, 30)).save(devkit / "JPEGImages" / f"{image}.jpg")
+        if image not in VOC_LISTS["test"]:
+            (devkit / "Annotations" / f"{image}.xml").write_text(_annotation(objects))
+    for name, images in VOC_LISTS.items():
+        (devkit / voc.LISTS / f"{name}.txt").write_text("\n".join(images) + "\n")
+        for image in images if name != "test" else ():
+            write_mask(devkit / "SegmentationClass" / f"{image}.png", _mask(image, border=True))
+    for name, images in SBD_LISTS.items():
+        (sbd / f"{name}.txt").write_text("\n".join(images))
+        for image in images:
+            content = {"Segmentation": _mask(image, border=False), "CategoriesPresent": np.array([[1.0]])}
+            savemat(sbd / "cls" / f"{image}.mat", {"GTcls": content})
+    return root
+
+
+def _prepared(root: Path, out: Path) -> Dataset:
+    voc.main(voc.Settings(root=root, out=out))
+    return Dataset.open(out)
+
+
+def test_the_lists_are_those_of_the_paper(root: Path, tmp_path: Path) -> None:
+    dataset = _prepared(root, tmp_path / "data")
+    assert dataset.split("trainaug") == ["2007_000001", "2007_000002", "2008_000004", "2008_000005"]
+    assert {name: dataset.split(name) for name in VOC_LISTS} == VOC_LISTS
+
+
+def test_labels_are_the_classes_of_the_annotations(root: Path, tmp_path: Path) -> None:
+    dataset = _prepared(root, tmp_path / "data")
+    assert len(dataset.classes) == 20
+    named = {image: tuple(dataset.classes[i - 1] for i in ids) for image, ids in dataset.labels.items()}
+    assert named == {image: tuple(sorted(set(OBJECTS[image]))) for image in named}
+    assert named.keys() == {*dataset.split("trainaug"), *dataset.split("val")}
+
+
+def test_masks_are_vocs_where_it_has_one_and_else_those_of_sbd(root: Path, tmp_path: Path) -> None:
+    dataset = _prepared(root, tmp_path / "data")
+    for image in (*dataset.split("trainaug"), *dataset.split("val")):
+        ours = image not in VOC_LISTS["train"] + VOC_LISTS["val"]
+        assert dataset.mask(image).is_symlink() != ours
+        assert np.array_equal(read_mask(dataset.mask(image)), _mask(image, border=not ours))
+    assert (tmp_path / "data" / "JPEGImages").is_symlink()
+
+
+def test_the_dataset_passes_the_check(root: Path, tmp_path: Path) -> None:
+    data, out = _prepared(root, tmp_path / "data").root, tmp_path / "check.json"
+    try:
+        check.main(check.Settings(data, "trainaug", "train", "val", "test", out, workers=1))
+    except UserError as error:  # of 20 classes the few images show 5
+        _, paragraph = str(error).splitlines()
+        assert "15 classes are on no image of split trainaug" in paragraph
+
+
+def test_a_folder_of_ones_own_may_hold_them_in_other_places(root: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (root / "VOCdevkit" / "VOC2012").rename(own / "VOC2012")
+    (root / "benchmark_RELEASE" / "dataset").rename(own / "SBD")
+    before = sorted(path.relative_to(own) for path in own.rglob("*"))
+    assert len(_prepared(own, tmp_path / "data").split("trainaug")) == 4
+    assert sorted(path.relative_to(own) for path in own.rglob("*")) == before
+
+
+def test_archives_of_the_published_layout_become_a_dataset(root: Path, tmp_path: Path) -> None:
+    names = {"voc.tar": "VOCdevkit", "sbd.tgz": "benchmark_RELEASE"}
+    for name, folder in names.items():
+        with tarfile.open(tmp_path / name, "w:gz" if name.endswith("gz") else "w") as tar:
+            tar.add(root / folder, folder)
+    unpack.main(unpack.Settings(tuple(tmp_path / name for name in names), tmp_path / "unpacked"))
+    assert len(_prepared(tmp_path / "unpacked", tmp_path / "data").split("trainaug")) == 4
+
+
+def test_without_the_test_archive_there_is_no_test_split(root: Path, tmp_path: Path) -> None:
+    (root / "VOCdevkit" / "VOC2012" / voc.LISTS / "test.txt").unlink()
+    dataset = _prepared(root, tmp_path / "data")
+    with pytest.raises(UserError, match=r"test.txt"):
+        dataset.split("test")
+
+
+def test_the_list_of_test_images_is_whole_where_it_is_that_of_voc(tmp_path: Path) -> None:
+    def lists(**numbers: int) -> dict[str, list[str]]:
+        return {name: [f"{name}{i}" for i in range(n)] for name, n in (voc.PUBLISHED | numbers).items()}
+
+    path = tmp_path / "test.txt"
+    voc.check_test(path, lists())
+    voc.check_test(path, lists(train=3, test=2))  # a set of one's own
+    for splits in (lists(test=1455), lists() | {"test": ["2008_000001"] * 1456}):
+        with pytest.raises(UserError, match=r"test.txt: .* VOC 2012 has 1456; unpack VOC2012test.tar again") as refused:
+            voc.check_test(path, splits)
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "message"),
+    [
+        ("VOCdevkit/VOC2012/Annotations/2008_000004.xml", None, r"2008_000004.xml: not a readable annotation"),
+        (
+            "VOCdevkit/VOC2012/Annotations/2008_000004.xml",
+            b"<annotation>",
+            r"2008_000004.xml: not a readable annotation",
+        ),
+        (
+            "VOCdevkit/VOC2012/Annotations/2008_000004.xml",
+            _annotation(("yeti",)).encode(),
+            r"'yeti' is no class of VOC",
+        ),
+        (
+            "benchmark_RELEASE/dataset/cls/2008_000004.mat",
+            b"no mat file",
+            r"2008_000004.mat: not a readable mask of SBD",
+        ),
+        ("benchmark_RELEASE/dataset/cls/2008_000004.mat", None, r"2008_000004.mat: not a readable mask of SBD"),
+        ("benchmark_RELEASE/dataset/train.txt", None, r"dataset/train.txt: No such file"),
+        ("VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt", None, r"VOC2012: lacks ImageSets/Segmentation/val.txt"),
+    ],
+)
+def test_what_is_damaged_is_named_and_nothing_is_left(root: Path, tmp_path: Path, path, content, message) -> None:
+    (root / path).unlink()
+    if content is not None:
+        (root / path).write_bytes(content)
+    with pytest.raises(UserError, match=message) as refused:
+        _prepared(root, tmp_path / "data")
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_folder_without_the_archives_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"holds no VOC 2012 .*docs/voc.md"):
+        _prepared(tmp_path, tmp_path / "data")

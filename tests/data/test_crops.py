@@ -1,0 +1,226 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+
+from ppl.data.masks import write_mask
+from ppl.data.crops import (
+    Augmentation,
+    FittedPhotos,
+    Views,
+    Window,
+    cut_labels,
+    cut_photo,
+    draw_window,
+    jitter_colours,
+    label_vectors,
+    normalise,
+)
+
+MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
+SHADES = np.array([20, 80, 140, 200], dtype=np.uint8)  # grey of the classes 0..3 in a photo that shows its labels
+sides = st.integers(1, 90)
+augmentations = st.one_of(
+    st.builds(Augmentation, st.integers(1, 70), long_side=st.just((20, 120))),
+    st.builds(Augmentation, st.integers(1, 70), scale=st.just((0.5, 1.5))),
+)
+
+
+def _blocks(h: int, w: int) -> np.ndarray:
+    """A label map (h, w) of 16 x 16 blocks of the classes 0..3, each unlike its neighbours."""
+    rows, columns = np.arange(h)[:, None] // 16, np.arange(w)[None] // 16
+    return ((rows * 2 + columns) % 4).astype(np.uint8)
+
+
+@given(st.tuples(sides, sides), augmentations, st.integers(0, 2**32))
+def test_a_window_lies_in_the_photo_and_in_the_crop(size: tuple[int, int], a: Augmentation, seed: int) -> None:
+    window = draw_window(size, a, np.random.default_rng(seed))
+    left, top, right, bottom = window.box
+    assert 0 <= left < right <= size[1]
+    assert 0 <= top < bottom <= size[0]
+    for place, length in zip(window.offset, window.size, strict=True):
+        assert 0 <= place <= place + length <= a.crop
+        assert length >= 1
+
+
+@given(st.tuples(sides, sides), augmentations, st.integers(0, 2**32))
+def test_what_is_smaller_than_the_crop_is_kept_whole(size: tuple[int, int], a: Augmentation, seed: int) -> None:
+    window = draw_window(size, a, np.random.default_rng(seed))
+    (left, top, right, bottom), (n, m) = window.box, window.size
+    if n < a.crop:
+        assert (top, bottom) == (0, pytest.approx(size[0]))
+    if m < a.crop:
+        assert (left, right) == (0, pytest.approx(size[1]))
+
+
+@given(st.integers(0, 2**32))
+def test_the_scale_is_drawn_from_its_range_and_the_same_for_both_sides(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    for augmentation, low, high in [
+        (Augmentation(400, long_side=(80, 160)), 80, 160),
+        (Augmentation(400, scale=(0.5, 1.0)), 80, 160),
+    ]:
+        h, w = draw_window((80, 160), augmentation, rng).size  # the crop holds all of it
+        assert low <= w <= high
+        assert abs(h - w / 2) <= 1
+
+
+def test_every_place_and_both_flips_are_drawn() -> None:
+    rng, a = np.random.default_rng(0), Augmentation(4, scale=(1, 1))
+    inside = [draw_window((6, 6), a, rng) for _ in range(200)]
+    assert {(window.box[0], window.box[1]) for window in inside} == {(x, y) for x in range(3) for y in range(3)}
+    assert {window.flip for window in inside} == {False, True}
+    assert {draw_window((2, 2), a, rng).offset for _ in range(200)} == {(x, y) for x in range(3) for y in range(3)}
+
+
+@given(st.tuples(st.integers(40, 90), st.integers(40, 90)), st.floats(0.6, 1.6), st.integers(0, 2**32))
+def test_photo_and_labels_are_cut_alike(size: tuple[int, int], scale: float, seed: int) -> None:
+    labels = _blocks(*size)
+    photo = np.repeat(SHADES[labels][:, :, None], 3, axis=2)
+    window = draw_window(size, Augmentation(48, scale=(scale, scale)), np.random.default_rng(seed))
+    image = cut_photo(photo, window, 48, (0, 0, 0), (1, 1, 1))  # 0..1
+    cut = cut_labels(labels, window, 48)
+    (top, left), (n, m) = window.offset, window.size
+    shade = 255 * image[0, top : top + n, left : left + m]
+    expected = torch.from_numpy(SHADES)[cut[top : top + n, left : left + m].long()]
+    # interpolation blurs the borders of the 16 x 16 blocks; a shift by more than that would show in their inside
+    assert ((shade - expected).abs() < 10).float().mean() > 0.6
+    padded = torch.ones(48, 48, dtype=torch.bool)
+    padded[top : top + n, left : left + m] = False
+    assert (cut[padded] == 255).all()
+    assert (cut[~padded] < 4).all()
+
+
+@pytest.mark.parametrize("size", [(24, 32), (90, 120), (60, 33)])
+def test_photos_are_resized_as_pillow_does_it_within_a_grey_level(size: tuple[int, int]) -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    (n, m), crop = size, max(size)
+    image = cut_photo(photo, Window((0, 0, 80, 60), size, (0, 0), flip=False), crop, (0, 0, 0), (1, 1, 1))
+    pillow = np.array(Image.fromarray(photo).resize((m, n), Image.Resampling.BICUBIC), dtype=np.float32)
+    difference = np.abs(255 * image[:, :n, :m].permute(1, 2, 0).numpy() - pillow)
+    assert difference.max() < 1.01
+    assert (difference > 0.5).mean() < 0.05
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_without_rescaling_a_window_is_a_slice(flip: bool) -> None:
+    rng = np.random.default_rng(0)
+    photo, labels = rng.integers(0, 256, (9, 12, 3), dtype=np.uint8), rng.integers(0, 9, (9, 12), dtype=np.uint8)
+    window = Window((2, 1, 8, 5), (4, 6), (3, 1), flip)
+    image, cut = cut_photo(photo, window, 8, MEAN, STD), cut_labels(labels, window, 8)
+    step = -1 if flip else 1
+    expected = normalise(photo[1:5, 2:8][:, ::step].copy(), MEAN, STD).permute(2, 0, 1)
+    assert torch.equal(image[:, 3:7, 1:7], expected)
+    np.testing.assert_array_equal(cut[3:7, 1:7], labels[1:5, 2:8][:, ::step])
+    assert image.count_nonzero() == expected.count_nonzero()  # 0 around it, behind the normalisation
+    assert (cut != 255).sum() == 24
+
+
+def test_normalised_means_shifted_and_scaled_rgb_in_0_to_1() -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (5, 4, 3), dtype=np.uint8)
+    expected = (torch.from_numpy(photo) / 255 - torch.tensor(MEAN)) / torch.tensor(STD)
+    assert normalise(photo, MEAN, STD).dtype == torch.float32
+    torch.testing.assert_close(normalise(photo, MEAN, STD), expected)
+
+
+photos = arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3)))
+
+
+@given(photos, st.floats(0, 1), st.integers(0, 2**32))
+def test_jitter_depends_on_its_seed_only(photo: np.ndarray, strength: float, seed: int) -> None:
+    first, again = (jitter_colours(photo, strength, np.random.default_rng(seed)) for _ in range(2))
+    assert np.array_equal(first, again)
+    assert (first.shape, first.dtype) == (photo.shape, np.uint8)
+    assert np.array_equal(jitter_colours(photo, 0, np.random.default_rng(seed)), photo)
+
+
+def test_jitter_draws_from_all_of_its_range_and_no_further() -> None:
+    grey, red = np.full((4, 4, 3), 100, np.uint8), np.full((4, 4, 3), (200, 40, 40), np.uint8)
+    rng = np.random.default_rng(0)
+    # An even grey has no contrast, saturation or hue: what is left is its brightness.
+    shades = [int(jitter_colours(grey, 0.3, rng)[0, 0, 0]) for _ in range(300)]
+    assert min(shades) in (70, 71, 72)
+    assert max(shades) in (128, 129, 130)
+    colours = np.array([jitter_colours(red, 0.3, rng)[0, 0] for _ in range(300)]).astype(int)
+    assert (colours.argmax(axis=1) == 0).all()  # a tenth of a turn leads from red to no other channel
+    assert (colours[:, 1] - colours[:, 2]).max() > 40
+    assert (colours[:, 2] - colours[:, 1]).max() > 40
+
+
+def test_jitter_changes_colours_but_no_window(files: tuple[list[Path], list[Path]]) -> None:
+    paths, masks = files
+    plain, jittered = (
+        Views(paths, masks, Augmentation(64, scale=(0.5, 1.5), jitter=jitter), mean=MEAN, std=STD)
+        for jitter in (0, 0.5)
+    )
+    for sample in [(0, 3), (1, 4), (0, 5)]:
+        (image, labels), (other, same) = plain[sample], jittered[sample]
+        assert torch.equal(labels, same)
+        assert not other.permute(1, 2, 0)[labels == 255].any()
+        assert not torch.equal(image, other)
+        assert torch.equal(jittered[sample][0], other)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[list[Path], list[Path]]:
+    """Two photos that show their labels, and these."""
+    photos, masks = [], []
+    for i, size in enumerate([(50, 60), (30, 20)]):
+        labels = _blocks(*size)
+        photos.append(tmp_path / f"{i}-photo.png")
+        masks.append(tmp_path / f"{i}.png")
+        Image.fromarray(SHADES[labels]).save(photos[-1])
+        write_mask(masks[-1], labels)
+    return photos, masks
+
+
+def test_a_sample_depends_on_index_and_seed_only(files: tuple[list[Path], list[Path]]) -> None:
+    photos, masks = files
+    views = Views(photos, masks, Augmentation(32, long_side=(30, 70)), mean=MEAN, std=STD)
+    assert len(views) == 2
+    wanted = [(0, 1), (1, 1), (0, 2)]
+    first = {sample: views[sample] for sample in wanted}
+    torch.manual_seed(5)
+    np.random.seed(5)
+    for sample in reversed(wanted):
+        for a, b in zip(first[sample], views[sample], strict=True):
+            assert torch.equal(a, b)
+    assert not torch.equal(first[0, 1][0], first[0, 2][0])
+
+
+def test_targets_are_vectors_or_label_maps_cut_like_the_photo(files: tuple[list[Path], list[Path]]) -> None:
+    photos, masks = files
+    vectors = label_vectors([(1, 3), ()], 3)
+    augmentation = Augmentation(64, scale=(1, 1))
+    image, vector = Views(photos, vectors, augmentation, mean=MEAN, std=STD)[0, 7]
+    same, labels = Views(photos, masks, augmentation, mean=MEAN, std=STD)[0, 7]
+    assert torch.equal(vector, torch.tensor([1.0, 0, 1]))
+    assert torch.equal(image, same)
+    inside = labels != 255
+    assert inside.sum() == 50 * 60
+    expected = normalise(SHADES[labels[inside].numpy()][:, None].repeat(3, axis=1), MEAN, STD)
+    assert torch.equal(image.permute(1, 2, 0)[inside], expected)
+    assert not image.permute(1, 2, 0)[~inside].any()
+
+
+def test_as_many_targets_as_photos() -> None:
+    with pytest.raises(ValueError, match="1 photos but 2 targets"):
+        Views([Path("a.jpg")], torch.zeros(2, 3), Augmentation(8, scale=(1, 1)), mean=MEAN, std=STD)
+
+
+def test_a_fitted_photo_fills_the_crop_with_its_longest_side(files: tuple[list[Path], list[Path]]) -> None:
+    wide, high = FittedPhotos(files[0], 30, mean=(0, 0, 0), std=(1, 1, 1))
+    for image, (h, w) in ((wide, (25, 30)), (high, (30, 20))):
+        assert image.shape == (3, 30, 30)
+        filled = image[0] > 0
+        assert filled[:h, :w].all()
+        assert filled.sum() == h * w
+
+
+def test_label_vectors_by_hand() -> None:
+    assert label_vectors([(2,), (), (1, 3)], 3).tolist() == [[0, 1, 0], [0, 0, 0], [1, 0, 1]]

@@ -1,0 +1,97 @@
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from ppl.jobs import devices
+from ppl.jobs.devices import Hardware
+from ppl.jobs.errors import UserError
+
+
+def test_a_lock_has_one_holder_and_ends_with_its_process() -> None:
+    name = f"ppl-test-{os.getpid()}"
+    held = devices._try_lock(name)
+    assert held is not None
+    assert devices._try_lock(name) is None
+    held.close()
+    code = f"from ppl.jobs.devices import _try_lock; held = _try_lock({name!r}); print(bool(held), flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"True\n"
+        assert devices._try_lock(name) is None
+        other.kill()
+    again = devices._try_lock(name)
+    assert again is not None
+    again.close()
+
+
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Three visible GPUs and no lock on any."""
+    locks = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    own, lock = f"-{os.getpid()}", devices._try_lock
+    monkeypatch.setattr(devices, "_try_lock", lambda name: lock(name + own))  # beside real jobs and other tests
+    monkeypatch.setattr(devices, "_GPU_LOCKS", locks)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv(devices.CLAIMED, "")  # restored afterwards, whatever a test claims
+    yield monkeypatch
+    for lock in locks:
+        lock.close()
+
+
+def test_jobs_claim_different_gpus(gpus: pytest.MonkeyPatch) -> None:
+    assert [devices.claim_gpus(1), devices.claim_gpus(2)] == [[0], [1, 2]]
+
+
+def test_who_waits_for_several_gpus_holds_none(gpus: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    others = [devices._try_lock(f"ppl-gpu-{index}") for index in (0, 2)]
+    waited = []
+
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        free = devices._try_lock("ppl-gpu-1")
+        assert free is not None
+        free.close()
+        others[len(waited) - 1].close()
+
+    gpus.setattr(devices.time, "sleep", wait)
+    assert devices.claim_gpus(2) == [0, 1]
+    assert len(waited) == 1
+    assert capsys.readouterr().err == "waiting for 2 of 3 GPUs, which other jobs hold\n"
+    others[1].close()
+
+
+def test_further_processes_of_a_training_take_the_gpus_of_the_first(gpus: pytest.MonkeyPatch) -> None:
+    assert devices.claim_gpus(2) == [0, 1]
+    assert devices.claim_gpus(2) == [0, 1]  # started by the first, which holds the locks
+
+
+def test_a_cluster_has_chosen_already(gpus: pytest.MonkeyPatch) -> None:
+    gpus.setenv("CUDA_VISIBLE_DEVICES", "4,5,6")
+    assert [devices.claim_gpus(1), devices.claim_gpus(1)] == [[0], [0]]
+
+
+def test_more_gpus_than_there_are(gpus: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="4 GPUs are asked for, 3 are visible"):
+        devices.claim_gpus(4)
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("32-true", torch.float32), ("bf16-mixed", torch.bfloat16), ("16-mixed", torch.float16)]
+)
+def test_a_network_computes_in_the_precision_asked_for(precision: devices.Precision, dtype: torch.dtype) -> None:
+    device = devices.inference_device(Hardware(devices=1 - torch.cuda.is_available(), workers=0, precision=precision))
+    assert device.type == "cpu"
+    with devices.autocast(device, precision):
+        assert torch.nn.functional.linear(torch.ones(1, 2), torch.ones(2, 2)).dtype == dtype
+
+
+@pytest.mark.parametrize("step", ["ppl.cam.export", "ppl.refine.pseudo", "ppl.segment.predict_split"])
+def test_inference_does_not_wait_for_what_only_trainings_need(step: str) -> None:
+    slow = {"lightning_fabric", "torchmetrics", "torchvision", "pandas", "tensorboard"}
+    code = f"import sys, {step}; print(*sorted({slow} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

@@ -1,0 +1,130 @@
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ppl.jobs.errors import UserError
+from ppl.jobs.parallel import run_all
+from ppl.jobs.shards import in_chunks, shard_of
+
+# Functions for the workers come from the standard library: these start fresh and cannot import a test file.
+
+
+@given(st.integers(0, 50), st.integers(1, 12))
+def test_shards_are_a_partition_of_even_sizes(length: int, count: int) -> None:
+    shards = [shard_of(range(length), f"{i}/{count}") for i in range(1, count + 1)]
+    assert sorted(item for shard in shards for item in shard) == list(range(length))
+    assert max(map(len, shards)) - min(map(len, shards)) <= 1
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "1/0", "1", "1/2/3", "-1/2", "a/b", "1/2 ", ""])
+def test_impossible_shards_are_refused(shard: str) -> None:
+    with pytest.raises(UserError, match="write i/n"):
+        shard_of([1, 2, 3], shard)
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """A main module without a guard, as far as workers could tell: importing it again would start all over."""
+    path = tmp_path / "program.py"
+    path.write_text(
+        "import sys\n"
+        "from ppl.jobs.parallel import run_all\n"
+        "print('started', flush=True)\n"
+        "for result in run_all(eval, sys.argv[1:], workers=2, total=len(sys.argv) - 1, name='test'):\n"
+        "    print(result, flush=True)\n"
+    )
+    return path
+
+
+def test_every_item_is_computed_once() -> None:
+    results = run_all(math.factorial, iter(range(20)), workers=2, total=20, name="test")
+    assert sorted(results) == sorted(math.factorial(i) for i in range(20))
+
+
+def test_items_are_drawn_as_workers_become_free() -> None:
+    drawn = []
+    items = (drawn.append(i) or i for i in range(100))
+    results = run_all(abs, items, workers=1, total=100, name="test")
+    assert [next(results), next(results)]
+    assert len(drawn) < 10
+    results.close()
+
+
+def test_an_error_of_a_worker_arrives() -> None:
+    with pytest.raises(ValueError, match=r"math domain|nonnegative"):
+        list(run_all(math.sqrt, [1, -1], workers=1, total=2, name="test"))
+
+
+def test_a_killed_worker_is_named_with_a_remedy() -> None:
+    with pytest.raises(UserError, match=r"test: a worker process was killed.*fewer threads"):
+        list(run_all(os._exit, [9] * 4, workers=1, total=4, name="test"))
+
+
+def test_workers_import_neither_the_main_module_nor_torch(program: Path) -> None:
+    sweep = "__import__('importlib').import_module('ppl.measure.sweep').__name__"
+    expressions = [f"({sweep}, 'torch' in __import__('sys').modules)", "__import__('os').environ['OMP_NUM_THREADS']"]
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    run = subprocess.run(
+        [sys.executable, program, *expressions], capture_output=True, text=True, check=True, env=environment
+    )
+    first, *results = run.stdout.splitlines()
+    assert first == "started"
+    assert sorted(results) == ["('ppl.measure.sweep', False)", "1"]
+
+
+def test_workers_end_with_their_parent(program: Path) -> None:
+    sleep = "print(__import__('os').getpid(), flush=True) or __import__('time').sleep(600)"
+    with subprocess.Popen([sys.executable, program, sleep, sleep], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout.readline() == "started\n"
+        workers = [int(parent.stdout.readline()) for _ in range(2)]
+        parent.kill()
+        try:
+            parent.communicate(timeout=30)  # its standard output closes with the last process that holds it
+        except subprocess.TimeoutExpired:
+            for worker in workers:
+                os.kill(worker, signal.SIGKILL)
+            pytest.fail("workers outlived their parent")
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 9])
+def test_chunks_are_the_items_in_order_and_none_is_too_large(size: int) -> None:
+    for items in (list("abcdefg"), range(7), []):
+        chunks = in_chunks(items, size)
+        assert [item for chunk in chunks for item in chunk] == list(items)
+        assert all(len(chunk) == size for chunk in chunks[:-1])
+        assert all(0 < len(chunk) <= size for chunk in chunks)
+
+
+def test_without_workers_this_process_does_it() -> None:
+    pids = list(run_all(lambda _: os.getpid(), range(3), workers=0, total=3, name="test"))
+    assert pids == [os.getpid()] * 3
+
+
+def test_a_worker_whose_parent_has_died_before_it_starts_ends(tmp_path: Path) -> None:
+    code = (
+        "import multiprocessing, os, time\n"
+        "from ppl.jobs.parallel import leave_signals\n"
+        "def work():\n"
+        "    time.sleep(1)\n"
+        "    leave_signals()\n"
+        "    time.sleep(600)\n"
+        "if __name__ == '__main__':\n"
+        "    worker = multiprocessing.get_context('fork').Process(target=work)\n"
+        "    worker.start()\n"
+        "    print(worker.pid, flush=True)\n"
+        "    os._exit(0)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        worker = int(parent.stdout.readline())
+        try:
+            parent.communicate(timeout=30)  # its standard output closes with the last process that holds it
+        except subprocess.TimeoutExpired:
+            os.kill(worker, signal.SIGKILL)
+            pytest.fail("a worker outlived its parent")

@@ -1,0 +1,50 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+
+from ppl.measure import curves
+from ppl.measure.curves import Settings, draw
+from ppl.jobs.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def _closed_figures() -> Iterator[None]:
+    yield
+    plt.close("all")
+
+
+def _sweep(best: float) -> pd.DataFrame:
+    """A sweep whose mIoU peaks with 60 at the threshold `best`."""
+    threshold = np.arange(101) / 100
+    miou = 60 - 40 * (threshold - best) ** 2
+    return pd.DataFrame({"threshold": threshold, "miou": miou, "precision": 100 * threshold, "recall": 90 - miou})
+
+
+def test_every_sweep_is_a_curve_on_both_sides_with_its_best_threshold() -> None:
+    sweeps = {"baseline": _sweep(0.15), "implicit": _sweep(0.3)}
+    left, right = draw(sweeps, 0.2).axes
+    for name, best, sweep in zip(sweeps, (0.15, 0.3), sweeps.values(), strict=True):
+        (curve,) = [line for line in left.lines if line.get_label() == f"{name}, best 60.0 at {best:.2f}"]
+        np.testing.assert_array_equal(curve.get_xydata(), sweep[["threshold", "miou"]])
+        (curve,) = [line for line in right.lines if line.get_label() == name]
+        np.testing.assert_array_equal(curve.get_xydata(), sweep[["recall", "precision"]])
+        dots = [line.get_xydata().tolist() for line in right.lines if line.get_marker() == "o"]
+        assert sweep.loc[[20], ["recall", "precision"]].to_numpy().tolist() in dots
+    assert [line.get_xdata() for line in left.lines if line.get_linestyle() == ":"] == [[0.2, 0.2]]
+
+
+@pytest.mark.parametrize("suffix", ["svg", "png", "pdf"])
+def test_the_figure_is_a_file(tmp_path: Path, suffix: str) -> None:
+    _sweep(0.3).to_csv(tmp_path / "a.csv", index=False)
+    out = tmp_path / f"curves.{suffix}"
+    curves.main(Settings((tmp_path / "a.csv",), ("a",), 0.2, out))
+    assert out.read_bytes()[:5] in (b"<?xml", b"\x89PNG\r", b"%PDF-")
+
+
+def test_a_name_for_every_sweep(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="1 sweeps but 2 names"):
+        curves.main(Settings((tmp_path / "a.csv",), ("a", "b"), 0.2, tmp_path / "curves.svg"))
