@@ -28,22 +28,22 @@ from tasks import of_confident
 from torch import Tensor, nn
 from walk import dense_power, inputs, plain_steps
 
-from ppl.crf import dense as crf
-from ppl.networks import backbones
 from ppl.cam import store
-from ppl.measure import sweep
 from ppl.cam.maps import branch_maps, fuse
 from ppl.cam.store import Cam
 from ppl.classify import variants as grids
 from ppl.classify.network import PatchClassifier
 from ppl.classify.train import classification_loss
+from ppl.crf import dense as crf
 from ppl.crf.gpu import on_device
-from ppl.data.sources.demo import open_photos
 from ppl.data.crops import Augmentation, cut_photo, draw_window
+from ppl.data.sources.demo import open_photos
 from ppl.jobs.devices import autocast, set_arithmetic
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic
 from ppl.jobs.parallel import run_all
+from ppl.measure import sweep
+from ppl.networks import backbones
 from ppl.refine import losses
 from ppl.refine.walk import propagate
 from ppl.segment.deeplab import DeepLab, segmentation_loss

@@ -31,22 +31,22 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from walk import inputs
 
-from ppl.crf import dense as crf
-from ppl.networks import backbones
-from ppl.training import loop as engine
 from ppl.cam import store
-from ppl.measure import sweep
 from ppl.cam.maps import branch_maps
 from ppl.classify.train import classification_loss
+from ppl.crf import dense as crf
 from ppl.data.crops import Augmentation, cut_photo, draw_window
 from ppl.jobs.devices import autocast, set_arithmetic
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic
+from ppl.measure import sweep
+from ppl.networks import backbones
 from ppl.refine.irnet import IRNet, boundary_map
 from ppl.refine.train_irnet import irnet_loss
 from ppl.refine.walk import propagate
 from ppl.segment.deeplab import DeepLab, segmentation_loss
 from ppl.segment.inference import log_probabilities
+from ppl.training import loop as engine
 
 SCALES = (1, 0.5, 1.5, 2)
 EXPLICIT = ("explicit", "s2k2-s3k4-s4k6")

@@ -10,21 +10,21 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ppl.crf import dense as crf
 from ppl.cam.seeds import seed
 from ppl.cam.store import Cam
 from ppl.classify.network import PatchClassifier
 from ppl.classify.patches import merge, split
+from ppl.crf import dense as crf
 from ppl.data.crops import Augmentation
 from ppl.measure.metrics import confusion, mean_iou
-from ppl.refine.reliable import combine, hard_labels
 from ppl.refine.lines import search_paths
+from ppl.refine.reliable import combine, hard_labels
 
 
 def confident_labels(photo: np.ndarray, cam: np.ndarray, classes: Sequence[int], *, labels: int) -> np.ndarray:
     """Two CRFs, each with lattices of its own and over all `labels` of the dataset, on one core.
 
-    Energies are those of `ppl.crf.dense.from_labels`; classes that the photo does not show are ruled out by a large one.
+    Energies are those of `ppl.crf.dense.from_labels`; classes absent from the photo get a large one.
     """
     h, w, _ = photo.shape
     present = [0, *classes]

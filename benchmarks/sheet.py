@@ -15,11 +15,11 @@ import yaml
 
 from ppl.cam.seeds import seed
 from ppl.cam.store import open_store
-from ppl.data.resize import upsample
 from ppl.data.dataset import Dataset
+from ppl.data.label_maps import find_maps
 from ppl.data.masks import VOC_COLOURS, read_mask
 from ppl.data.photos import read_photo
-from ppl.data.label_maps import find_maps
+from ppl.data.resize import upsample
 from ppl.jobs.files import atomic
 from ppl.report.gallery import evenly
 

@@ -90,8 +90,8 @@ def finish(scenes: Scenes, tmp_path: Path) -> Callable[[str], Path]:
     """Makes results/own as a finished run leaves it, with untrained networks on a backbone; their folder."""
     import torch  # here: tests that do without torch start in a tenth of the time
 
-    from ppl.networks import checkpoints
     from ppl.classify import build as classifiers
+    from ppl.networks import checkpoints
     from ppl.segment import build as segmenters
 
     def make(backbone: str) -> Path:

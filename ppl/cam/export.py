@@ -8,20 +8,20 @@ from pathlib import Path
 
 import torch
 
-from ppl.networks.backbones import fold_batchnorm
 from ppl.cam import store
 from ppl.cam.maps import Fusion, branch_maps, fuse
 from ppl.cam.store import Cam
 from ppl.classify import build as checkpoint
 from ppl.classify.network import PatchClassifier
-from ppl.jobs.command import command
 from ppl.data.batches import photo_batches
 from ppl.data.dataset import Dataset
+from ppl.jobs.command import command
 from ppl.jobs.devices import Hardware, autocast, inference_device
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import file_digest
-from ppl.jobs.shards import part_of, shard_of
 from ppl.jobs.progress import progress
+from ppl.jobs.shards import part_of, shard_of
+from ppl.networks.backbones import fold_batchnorm
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,9 @@ def main(settings: Settings) -> None:
     device = inference_device(settings.hardware)
     network, content = checkpoint.load(settings.classifier)
     if tuple(content["classes"]) != dataset.classes:
-        raise UserError(settings.classifier, f"trained for other classes than {settings.data}/classes.txt names", "train again")
+        raise UserError(
+            settings.classifier, f"trained for other classes than {settings.data}/classes.txt names", "train again"
+        )
     images = dataset.split(settings.split)
     if len(set(images)) < len(images):
         raise UserError(f"split {settings.split} of {settings.data}", "names an image twice", "keep one line")

@@ -13,11 +13,9 @@ from typing import NamedTuple
 
 import h5py
 import numpy as np
-from PIL import Image
 
-from ppl.jobs.errors import UserError
+from ppl.jobs.errors import UserError, reason
 from ppl.jobs.files import atomic
-from ppl.jobs.errors import reason
 
 FORMAT = 2
 PACKED = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
@@ -140,5 +138,3 @@ def _fault(cam: Cam, classes: int) -> str | None:
     if not ((cam.maps >= 0) & (cam.maps <= 1)).all():
         return "values outside 0..1"
     return None
-
-

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 import torch
 
-from ppl.networks import backbones, checkpoints
 from ppl.classify import variants as grids
 from ppl.classify.network import PatchClassifier
 from ppl.jobs.errors import UserError
+from ppl.networks import backbones, checkpoints
 
 KIND = "classifier"
 

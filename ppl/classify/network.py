@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ppl.networks.backbones import Backbone
-from ppl.classify.variants import Grid
 from ppl.classify.patches import merge, split
+from ppl.classify.variants import Grid
+from ppl.networks.backbones import Backbone
 
 PHI_INITS = ("kaiming", "identity")
 

@@ -10,18 +10,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from ppl.training import loop as engine
 from ppl.classify import build as checkpoint
 from ppl.classify.build import Architecture
 from ppl.classify.network import PatchClassifier
-from ppl.jobs.command import command
-from ppl.data.dataset import Dataset
 from ppl.data.crops import Augmentation, FittedPhotos, Views, label_vectors
+from ppl.data.dataset import Dataset
+from ppl.jobs.command import command
 from ppl.jobs.devices import Hardware
-from ppl.training.loop import Schedule
 from ppl.jobs.files import digest_of
 from ppl.jobs.parallel import leave_signals
 from ppl.jobs.progress import progress
+from ppl.training import loop as engine
+from ppl.training.loop import Schedule
 
 
 @dataclass(frozen=True)

@@ -23,17 +23,23 @@ def parse(method: str, grids: str) -> tuple[Grid, ...]:
     if method not in METHODS:
         raise UserError(f"method {method!r}", "unknown method", f"choose one of {', '.join(METHODS)}")
     if (method == "baseline") != (grids == PLAIN):
-        raise UserError(f"{method}/{grids}", f"`{PLAIN}` belongs to the baseline", "name grids such as s4k6 with the others")
+        raise UserError(
+            f"{method}/{grids}", f"`{PLAIN}` belongs to the baseline", "name grids such as s4k6 with the others"
+        )
     if grids == PLAIN:
         return ()
     parsed = []
     for part in grids.split("-"):
         match = re.fullmatch(r"s(\d+)k(\d+)", part)
         if not match or int(match[1]) not in STAGES or not 2 <= int(match[2]) <= MAX_K:
-            raise UserError(f"{method}/{grids}", f"{part!r} is no grid", f"write s2, s3 or s4, then k2 to k{MAX_K}, as in s4k6")
+            raise UserError(
+                f"{method}/{grids}", f"{part!r} is no grid", f"write s2, s3 or s4, then k2 to k{MAX_K}, as in s4k6"
+            )
         parsed.append(Grid(int(match[1]), int(match[2])))
     if name(parsed) != grids or [g.stage for g in parsed] != sorted({g.stage for g in parsed}):
-        raise UserError(f"{method}/{grids}", "not its usual name", "name each stage once, in rising order, as in s2k2-s3k4-s4k6")
+        raise UserError(
+            f"{method}/{grids}", "not its usual name", "name each stage once, in rising order, as in s2k2-s3k4-s4k6"
+        )
     return tuple(parsed)
 
 

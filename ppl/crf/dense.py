@@ -6,13 +6,10 @@ pydensecrf on one CPU core, or `ppl.crf.gpu` on a GPU.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import pydensecrf.densecrf as dcrf
-
-if TYPE_CHECKING:
-    import torch
 
 LEAST_PROBABILITY = 1e-5  # bounds the energy of a label that the network rules out
 
@@ -61,18 +58,6 @@ def on_cpu(photo: np.ndarray, labels: int, pairwise: Pairwise) -> Infer:
         return np.asarray(crf.inference(iterations)).argmax(0)
 
     return infer
-
-
-def choose(where: Where, workers: int, device: "torch.device | None" = None) -> tuple[Solver, int]:
-    """The solver of a step, and in how many worker processes: 0 on a GPU, `device` or one that is claimed here."""
-    if where == "gpu":
-        from ppl.crf.gpu import on_device
-        from ppl.jobs.devices import Hardware, inference_device
-
-        device = device or inference_device(Hardware(devices=1, workers=workers, precision="32-true"))
-        if device.type == "cuda":
-            return on_device(device), 0
-    return on_cpu, workers
 
 
 def from_labels(

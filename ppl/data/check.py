@@ -15,17 +15,16 @@ from typing import Any
 import numpy as np
 import yaml
 
-from ppl.jobs.command import command
-from ppl.data.dataset import Dataset, LISTS, id_fault
-from ppl.data.masks import IGNORE, read_mask
-from ppl.data.photos import MAX_PIXELS, MAX_STORED, photo_size, read_photo
+from ppl.data.dataset import LISTS, Dataset, id_fault
 from ppl.data.findings import Finding, listed, paragraphs
+from ppl.data.masks import IGNORE, read_mask
 from ppl.data.own.photos import copies
-from ppl.jobs.errors import UserError
+from ppl.data.photos import MAX_PIXELS, MAX_STORED, photo_size, read_photo
+from ppl.jobs.command import command
+from ppl.jobs.errors import UserError, reason
 from ppl.jobs.files import write_json
 from ppl.jobs.parallel import run_all
 from ppl.jobs.shards import in_chunks
-from ppl.jobs.errors import reason
 
 IMAGES_PER_TASK = 32
 FEW = 20  # training photos of a class, below which little can be learned
@@ -93,8 +92,8 @@ def check(settings: Settings) -> None:
     ))  # fmt: skip
     if faults:
         kinds = list(paragraphs(faults))
-        lines = "".join(f"\n  {kind}" for kind in kinds)
-        raise UserError(f"{settings.data}: {len(faults)} fault{'s' * (len(faults) > 1)}, to be corrected first{lines}")
+        what = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
+        raise UserError(settings.data, what, "correct them first:", kinds)
     found = summary(dataset, splits)
     if settings.out is None:
         print(described(settings.data, found, splits))
@@ -135,8 +134,7 @@ def split_faults(splits: dict[str, list[str]], train: str, seed: str, held_out: 
                     file, f"{image!r} is listed {count} times", "keep one", f"ids are listed repeatedly in {file}"
                 )
             if fault := id_fault(image):
-                what, _, remedy = fault.rpartition("; ")
-                yield Finding(file, what, remedy, "lines of lists cannot be ids")
+                yield Finding(file, *fault, "lines of lists cannot be ids")
     for name in dict.fromkeys(held_out):
         shared = sorted(set(splits[train]) & set(splits[name]))
         if shared:
@@ -261,7 +259,7 @@ def look_at(dataset: Dataset, image: str, with_mask: bool, max_side: int | None 
         size = photo_size(path, most=most)
         read_photo(path, max_side=max_side)
     except UserError as error:
-        return Seen((Finding.of(error, path, place, "photos cannot be used"),))
+        return Seen((Finding.of(error, place, "photos cannot be used"),))
     warnings = []
     if min(size) < TINY:
         what, many = f"is {size[1]}x{size[0]} pixels", f"photos have fewer than {TINY} pixels on a side"
@@ -275,7 +273,7 @@ def look_at(dataset: Dataset, image: str, with_mask: bool, max_side: int | None 
     try:
         mask = read_mask(mask_path, most=most)
     except UserError as error:
-        return Seen((Finding.of(error, mask_path, place, "masks cannot be used"),), tuple(warnings))
+        return Seen((Finding.of(error, place, "masks cannot be used"),), tuple(warnings))
     return Seen(tuple(mask_faults(dataset, place, mask, size)), (*warnings, *contradictions(dataset, image, mask)))
 
 
@@ -331,11 +329,10 @@ def described(data: Path, found: dict, splits: dict[str, list[str]]) -> str:
     return "\n".join([f"{data}: {total:,} photos, {many}, {masks}", *lines])
 
 
-def _in_a_line(fault: str) -> Finding:
-    """A fault of a line of labels.csv, `line N: WHAT; REMEDY`."""
-    line, _, rest = fault.partition(": ")
-    what, _, remedy = rest.rpartition("; ")
-    return Finding(f"labels.csv, {line}", what, remedy, "lines of labels.csv are faulty")
+def _in_a_line(fault: UserError) -> Finding:
+    """A fault of a line of labels.csv."""
+    line = str(fault.where).rpartition(", ")[2]
+    return Finding(f"labels.csv, {line}", fault.what, fault.remedy, "lines of labels.csv are faulty")
 
 
 def _look_at_chunk(task: tuple[Dataset, int | None, Sequence[tuple[str, bool]]]) -> list[Seen]:

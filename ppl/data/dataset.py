@@ -12,18 +12,14 @@ Class ids: 0 is background, 1..C the lines of `classes.txt`, 255 is ignored.
 import csv
 import io
 import os.path
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
+from ppl.data.photos import PHOTO_SUFFIXES
 from ppl.jobs.errors import UserError
-from ppl.jobs.errors import reason
 
 LISTS = Path("ImageSets", "Segmentation")  # of the splits, below a dataset's folder
 MAX_CLASSES = 254  # 0 is background, 255 ignored
@@ -57,19 +53,21 @@ class Dataset:
         """Reads `classes.txt` and `labels.csv` below `root`; UserError when one is missing or malformed."""
         dataset, faults = cls.inspect(root)
         if faults:
-            raise UserError(dataset.root / "labels.csv", *faults[0])
+            raise faults[0]
         return dataset
 
     @classmethod
-    def inspect(cls, root: Path | str) -> tuple["Dataset", list[str]]:
+    def inspect(cls, root: Path | str) -> tuple["Dataset", list[UserError]]:
         """The same, but with the faults in single lines of `labels.csv` listed instead of raised."""
         root = Path(root)
         classes = tuple(_lines(root / "classes.txt"))
         if not classes or len(set(classes)) < len(classes) or len(classes) > MAX_CLASSES:
-            raise UserError(root / 'classes.txt', f"needs 1 to {MAX_CLASSES} different class names", "write one a line")
+            raise UserError(root / "classes.txt", f"needs 1 to {MAX_CLASSES} different class names", "write one a line")
         for name in classes:
             if ";" in name or not name.isprintable():
-                raise UserError(root / 'classes.txt', f"{name!r} cannot be a class; take out ", "and signs without print")
+                raise UserError(
+                    root / "classes.txt", f"invalid class name {name!r}", "remove ';' and non-printable characters"
+                )
         labels, faults = read_labels(root / "labels.csv", classes)
         return cls(root, classes, labels), faults
 
@@ -94,7 +92,7 @@ class Dataset:
     def labels_of(self, image: str) -> tuple[int, ...]:
         """Class ids of an image, sorted; UserError when `labels.csv` has no line for it."""
         if image not in self.labels:
-            raise UserError(self.root / 'labels.csv', f"no line for image {image!r}", "add one, or leave it out")
+            raise UserError(self.root / "labels.csv", f"no line for image {image!r}", "add one, or leave it out")
         return self.labels[image]
 
     def photo(self, image: str) -> Path:
@@ -130,16 +128,16 @@ class Dataset:
         return photos
 
 
-def id_fault(image: str) -> str | None:
-    """Why an id cannot name a file in every step's output, with a remedy; None where it can."""
+def id_fault(image: str) -> tuple[str, str] | None:
+    """What makes an id unfit to name files, and the remedy; None for a valid id."""
     if image[0] in ".-" or not image.isprintable() or set(image) & set("/\\"):
-        return f"{image!r} cannot be an id; rename the photo without slash, leading dot or dash"
+        return f"{image!r} cannot be an id", "rename the photo without slash, leading dot or dash"
     if len(image.encode()) > MAX_ID_BYTES:
-        return f"{image[:20]!r}... is longer than {MAX_ID_BYTES} bytes; rename the photo"
+        return f"{image[:20]!r}... is longer than {MAX_ID_BYTES} bytes", "rename the photo"
     return None
 
 
-def read_labels(path: Path, classes: tuple[str, ...]) -> tuple[dict[str, tuple[int, ...]], list[str]]:
+def read_labels(path: Path, classes: tuple[str, ...]) -> tuple[dict[str, tuple[int, ...]], list[UserError]]:
     """Image-level labels of `labels.csv` as sorted 1-based class ids per image, and the faults of its lines.
 
     What a faulty line says correctly is kept: the rest of the dataset can be looked at all the same. UserError when the
@@ -153,23 +151,25 @@ def read_labels(path: Path, classes: tuple[str, ...]) -> tuple[dict[str, tuple[i
         if not all((rows.fieldnames or []).count(column) == 1 for column in ("image", "classes")):
             raise UserError(path, "the first line must name the columns image and classes", "separate them by a comma")
         for row in rows:
-            line, image, further = f"line {rows.line_num}", (row["image"] or "").strip(), any(row.get(None, ()))
+            line, image, further = f"{path}, line {rows.line_num}", (row["image"] or "").strip(), any(row.get(None, ()))
             names = {name.strip() for name in (row["classes"] or "").split(";") if name.strip()}
             if not (image or names or further):
                 continue
             faults += [
-                f"{line}: {name!r} is not in classes.txt; correct the name, or add it"
+                UserError(line, f"{name!r} is not in classes.txt", "correct the name, or add it")
                 for name in sorted(names - ids.keys())
             ]
             if further or None in (row["image"], row["classes"]):
-                faults.append(f"{line}: has not as many columns as the first line; separate class names by ;")
+                faults.append(UserError(line, "has not as many columns as the first line", "separate class names by ;"))
             elif not image:
-                faults.append(f"{line}: names no image; add its id, or take the line out")
+                faults.append(UserError(line, "names no image", "add its id, or remove the line"))
             if image in labels:
-                faults.append(f"{line}: image {image!r} appears twice; keep one line")
+                faults.append(UserError(line, f"image {image!r} appears twice", "keep one line"))
             labels[image] = tuple(sorted(ids[name] for name in names & ids.keys()))
     except csv.Error as error:
-        raise UserError(f"{path}, line {rows.line_num}", f"{error}", "look for a quotation mark that stands alone") from None
+        raise UserError(
+            f"{path}, line {rows.line_num}", f"{error}", "look for a quotation mark that stands alone"
+        ) from None
     return labels, faults
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ppl.jobs.command import command
 from ppl.data.masks import write_mask
 from ppl.data.sources.demo import compose, generator, open_photos
+from ppl.jobs.command import command
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from ppl.jobs.errors import UserError
 
@@ -26,10 +25,9 @@ class Finding:
         return f"{self.place}: {self.what}; {self.remedy}"
 
     @classmethod
-    def of(cls, error: UserError, path: Path, place: str, many: str) -> "Finding":
-        """From the line of an error, `PATH: WHAT; REMEDY`."""
-        what, _, remedy = str(error).removeprefix(f"{path}: ").rpartition("; ")
-        return cls(place, what, remedy, many)
+    def of(cls, error: UserError, place: str, many: str) -> "Finding":
+        """From an error, at another place."""
+        return cls(place, error.what, error.remedy, many)
 
 
 def paragraphs(findings: Iterable[Finding]) -> Iterator[str]:

@@ -19,10 +19,10 @@ def find_maps(folders: Sequence[Path], images: Sequence[str]) -> Paths:
         found |= {name.removesuffix(".png"): number for name in os.listdir(folder) if name.endswith(".png")}
     missing = [image for image in images if image not in found]
     if missing:
-        where = ", ".join(map(str, folders)) or "no folder"
         raise UserError(
-            f"{len(missing)} of {len(images)} label maps are missing in {where}, for example {missing[0]}.png; "
-            "run the step that writes them on this split"
+            ", ".join(map(str, folders)) or "no folder",
+            f"{len(missing)} of {len(images)} label maps are missing, for example {missing[0]}.png",
+            "run the step that writes them on this split",
         )
     numbers = array("L", (found[image] for image in images))
     return Paths(range(len(images)), partial(_path, folders, images, numbers))

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ppl.data.photos import MAX_PIXELS, opened
+from ppl.data.photos import MAX_PIXELS, decoding, opened
 from ppl.jobs.errors import UserError
 
 IGNORE = 255
@@ -13,7 +13,7 @@ IGNORE = 255
 
 def read_mask(path: Path | str, *, most: int = MAX_PIXELS) -> np.ndarray:
     """A label map as (h, w) uint8 class ids, of at most `most` pixels, from a palette or greyscale PNG."""
-    with opened(path, "mask", ("PNG",), most) as image:
+    with opened(path, "mask", ("PNG",), most) as image, decoding(path, "mask"):
         # Pillow spreads the values of a grey PNG of 2 or 4 bits over 0..255: they are no ids any more.
         spread = image.mode == "L" and image.tile[0][3] != "L"
         if image.mode not in ("P", "L") or spread:

@@ -17,12 +17,12 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from ppl.jobs.command import command
-from ppl.data.dataset import Dataset, LISTS
-from ppl.data.own.divide import held_out
+from ppl.data.dataset import LISTS, Dataset
 from ppl.data.findings import SHOWN, listed
+from ppl.data.own.divide import held_out
 from ppl.data.own.photos import Found, Names, copies, find, ids_of
 from ppl.data.own.table import Table, read_table
+from ppl.jobs.command import command
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic, write_text
 from ppl.segment.check_server import FOLDER
@@ -59,7 +59,9 @@ class Settings:
         if not 0 < self.val_share < 1:
             raise UserError(f"--val-share {self.val_share}", "is no share", "choose one between 0 and 1, such as 0.1")
         if self.masks and not self.classes:
-            raise UserError("--masks", "no number tells its class", "name a file of --classes, one a line, that of 1 first")
+            raise UserError(
+                "--masks", "no number tells its class", "name a file of --classes, one a line, that of 1 first"
+            )
 
     def reads(self) -> tuple[Path, ...]:
         """Only the table: the photos are the user's, and many."""
@@ -85,7 +87,11 @@ def main(settings: Settings) -> None:
     table = read_table(settings.labels, lambda cell: bool(names.find(cell)))
     matched = match(table, names)
     if matched.unclear:
-        raise UserError(settings.labels, f"{len(matched.unclear):,} names fit several photos, such as " f"{listed(matched.unclear[:SHOWN])}", "write them with folder and suffix")
+        raise UserError(
+            settings.labels,
+            f"{len(matched.unclear):,} names fit several photos, such as {listed(matched.unclear[:SHOWN])}",
+            "write them with folder and suffix",
+        )
     ids = ids_of(found.photos)
     masks = match_masks(settings.masks, found, ids) if settings.masks else {}
     classes = table.classes if settings.classes is None else named_classes(settings.classes, table)
@@ -146,7 +152,9 @@ def match_masks(folder: Path, found: Found, ids: Mapping[PurePosixPath, str]) ->
             raise UserError(folder, f"{listed(map(str, fitting))} fit {photo}", "name masks and folders as the photos")
         for mask in fitting:
             if mask in owners:
-                raise UserError(f"{folder}/{mask}", f"fits {owners[mask]} and {photo}", "put masks into folders as the photos")
+                raise UserError(
+                    f"{folder}/{mask}", f"fits {owners[mask]} and {photo}", "put masks into folders as the photos"
+                )
             owners[mask] = photo
             masks[ids[photo]] = (folder / mask).resolve()
     if not masks:
@@ -218,7 +226,9 @@ def write_dataset(
 
 def settings_text(name: str, *, gpu: bool, photos: int) -> str:
     """A settings file for one experiment on the dataset folder of that name, to learn from that many photos."""
-    text = (resources.files("ppl.data") / "settings" / ("gpu.yaml" if gpu else "cpu.yaml")).read_text(encoding="utf-8")
+    text = (resources.files("ppl.data.own") / "settings" / ("gpu.yaml" if gpu else "cpu.yaml")).read_text(
+        encoding="utf-8"
+    )
     enough = PAPER_EPOCHS if gpu else SMALL_EPOCHS
     values = {f"{network}_EPOCHS": epochs(*enough[network], photos) for network in enough}
     values |= {"NAME": name, "FOLDER": name, "WORKERS": min(cores(), MAX_WORKERS)}

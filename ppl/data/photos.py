@@ -46,7 +46,7 @@ def read_photo(path: Path | str, *, max_side: int | None = None) -> np.ndarray:
     With `max_side` it is shrunk so that neither side is longer, and may be stored with up to MAX_STORED pixels.
     """
     most = MAX_PIXELS if max_side is None else MAX_STORED
-    with opened(path, "photo", tuple(PHOTO_FORMATS), most) as image:
+    with opened(path, "photo", tuple(PHOTO_FORMATS), most) as image, decoding(path, "photo"):
         return np.array(upright_rgb(image, max_side))
 
 
@@ -70,30 +70,44 @@ def shrunk_size(size: tuple[int, int], max_side: int) -> tuple[int, int]:
 
 def photo_size(path: Path | str, *, most: int = MAX_PIXELS) -> tuple[int, int]:
     """(h, w) of a photo as it is stored, but upright, from its header alone; UserError where it has more pixels."""
-    with opened(path, "photo", tuple(PHOTO_FORMATS), most) as image:
+    with opened(path, "photo", tuple(PHOTO_FORMATS), most) as image, decoding(path, "photo"):
         width, height = _stored_size(image)
         turned = image.getexif().get(ORIENTATION) in (5, 6, 7, 8)
         return (width, height) if turned else (height, width)
 
 
 @contextmanager
-def opened(path: Path | str, what: str, formats: tuple[str, ...], most: int = MAX_PIXELS) -> Iterator[Image.Image]:
-    """An image of one of `formats`; UserError for whatever goes wrong before it is closed, naming it as a `what`."""
-    why = "which the networks see as a whole" if most == MAX_PIXELS else "the most that is opened"
-    remedy = f"make the {what} smaller" + (", or set data.max_side" if most == MAX_PIXELS else "")
-    too_large = f"has more than {most:,} pixels, {why}; {remedy}"
+def opened(path: Path | str, kind: str, formats: tuple[str, ...], most: int = MAX_PIXELS) -> Iterator[Image.Image]:
+    """Open an image file of one of `formats` with at most `most` pixels; `kind` names it in messages.
+
+    UserError when the file cannot be opened. What the caller does with the image is not caught here: `decoding` does.
+    """
+    with decoding(path, kind):
+        image = Image.open(path, formats=formats)
+    with image:
+        width, height = image.size
+        if width * height > most:
+            raise _too_large(path, kind, f"{width}x{height} has", most)
+        yield image
+
+
+@contextmanager
+def decoding(path: Path | str, kind: str) -> Iterator[None]:
+    """Around calls of Pillow alone: whatever its decoders raise for a damaged file becomes a UserError."""
     try:
-        with Image.open(path, formats=formats) as image:
-            width, height = image.size
-            if width * height > most:
-                raise UserError(f"{path}: {width}x{height} {too_large}")
-            yield image
+        yield
     except UserError:
         raise
-    except Image.DecompressionBombError:
-        raise UserError(f"{path}: {too_large}") from None
+    except Image.DecompressionBombError as error:
+        raise _too_large(path, kind, "has", MAX_STORED) from error
     except Exception as error:  # Pillow raises whatever its decoders meet
-        raise UserError(path, f"not a readable {what} ({reason(error)})", "replace it or leave it out") from None
+        raise UserError(path, f"not a readable {kind} ({reason(error)})", "replace it or leave it out") from error
+
+
+def _too_large(path: Path | str, kind: str, size: str, most: int) -> UserError:
+    limit = "which the networks see as a whole" if most == MAX_PIXELS else "the most that is opened"
+    remedy = f"make the {kind} smaller" + (", or set data.max_side" if most == MAX_PIXELS else "")
+    return UserError(path, f"{size} more than {most:,} pixels, {limit}", remedy)
 
 
 def _stored_size(image: Image.Image) -> tuple[int, int]:

@@ -87,5 +87,3 @@ def full_sizes(root: Path) -> dict[str, Size]:
     with path.open(encoding="utf-8", newline="") as file:
         _, *rows = (line.rstrip("\n").split(",", 2) for line in file)
     return {image: (int(h), int(w)) for h, w, image in rows}
-
-

@@ -13,6 +13,7 @@ from typing import TypeVar
 import tyro
 
 from ppl.jobs.errors import UserError
+from ppl.jobs.provenance import record
 
 Settings = TypeVar("Settings")
 
@@ -52,8 +53,7 @@ def command(main: Callable[[Settings], None], settings: type[Settings]) -> None:
         chosen = tyro.cli(getattr(module, settings.__name__), description=module.__doc__)
         getattr(module, main.__name__)(chosen)
         if os.environ.get("LOCAL_RANK", "0") == "0":  # of a data-parallel training the first process writes
-            # Not imported as others are, hence no part of a code hash: what is noted of a result does not change it.
-            importlib.import_module("ppl.jobs.provenance").record(module.__name__, chosen)
+            record(module.__name__, chosen)
     except BaseException as error:
         if told:  # worker processes that were told too may fail in this one's hands
             sys.exit(128 + told[0])
@@ -67,6 +67,9 @@ def explain(error: BaseException) -> str | None:
     """What a user can do about an exception, one line; None for one that tells of a fault in the program."""
     if isinstance(error, UserError):
         return str(error)
+    if isinstance(error, RuntimeError) and "Caught UserError in DataLoader worker" in str(error):
+        # torch cannot rebuild an exception of several arguments, and raises the text of its traceback instead
+        return str(error).rpartition(f"{UserError.__module__}.UserError: ")[2].rstrip()
     if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker (pid"):
         return "a worker process was killed, often for want of memory; lower hardware.workers and run again"
     if isinstance(error, OSError) and error.errno in REMEDIES:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ppl.jobs.errors import reason
+from ppl.jobs.errors import UserError, reason
 
 DAY = 86_400  # seconds
 FULL = 1 << 20  # bytes left on a disk that is as good as full
@@ -45,7 +45,9 @@ def atomic(path: Path | str) -> Iterator[Path]:
     except (OSError, RuntimeError) as error:  # libraries that write tell in many ways
         if shutil.disk_usage(path.parent).free > FULL:
             raise
-        raise UserError(path, f"cannot be written, its disk is full ({reason(error)})", "free some space and run again") from None
+        raise UserError(
+            path, f"cannot be written, its disk is full ({reason(error)})", "free some space and run again"
+        ) from None
     finally:
         _remove(temporary)
 

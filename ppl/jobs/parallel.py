@@ -2,12 +2,11 @@
 
 import multiprocessing
 import os
-import re
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -61,7 +60,9 @@ def run_all(
                     child.kill()
             if not isinstance(error, BrokenProcessPool):
                 raise
-            raise UserError(name, "a worker process was killed, often for want of memory", "use fewer threads") from None
+            raise UserError(
+                name, "a worker process was killed, often for want of memory", "use fewer threads"
+            ) from None
         finally:
             for future in pending:
                 future.cancel()

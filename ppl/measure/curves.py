@@ -8,9 +8,8 @@ import matplotlib
 import pandas as pd
 
 from ppl.jobs.command import command
-from ppl.jobs.errors import UserError
+from ppl.jobs.errors import UserError, reason
 from ppl.jobs.files import atomic
-from ppl.jobs.errors import reason
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -29,7 +28,9 @@ class Settings:
 
 def main(settings: Settings) -> None:
     if len(settings.sweeps) != len(settings.names):
-        raise UserError("--names", f"{len(settings.sweeps)} sweeps but {len(settings.names)} names", "give one name a sweep")
+        raise UserError(
+            "--names", f"{len(settings.sweeps)} sweeps but {len(settings.names)} names", "give one name a sweep"
+        )
     sweeps = {name: read_sweep(path) for name, path in zip(settings.names, settings.sweeps, strict=True)}
     with atomic(settings.out) as temporary:
         draw(sweeps, settings.threshold).savefig(temporary, metadata={"Date": None})

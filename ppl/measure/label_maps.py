@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ppl.jobs.command import command
 from ppl.data.dataset import Dataset
-from ppl.data.masks import read_mask, read_truth
 from ppl.data.label_maps import find_maps
+from ppl.data.masks import read_mask, read_truth
+from ppl.jobs.command import command
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic
-from ppl.measure.metrics import confusion, iou, mean_iou
 from ppl.jobs.parallel import run_all
+from ppl.measure.metrics import confusion, iou, mean_iou
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,9 @@ def main(settings: Settings) -> None:
         counts = map(count, pairs)
     matrix = sum(counts, np.zeros((len(dataset.classes) + 1,) * 2, dtype=np.int64))
     if not matrix.any():
-        raise UserError(f"split {settings.split} of {settings.data}", "its masks label no pixel", "choose another split")
+        raise UserError(
+            f"split {settings.split} of {settings.data}", "its masks label no pixel", "choose another split"
+        )
     names = ("background", *dataset.classes)
     absent = [name for name, pixels in zip(names, matrix.sum(axis=1), strict=True) if not pixels]
     if absent:

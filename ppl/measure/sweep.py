@@ -9,14 +9,14 @@ import pandas as pd
 
 from ppl.cam.seeds import strongest_class
 from ppl.cam.store import Cam, open_store
-from ppl.jobs.command import command
 from ppl.data.dataset import Dataset
 from ppl.data.masks import IGNORE, read_truth
+from ppl.jobs.command import command
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic
-from ppl.measure.metrics import iou, mean_iou, precision_recall
 from ppl.jobs.parallel import run_all
 from ppl.jobs.shards import in_chunks
+from ppl.measure.metrics import iou, mean_iou, precision_recall
 
 THRESHOLDS = (np.arange(101) / 100).astype(np.float32)
 IMAGES_PER_TASK = 16
@@ -87,7 +87,9 @@ def _count(task: tuple[Dataset, Sequence[Path], Sequence[str]]) -> np.ndarray:
         for image in images:
             truth, cam = read_truth(dataset.mask(image), len(dataset.classes)), cams.read(image)
             if truth.shape != cam.size:
-                raise UserError(dataset.mask(image), f"size {truth.shape}, but the photo has {cam.size}", "draw it at that size")
+                raise UserError(
+                    dataset.mask(image), f"size {truth.shape}, but the photo has {cam.size}", "draw it at that size"
+                )
             total = total + histogram(truth, cam, len(dataset.classes))
     return total
 

@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from ppl.jobs.errors import UserError, reason
 from ppl.networks import checkpoints
 from ppl.networks.depthwise import depthwise, is_faster
-from ppl.jobs.errors import UserError
-from ppl.jobs.errors import reason
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum  # importing torchvision takes seconds: only where a backbone is its own
@@ -247,13 +246,17 @@ def _load(net: nn.Module, weights: str, torchvision_weights: "WeightsEnum | None
             state = torchvision_weights.get_state_dict(check_hash=True)
         except OSError as error:
             target = Path(torch.hub.get_dir()) / "checkpoints" / Path(torchvision_weights.url).name
-            raise UserError(torchvision_weights.url, f"cannot be downloaded ({error})", f"save it as {target}") from None
+            raise UserError(
+                torchvision_weights.url, f"cannot be downloaded ({error})", f"save it as {target}"
+            ) from None
     else:
         state = checkpoints.read(weights, "a file of torch", "weights are imagenet, none or a state dict's path")
     try:
         net.load_state_dict(state)
     except Exception as error:  # a foreign file may hold anything under any name
-        raise UserError(weights, f"not the weights of this backbone ({reason(error)})", "give its state dict, imagenet or none") from None
+        raise UserError(
+            weights, f"not the weights of this backbone ({reason(error)})", "give its state dict, imagenet or none"
+        ) from None
     checkpoints.check_weights(state, weights)
 
 

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ppl.jobs.errors import UserError
+from ppl.jobs.errors import UserError, reason
 from ppl.jobs.files import atomic
-from ppl.jobs.errors import reason
 
 
 def save(path: Path, network: nn.Module, *, kind: str, settings: dict[str, Any], code: str, **more: Any) -> None:
@@ -26,7 +25,9 @@ def load(path: Path | str, kind: str) -> dict[str, Any]:
     content = read(path, "a readable checkpoint", "make it again by the step that writes it")
     if not isinstance(content, dict) or content.get("kind") != kind:
         found = content.get("kind") if isinstance(content, dict) else type(content).__name__
-        raise UserError(path, f"a checkpoint of kind {kind!r} is needed here, this is {str(found)[:50]!r}", "name the right file")
+        raise UserError(
+            path, f"a checkpoint of kind {kind!r} is needed here, this is {str(found)[:50]!r}", "name the right file"
+        )
     for key, form in {"settings": dict, "classes": list, "network": dict}.items():
         if not isinstance(content.get(key), form):
             raise UserError(path, f"a checkpoint without {key}", "make it again")
@@ -57,7 +58,9 @@ def check_weights(weights: Mapping[str, Any], path: Path | str) -> None:
         except Exception:  # no tensor, or one of a kind that no network here has
             raise UserError(path, f"{str(name)[:100]!r} is no tensor of weights", "make it again") from None
         if not finite:
-            raise UserError(path, f"holds weights that are not finite ({str(name)[:100]!r})", "train again at a lower learning rate")
+            raise UserError(
+                path, f"holds weights that are not finite ({str(name)[:100]!r})", "train again at a lower learning rate"
+            )
 
 
 @contextmanager

@@ -25,15 +25,15 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 # Before torch starts its threads, which else spin while they wait, on cores that the worker processes and others need.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-from ppl.predict.api import Segmenter
-from ppl.jobs.command import command
 from ppl.data.masks import VOC_COLOURS
+from ppl.jobs.command import command
 from ppl.jobs.devices import Hardware, inference_device
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic
 from ppl.jobs.parallel import run_all
-from ppl.predict.overlay import draw_legend
+from ppl.predict.api import Segmenter
 from ppl.predict.files import LEGEND, check_outputs, find_photos, output_names
+from ppl.predict.overlay import draw_legend
 from ppl.predict.segmentation import Task, View, in_words, view, write
 
 READERS = 4  # photos decoded at a time; one of 50 million pixels with transparency takes 0.7 GB
@@ -69,9 +69,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.crf and self.no_crf:
-            raise UserError("--crf and --no-crf exclude each other; name one of them")
+            raise UserError("--crf, --no-crf", "exclude each other", "name one of them")
         if self.batch_size < 1 or self.hardware.workers < 0:
-            raise UserError("--batch-size is at least 1, --hardware.workers at least 0; raise it")
+            raise UserError("--batch-size, --hardware.workers", "at least 1 and at least 0", "raise it")
 
 
 def main(settings: Settings) -> None:
@@ -103,14 +103,14 @@ def main(settings: Settings) -> None:
         write_legend(settings.folder, ("background", *segmenter.classes))
         print(f"{settings.folder}: masks NAME.png, pictures NAME-overlay.jpg, {LEGEND}.png, {LEGEND}.csv")
     if broken and len(photos) == 1:
-        raise UserError(broken[0])
+        raise broken[0]
     if broken:
-        lines = "".join(f"\n  {line}" for line in broken)
-        raise UserError(f"{len(broken)} of {len(photos)} photos could not be read, the others are done{lines}")
+        what = f"{len(broken)} of {len(photos)} photos could not be read, the others are done"
+        raise UserError(settings.folder, what, "replace these or leave them out", [str(error) for error in broken])
 
 
 def read_ahead(
-    photos: dict[str, Path], max_side: int, broken: list[str], *, threads: int
+    photos: dict[str, Path], max_side: int, broken: list[UserError], *, threads: int
 ) -> Iterator[tuple[str, View]]:
     """Yields views of photos by name, one for each of some threads ahead; why one cannot be read goes to `broken`."""
     with ThreadPoolExecutor(threads) as pool:
@@ -122,7 +122,7 @@ def read_ahead(
             try:
                 looked_at = read.result()
             except UserError as error:
-                broken.append(str(error))
+                broken.append(error)
             else:
                 yield name, looked_at
 

@@ -24,21 +24,21 @@ import torch
 from PIL import Image
 from torch import nn
 
-from ppl.networks import checkpoints
-from ppl.predict import settings as experiment
-from ppl.networks.backbones import fold_batchnorm
 from ppl.cam.maps import branch_maps, fuse
 from ppl.cam.store import Cam
-from ppl.data.resize import upsample
 from ppl.classify import build as classifiers
 from ppl.data.crops import Window, cut_photo
+from ppl.data.resize import upsample
 from ppl.jobs.devices import Precision, autocast, set_arithmetic
-from ppl.predict.settings import Choice
 from ppl.jobs.errors import UserError
+from ppl.networks import checkpoints
+from ppl.networks.backbones import fold_batchnorm
+from ppl.predict import settings as experiment
+from ppl.predict.segmentation import Photo, Segmentation, png, segmentation, view
+from ppl.predict.settings import Choice
 from ppl.segment import build as segmenters
 from ppl.segment.inference import predict_batch
 from ppl.segment.postprocess import Crf, Prediction
-from ppl.predict.segmentation import Photo, Segmentation, png, segmentation, view
 
 PRESENT = 0.5  # probability from which on a class counts as found
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from ppl.data.masks import VOC_COLOURS
 from ppl.data.photos import shrunk_size
-from ppl.data.resize import enlarge as enlarged
+from ppl.data.resize import enlarge
 
 SHOWN = (480, 1600)  # longest side of a picture, at least and at most: what fits a screen and can be made out on it
 OPACITY = 0.5  # of a class over the photo
@@ -27,7 +27,7 @@ def draw_overlay(photo: np.ndarray, labels: np.ndarray, names: Mapping[int, str]
     ground = np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.BICUBIC))
     if size[0] < labels.shape[1]:
         labels = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
-    seen = enlarged(labels, size[::-1])  # (h'', w'')
+    seen = enlarge(labels, size[::-1])  # (h'', w'')
     picture = np.where((seen > 0)[..., None], ground * (1 - OPACITY) + VOC_COLOURS[seen] * OPACITY, ground)
     picture = Image.fromarray(picture.round().astype(np.uint8))
     width = max(1, round(max(size) * OUTLINE))

@@ -14,10 +14,10 @@ from PIL import Image
 
 from ppl.data.masks import write_mask
 from ppl.data.photos import MAX_PIXELS, MAX_STORED, photo_size, read_photo, shrunk_size, upright_rgb
+from ppl.data.resize import enlarge
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic
 from ppl.predict.overlay import SHOWN, draw_overlay
-from ppl.data.resize import enlarge as enlarged
 from ppl.segment.postprocess import Crf, Prediction, probabilities, refined
 
 Photo = Path | str | Image.Image | np.ndarray
@@ -110,7 +110,7 @@ def overlay_of(mask: Path) -> Path:
 def segmentation(view: View, prediction: Prediction, crf: Crf | None, classes: tuple[str, ...]) -> Segmentation:
     """From what the network says about a view of a photo to the photo's label map."""
     labels = prediction.labels if crf is None else refined(view.seen, prediction.scores, crf)
-    return Segmentation(enlarged(labels, view.size), classes, view.shown, prediction.scores)
+    return Segmentation(enlarge(labels, view.size), classes, view.shown, prediction.scores)
 
 
 class Task(NamedTuple):

@@ -12,8 +12,7 @@ import yaml
 from ppl.crf.dense import DEEPLAB, Pairwise
 from ppl.data.dataset import Dataset
 from ppl.data.photos import photo_size
-from ppl.jobs.errors import UserError
-from ppl.jobs.errors import reason
+from ppl.jobs.errors import UserError, reason
 from ppl.segment.postprocess import Crf
 
 SETTINGS = "settings.yaml"
@@ -75,7 +74,9 @@ def of_segmentation(
     source = NOWHERE if experiment.path is None else str(experiment.path)
     scales = Choice(own_scales, source) if photo_scales is None else Choice(tuple(photo_scales), GIVEN)
     if not scales.value or not all(math.isfinite(scale) and scale > 0 for scale in scales.value):
-        raise UserError(f"photo_scales {list(scales.value)} ({scales.source})", "no factors", "name some above 0, such as 1 1.5")
+        raise UserError(
+            f"photo_scales {list(scales.value)} ({scales.source})", "no factors", "name some above 0, such as 1 1.5"
+        )
     if crf is False or (crf is None and not wanted):
         return {"photo_scales": scales, "crf": Choice(None, source if crf is None else GIVEN)}
     return {"photo_scales": scales, "crf": Choice(own, source)}

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ppl.networks import backbones, checkpoints
-from ppl.refine.affinitynet import AffinityNet, STRIDE
+from ppl.refine.affinitynet import STRIDE, AffinityNet
 from ppl.refine.irnet import IRNet
 
 KIND = "irnet"

@@ -8,9 +8,10 @@ import numpy as np
 
 from ppl.cam.seeds import seed
 from ppl.cam.store import Cam
-from ppl.jobs.command import command
-from ppl.crf.dense import Pairwise, Solver, Where, choose, from_labels, on_cpu
+from ppl.crf.dense import Pairwise, Solver, Where, from_labels, on_cpu
+from ppl.crf.solvers import choose
 from ppl.data.dataset import Dataset
+from ppl.jobs.command import command
 from ppl.jobs.shards import part_of, shard_of
 from ppl.refine.labelling import label_all
 

@@ -43,5 +43,7 @@ def _write(dataset: Dataset, cams: Sequence[Path], folder: Path, label: Label, i
         for image in images:
             photo, cam = read_photo(dataset.photo(image)), store.read(image)
             if photo.shape[:2] != cam.size:
-                raise UserError(dataset.photo(image), f"is {photo.shape[:2]}, its CAM {cam.size}", "export the CAMs again")
+                raise UserError(
+                    dataset.photo(image), f"is {photo.shape[:2]}, its CAM {cam.size}", "export the CAMs again"
+                )
             write_mask(folder / f"{image}.png", label(photo, cam))

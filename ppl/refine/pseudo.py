@@ -11,11 +11,12 @@ import torch
 from torch.nn import functional as F
 
 from ppl.cam.store import Store, open_store
-from ppl.jobs.command import command
-from ppl.crf.dense import Pairwise, Where, choose
+from ppl.crf.dense import Pairwise, Where
+from ppl.crf.solvers import choose
 from ppl.data.batches import photo_batches
-from ppl.data.dataset import Dataset
 from ppl.data.crops import normalise
+from ppl.data.dataset import Dataset
+from ppl.jobs.command import command
 from ppl.jobs.devices import Hardware, autocast, inference_device
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic
@@ -23,8 +24,8 @@ from ppl.jobs.parallel import run_all
 from ppl.jobs.shards import part_of, shard_of
 from ppl.refine import build as checkpoint
 from ppl.refine.affinitynet import AffinityNet
-from ppl.refine.reliable import with_background
 from ppl.refine.irnet import IRNet, boundary_map
+from ppl.refine.reliable import with_background
 from ppl.refine.walk import propagate, propagate_by_features
 from ppl.refine.walked import Spread, Walk, write_label
 
@@ -63,7 +64,9 @@ def main(settings: Settings) -> None:
             pass
         written = sum(1 for _ in folder.iterdir())
         if written != len(images):
-            raise UserError(settings.out, f"{written} labels for {len(images)} images", "the split names an image twice")
+            raise UserError(
+                settings.out, f"{written} labels for {len(images)} images", "the split names an image twice"
+            )
 
 
 @torch.inference_mode()

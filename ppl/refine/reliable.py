@@ -12,11 +12,12 @@ from typing import Literal
 import numpy as np
 
 from ppl.cam.store import Cam
-from ppl.data.resize import upsample
-from ppl.jobs.command import command
-from ppl.crf.dense import IRNET, Pairwise, Solver, Where, choose, from_labels, from_several_probabilities, on_cpu
+from ppl.crf.dense import IRNET, Pairwise, Solver, Where, from_labels, from_several_probabilities, on_cpu
+from ppl.crf.solvers import choose
 from ppl.data.dataset import Dataset
 from ppl.data.masks import IGNORE
+from ppl.data.resize import upsample
+from ppl.jobs.command import command
 from ppl.jobs.shards import part_of, shard_of
 from ppl.refine.labelling import label_all
 

@@ -6,16 +6,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ppl.training import loop as engine
-from ppl.jobs.command import command
+from ppl.data.crops import Augmentation, Views
 from ppl.data.dataset import Dataset
 from ppl.data.label_maps import find_maps
-from ppl.data.crops import Augmentation, Views
+from ppl.jobs.command import command
 from ppl.jobs.devices import Hardware
-from ppl.training.loop import Schedule
 from ppl.jobs.files import digest_of
 from ppl.refine import build as checkpoint
-from ppl.refine.affinitynet import AffinityNet, STRIDE, affinity_loss
+from ppl.refine.affinitynet import STRIDE, AffinityNet, affinity_loss
+from ppl.training import loop as engine
+from ppl.training.loop import Schedule
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,18 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ppl.training import loop as engine
-from ppl.jobs.command import command
 from ppl.data.batches import photo_batches
+from ppl.data.crops import Augmentation, Views, normalise
 from ppl.data.dataset import Dataset
 from ppl.data.label_maps import find_maps
-from ppl.data.crops import Augmentation, Views, normalise
+from ppl.jobs.command import command
 from ppl.jobs.devices import Hardware
-from ppl.training.loop import Schedule
 from ppl.jobs.files import digest_of
 from ppl.refine import build as checkpoint
 from ppl.refine.irnet import IRNet
 from ppl.refine.losses import pair_losses, total
+from ppl.training import loop as engine
+from ppl.training.loop import Schedule
 
 MEAN_SHIFT_IMAGES = 512  # enough for a mean of two numbers; they serve instance masks only
 

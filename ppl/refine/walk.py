@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from ppl.crf.sparse import csr
 from ppl.refine.affinitynet import pair_affinity
 from ppl.refine.lines import Offset, Path, search_paths
-from ppl.crf.sparse import csr
 
 TOLERANCE = 1e-7  # of the Chebyshev series: sum of the coefficients left out; t^256 then needs degree 84
 

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ppl.data.resize import upsample
 from ppl.crf.dense import Pairwise, Solver, from_labels, on_cpu
 from ppl.data.masks import write_mask
+from ppl.data.resize import upsample
 from ppl.refine.reliable import hard_labels
 
 

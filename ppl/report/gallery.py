@@ -9,15 +9,15 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from ppl.cam.store import Cam, open_store
-from ppl.measure.sweep import confusions, histogram
 from ppl.data.dataset import Dataset
+from ppl.data.label_maps import find_maps
 from ppl.data.masks import IGNORE, read_mask, read_truth
 from ppl.data.photos import read_photo
-from ppl.data.label_maps import find_maps
 from ppl.jobs.errors import UserError
-from ppl.measure.metrics import confusion, iou
 from ppl.jobs.parallel import run_all
 from ppl.jobs.shards import in_chunks
+from ppl.measure.metrics import confusion, iou
+from ppl.measure.sweep import confusions, histogram
 from ppl.report.pictures import labels_uri, photo_uri, planes_uri, shown_size
 
 TRUTH = "truth"

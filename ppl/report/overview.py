@@ -116,7 +116,9 @@ def _numbers(path: Path, *columns: str, delimiter: str = ",") -> list[tuple[floa
     except FileNotFoundError:
         return []
     except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise UserError(path, f"not a table with {' and '.join(columns)} ({error})", "delete it and run again") from None
+        raise UserError(
+            path, f"not a table with {' and '.join(columns)} ({error})", "delete it and run again"
+        ) from None
 
 
 def _aligned(rows: Sequence[Sequence[str]], *, names: int) -> list[str]:

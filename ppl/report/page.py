@@ -14,8 +14,8 @@ import yaml
 from markupsafe import Markup
 
 import ppl
-from ppl.jobs.command import command
 from ppl.data.dataset import Dataset
+from ppl.jobs.command import command
 from ppl.jobs.files import file_digest, write_text
 from ppl.report.costs import costs, read_benchmarks
 from ppl.report.figures import draw_graph, draw_per_class, svg, threshold_curves

@@ -9,10 +9,10 @@ import torch
 
 from ppl.classify import build as checkpoint
 from ppl.classify.network import PatchClassifier
-from ppl.jobs.command import command
+from ppl.data.crops import normalise
 from ppl.data.dataset import Dataset
 from ppl.data.photos import read_photo
-from ppl.data.crops import normalise
+from ppl.jobs.command import command
 from ppl.jobs.files import atomic
 from ppl.report.gallery import evenly
 from ppl.report.heat import HEAT

@@ -16,14 +16,14 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from ppl.measure.curves import draw_precision_recall, draw_thresholds
 from ppl.cam.store import open_store
-from ppl.jobs.command import command
 from ppl.data.dataset import Dataset
+from ppl.data.label_maps import find_maps
 from ppl.data.masks import VOC_COLOURS, read_mask
 from ppl.data.photos import read_photo
-from ppl.data.label_maps import find_maps
+from ppl.jobs.command import command
 from ppl.jobs.files import atomic, write_text
+from ppl.measure.curves import draw_precision_recall, draw_thresholds
 from ppl.report.gallery import evenly
 from ppl.report.heat import heat_over
 from ppl.report.paper import read_paper

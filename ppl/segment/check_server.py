@@ -12,14 +12,13 @@ from typing import IO
 import numpy as np
 from PIL import Image
 
-from ppl.jobs.command import command
 from ppl.data.dataset import Dataset
 from ppl.data.masks import VOC_COLOURS
 from ppl.data.photos import photo_size
 from ppl.data.shrink import Size, full_sizes
-from ppl.jobs.errors import UserError
+from ppl.jobs.command import command
+from ppl.jobs.errors import UserError, reason
 from ppl.jobs.progress import progress
-from ppl.jobs.errors import reason
 
 FOLDER = PurePosixPath("results/VOC2012/Segmentation/comp6_test_cls")
 FAULTS_SHOWN = 40  # the rest is counted: one wrong setting spoils every map in the same way

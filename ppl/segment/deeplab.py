@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ppl.networks.backbones import Backbone
 from ppl.data.masks import IGNORE
+from ppl.networks.backbones import Backbone
 from ppl.training.batch_means import mean_count
 
 

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from ppl.data.resize import upsample
 from ppl.crf.dense import Pairwise, Solver, from_probabilities, on_cpu
 from ppl.data.masks import write_mask
+from ppl.data.resize import upsample
 
 
 @dataclass(frozen=True)

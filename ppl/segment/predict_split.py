@@ -10,16 +10,17 @@ from pathlib import Path
 
 import torch
 
-from ppl.networks.backbones import fold_batchnorm
-from ppl.jobs.command import command
-from ppl.crf.dense import Pairwise, Where, choose
+from ppl.crf.dense import Pairwise, Where
+from ppl.crf.solvers import choose
 from ppl.data.batches import photo_batches
 from ppl.data.dataset import Dataset
+from ppl.jobs.command import command
 from ppl.jobs.devices import Hardware, autocast, inference_device
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic
 from ppl.jobs.parallel import run_all
 from ppl.jobs.shards import part_of, shard_of
+from ppl.networks.backbones import fold_batchnorm
 from ppl.segment import build as checkpoint
 from ppl.segment.deeplab import DeepLab
 from ppl.segment.inference import predict_batch
@@ -53,7 +54,9 @@ def main(settings: Settings) -> None:
     device = inference_device(hardware)
     network, content = checkpoint.load(settings.checkpoint)
     if tuple(content["classes"]) != dataset.classes:
-        raise UserError(settings.checkpoint, f"trained for other classes than {settings.data}/classes.txt names", "train again")
+        raise UserError(
+            settings.checkpoint, f"trained for other classes than {settings.data}/classes.txt names", "train again"
+        )
     fold_batchnorm(network)
     network = network.to(device, memory_format=torch.channels_last)
     with atomic(settings.out) as folder, autocast(device, hardware.precision):
@@ -74,7 +77,9 @@ def main(settings: Settings) -> None:
         for kind in kinds:
             written = sum(1 for _ in (folder / kind).iterdir())
             if written != len(images):
-                raise UserError(f"{settings.out}/{kind}", f"{written} of {len(images)} maps", "the split repeats an image")
+                raise UserError(
+                    f"{settings.out}/{kind}", f"{written} of {len(images)} maps", "the split repeats an image"
+                )
 
 
 def predict_all(

@@ -6,17 +6,17 @@ from typing import Literal
 
 import torch
 
-from ppl.training import loop as engine
-from ppl.jobs.command import command
-from ppl.data.dataset import Dataset, LISTS
-from ppl.data.label_maps import find_maps
 from ppl.data.crops import Augmentation, Views
+from ppl.data.dataset import LISTS, Dataset
+from ppl.data.label_maps import find_maps
+from ppl.jobs.command import command
 from ppl.jobs.devices import Hardware
-from ppl.training.loop import Schedule
 from ppl.jobs.files import digest_of
 from ppl.segment import build as checkpoint
 from ppl.segment.build import Architecture
 from ppl.segment.deeplab import DeepLab, parameter_groups, segmentation_loss
+from ppl.training import loop as engine
+from ppl.training.loop import Schedule
 
 
 @dataclass(frozen=True)

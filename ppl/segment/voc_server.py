@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ppl.jobs.command import command
 from ppl.data.dataset import Dataset
-from ppl.data.masks import read_mask, write_mask
 from ppl.data.label_maps import find_maps
+from ppl.data.masks import read_mask, write_mask
 from ppl.data.resize import enlarge
 from ppl.data.shrink import Size, full_sizes
+from ppl.jobs.command import command
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic
 from ppl.jobs.parallel import run_all

@@ -17,14 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 
-from ppl.networks import checkpoints
 from ppl.data.crops import Views
 from ppl.jobs.devices import Hardware, claim_gpus, set_arithmetic
-from ppl.jobs.errors import UserError
+from ppl.jobs.errors import UserError, reason
 from ppl.jobs.files import atomic
 from ppl.jobs.parallel import leave_signals
 from ppl.jobs.progress import progress as show_progress
-from ppl.jobs.errors import reason
+from ppl.networks import checkpoints
 
 # Fabric imports torchmetrics where it is installed, only to compare its version, and with it torchvision and scipy:
 # three of the ten seconds until a training starts. None makes Python say that there is no such module.
@@ -173,9 +172,8 @@ def train(
     first one, and weights that are not finite, stop with a UserError that names step, learning rate and last state.
     """
     if schedule.batch_size % fabric.world_size:  # gradients are averaged over devices as if their shares were equal
-        raise UserError(
-            f"batch_size {schedule.batch_size} does not divide by the {fabric.world_size} GPUs; choose a multiple"
-        )
+        what = f"{schedule.batch_size} is not divisible by the {fabric.world_size} GPUs"
+        raise UserError("batch_size", what, "choose a multiple")
     network, optimizer = fabric.setup(network, optimizer)
     progress = _Progress(step=0, loss=0.0, first=0.0, seconds=0.0, rows=[])
     if resume.exists():
@@ -350,7 +348,7 @@ def _failure(what: str, step: int, schedule: Schedule, optimizer: torch.optim.Op
     if step == 1:
         advice = "look at the weights it starts from; use precision 32-true"
     where = f"step {step} of {schedule.steps} (learning rate {named})"
-    return UserError(resume.with_suffix('.pt'), f"{what} at {where}; {kept}", f"{advice}")
+    return UserError(resume.with_suffix(".pt"), f"{what} at {where}; {kept}", f"{advice}")
 
 
 def _keep(fabric: Fabric, network, optimizer, resume: Path, digest: str, progress: _Progress) -> None:

@@ -46,7 +46,9 @@ def resolve(config: Mapping[str, Any], schema: Path) -> dict[str, dict[str, Any]
     resolved = {}
     for name, own in experiments.items():
         if str(name).endswith(TEST_PREDICTIONS):
-            raise UserError("configuration", f"experiment {name!r} would share results/{name}", "do not end in that way")
+            raise UserError(
+                "configuration", f"experiment {name!r} would share results/{name}", "do not end in that way"
+            )
         if not isinstance(name, str) or not name.replace("-", "").replace("_", "").isalnum() or len(name) > MAX_NAME:
             shown = repr(name)[:MAX_NAME]
             raise UserError("configuration", f"{shown} is no name for an experiment", "use letters, digits, - and _")
@@ -66,7 +68,9 @@ def resolve(config: Mapping[str, Any], schema: Path) -> dict[str, dict[str, Any]
                 others = {v.split("/")[0] for v in shown["variants"] if v.count("/") == 2}
                 if unknown := sorted(others - resolved.keys()):
                     where = f"experiments.{name}.{part}.{title}"
-                    raise UserError("configuration", f"{where}: experiment {unknown[0]!r} is unknown", "name one of yours")
+                    raise UserError(
+                        "configuration", f"{where}: experiment {unknown[0]!r} is unknown", "name one of yours"
+                    )
     return resolved
 
 
@@ -135,7 +139,9 @@ def check_target(target: str, experiments: Mapping[str, Any]) -> None:
     if parts[1] in experiments and parts[2:3] == ("tables",):
         settings = experiments[parts[1]]
         if not has_masks(settings):
-            raise UserError(f"{target}: there are no masks to measure with")
+            raise UserError(
+                target, "there are no masks to measure with", "add SegmentationClass, or name another target"
+            )
         if not settings["tables"] and not settings["figures"]:
             raise UserError(target, f"experiments.{parts[1]} names no tables", "config/README.md shows how to")
 
@@ -172,7 +178,9 @@ def _check(name: str, settings: dict[str, Any], validator: Draft202012Validator)
     }[data["source"]]
     missing = [key for key in needed if key not in data]
     if missing:
-        raise UserError(f"configuration: experiments.{name}.data: source {data['source']} needs {', '.join(missing)}")
+        raise UserError(
+            f"configuration: experiments.{name}.data", f"source {data['source']} lacks {', '.join(missing)}", "add it"
+        )
     tabulated = [
         (f"{part}.{title}.variants", variant)
         for part in ("tables", "figures")
@@ -183,7 +191,9 @@ def _check(name: str, settings: dict[str, Any], validator: Draft202012Validator)
         try:
             grids.parse(*variant.split("/")[-2:])
         except UserError as error:
-            raise UserError(f"configuration: experiments.{name}.{key}: {error}") from None
+            raise UserError(
+                f"configuration: experiments.{name}.{key}: {error.where}", error.what, error.remedy
+            ) from error
     classify, segment = settings["classify"]["training"], settings["segment"]["training"]
     ranges = {
         "classify.training.long_side": classify["long_side"],
@@ -193,7 +203,9 @@ def _check(name: str, settings: dict[str, Any], validator: Draft202012Validator)
     }
     for key, (low, high) in ranges.items():
         if low > high:
-            raise UserError("configuration", f"experiments.{name}.{key}: {low} is above {high}", "write the smaller first")
+            raise UserError(
+                "configuration", f"experiments.{name}.{key}: {low} is above {high}", "write the smaller first"
+            )
     _check_background(f"configuration: experiments.{name}.refine", settings["refine"])
 
 
@@ -224,12 +236,16 @@ def _check_background(where: str, refine: Mapping[str, Any]) -> None:
         if max(foreground, background) > 1:
             raise UserError(f"{where}.confident", "thresholds are at most 1", "powers need scores: power")
         if background > foreground:
-            raise UserError(f"{where}.confident", f"background {background} is above foreground {foreground}", "it must not be")
+            what = f"background {background} is above foreground {foreground}"
+            raise UserError(f"{where}.confident", what, "lower it")
     elif foreground > background:
-        raise UserError(
-            f"{where}.confident: as powers, foreground {foreground} must not be above background {background}"
-        )
+        what = f"as powers, foreground {foreground} is above background {background}"
+        raise UserError(f"{where}.confident", what, "write the smaller first")
     if refine["network"] == "affinitynet" and refine["walk"]["background"] < 1:
-        raise UserError(f"{where}.walk.background", "with AffinityNet a power of at least 1, such as 16", "IRNet takes a score")
+        raise UserError(
+            f"{where}.walk.background", "below 1; IRNet takes a score", "with AffinityNet, write a power such as 16"
+        )
     if refine["network"] == "irnet" and refine["walk"]["background"] > 1:
-        raise UserError(f"{where}.walk.background", "with IRNet a score of at most 1", "AffinityNet takes a power")
+        raise UserError(
+            f"{where}.walk.background", "above 1; AffinityNet takes a power", "with IRNet, write a score of at most 1"
+        )

@@ -83,12 +83,12 @@ def steps(root: Path, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """Settings of the steps that run networks, on untrained ones and on the split train of that dataset."""
     import torch  # here: most tests of bad input do without torch
 
-    from ppl.networks import checkpoints
     from ppl.cam import export
     from ppl.classify import build as classifiers
     from ppl.classify import train
     from ppl.crf.dense import IRNET
     from ppl.jobs.devices import Hardware
+    from ppl.networks import checkpoints
     from ppl.refine import build as refiners
     from ppl.refine import pseudo
     from ppl.refine.walked import Walk

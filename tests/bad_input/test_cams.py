@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ppl.measure import sweep
 from ppl.cam.store import Cam, open_store, write
 from ppl.crf.dense import IRNET
 from ppl.data.dataset import Dataset
 from ppl.jobs.errors import UserError
-from ppl.refine import crf_seeds, reliable as confident
+from ppl.measure import sweep
+from ppl.refine import crf_seeds
+from ppl.refine import reliable as confident
 
 CLASSES = ("cat", "dog")
 

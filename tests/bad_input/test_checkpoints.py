@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from ppl.networks import backbones, checkpoints
 from ppl.cam import export
 from ppl.classify import train
 from ppl.jobs.errors import UserError
+from ppl.networks import backbones, checkpoints
 from ppl.refine import pseudo
 from ppl.segment import predict_split
 

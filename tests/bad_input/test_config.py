@@ -11,8 +11,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ppl.workflow import config
 from ppl.jobs.errors import UserError
+from ppl.workflow import config
 
 REPOSITORY = Path(__file__).parents[2]
 SCHEMA_FILE = REPOSITORY / "workflow" / "schemas" / "config.schema.yaml"

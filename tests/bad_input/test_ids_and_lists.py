@@ -13,15 +13,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ppl.measure import sweep
 from ppl.cam.store import Cam, open_store, write
 from ppl.data import check
-from ppl.data.sources import folder
-from ppl.data.dataset import Dataset, MAX_ID_BYTES, id_fault
-from ppl.data.masks import write_mask
+from ppl.data.dataset import MAX_ID_BYTES, Dataset, id_fault
 from ppl.data.label_maps import find_maps
+from ppl.data.masks import write_mask
+from ppl.data.sources import folder
 from ppl.jobs.errors import UserError
 from ppl.measure import label_maps as evaluate
+from ppl.measure import sweep
 from ppl.segment import voc_server as server
 
 LISTS = "ImageSets/Segmentation"
@@ -178,7 +178,8 @@ def test_the_smallest_photos_go_through_every_step(root, checking, steps, size):
     from ppl.cam import export
     from ppl.classify import train
     from ppl.crf.dense import IRNET
-    from ppl.refine import pseudo, reliable as confident
+    from ppl.refine import pseudo
+    from ppl.refine import reliable as confident
     from ppl.segment import predict_split
 
     Image.effect_noise(size[::-1], 90).convert("RGB").save(root / "JPEGImages" / "t1.png")

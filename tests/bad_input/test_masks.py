@@ -13,9 +13,9 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from ppl.data import check
+from ppl.data.crops import Augmentation, Views
 from ppl.data.dataset import Dataset
 from ppl.data.masks import read_mask, write_mask
-from ppl.data.crops import Augmentation, Views
 from ppl.jobs.errors import UserError
 from ppl.measure import label_maps as evaluate
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from ppl.measure import curves
-from ppl.data.sources import coco, voc
 from ppl.data.masks import write_mask
+from ppl.data.sources import coco, voc
+from ppl.measure import curves
 
 
 def instances(number: int) -> dict[str, Any]:

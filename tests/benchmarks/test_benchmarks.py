@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from ppl.networks import backbones
 from ppl.cam import store
-from ppl.measure import sweep
 from ppl.cam.maps import branch_maps
 from ppl.classify import variants as grids
 from ppl.classify.network import PatchClassifier
+from ppl.measure import sweep
+from ppl.networks import backbones
 from ppl.refine import losses
 from ppl.refine.reliable import confident_labels
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from ppl.networks import checkpoints
 from ppl.cam import export
 from ppl.cam.export import Cams, Settings
 from ppl.cam.maps import branch_maps, fuse
@@ -19,6 +18,7 @@ from ppl.data.photos import read_photo
 from ppl.jobs.devices import Hardware
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import file_digest
+from ppl.networks import checkpoints
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from ppl.networks import backbones
 from ppl.cam.maps import branch_maps, fuse
-from ppl.classify.variants import Grid
 from ppl.classify.network import PatchClassifier
+from ppl.classify.variants import Grid
+from ppl.networks import backbones
 
 CLASSES = 3
 raw = arrays(np.float32, array_shapes(min_dims=4, max_dims=4, max_side=4), elements=st.floats(0, 1e6, width=32))

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ppl.networks import backbones
-from ppl.networks.backbones import Backbone
 from ppl.classify import build as checkpoint
 from ppl.classify.build import Architecture
-from ppl.classify.variants import Grid
 from ppl.classify.network import PatchClassifier
+from ppl.classify.variants import Grid
+from ppl.networks import backbones
+from ppl.networks.backbones import Backbone
 
 ALL = (Grid(2, 2), Grid(3, 3), Grid(4, 4))
 CLASSES = 3

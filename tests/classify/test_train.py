@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ppl.classify import build as checkpoint, train
+from ppl.classify import build as checkpoint
+from ppl.classify import train
 from ppl.classify.build import Architecture
 from ppl.classify.train import Settings, Training, classification_loss, parameter_groups
 from ppl.jobs.devices import Hardware

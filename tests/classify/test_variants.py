@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppl.classify import variants as grids
-from ppl.classify.variants import Grid, MAX_K, METHODS, PLAIN, STAGES
+from ppl.classify.variants import MAX_K, METHODS, PLAIN, STAGES, Grid
 from ppl.jobs.errors import UserError
 
 patching = st.sampled_from([method for method in METHODS if method != "baseline"])

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from ppl.data.masks import write_mask
 from ppl.data.crops import (
     Augmentation,
     FittedPhotos,
@@ -21,6 +20,7 @@ from ppl.data.crops import (
     label_vectors,
     normalise,
 )
+from ppl.data.masks import write_mask
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
 SHADES = np.array([20, 80, 140, 200], dtype=np.uint8)  # grey of the classes 0..3 in a photo that shows its labels

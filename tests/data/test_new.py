@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ppl.workflow import config
 from ppl.data import check, example, new
-from ppl.data.dataset import Dataset, MAX_ID_BYTES, id_fault
+from ppl.data.dataset import MAX_ID_BYTES, Dataset, id_fault
 from ppl.data.masks import write_mask
-from ppl.data.photos import read_photo
 from ppl.data.own.divide import held_out
 from ppl.data.own.photos import Names, copies, ids_of
+from ppl.data.photos import read_photo
 from ppl.jobs.errors import UserError
+from ppl.workflow import config
 
 REPOSITORY = Path(__file__).parents[2]
 COUNT = 40

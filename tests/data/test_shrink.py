@@ -10,12 +10,12 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from ppl.data import check
-from ppl.data.sources import folder
 from ppl.data.dataset import Dataset
 from ppl.data.masks import read_mask, write_mask
 from ppl.data.photos import MAX_PIXELS, photo_size, read_photo
 from ppl.data.resize import enlarge
 from ppl.data.shrink import SHORTEST, full_sizes, smaller
+from ppl.data.sources import folder
 from ppl.segment import voc_server as server
 
 SIZES = {"large": (300, 400), "tall": (500, 90), "turned": (200, 300), "small": (60, 80), "strip": (20, 900)}  # (h, w)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppl.jobs import progress as module
-from ppl.jobs.progress import FIRST, Lines, OFTEN, RUNNING, SELDOM, progress
+from ppl.jobs.progress import FIRST, OFTEN, RUNNING, SELDOM, Lines, progress
 
 
 class Clock:

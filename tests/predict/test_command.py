@@ -17,9 +17,9 @@ from ppl.data.photos import read_photo
 from ppl.jobs.devices import Hardware
 from ppl.jobs.errors import UserError
 from ppl.predict import __main__ as predict
-from ppl.segment import predict_split
 from ppl.predict.__main__ import Settings, in_batches, read_ahead
 from ppl.predict.segmentation import View
+from ppl.segment import predict_split
 
 ON_CPU = Hardware(devices=0, workers=0, precision="32-true")
 

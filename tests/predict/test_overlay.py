@@ -3,27 +3,27 @@ import pytest
 from PIL import Image
 
 from ppl.data.masks import VOC_COLOURS
+from ppl.data.resize import enlarge
 from ppl.predict import overlay
 from ppl.predict.overlay import SHOWN, draw_legend, draw_overlay, outline, shown_size
-from ppl.data.resize import enlarge as enlarged
 
 
 @pytest.mark.parametrize("factor", [1, 3, 7])
 def test_an_enlarged_map_keeps_what_it_says_at_the_centres_of_its_cells(factor: int) -> None:
     labels = np.random.default_rng(0).integers(0, 4, (9, 13), dtype=np.uint8)
-    large = enlarged(labels, (9 * factor, 13 * factor))
+    large = enlarge(labels, (9 * factor, 13 * factor))
     assert large.shape == (9 * factor, 13 * factor)
     assert np.array_equal(large[factor // 2 :: factor, factor // 2 :: factor], labels)
 
 
 def test_an_enlarged_border_is_straight_and_stays_in_its_place() -> None:
     labels = np.repeat([[0, 0, 5, 5]], 4, axis=0).astype(np.uint8)
-    assert np.array_equal(enlarged(labels, (40, 40)), np.repeat([[0] * 20 + [5] * 20], 40, axis=0))
+    assert np.array_equal(enlarge(labels, (40, 40)), np.repeat([[0] * 20 + [5] * 20], 40, axis=0))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (333, 2)])
 def test_a_map_of_one_label_stays_one(size: tuple[int, int]) -> None:
-    assert (enlarged(np.full((2, 3), 7, np.uint8), size) == np.full(size, 7)).all()
+    assert (enlarge(np.full((2, 3), 7, np.uint8), size) == np.full(size, 7)).all()
 
 
 def test_background_stays_as_it_is_and_a_class_is_half_its_colour() -> None:

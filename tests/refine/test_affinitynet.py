@@ -18,8 +18,10 @@ from ppl.data.masks import IGNORE, read_mask
 from ppl.data.photos import read_photo
 from ppl.jobs.devices import Hardware
 from ppl.jobs.errors import UserError
-from ppl.refine import build as checkpoint, crf_seeds, pseudo, train_affinitynet as train_affinity
-from ppl.refine.affinitynet import AffinityNet, EPSILON, affinity_loss, pair_affinity
+from ppl.refine import build as checkpoint
+from ppl.refine import crf_seeds, pseudo
+from ppl.refine import train_affinitynet as train_affinity
+from ppl.refine.affinitynet import EPSILON, AffinityNet, affinity_loss, pair_affinity
 from ppl.refine.reliable import power_labels, with_background
 from ppl.refine.train_affinitynet import Settings, Training
 from ppl.refine.walk import propagate, propagate_by_features

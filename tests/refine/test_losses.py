@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ppl.refine.losses import PairLosses, pair_losses, total
 from ppl.refine.lines import search_paths
+from ppl.refine.losses import PairLosses, pair_losses, total
 
 
 def naive_losses(boundary: Tensor, displacement: Tensor, labels: Tensor, radius: int) -> PairLosses:

@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from ppl.networks import checkpoints
 from ppl.cam import store
 from ppl.cam.store import Cam, open_store
 from ppl.crf.dense import IRNET
+from ppl.data.crops import normalise
 from ppl.data.dataset import Dataset
 from ppl.data.masks import read_mask
 from ppl.data.photos import read_photo
-from ppl.data.crops import normalise
 from ppl.jobs.devices import Hardware
 from ppl.jobs.errors import UserError
-from ppl.refine import build as checkpoint, pseudo
+from ppl.networks import checkpoints
+from ppl.refine import build as checkpoint
+from ppl.refine import pseudo
 from ppl.refine.irnet import boundary_map
 from ppl.refine.pseudo import Settings, walk_boundaries
 from ppl.refine.train_irnet import Training

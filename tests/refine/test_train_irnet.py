@@ -10,7 +10,8 @@ from torch import Tensor
 from ppl.data.dataset import Dataset
 from ppl.jobs.devices import Hardware
 from ppl.jobs.errors import UserError
-from ppl.refine import build as checkpoint, train_irnet as train
+from ppl.refine import build as checkpoint
+from ppl.refine import train_irnet as train
 from ppl.refine.train_irnet import Settings, Training, mean_displacement
 
 

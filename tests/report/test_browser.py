@@ -16,10 +16,10 @@ import yaml
 from PIL import Image, ImageFilter
 from playwright.sync_api import Page, expect, sync_playwright
 
-from ppl.measure import sweep
 from ppl.cam.seeds import seed
 from ppl.cam.store import Cam, write
 from ppl.data.masks import VOC_COLOURS, write_mask
+from ppl.measure import sweep
 from ppl.measure.metrics import confusion, iou
 from ppl.report.page import Settings, main
 from ppl.report.pictures import MAX_SIDE

@@ -82,5 +82,8 @@ def test_the_command(experiment, tmp_path):
 
 
 def test_it_starts_without_torch_and_pandas():
-    imported = "import sys, ppl.report.overview, ppl.workflow.job_progress; print({'torch', 'pandas', 'numpy'} & {*sys.modules})"
+    imported = (
+        "import sys, ppl.report.overview, ppl.workflow.job_progress;"
+        "print({'torch', 'pandas', 'numpy'} & {*sys.modules})"
+    )
     assert run(program=("-c", imported)).stdout == "set()\n"

@@ -18,10 +18,10 @@ from PIL import Image
 
 from ppl.cam.seeds import seed
 from ppl.cam.store import Cam
-from ppl.measure.sweep import THRESHOLDS
 from ppl.data.masks import IGNORE, VOC_COLOURS, write_mask
 from ppl.jobs.errors import UserError
 from ppl.measure.metrics import confusion, iou
+from ppl.measure.sweep import THRESHOLDS
 from ppl.report.costs import costs
 from ppl.report.gallery import evenly, map_iou, seed_ious
 from ppl.report.page import main

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ppl.networks import backbones
 from ppl.classify.network import PatchClassifier
+from ppl.networks import backbones
 from ppl.report.sheet import draw_sheet
 from ppl.report.stages import stage_tiles
 

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ppl.workflow import config
 from ppl.report import tables
-from ppl.workflow.plan import files, place, plan
 from ppl.report.tables import BEST, FIXED, compare, markdown, read_paper
+from ppl.workflow import config
+from ppl.workflow.plan import files, place, plan
 
 EXPLICIT, PLAIN = "explicit/s4k2", "baseline/plain"
 

@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from ppl.networks import checkpoints
 from ppl.crf.dense import Pairwise
 from ppl.data.dataset import Dataset
 from ppl.data.masks import read_mask
 from ppl.data.photos import read_photo
 from ppl.jobs.devices import Hardware
 from ppl.jobs.errors import UserError
-from ppl.segment import build as checkpoint, inference, postprocess as predicted, predict_split
+from ppl.networks import checkpoints
+from ppl.segment import build as checkpoint
+from ppl.segment import inference, predict_split
+from ppl.segment import postprocess as predicted
 from ppl.segment.build import Architecture
 from ppl.segment.deeplab import DeepLab, resize
 from ppl.segment.inference import log_probabilities

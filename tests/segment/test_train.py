@@ -12,7 +12,8 @@ import torch
 
 from ppl.jobs.devices import Hardware
 from ppl.jobs.errors import UserError
-from ppl.segment import build as checkpoint, train
+from ppl.segment import build as checkpoint
+from ppl.segment import train
 from ppl.segment.build import Architecture
 from ppl.segment.train import Settings, Training
 

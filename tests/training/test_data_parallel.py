@@ -18,8 +18,8 @@ from ppl.classify import train as classify
 from ppl.classify.build import Architecture
 from ppl.data.masks import read_mask, write_mask
 from ppl.jobs.devices import Hardware
-from ppl.refine import train_irnet as irnet
 from ppl.refine import train_affinitynet as affinitynet
+from ppl.refine import train_irnet as irnet
 from ppl.segment import build as segmentation
 from ppl.segment import train as deeplab
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from ppl.training import loop as engine
 from ppl.jobs.devices import Hardware
-from ppl.training.loop import Schedule, StepSampler
 from ppl.jobs.errors import UserError
+from ppl.training import loop as engine
+from ppl.training.loop import Schedule, StepSampler
 
 schedules = st.builds(
     Schedule,

@@ -20,15 +20,15 @@ import ppl.classify.train
 import ppl.crf.dense
 import ppl.jobs.devices
 import ppl.refine.reliable
-import ppl.refine.train_irnet
 import ppl.refine.train_affinitynet
+import ppl.refine.train_irnet
 import ppl.refine.walked
 import ppl.segment.build
 import ppl.segment.train
 from ppl.jobs import code_hash
+from ppl.jobs.errors import UserError
 from ppl.networks import backbones
 from ppl.workflow import config
-from ppl.jobs.errors import UserError
 
 REPOSITORY = Path(__file__).parents[1]
 SCHEMA_FILE = REPOSITORY / "workflow" / "schemas" / "config.schema.yaml"

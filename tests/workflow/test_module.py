@@ -91,6 +91,12 @@ def test_every_path_of_the_module_is_below_its_prefix(tmp_path, folder):
     assert plan.returncode == 0, plan.stdout
     commands = [line for line in plan.stdout.splitlines() if "python -m ppl." in line]
     steps = {re.search(r"python -m (\S+)", line)[1] for line in commands}
-    assert {"ppl.data.sources.download", "ppl.data.sources.voc", "ppl.data.sources.folder", "ppl.report.tables", "ppl.report.page"} <= steps
+    assert {
+        "ppl.data.sources.download",
+        "ppl.data.sources.voc",
+        "ppl.data.sources.folder",
+        "ppl.report.tables",
+        "ppl.report.page",
+    } <= steps
     for line in commands:
         assert set(re.findall(r"([\w./-]*)\b(?:results|resources)/", line)) <= {folder}, line

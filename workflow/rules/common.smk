@@ -7,14 +7,16 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from ppl import config as configuration
-from ppl import follow, instance
-from ppl.classify import grids as variants
+from ppl.classify import variants
 from ppl.jobs.code_hash import code_hash
 from ppl.jobs.command import explain
-from ppl.jobs.files import UserError, file_digest
+from ppl.jobs.errors import UserError
+from ppl.jobs.files import file_digest
 from ppl.report import overview
-from ppl.report import plan as tabulated
+from ppl.workflow import config as configuration
+from ppl.workflow import job_progress as follow
+from ppl.workflow import locks as instance
+from ppl.workflow import plan as tabulated
 
 IS_MODULE = not workflow.modifier.is_main_snakefile()
 """Whether another workflow uses this one (docs/module.md): folder, targets and locks are then that one's."""

@@ -28,7 +28,7 @@ def held_out(
             left -= own
     if not chosen or len(chosen) == len(labels):
         raise UserError(
-            "no photo can be held out, as each is the last of a class, or one of several copies; "
-            "label at least two different photos of each class"
-        )
+            "labels", "no photo can be held out, as each is the last of a class, or one of several copies",
+            "label at least two different photos of each class",
+        )  # fmt: skip
     return sorted(chosen)

@@ -54,7 +54,11 @@ def read_table(path: Path, is_photo: Callable[[str], bool]) -> Table:
     rows, delimiter = _rows(path, text)
     column = _column_of_photos(rows, is_photo)
     if column is None:
-        raise UserError(path, "no column names any of the photos", f"the first line is {';'.join(rows[0])[:80]!r}, so write the names of the photo files " "into one column")
+        raise UserError(
+            path,
+            "no column names any of the photos",
+            f"the first line is {';'.join(rows[0])[:80]!r}, so write the names of the photo files into one column",
+        )
     if is_photo(rows[0][column]) and rows[0][column].strip().casefold() not in PHOTO_TITLES:
         read = _without_titles(rows, column)
     else:
@@ -99,7 +103,11 @@ def _with_titles(path: Path, rows: Sequence[Sequence[str]], column: int) -> _Rea
     if len(named) == 1 or (not marked and len(others) == 1):
         chosen = (named or others)[0]
         if chosen in marked:
-            raise UserError(path, f"column {titles[chosen]!r} holds only 0 and 1", "name the column after what 1 shows, as in image,crack")
+            raise UserError(
+                path,
+                f"column {titles[chosen]!r} holds only 0 and 1",
+                "name the column after what 1 shows, as in image,crack",
+            )
         further = [[cell for i, cell in enumerate(row) if i >= len(titles)] for row in rows]
         cells = [[_cell(row, chosen), *more] for row, more in zip(rows, further, strict=True)]
         within = _separator(cell for row in cells for cell in row)
@@ -110,7 +118,12 @@ def _with_titles(path: Path, rows: Sequence[Sequence[str]], column: int) -> _Rea
         ignored = tuple(titles[i] for i in others if i != chosen)
         return _Read(pairs, f"names of classes in column {titles[chosen]!r}", (), ignored)
     if not marked:
-        raise UserError(path, f"which of the columns {', '.join((titles[i] for i in others)) or '(there is but one)'} " "names the classes is not clear", "call it classes, or write a column of 0 and 1 for each class")
+        raise UserError(
+            path,
+            f"which of the columns {', '.join(titles[i] for i in others) or '(there is but one)'} "
+            "names the classes is not clear",
+            "call it classes, or write a column of 0 and 1 for each class",
+        )
     twice = sorted({titles[i] for i in marked if [titles[j] for j in marked].count(titles[i]) > 1})
     if twice:
         raise UserError(path, f"two columns are called {twice[0]!r}", "rename one of them")

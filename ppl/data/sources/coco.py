@@ -16,14 +16,13 @@ import numpy as np
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
-from ppl.jobs.command import command
 from ppl.data.dataset import LISTS
 from ppl.data.masks import write_mask
-from ppl.jobs.errors import UserError
+from ppl.jobs.command import command
+from ppl.jobs.errors import UserError, reason
 from ppl.jobs.files import atomic
 from ppl.jobs.parallel import run_all
 from ppl.jobs.shards import in_chunks
-from ppl.jobs.errors import reason
 
 SPLITS = ("train", "val")
 IMAGES_PER_TASK = 64
@@ -123,7 +122,9 @@ def _write(folder: Path, convention: Convention, photos: Sequence[Photo]) -> Non
         try:
             mask = draw(photo, convention)
         except Exception as error:  # pycocotools raises whatever it meets
-            raise UserError(photo.image, f"its instances cannot be drawn ({reason(error)})", "unpack the annotations again") from None
+            raise UserError(
+                photo.image, f"its instances cannot be drawn ({reason(error)})", "unpack the annotations again"
+            ) from None
         write_mask(folder / f"{photo.image}.png", mask)
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageChops, ImageEnhance, ImageFilter
 
-from ppl.jobs.command import command
 from ppl.data.dataset import LISTS
 from ppl.data.masks import write_mask
+from ppl.jobs.command import command
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic
 from ppl.jobs.parallel import run_all
@@ -138,7 +138,7 @@ def _write(root: Path, settings: Settings, chunk: tuple[str, range]) -> dict[str
 @cache
 def open_photos() -> tuple[tuple[str, ...], dict[str, Sources]]:
     """Class names in the order of their ids, and the sources of each split, from the photos in this package."""
-    photos = resources.files("ppl.data") / "demo_photos"
+    photos = resources.files("ppl.data.sources") / "demo_photos"
     folders = sorted((photos / "cutouts").iterdir(), key=lambda folder: folder.name)
     seen, unseen = zip(*(_hold_out(tuple(_open(folder, "RGBA"))) for folder in folders), strict=True)
     distractors = tuple(_open(photos / "distractors", "RGBA"))

@@ -77,7 +77,9 @@ def fetch(archive: Archive, out: Path) -> None:
         known = f"sha256:{archive.sha256}"
         pooch.retrieve(archive.url, known, fname=out.name, path=out.parent, downloader=_Resuming(out))
     except ValueError:  # pooch compares checksums; what it took for the file is gone
-        raise UserError(out.name, f"{archive.url} sent a file of another checksum", f"try again later, or {by_hand}") from None
+        raise UserError(
+            out.name, f"{archive.url} sent a file of another checksum", f"try again later, or {by_hand}"
+        ) from None
     except (HTTPError, URLError, OSError) as error:
         reason = getattr(error, "reason", error)
         raise UserError(out.name, f"cannot be downloaded ({reason})", f"run again to go on, or {by_hand}") from None

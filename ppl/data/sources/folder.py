@@ -8,14 +8,13 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from ppl.jobs.command import command
-from ppl.data.dataset import Dataset, LISTS
+from ppl.data.dataset import LISTS, Dataset
 from ppl.data.shrink import Size, bring_photo, write_sizes
-from ppl.jobs.errors import UserError
+from ppl.jobs.command import command
+from ppl.jobs.errors import UserError, reason
 from ppl.jobs.files import atomic
 from ppl.jobs.parallel import run_all
 from ppl.jobs.shards import in_chunks
-from ppl.jobs.errors import reason
 
 LINKED = ("JPEGImages", "SegmentationClass")  # the second is optional
 IMAGES_PER_TASK = 32
@@ -54,7 +53,9 @@ def main(settings: Settings) -> None:
     if missing:
         raise UserError(settings.path, f"lacks {', '.join(missing)}", "docs/own-data.md shows the layout of a dataset")
     if os.path.isfile(source / "SegmentationClass"):
-        raise UserError(f"{settings.path}/SegmentationClass", "is a file", "put the masks into a folder, or take it out")
+        raise UserError(
+            f"{settings.path}/SegmentationClass", "is a file", "put the masks into a folder, or take it out"
+        )
     with atomic(settings.out) as folder:
         (folder / LISTS).mkdir(parents=True)
         for name in files:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, TypeVar
 
-from ppl.jobs.command import command
 from ppl.data.sources.download import ARCHIVES, BLOCK
+from ppl.jobs.command import command
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic
 from ppl.jobs.progress import progress
@@ -55,9 +55,13 @@ def unpack(archive: Path, folder: Path) -> None:
                 with tarfile.open(fileobj=file) as members:
                     members.extractall(folder, members=_shown(members, file, archive), filter=_plain_files)
     except tarfile.FilterError as error:
-        raise UserError(archive, f"holds a link or a device or would write elsewhere ({error})", "get it from its source") from None
+        raise UserError(
+            archive, f"holds a link or a device or would write elsewhere ({error})", "get it from its source"
+        ) from None
     except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise UserError(archive, f"cannot be unpacked ({str(error).splitlines()[0]})", "delete it to download it again") from None
+        raise UserError(
+            archive, f"cannot be unpacked ({str(error).splitlines()[0]})", "delete it to download it again"
+        ) from None
 
 
 def _plain_files(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:

@@ -13,14 +13,13 @@ from xml.etree import ElementTree
 import numpy as np
 from scipy.io import loadmat
 
-from ppl.jobs.command import command
 from ppl.data.dataset import LISTS
 from ppl.data.masks import write_mask
-from ppl.jobs.errors import UserError
+from ppl.jobs.command import command
+from ppl.jobs.errors import UserError, reason
 from ppl.jobs.files import atomic
 from ppl.jobs.parallel import run_all
 from ppl.jobs.shards import in_chunks
-from ppl.jobs.errors import reason
 
 CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
@@ -98,7 +97,11 @@ def check_test(path: Path, splits: dict[str, list[str]]) -> None:
     published = all(len(splits[name]) == PUBLISHED[name] for name in ("train", "val"))
     number = len(set(splits["test"]))
     if published and not number == len(splits["test"]) == PUBLISHED["test"]:
-        raise UserError(path, f"{number} different images in {len(splits['test'])} lines, VOC 2012 has " f"{PUBLISHED['test']}", "unpack VOC2012test.tar again")
+        raise UserError(
+            path,
+            f"{number} different images in {len(splits['test'])} lines, VOC 2012 has {PUBLISHED['test']}",
+            "unpack VOC2012test.tar again",
+        )
 
 
 def read_list(path: Path) -> list[str]:

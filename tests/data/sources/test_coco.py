@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from ppl.data import check
-from ppl.data.sources import coco, unpack
 from ppl.data.dataset import Dataset
 from ppl.data.masks import read_mask
 from ppl.data.photos import read_photo
+from ppl.data.sources import coco, unpack
 from ppl.jobs.errors import UserError
 
 HEIGHT, WIDTH = 20, 30

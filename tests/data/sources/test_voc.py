@@ -9,9 +9,9 @@ from PIL import Image
 from scipy.io import savemat
 
 from ppl.data import check
-from ppl.data.sources import unpack, voc
 from ppl.data.dataset import Dataset
 from ppl.data.masks import IGNORE, read_mask, write_mask
+from ppl.data.sources import unpack, voc
 from ppl.jobs.errors import UserError
 
 SIZE = (20, 30)
