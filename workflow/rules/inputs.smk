@@ -172,7 +172,7 @@ def main_confident(wildcards):
 
 def part_hash(*names):
     """Digests of files of ppl/report that are no Python and so no part of a code hash."""
-    folder = Path(configuration.__file__).parent / "report"
+    folder = Path(overview.__file__).parent
     return " ".join(file_digest(folder / name)[:16] for name in names)
 
 
