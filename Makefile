@@ -9,8 +9,8 @@ export PATH := $(CURDIR)/.venv/bin:$(OUTSIDE)
 
 venv: .venv/.ready
 
-# The marker is written last: an interrupted installation starts over instead of leaving half an environment, by a Python
-# outside of it. Python compiles what is imported, a fraction of what is installed.
+# The marker is written last, so an interrupted installation starts over, with a Python outside of the environment.
+# --no-compile: Python compiles modules on import, which are a fraction of those installed.
 .venv/.ready: export PATH := $(OUTSIDE)
 .venv/.ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("error: $(PYTHON) is Python %d.%d, and 3.11 or later is needed; \
@@ -36,7 +36,7 @@ lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# The site, in build/site.
+# Build the site in build/site.
 docs: export NO_MKDOCS_2_WARNING = 1
 docs: venv
 	$(BIN)/mkdocs build --quiet --strict
@@ -52,7 +52,7 @@ torture: venv
 audit:
 	$(PYTHON) .ci/audit
 
-# The environment of the workflow's jobs (workflow/rules/common.smk).
+# The environment variables of the workflow's jobs (workflow/rules/common.smk).
 bench: export MALLOC_MMAP_MAX_ = 0
 bench: export MALLOC_TRIM_THRESHOLD_ = 8589934592
 bench: export MALLOC_TOP_PAD_ = 67108864
@@ -60,7 +60,7 @@ bench: export GOMP_SPINCOUNT = 1000
 bench: venv
 	$(BIN)/python benchmarks/bench.py $(ARGS)
 
-# Exact versions of everything, with hashes; needs uv (pip install uv).
+# Lock exact versions of all packages, with hashes; needs uv (pip install uv).
 lock:
 	uv pip compile pyproject.toml --extra dev --constraint envs/torch.txt --python-version 3.11 \
 	  --generate-hashes --no-annotate --no-header --output-file requirements.lock
