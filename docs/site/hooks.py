@@ -59,6 +59,8 @@ def relink(markdown: str, path: str, site: set[str], repository: str | None) -> 
             return f"{match['image']}[{match['text']}]({relpath(page, dirname(here) or '.')}{anchor})"
         if not (ROOT / target).exists():
             LOG.warning("%s: link to %s, which does not exist", path, target)
-        return f"[{match['text']}]({repository.rstrip('/')}/blob/main/{target}{anchor})" if repository else match["text"]
+        return (
+            f"[{match['text']}]({repository.rstrip('/')}/blob/main/{target}{anchor})" if repository else match["text"]
+        )
 
     return BLOCK_OR_LINK.sub(link, markdown)

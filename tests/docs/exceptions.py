@@ -1,29 +1,26 @@
-"""What is not run as the documentation has it: the one table of exceptions, and what placeholders stand for.
+"""Commands of the documentation that `run.py` does not run unchanged, with reasons, and replacements of placeholders.
 
-Every entry is a pattern that has to match a whole command of the documentation; one that matches none any more fails
-`test_pages.py`.
+A key is a pattern that matches a whole command. `test_pages.py` fails for an entry that matches none.
 """
 
-PLANNED = {
+DRY_RUN = {
     r"snakemake .*results/(voc|coco)(_test_preds|/tables)": "downloads gigabytes",
-    r"snakemake --cores 32 --resources gpu=4 .*": "has four GPUs",
+    r"snakemake --cores 32 --resources gpu=4 .*": "needs four GPUs",
     r"snakemake --profile workflow/profiles/slurm .*": "needs SLURM: tests/cluster/slurm.sh runs it",
-    r"snakemake --cores \d+ --configfile mine.yaml -- results/mine_test_preds": "docs/own-data.md runs it, and more",
+    r"snakemake --cores \d+ --configfile mine.yaml -- results/mine_test_preds": "docs/own-data.md runs it",
 }
-"""Snakemake's commands that are planned only (`--dry-run`), and why."""
+"""Snakemake commands that are planned only (`--dry-run`)."""
 
-LEFT_OUT = {
+NOT_RUN = {
     r"make test|make docs-test|make docs|make lint": "the gate runs it (.ci/run)",
-    r"make (venv|audit|torture|bench|lock)": "installs, asks the network, or takes half an hour",
+    r"make (venv|audit|torture|bench|lock)": "installs packages, needs the network, or takes half an hour",
     r"pytest .*": "the gate runs all tests",
-    r"pip install .*": "asks the network; test_package.py installs the wheel without",
+    r"pip install .*": "needs the network; test_package.py installs the wheel without it",
 }
-"""Commands that are not run, and why."""
+"""Commands that are not run."""
 
-OWN = ("my_photos", "my_masks")
-"""Folders that commands make and then refuse to replace: each page begins without them, as its reader does."""
+OUTPUTS = ("my_photos", "my_masks")
+"""Folders that commands write and refuse to replace: they are removed before each page."""
 
-PLACEHOLDERS = {
-    "path/to/ppl": "{repository}",
-}
-"""Words of commands and files that stand for something of the reader's, and what they are replaced by."""
+PLACEHOLDERS = {"path/to/ppl": "{repository}"}
+"""Words of commands and files, and their replacements."""

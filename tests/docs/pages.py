@@ -1,103 +1,65 @@
-"""What the documentation holds: its pages, their fenced blocks, commands, links and names."""
+"""Read the documentation: its pages, fenced blocks, commands and code spans."""
 
 import re
-import shutil
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
-ABSENT = {"apptainer", "conda", "docker", "kubectl", "mamba", "sbatch", "snakedeploy", "uv"}
-"""Programs that a block may begin with and that a machine may lack: the block holds commands all the same."""
-FENCE = re.compile(r"^(?P<indent> *)(?P<mark>```+|~~~+) *(?P<language>\S*) *$")
-LINK = re.compile(r"\[(?:[^\[\]]|\[[^\]]*\])*\]\(([^()\s]+)\)")
+FENCED = re.compile(r"^ *```(?P<language>\S*)\n(?P<text>.*?)^ *```$", re.DOTALL | re.MULTILINE)
 CODE = re.compile(r"`([^`\n]+)`")
-HEADING = re.compile(r"^#+ +(.*?) *#*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block of a page."""
+    """A fenced block of a page. Without a language it holds shell commands."""
 
-    page: Path
-    line: int
-    """Of its first fence, from 1."""
+    where: str
+    """PAGE:LINE of its first fence."""
     language: str
     text: str
-    before: str
-    """The prose before it, back to the block before."""
-
-    @property
-    def where(self) -> str:
-        return f"{self.page.relative_to(REPOSITORY)}:{self.line}"
+    prose: str
+    """Text between the previous block and this one."""
 
 
 def pages() -> list[Path]:
-    """Every page, in the order in which a reader comes to them."""
+    """Return every page, in reading order: later pages use files that earlier ones write."""
     docs = sorted((REPOSITORY / "docs").glob("*.md"))
-    others = ["config/README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
-    inside = sorted((REPOSITORY / "ppl").glob("**/README.md"))
-    return [REPOSITORY / "README.md", *docs, *(REPOSITORY / page for page in others), *inside]
+    others = [REPOSITORY / page for page in ("config/README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+    return [REPOSITORY / "README.md", *docs, *others, *sorted((REPOSITORY / "ppl").glob("**/README.md"))]
 
 
 def blocks(page: Path) -> Iterator[Block]:
-    """The fenced blocks of a page, without the indentation of a list around them."""
-    start, fence, held, prose = 0, None, [], []
-    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
-        match = FENCE.match(line)
-        if fence is None and match:
-            start, fence, held = number, match, []
-        elif fence is None:
-            prose.append(line)
-        elif match and match["mark"] == fence["mark"] and not match["language"]:
-            text = textwrap.dedent("\n".join(held))
-            yield Block(page, start, fence["language"], text, "\n".join(prose))
-            fence, prose = None, []
-        else:
-            held.append(line)
-    if fence is not None:
-        raise ValueError(f"{page}:{start}: this block does not end")
-
-
-def prose(page: Path) -> str:
-    """The page with its fenced blocks blanked."""
-    lines, inside = [], False
-    for line in page.read_text(encoding="utf-8").splitlines():
-        fence = FENCE.match(line)
-        lines.append("" if inside or fence else line)
-        inside ^= bool(fence)
-    return "\n".join(lines)
-
-
-def is_shell(block: Block) -> bool:
-    """Whether a block holds commands: by its language or, without one, by its first word."""
-    first = block.text.split(maxsplit=1)[:1]
-    runs = bool(first) and (first[0] in ABSENT or shutil.which(first[0]) is not None or first[0] == "source")
-    return block.language in {"sh", "bash", "shell", "console"} or (not block.language and runs)
+    """Yield the fenced blocks of a page, dedented. ValueError for a block without an end."""
+    text, end = page.read_text(encoding="utf-8"), 0
+    if len(re.findall("^ *```", text, re.MULTILINE)) != 2 * len(FENCED.findall(text)):
+        raise ValueError(f"{page}: a fenced block does not end")
+    for match in FENCED.finditer(text):
+        where = f"{page.relative_to(REPOSITORY)}:{text.count(chr(10), 0, match.start()) + 1}"
+        yield Block(where, match["language"], textwrap.dedent(match["text"]), text[end : match.start()])
+        end = match.end()
 
 
 def commands(block: Block) -> list[str]:
-    """The commands of a shell block, one a line, continued lines joined, comments behind them dropped."""
-    if not is_shell(block):
+    """Return the commands of a shell block: continued lines joined, comments removed."""
+    if block.language:
         return []
-    lines = block.text.replace("\\\n", " ").splitlines()
-    bare = (re.sub(r"(^|\s+)#.*$", "", line).strip().removeprefix("$ ") for line in lines)
-    return [re.sub(r"\s+", " ", line) for line in bare if line]
+    lines = (re.sub(r"(^|\s+)#.*$", "", line) for line in block.text.replace("\\\n", " ").splitlines())
+    return [" ".join(line.split()) for line in lines if line.strip()]
 
 
-def all_commands() -> list[tuple[str, str]]:
-    """Where each command of the documentation stands, and the command."""
-    return [(block.where, command) for page in pages() for block in blocks(page) for command in commands(block)]
+def all_commands() -> list[str]:
+    """Return every command of the documentation."""
+    return [command for page in pages() for block in blocks(page) for command in commands(block)]
 
 
-def anchors(page: Path) -> set[str]:
-    """Anchors of a page's headings, as GitHub and MkDocs make them."""
-    titles = (re.sub(r"[`*]|\[([^\]]*)\]\([^)]*\)", r"\1", title) for title in HEADING.findall(prose(page)))
-    return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+def code_spans(page: Path) -> list[str]:
+    """Return the inline code of a page."""
+    return CODE.findall(FENCED.sub("", page.read_text(encoding="utf-8")))
 
 
-def file_named(block: Block) -> str | None:
-    """The YAML file that the prose before a block calls it; the last one named."""
-    named = re.findall(r"`([\w-]+\.ya?ml)`", block.before)
-    return named[-1] if named else None
+def file_name(block: Block) -> str | None:
+    """Return the YAML file that the prose before a block names last."""
+    names = re.findall(r"`([\w-]+\.ya?ml)`", block.prose)
+    return names[-1] if names else None

@@ -1,4 +1,4 @@
-"""The site: built without a warning, read from disk without a request, at home in light and dark and on a phone."""
+"""The site builds without a warning (links and anchors are valid) and opens from disk: light, dark, and on a phone."""
 
 import importlib.util
 import shutil
@@ -7,21 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 REPOSITORY = Path(__file__).parents[2]
-
-
-def load_hooks():
-    """The module that MkDocs loads from its path."""
-    spec = importlib.util.spec_from_file_location("hooks", REPOSITORY / "docs" / "site" / "hooks.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-hooks = load_hooks()
+SPEC = importlib.util.spec_from_file_location("hooks", REPOSITORY / "docs" / "site" / "hooks.py")
+hooks = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(hooks)
 
 
 @pytest.fixture(scope="module")
@@ -33,15 +23,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_pages_from_outside_are_in_the_site(site):
-    for page in hooks.ELSEWHERE.values():
-        assert (site / page).with_suffix(".html").exists()
+def test_every_page_is_in_the_site(site: Path) -> None:
+    names = {"README.md", *(f"{page.stem}.md" for page in (REPOSITORY / "docs").glob("*.md"))}
+    pages = {path.name for path in site.glob("*.html")}
+    assert {f"{Path(name).stem}.html" for name in names | set(hooks.OUTSIDE.values())} - {"README.html"} <= pages
     assert not list(site.rglob("*.py"))
 
 
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_pages_open_from_disk(site, scheme, width):
+def test_pages_open_from_disk_without_requests_errors_or_horizontal_scrolling(site, scheme, width) -> None:
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("there is no chromium")
@@ -55,51 +46,39 @@ def test_pages_open_from_disk(site, scheme, width):
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("request", lambda request: None if request.url.startswith("file:") else faults.append(request.url))
         for file in sorted(site.glob("*.html")):
-            if file.name == "404.html":  # for servers: its paths begin at their root
+            if file.name == "404.html":  # for servers: its paths are absolute
                 continue
             page.goto(file.as_uri())
-            wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            excess = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
             broken = page.evaluate("[...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)")
-            shown = page.evaluate("document.body.getAttribute('data-md-color-scheme')")
-            faults += [f"{file.name}: {fault}" for fault in (*broken, *(["wider than its window"] if wide > 0 else []))]
-            assert shown == {"light": "default", "dark": "slate"}[scheme]
+            faults += [
+                f"{file.name}: {fault}" for fault in (*broken, *(["horizontal scrolling"] if excess > 0 else []))
+            ]
+            scheme_of_page = page.evaluate("document.body.getAttribute('data-md-color-scheme')")
+            assert scheme_of_page == {"light": "default", "dark": "slate"}[scheme]
         browser.close()
     assert not faults
 
 
 @pytest.mark.parametrize(
-    ("path", "line", "repository", "expected"),
+    ("path", "text", "repository", "expected"),
     [
-        ("docs/a.md", "[x](b.md#y)", None, "[x](b.md#y)"),
+        ("docs/a.md", "[x](b.md#y) [z](#z) [w](https://e.org)", None, "[x](b.md#y) [z](#z) [w](https://e.org)"),
         ("docs/a.md", "[x](../config/README.md)", None, "[x](configuration.md)"),
         ("README.md", "![x](docs/images/p.png)", None, "![x](images/p.png)"),
+        ("README.md", "```\n[x](docs/b.md)\n```", None, "```\n[x](docs/b.md)\n```"),
         ("config/README.md", "[x](../docs/b.md)", None, "[x](b.md)"),
         ("docs/sub/c.md", "[x](../b.md)", None, "[x](../b.md)"),
-        ("docs/a.md", "[`x`](../ppl/training/loop.py)", None, "`x`"),
-        (
-            "docs/a.md",
-            "[x](../ppl/training/loop.py)",
-            "https://example.org/ppl",
-            "[x](https://example.org/ppl/blob/main/ppl/training/loop.py)",
-        ),
-        ("docs/a.md", "[x](https://example.org) [y](#z)", None, "[x](https://example.org) [y](#z)"),
+        ("docs/a.md", "[`x`](../Makefile)", None, "`x`"),
+        ("docs/a.md", "[x](../Makefile)", "https://e.org/ppl", "[x](https://e.org/ppl/blob/main/Makefile)"),
     ],
-)
-def test_links_are_those_of_the_site(path, line, repository, expected):
-    assert (
-        hooks.relink(line, path, {"a.md", "b.md", "sub/c.md", "configuration.md", "images/p.png"}, repository)
-        == expected
-    )
+)  # fmt: skip
+def test_links_are_those_of_the_site(path: str, text: str, repository: str | None, expected: str, caplog) -> None:
+    site = {"a.md", "b.md", "sub/c.md", "configuration.md", "images/p.png"}
+    assert hooks.relink(text, path, site, repository) == expected
+    assert not caplog.records
 
 
-def test_what_belongs_to_an_item_is_indented_by_four():
-    text = "1. a\n\n   ```\n   b\n     c\n   ```\n\n   d\n- e\n  f\n  - g\n    h\n\ni"
-    assert hooks.indent_by_four(text) == (
-        "1. a\n\n    ```\n    b\n      c\n    ```\n\n    d\n- e\n    f\n    - g\n        h\n\ni"
-    )
-
-
-@given(st.text("ab -1.\n`", max_size=80))
-def test_indentation_changes_only_blanks(text):
-    changed = hooks.indent_by_four(text)
-    assert [line.strip() for line in changed.split("\n")] == [line.strip() for line in text.split("\n")]
+def test_a_link_to_a_missing_file_is_a_warning(caplog) -> None:
+    hooks.relink("[x](../nowhere.py)", "docs/a.md", {"a.md"}, None)
+    assert "nowhere.py, which does not exist" in caplog.text
