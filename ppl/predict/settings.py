@@ -50,9 +50,9 @@ def find(weights: Path, settings: Path | str | None = None) -> Experiment:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(path, f"{error.strerror}", "name the settings.yaml of an experiment") from None
+        raise UserError(path, f"{error.strerror}", "name the settings.yaml of an experiment") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise _no_settings(path, error) from None
+        raise _no_settings(path, error) from error
     if not isinstance(content, Mapping):
         raise _no_settings(path, ValueError("it holds no keys"))
     return Experiment(content, path)
@@ -70,7 +70,7 @@ def of_segmentation(
             own_scales, wanted = tuple(map(float, section["photo_scales"])), bool(section["crf"])
             own = Crf(int(section["iterations"]), Pairwise(**{k: float(v) for k, v in section["pairwise"].items()}))
         except Exception as error:  # whatever a file of another kind holds
-            raise _no_settings(experiment.path, error) from None
+            raise _no_settings(experiment.path, error) from error
     source = NOWHERE if experiment.path is None else str(experiment.path)
     scales = Choice(own_scales, source) if photo_scales is None else Choice(tuple(photo_scales), GIVEN)
     if not scales.value or not all(math.isfinite(scale) and scale > 0 for scale in scales.value):
@@ -92,7 +92,7 @@ def of_maps(experiment: Experiment) -> dict[str, Choice]:
         own = {"scales": tuple(map(float, section["scales"])), "fusion": str(section["fusion"])}
         own["power"] = float(section["power"])
     except Exception as error:  # whatever a file of another kind holds
-        raise _no_settings(experiment.path, error) from None
+        raise _no_settings(experiment.path, error) from error
     return {name: Choice(value, str(experiment.path)) for name, value in own.items()}
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 import ppl
 from ppl.cam import export
 from ppl.classify import build as classifiers
-from ppl.data.crops import FittedPhotos
+from ppl.data.crops import ResizedImages
 from ppl.data.dataset import Dataset
 from ppl.data.masks import read_mask
 from ppl.data.photos import read_photo
@@ -95,7 +95,7 @@ def test_a_large_photo_is_seen_as_the_shrunk_one(folder: Path) -> None:
 def test_a_classifier_scores_as_its_validation_does(folder: Path, photo: Path) -> None:
     scores = ppl.load(folder / "classifier.pt", device="cpu").classify(photo)
     network = classifiers.load(folder / "classifier.pt")[0]
-    image = FittedPhotos([photo], 48, mean=network.backbone.mean, std=network.backbone.std)[0]
+    image = ResizedImages([photo], 48, mean=network.backbone.mean, std=network.backbone.std)[0]
     with torch.inference_mode():
         expected = network(image[None]).sum(dim=1)[0].sigmoid().tolist()
     assert scores == pytest.approx(dict(zip(("ball", "cube"), expected, strict=True)), abs=1e-3)
