@@ -126,11 +126,11 @@ def _stored_size(image: Image.Image) -> tuple[int, int]:
 
 
 def _upright_rgb(image: Image.Image, orientation: int | None, max_side: int | None) -> Image.Image:
-    """Return a decoded image as 8-bit RGB, shrunk to `max_side` and turned upright."""
+    """Return a decoded image as 8-bit RGB, turned upright and then shrunk to `max_side`."""
     rgb = _to_rgb(image)
-    if max_side is not None:
-        rgb = rgb.resize(shrunk_size(rgb.size, max_side), Image.Resampling.BICUBIC)
-    return rgb.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else rgb
+    if orientation in UPRIGHT:
+        rgb = rgb.transpose(UPRIGHT[orientation])  # first: Pillow's resizing is not symmetric, so the order matters
+    return rgb if max_side is None else rgb.resize(shrunk_size(rgb.size, max_side), Image.Resampling.BICUBIC)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

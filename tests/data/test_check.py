@@ -96,8 +96,8 @@ def test_faults_of_labels_and_lists_come_with_those_of_files(root):
     found = faults(root)
     expected = [
         "labels.csv, line 7: image 't1' appears twice; keep one line",
-        "2 lines of labels.csv are faulty, such as labels.csv, line 8 (class 'gnu' is not in classes.txt) and labels.csv, "
-        "line 8 (class 'yak' is not in classes.txt); correct the name, or add it",
+        "2 lines of labels.csv are faulty, such as labels.csv, line 8 (class 'gnu' is not in classes.txt) and "
+        "labels.csv, line 8 (class 'yak' is not in classes.txt); correct the name, or add it",
         "ImageSets/Segmentation/val.txt: empty or missing",
         "JPEGImages/t2.jpg: not a readable photo",
     ]
