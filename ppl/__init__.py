@@ -13,7 +13,7 @@ __all__ = ["__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    """`load`, imported with torch when it is first asked for: every step imports this module."""
+    """Import `load` on first access, as it imports torch and every step imports this module."""
     if name == "load":
         from ppl.predict.api import load
 

@@ -14,22 +14,22 @@ from ppl.jobs.shards import in_chunks
 
 
 class PhotoBatch(NamedTuple):
-    """Ids and photos (B, h, w, 3) uint8."""
+    """Image ids and photos (B, h, w, 3) uint8 of one size."""
 
     images: list[str]
     photos: np.ndarray
 
 
 def photo_batches(
-    dataset: Dataset, images: Sequence[str], *, batch_size: int, workers: int
+    dataset: Dataset, image_ids: Sequence[str], *, batch_size: int, workers: int
 ) -> tuple[int, Iterator[PhotoBatch]]:
-    """Number of batches and the batches themselves, decoded ahead by `workers` processes.
+    """Return the number of batches and an iterator over them, decoded ahead by `workers` processes.
 
-    Photos are not resized: only those of equal size share a batch, which VOC's few formats make the common case.
+    Photos are not resized, so a batch holds photos of equal size; most of VOC's photos have one of a few sizes.
     """
     by_size: dict[tuple[int, int], list[str]] = defaultdict(list)
-    for image in images:
-        by_size[photo_size(dataset.photo(image))].append(image)
+    for image_id in image_ids:
+        by_size[photo_size(dataset.photo(image_id))].append(image_id)
     groups = [batch for _, g in sorted(by_size.items()) for batch in in_chunks(g, batch_size)]
     loader = data.DataLoader(
         _Batches(dataset, groups),
@@ -49,8 +49,8 @@ class _Batches(data.Dataset):
         return len(self.groups)
 
     def __getitem__(self, index: int) -> PhotoBatch:
-        images = self.groups[index]
-        return PhotoBatch(images, np.stack([read_photo(self.dataset.photo(image)) for image in images]))
+        image_ids = self.groups[index]
+        return PhotoBatch(image_ids, np.stack([read_photo(self.dataset.photo(image_id)) for image_id in image_ids]))
 
 
 def _as_is(batch: PhotoBatch) -> PhotoBatch:

@@ -1,4 +1,4 @@
-"""Looks at a whole dataset before any training: lists every fault at once, and warns of what makes results poor.
+"""Check a whole dataset before any training: list every fault at once, and warn of what makes results poor.
 
 python -m ppl.data.check --data mine.yaml    (the experiments of a settings file that have a folder of their own)
 python -m ppl.data.check --data mine         (a dataset folder whose splits are called train, val and test)
@@ -29,7 +29,7 @@ from ppl.jobs.shards import in_chunks
 IMAGES_PER_TASK = 32
 FEW = 20  # training photos of a class, below which little can be learned
 IMBALANCE = 20  # times as many photos as the rarest class has
-TINY = 64  # pixels of the shorter side
+TINY = 64  # pixels, shorter side
 OF_AN_EXPERIMENT = ("train_split", "seed_split", "val_split", "test_split", "max_side")
 
 
@@ -38,21 +38,21 @@ class Settings:
     data: Path
     """Dataset folder, or a settings file (.yaml) whose own experiments name folder, splits and data.max_side."""
     train_split: str = "train"
-    """Trained on, with image-level labels."""
+    """Training split, with image-level labels."""
     seed_split: str = "train"
-    """The part of it on which seeds and pseudo labels are measured, where there are masks."""
+    """Part of the training split on which seeds and pseudo labels are measured, if there are masks."""
     val_split: str = "val"
     test_split: str = "test"
     out: Path | None = None
-    """Summary, JSON; without it the summary is printed."""
+    """JSON file for the summary; by default the summary is printed."""
     workers: int = 2
     max_side: int | None = None
-    """Of the experiment: photos with a longer side are shrunk to it first, and may be larger."""
+    """data.max_side of the experiment: larger photos are shrunk to it before use."""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What looking at a photo and its mask has told."""
+class Findings:
+    """Faults and warnings of some photos and their masks."""
 
     faults: tuple[Finding, ...] = ()
     warnings: tuple[Finding, ...] = ()
@@ -62,282 +62,283 @@ def main(settings: Settings) -> None:
     if settings.data.suffix not in (".yaml", ".yml") or settings.data.is_dir():
         check(settings)
         return
-    for own in experiments(settings):
-        check(own)
+    for experiment in experiments(settings):
+        check(experiment)
     print(f"no faults: {settings.data} can be run")
 
 
 def check(settings: Settings) -> None:
-    """Checks one dataset; UserError that lists its faults, else a summary to the file or to the terminal."""
+    """Check one dataset; UserError that lists its faults, else write or print the summary."""
     dataset, in_lines = Dataset.inspect(settings.data)
     names = dict.fromkeys([settings.train_split, settings.seed_split, settings.val_split, settings.test_split])
     absent = [name for name in names if not os.path.exists(dataset.list_of(name))]
     splits = {name: [] if name in absent else dataset.listed(name) for name in names}
     train, val = settings.train_split, settings.val_split
     measured = {*splits[settings.seed_split], *splits[val]} if dataset.has_masks else set()
-    images = sorted(set(chain.from_iterable(splits.values())))
-    seen = look(dataset, images, measured, settings.max_side, settings.workers)
+    image_ids = sorted(set(chain.from_iterable(splits.values())))
+    of_files = check_files(dataset, image_ids, measured, settings.max_side, settings.workers)
     faults = list(chain(
-        (_in_a_line(fault) for fault in in_lines),
+        (_line_finding(fault) for fault in in_lines),
         split_faults(splits, train, settings.seed_split, [val]),
         label_faults(dataset, splits, train, val),
-        folder_faults(dataset, images),
-        seen.faults,
+        folder_faults(dataset, image_ids),
+        of_files.faults,
     ))  # fmt: skip
     warnings = list(chain(
         split_warnings(splits, train, [settings.test_split]),
         label_warnings(dataset, splits[train]),
         held_out_copies(dataset, splits[train], splits[val], train, val),
-        seen.warnings,
+        of_files.warnings,
     ))  # fmt: skip
     if faults:
         kinds = list(paragraphs(faults))
         what = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
         raise UserError(settings.data, what, "correct them first:", kinds)
-    found = summary(dataset, splits)
+    counts = summary(dataset, splits)
     if settings.out is None:
-        print(described(settings.data, found, splits))
+        print(summary_table(settings.data, counts, splits))
     for line in paragraphs(warnings):
         print(f"warning: {line}")
     if settings.out is not None:
-        write_json(settings.out, found)
+        write_json(settings.out, counts)
 
 
 def experiments(settings: Settings) -> Iterator[Settings]:
-    """Settings of the check of each experiment of a settings file that has a folder of the user's own."""
+    """Yield the settings of the check of each experiment in a settings file whose data.source is `folder`."""
     file = settings.data
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
         sections = [experiment["data"] for experiment in content["experiments"].values()]
-        own = [section for section in sections if section.get("source", "folder") == "folder"]
-        folders = [Path(section["path"]) for section in own]
+        of_folders = [section for section in sections if section.get("source", "folder") == "folder"]
+        folders = [Path(section["path"]) for section in of_folders]
     except OSError as error:
-        raise UserError(file, f"{error.strerror}", "name a settings file or a dataset folder") from None
+        raise UserError(file, f"{error.strerror}", "name a settings file or a dataset folder") from error
     except (ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(file, f"no settings file ({reason(error)})", "docs/own-data.md shows one") from None
-    if not own:
-        raise UserError(file, "no experiment with a folder of your own", "name the dataset folder instead")
-    for section, folder in zip(own, folders, strict=True):
+        raise UserError(file, f"not a settings file ({reason(error)})", "docs/own-data.md shows one") from error
+    if not of_folders:
+        raise UserError(file, "no experiment with data.source folder", "name the dataset folder instead")
+    for section, folder in zip(of_folders, folders, strict=True):
         named: Mapping[str, Any] = {key: section[key] for key in OF_AN_EXPERIMENT if key in section}
         yield replace(settings, data=folder, **named)
 
 
 def split_faults(splits: dict[str, list[str]], train: str, seed: str, held_out: Sequence[str]) -> Iterator[Finding]:
-    """Faults in the lists themselves: empty, repeated or impossible ids, photos trained on and held out."""
-    for name, images in splits.items():
+    """Yield faults of the lists: empty lists, repeated or invalid ids, images in both training and held-out splits."""
+    for name, image_ids in splits.items():
         file = f"{LISTS}/{name}.txt"
-        if not images:
-            yield Finding(file, "is empty or not there", "list one image id a line", "lists are empty or not there")
-        for image, count in Counter(images).items():
+        if not image_ids:
+            yield Finding(file, "empty or missing", "list one image id per line", "lists are empty or missing")
+        for image_id, count in Counter(image_ids).items():
             if count > 1:
-                yield Finding(
-                    file, f"{image!r} is listed {count} times", "keep one", f"ids are listed repeatedly in {file}"
-                )
-            if fault := id_fault(image):
-                yield Finding(file, *fault, "lines of lists cannot be ids")
+                yield Finding(file, f"{image_id!r} is listed {count} times", "keep one", f"ids are repeated in {file}")
+            if fault := id_fault(image_id):
+                yield Finding(file, *fault, "lines of lists are not valid ids")
     for name in dict.fromkeys(held_out):
         shared = sorted(set(splits[train]) & set(splits[name]))
         if shared:
-            what = f"share {len(shared)} images, the first is {shared[0]!r}"
-            yield Finding(f"splits {train} and {name}", what, "keep it in one", "pairs of splits share images")
+            what = f"share {len(shared)} images, such as {shared[0]!r}"
+            yield Finding(
+                f"splits {train} and {name}", what, "keep each in one of them", "pairs of splits share images"
+            )
     outside = sorted(set(splits[seed]) - set(splits[train]))
     if outside:
-        what = f"has {len(outside)} images that {train} lacks, such as {outside[0]!r}"
-        yield Finding(f"split {seed}", what, "it must be a part", "splits are no part of another")
+        what = f"has {len(outside)} images outside {train}, such as {outside[0]!r}"
+        yield Finding(f"split {seed}", what, "it must be a part of it", "splits are not part of another")
 
 
 def split_warnings(splits: dict[str, list[str]], train: str, predicted: Sequence[str]) -> Iterator[Finding]:
-    """Photos that are trained on and predicted: meant where all are, for masks of one's own; else an oversight."""
+    """Yield splits that share some photos with the training split; sharing all is intended, for masks of all photos."""
     for name in dict.fromkeys(predicted):
         shared = set(splits[train]) & set(splits[name])
         if 0 < len(shared) < len(set(splits[train])):
             yield Finding(
-                f"split {name}", f"{len(shared):,} of its {len(set(splits[name])):,} photos are trained on, too",
-                "keep them in one, as scores measured on them would flatter", "splits are trained on, too",
+                f"split {name}", f"{len(shared):,} of its {len(set(splits[name])):,} photos are also in split {train}",
+                "keep them in one split, or scores are too high", "splits share photos with the training split",
             )  # fmt: skip
 
 
 def label_faults(dataset: Dataset, splits: dict[str, list[str]], train: str, val: str) -> Iterator[Finding]:
-    """Images without a line in labels.csv, and classes that no training image shows."""
+    """Yield images without a line in labels.csv, and classes without a training image."""
     for name in dict.fromkeys([train, val]):
-        for image in dict.fromkeys(splits[name]):
-            if image not in dataset.labels:
+        for image_id in dict.fromkeys(splits[name]):
+            if image_id not in dataset.labels:
                 yield Finding(
-                    f"photo {image!r} of split {name}", "has no line in labels.csv",
+                    f"photo {image_id!r} of split {name}", "has no line in labels.csv",
                     "add one, with empty classes if it has none", f"photos of split {name} have no line in labels.csv",
                 )  # fmt: skip
     if "background" in dataset.classes:
-        yield Finding("classes.txt", "names background, which is id 0 without being listed", "take it out", "")
+        yield Finding("classes.txt", "lists background, which always has id 0", "remove it", "")
     if "mean" in dataset.classes:
-        what = "names mean, which is the last row of every table of IoU"
-        yield Finding("classes.txt", what, "call the class otherwise", "")
-    shown = set(chain.from_iterable(dataset.labels.get(image, ()) for image in splits[train]))
+        what = "lists mean, which names the last row of every table of IoU"
+        yield Finding("classes.txt", what, "rename the class", "")
+    present = set(chain.from_iterable(dataset.labels.get(image_id, ()) for image_id in splits[train]))
     for number, name in enumerate(dataset.classes, start=1):
-        if number not in shown:
+        if number not in present:
             yield Finding(
-                f"class {name!r}", f"is on no image of split {train}", "take it out of classes.txt, or label some",
+                f"class {name!r}", f"is on no image of split {train}", "remove it from classes.txt, or label some",
                 f"classes are on no image of split {train}",
             )  # fmt: skip
 
 
-def label_warnings(dataset: Dataset, images: Sequence[str]) -> Iterator[Finding]:
-    """Classes that the training photos can hardly tell: rare, far rarer than others, on every photo, written twice."""
-    counts = Counter(chain.from_iterable(dataset.labels.get(image, ()) for image in dict.fromkeys(images)))
-    shown = {name: counts[number] for number, name in enumerate(dataset.classes, start=1) if counts[number]}
-    total = len(set(images))
-    for name, count in shown.items():
+def label_warnings(dataset: Dataset, image_ids: Sequence[str]) -> Iterator[Finding]:
+    """Yield classes that are hard to learn: rare, far rarer than others, on every photo, or written in two ways."""
+    counts = Counter(chain.from_iterable(dataset.labels.get(image_id, ()) for image_id in dict.fromkeys(image_ids)))
+    photos_of = {name: counts[number] for number, name in enumerate(dataset.classes, start=1) if counts[number]}
+    total = len(set(image_ids))
+    for name, count in photos_of.items():
         if count < FEW:
             what = f"is on {count} training photo{'s' * (count > 1)}"
             many = f"classes have fewer than {FEW} training photos"
             yield Finding(f"class {name!r}", what, "label more photos, or expect poor masks", many)
         if count == total:
-            what = "is on every training photo, so that nothing tells the object from what is around it"
+            what = "is on every training photo, so that it cannot be told from its surroundings"
             yield Finding(
                 f"class {name!r}", what, "add photos without it, with empty classes", "classes are on every photo"
             )
-    if shown and max(shown.values()) > IMBALANCE * min(shown.values()):
-        often, rare = (choose(shown, key=lambda name: shown[name]) for choose in (max, min))
-        what = f"is on {shown[often]:,} training photos, {rare!r} on {shown[rare]:,}"
+    if photos_of and max(photos_of.values()) > IMBALANCE * min(photos_of.values()):
+        often, rare = (extreme(photos_of, key=lambda name: photos_of[name]) for extreme in (max, min))
+        what = f"is on {photos_of[often]:,} training photos, {rare!r} on {photos_of[rare]:,}"
         yield Finding(f"class {often!r}", what, "label more of the rare classes", "classes are frequent")
-    written: dict[str, list[str]] = {}
+    spellings: dict[str, list[str]] = {}
     for name in dataset.classes:
-        written.setdefault("".join(name.casefold().replace("_", " ").replace("-", " ").split()), []).append(name)
-    for names in written.values():
+        spellings.setdefault("".join(name.casefold().replace("_", " ").replace("-", " ").split()), []).append(name)
+    for names in spellings.values():
         if len(names) > 1:
             what = f"{listed(map(repr, names))} look like one class"
-            yield Finding(
-                "classes.txt", what, "write it the same way everywhere", "classes are written in several ways"
-            )
+            yield Finding("classes.txt", what, "write it the same way everywhere", "classes have several spellings")
 
 
 def held_out_copies(dataset: Dataset, train: Sequence[str], val: Sequence[str], *names: str) -> Iterator[Finding]:
-    """Photos of the held-out split whose file is, byte for byte, one that is trained on."""
+    """Yield photos of the held-out split whose file is a byte-for-byte copy of a training photo."""
     held_out = set(val) - set(train)
-    paths = {image: dataset.photo(image) for image in sorted({*train, *held_out}) if not id_fault(image)}
-    for group in copies({image: path for image, path in paths.items() if path.is_file()}):
-        trained = [image for image in group if image not in held_out]
-        for image in group:
-            if trained and image in held_out:
+    paths = {image_id: dataset.photo(image_id) for image_id in sorted({*train, *held_out}) if not id_fault(image_id)}
+    for group in copies({image_id: path for image_id, path in paths.items() if path.is_file()}):
+        trained = [image_id for image_id in group if image_id not in held_out]
+        for image_id in group:
+            if trained and image_id in held_out:
                 what = f"is the same file as {trained[0]!r} of split {names[0]}"
-                many = f"photos of split {names[1]} are copies of photos that are trained on"
-                yield Finding(f"photo {image!r}", what, "keep both in one split, or scores flatter", many)
+                many = f"photos of split {names[1]} are copies of training photos"
+                yield Finding(f"photo {image_id!r}", what, "keep both in one split, or scores are too high", many)
 
 
-def folder_faults(dataset: Dataset, images: Sequence[str]) -> Iterator[Finding]:
-    """Masks in no folder, and several photos of one id."""
+def folder_faults(dataset: Dataset, image_ids: Sequence[str]) -> Iterator[Finding]:
+    """Yield faults of the folders: SegmentationClass is a file, several photos have one id."""
     if dataset.mask("").parent.exists() and not dataset.has_masks:
-        what = "is no folder"
-        yield Finding("SegmentationClass", what, "put the masks into one, or take it out", "")
-    photos = replace(dataset).photos_by_id  # of a copy: all that a dataset remembers goes to the worker processes
-    for image in images:
-        files = [path.name for path in photos.get(image, ())]
+        yield Finding("SegmentationClass", "not a folder", "put the masks into a folder, or remove it", "")
+    photos = replace(dataset).photos_by_id  # of a copy: a cached property would be sent to the worker processes
+    for image_id in image_ids:
+        files = [path.name for path in photos.get(image_id, ())]
         if len(files) > 1:
-            what = f"{', '.join(files)} are photos of one id"
+            what = f"{', '.join(files)} have the same id"
             yield Finding("JPEGImages", what, "keep one", "ids have several photos")
 
 
-def look(dataset: Dataset, images: Sequence[str], measured: set[str], max_side: int | None, workers: int) -> Seen:
-    """Opens every photo and every measured mask, and tells what is wrong with them."""
-    images = [image for image in images if not id_fault(image)]
-    chunks = in_chunks(images, IMAGES_PER_TASK)
-    tasks = ((dataset, max_side, [(image, image in measured) for image in chunk]) for chunk in chunks)
-    found = run_all(_look_at_chunk, tasks, workers=workers, total=len(images), size=_length, name="photos checked")
-    seen = list(chain.from_iterable(found))
-    faults, warnings = (sorted(chain.from_iterable(getattr(s, k) for s in seen)) for k in ("faults", "warnings"))
-    return Seen(tuple(faults), tuple(warnings))
+def check_files(
+    dataset: Dataset, image_ids: Sequence[str], measured: set[str], max_side: int | None, workers: int
+) -> Findings:
+    """Read every photo and every mask in `measured`, and return what is wrong with them, sorted."""
+    image_ids = [image_id for image_id in image_ids if not id_fault(image_id)]
+    chunks = in_chunks(image_ids, IMAGES_PER_TASK)
+    tasks = ((dataset, max_side, [(image_id, image_id in measured) for image_id in chunk]) for chunk in chunks)
+    results = run_all(_check_chunk, tasks, workers=workers, total=len(image_ids), size=_length, name="photos checked")
+    findings = list(chain.from_iterable(results))
+    faults = sorted(chain.from_iterable(finding.faults for finding in findings))
+    warnings = sorted(chain.from_iterable(finding.warnings for finding in findings))
+    return Findings(tuple(faults), tuple(warnings))
 
 
-def look_at(dataset: Dataset, image: str, with_mask: bool, max_side: int | None = None) -> Seen:
-    """What is wrong with one photo, which may be large where it is shrunk to `max_side`, and with its mask."""
-    path, mask_path = dataset.photo(image), dataset.mask(image)
+def check_image(dataset: Dataset, image_id: str, with_mask: bool, max_side: int | None = None) -> Findings:
+    """Return what is wrong with a photo and its mask; with `max_side` they may have up to MAX_STORED pixels."""
+    path, mask_path = dataset.photo(image_id), dataset.mask(image_id)
     place = str(path.relative_to(dataset.root))
     if not os.path.lexists(path):
-        remedy = "copy the file there, or take its id out of the lists"
-        return Seen((Finding(place, "is not there", remedy, "photos are not there"),))
+        remedy = "copy the file there, or remove its id from the lists"
+        return Findings((Finding(place, "no such file", remedy, "photos are missing"),))
     most = MAX_PIXELS if max_side is None else MAX_STORED
     try:
         size = photo_size(path, most=most)
         read_photo(path, max_side=max_side)
     except UserError as error:
-        return Seen((Finding.of(error, place, "photos cannot be used"),))
+        return Findings((Finding.of(error, place, "photos cannot be read"),))
     warnings = []
     if min(size) < TINY:
         what, many = f"is {size[1]}x{size[0]} pixels", f"photos have fewer than {TINY} pixels on a side"
         warnings.append(Finding(place, what, "use larger photos, or expect coarse masks", many))
     if not with_mask:
-        return Seen(warnings=tuple(warnings))
+        return Findings(warnings=tuple(warnings))
     place = str(mask_path.relative_to(dataset.root))
     if not os.path.lexists(mask_path):
-        remedy = "draw it, list only photos with masks in val and in the seed split, or take SegmentationClass out"
-        return Seen((Finding(place, "is not there", remedy, "masks are not there"),), tuple(warnings))
+        remedy = "draw it, list only photos with masks in val and in the seed split, or remove SegmentationClass"
+        return Findings((Finding(place, "no such file", remedy, "masks are missing"),), tuple(warnings))
     try:
         mask = read_mask(mask_path, most=most)
     except UserError as error:
-        return Seen((Finding.of(error, place, "masks cannot be used"),), tuple(warnings))
-    return Seen(tuple(mask_faults(dataset, place, mask, size)), (*warnings, *contradictions(dataset, image, mask)))
+        return Findings((Finding.of(error, place, "masks cannot be read"),), tuple(warnings))
+    warnings += contradictions(dataset, image_id, mask)
+    return Findings(tuple(mask_faults(dataset, place, mask, size)), tuple(warnings))
 
 
 def mask_faults(dataset: Dataset, place: str, mask: np.ndarray, size: tuple[int, int]) -> Iterator[Finding]:
-    """Faults of a mask (h, w): another size than its photo's, ids that are no class."""
+    """Yield faults of a mask (h, w): another size than the photo's `size` (h, w), ids outside 0..C and 255."""
     if mask.shape != size:
         (h, w), (height, width) = mask.shape, size
-        what = f"is {w}x{h}, the photo {width}x{height}"
+        what = f"shape mismatch: expected {width}x{height}, as the photo, got {w}x{h}"
         yield Finding(place, what, "draw it at that size", "masks have another size than their photos")
     unknown = sorted({int(i) for i in np.unique(mask)} - {*range(len(dataset.classes) + 1), IGNORE})
     if unknown:
         remedy = f"allowed are 0 to {len(dataset.classes)} and {IGNORE}"
-        yield Finding(place, f"holds id {unknown[0]}", remedy, "masks hold ids of no class")
+        yield Finding(place, f"holds id {unknown[0]}", remedy, "masks hold invalid ids")
 
 
-def contradictions(dataset: Dataset, image: str, mask: np.ndarray) -> Iterator[Finding]:
-    """Classes that a mask (h, w) shows and the labels of its image lack, or the other way round."""
-    drawn = {int(i) for i in np.unique(mask)} & set(range(1, len(dataset.classes) + 1))
-    labelled = set(dataset.labels.get(image, ()))
-    if image in dataset.labels and drawn != labelled:
-        sides = (("shows {}, which is not labelled", drawn - labelled), ("lacks {}, labelled", labelled - drawn))
+def contradictions(dataset: Dataset, image_id: str, mask: np.ndarray) -> Iterator[Finding]:
+    """Yield a warning if the classes in a mask (h, w) differ from the labels of its image."""
+    in_mask = {int(i) for i in np.unique(mask)} & set(range(1, len(dataset.classes) + 1))
+    labelled = set(dataset.labels.get(image_id, ()))
+    if image_id in dataset.labels and in_mask != labelled:
+        sides = (("shows {}, which is not labelled", in_mask - labelled), ("lacks {}, labelled", labelled - in_mask))
         named = ((text, [dataset.classes[i - 1] for i in sorted(ids)]) for text, ids in sides if ids)
         what = "the mask " + " and ".join(text.format(listed(classes)) for text, classes in named)
         many = "masks contradict labels"
-        yield Finding(f"image {image!r}", what, "correct one of the two, or scores suffer", many)
+        yield Finding(f"image {image_id!r}", what, "correct one of the two, or scores are too low", many)
 
 
 def summary(dataset: Dataset, splits: dict[str, list[str]]) -> dict:
-    """Images per split and class, and whether there are masks."""
+    """Return the numbers of images per split and class, and whether there are masks."""
     counts = {
-        name: Counter(dataset.classes[i - 1] for image in images for i in dataset.labels.get(image, ()))
-        for name, images in splits.items()
+        name: Counter(dataset.classes[i - 1] for image_id in image_ids for i in dataset.labels.get(image_id, ()))
+        for name, image_ids in splits.items()
     }
     return {
         "classes": list(dataset.classes),
-        "images": {name: len(images) for name, images in splits.items()},
+        "images": {name: len(image_ids) for name, image_ids in splits.items()},
         "images_per_class": {name: dict(sorted(count.items())) for name, count in counts.items()},
         "masks": dataset.has_masks,
     }
 
 
-def described(data: Path, found: dict, splits: dict[str, list[str]]) -> str:
-    """A summary as a table of photos by class and split, for people."""
-    names = list(found["images"])
-    rows = [("photos", [found["images"][name] for name in names])]
-    rows += [(c, [found["images_per_class"][name].get(c, 0) for name in names]) for c in found["classes"]]
+def summary_table(data: Path, counts: dict, splits: dict[str, list[str]]) -> str:
+    """Return a summary as a table of photos by class and split."""
+    names = list(counts["images"])
+    rows = [("photos", [counts["images"][name] for name in names])]
+    rows += [(c, [counts["images_per_class"][name].get(c, 0) for name in names]) for c in counts["classes"]]
     width = max(len(title) for title, _ in rows)
     lines = ["  " + " " * width + "".join(f"{name:>12}" for name in names)]
-    lines += [f"  {title:<{width}}" + "".join(f"{count:>12,}" for count in counts) for title, counts in rows]
-    masks = "with masks" if found["masks"] else "without masks, so nothing is measured"
+    lines += [f"  {title:<{width}}" + "".join(f"{count:>12,}" for count in numbers) for title, numbers in rows]
+    masks = "with masks" if counts["masks"] else "without masks, so nothing is measured"
     total = len(set(chain.from_iterable(splits.values())))
-    many = f"{len(found['classes'])} classes" if len(found["classes"]) > 1 else "1 class"
+    many = f"{len(counts['classes'])} classes" if len(counts["classes"]) > 1 else "1 class"
     return "\n".join([f"{data}: {total:,} photos, {many}, {masks}", *lines])
 
 
-def _in_a_line(fault: UserError) -> Finding:
-    """A fault of a line of labels.csv."""
+def _line_finding(fault: UserError) -> Finding:
+    """Return the finding for a faulty line of labels.csv."""
     line = str(fault.where).rpartition(", ")[2]
     return Finding(f"labels.csv, {line}", fault.what, fault.remedy, "lines of labels.csv are faulty")
 
 
-def _look_at_chunk(task: tuple[Dataset, int | None, Sequence[tuple[str, bool]]]) -> list[Seen]:
-    dataset, max_side, images = task
-    return [look_at(dataset, image, with_mask, max_side) for image, with_mask in images]
+def _check_chunk(task: tuple[Dataset, int | None, Sequence[tuple[str, bool]]]) -> list[Findings]:
+    dataset, max_side, image_ids = task
+    return [check_image(dataset, image_id, with_mask, max_side) for image_id, with_mask in image_ids]
 
 
 def _length(task: tuple[Dataset, int | None, Sequence]) -> int:

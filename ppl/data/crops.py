@@ -1,4 +1,4 @@
-"""Random training views: photos rescaled, flipped, cropped, padded and recoloured, with their label map if any."""
+"""Random training crops of photos and their label maps: rescaled, flipped, padded and recoloured."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ from ppl.jobs.errors import UserError
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Rescaling by the longest side (pixels) or by a factor, one of them; then a flip and a square crop.
+    """Random rescaling to a longest side (pixels) or by a factor, then a random flip and a square crop (pixels).
 
-    `jitter` is the strength of `jitter_colours`.
+    `long_side` and `scale` are ranges, and one of them is set. `jitter` is the strength of `jitter_colours`.
     """
 
     crop: int
@@ -31,7 +31,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Window:
-    """A crop of the rescaled photo: `box` (left, top, right, bottom) in photo pixels, size and place in the crop."""
+    """A window of a photo: `box` (left, top, right, bottom) in pixels of the photo, `size` and `offset` in the crop."""
 
     box: tuple[int, int, int, int]
     size: tuple[int, int]
@@ -40,9 +40,9 @@ class Window:
 
 
 def draw_window(size: tuple[int, int], augmentation: Augmentation, rng: np.random.Generator) -> Window:
-    """Draws a window for a photo of `size` (h, w): the crop lies anywhere in it, or it anywhere in the crop.
+    """Draw a window of a photo of `size` (h, w): the crop lies anywhere in the rescaled photo, or the other way round.
 
-    Boxes are of whole pixels of the photo, so that a crop's scale is the drawn one within half a pixel.
+    Boxes consist of whole pixels of the photo, so that the scale of a crop is exact within half a pixel.
     """
     if augmentation.long_side is not None:
         factor = rng.uniform(*augmentation.long_side) / max(size)
@@ -52,37 +52,44 @@ def draw_window(size: tuple[int, int], augmentation: Augmentation, rng: np.rando
     for side in size:
         rescaled = max(1, round(side * factor))
         visible = min(rescaled, augmentation.crop)
-        seen = max(1, round(side * visible / rescaled))  # pixels of the photo
-        start.append(int(rng.integers(side - seen + 1)))
-        end.append(start[-1] + seen)
+        length_in_photo = max(1, round(side * visible / rescaled))
+        start.append(int(rng.integers(side - length_in_photo + 1)))
+        end.append(start[-1] + length_in_photo)
         offset.append(int(rng.integers(augmentation.crop - visible + 1)))
         length.append(visible)
     box = (start[1], start[0], end[1], end[0])
     return Window(box, (length[0], length[1]), (offset[0], offset[1]), bool(rng.integers(2)))
 
 
-def jitter_colours(photo: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """A photo (h, w, 3) uint8 RGB in other colours, of the same shape and type; itself at strength 0.
+def whole_window(size: tuple[int, int], crop: int) -> Window:
+    """Return the window that shows a whole photo of `size` (h, w), with its longest side as long as the crop."""
+    h, w = size
+    resized = tuple(max(1, round(side * crop / max(h, w))) for side in size)
+    return Window((0, 0, w, h), resized, (0, 0), flip=False)
 
-    In random order, brightness, contrast and saturation are multiplied by factors within 1 - `strength` and 1 +
-    `strength` (at most 1), and the hue turns by up to a third of `strength` of a full turn. AffinityNet's classifier
-    has 0.3: factors of 0.7 to 1.3, a tenth of a turn.
+
+def jitter_colours(photo: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Return a photo (h, w, 3) uint8 RGB with randomly changed colours; unchanged at strength 0.
+
+    In random order, brightness, contrast and saturation are multiplied by factors between 1 - `strength` and 1 +
+    `strength` (at most 1), and the hue is shifted by up to `strength` / 3 of the colour circle. AffinityNet's
+    classifier uses 0.3: factors of 0.7 to 1.3 and a tenth of the circle.
     """
     image = Image.fromarray(photo)
-    factors, turn = rng.uniform(1 - strength, 1 + strength, 3), rng.uniform(-strength / 3, strength / 3)
+    factors, shift = rng.uniform(1 - strength, 1 + strength, 3), rng.uniform(-strength / 3, strength / 3)
     enhancers = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
     for change in rng.permutation(4):
-        image = enhancers[change](image).enhance(factors[change]) if change < 3 else _turn_hue(image, turn)
+        image = enhancers[change](image).enhance(factors[change]) if change < 3 else _shift_hue(image, shift)
     return np.array(image)
 
 
 def cut_photo(photo: np.ndarray, window: Window, crop: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """The window of a photo (h, w, 3) uint8 as (3, crop, crop) float32, normalised, then padded with 0."""
-    part = torch.from_numpy(_seen(photo, window)).permute(2, 0, 1)[None]  # (1, 3, h', w')
-    # Within a grey level of Pillow's bicubic resizing, in a fourth of its time.
+    """Return the window of a photo (h, w, 3) uint8 as (3, crop, crop) float32, normalised, then padded with 0."""
+    part = torch.from_numpy(_crop(photo, window)).permute(2, 0, 1)[None]  # (1, 3, h', w')
+    # Within one grey level of Pillow's bicubic resizing, and four times faster.
     resized = F.interpolate(part, window.size, mode="bicubic", antialias=True, align_corners=False)
     (top, left), (n, m) = window.offset, window.size
-    image = torch.zeros(crop, crop * 3)  # by whole rows, as a pass over three values at a time is several times slower
+    image = torch.zeros(crop, crop * 3)  # whole rows: a pass over three values at a time is several times slower
     cut = image[top : top + n, 3 * left : 3 * (left + m)]
     rows = resized[0].flip(2) if window.flip else resized[0]
     cut.copy_(rows.permute(1, 2, 0).reshape(n, 3 * m))
@@ -92,19 +99,19 @@ def cut_photo(photo: np.ndarray, window: Window, crop: int, mean: Sequence[float
 
 
 def cut_labels(labels: np.ndarray, window: Window, crop: int) -> Tensor:
-    """The same window of a label map (h, w) uint8 as (crop, crop) uint8, by nearest neighbour, padded with 255."""
+    """Return the window of a label map (h, w) uint8 as (crop, crop) uint8, by nearest neighbour, padded with 255."""
     (top, left), (n, m) = window.offset, window.size
-    resized = Image.fromarray(_seen(labels, window)).resize((m, n), Image.Resampling.NEAREST)
-    cut = torch.tensor(np.asarray(resized))  # copied: Pillow's arrays are read-only
+    resized = Image.fromarray(_crop(labels, window)).resize((m, n), Image.Resampling.NEAREST)
+    cut = torch.tensor(np.asarray(resized))  # copied, as Pillow's arrays are read-only
     padded = torch.full((crop, crop), IGNORE, dtype=torch.uint8)
     padded[top : top + n, left : left + m] = cut.flip(1) if window.flip else cut
     return padded
 
 
 def normalise(photo: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """(..., w, 3) uint8 RGB to float32, shifted and scaled as the backbone expects it."""
+    """Return (..., w, 3) uint8 RGB as float32, scaled and shifted as the backbone expects it."""
     width = photo.shape[-2]
-    # By whole rows: with three values at a time numpy takes five times as long.
+    # Whole rows: with three values at a time numpy is five times slower.
     scale, shift = _by_row(mean, std, width)
     rows = photo.reshape(*photo.shape[:-2], width * 3) * scale
     rows -= shift
@@ -112,16 +119,17 @@ def normalise(photo: np.ndarray, mean: Sequence[float], std: Sequence[float]) ->
 
 
 def _by_row(mean: Sequence[float], std: Sequence[float], width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Factors and subtrahends (3 width,) float32 that normalise a row of uint8 pixels."""
+    """Return factors and subtrahends (3 width,) float32 that normalise a row of uint8 pixels."""
     scale = 1 / (255 * np.asarray(std, dtype=np.float32))
     shift = np.asarray(mean, dtype=np.float32) / np.asarray(std, dtype=np.float32)
     return np.tile(scale, width), np.tile(shift, width)
 
 
-class Views(data.Dataset):
-    """Training samples (image, target); a sample is drawn by (index, seed) and depends on nothing else.
+class TrainingCrops(data.Dataset):
+    """Training samples (image, target), each a function of its index and a random seed.
 
-    `targets` are image-level label vectors (N, C), or the paths of label maps that are cut like the photo.
+    Images are (3, crop, crop) float32. `targets` are image-level label vectors (N, C), or paths of label maps, which
+    are cropped like the photo to (crop, crop) uint8.
     """
 
     def __init__(
@@ -146,19 +154,20 @@ class Views(data.Dataset):
         photo = read_photo(self.photos[index])
         rng = np.random.default_rng(seed)
         window = draw_window(photo.shape[:2], self.augmentation, rng)
-        if self.augmentation.jitter:  # drawn last: the same windows with and without it
+        if self.augmentation.jitter:  # drawn last, so that windows do not depend on it
             photo = jitter_colours(photo, self.augmentation.jitter, rng)
         image = cut_photo(photo, window, self.augmentation.crop, self.mean, self.std)
         if isinstance(self.targets, Tensor):
             return image, self.targets[index]
         labels = read_mask(self.targets[index])
         if labels.shape != photo.shape[:2]:
-            raise UserError(self.targets[index], f"{labels.shape} labels a photo of {photo.shape[:2]}", "make it again")
+            what = f"shape mismatch: expected {photo.shape[:2]}, as the photo, got {labels.shape}"
+            raise UserError(self.targets[index], what, "make it again")
         return image, cut_labels(labels, window, self.augmentation.crop)
 
 
-class FittedPhotos(data.Dataset):
-    """Whole photos, rescaled so that the longest side fills a square crop, for validation; (3, crop, crop)."""
+class ResizedImages(data.Dataset):
+    """Whole photos for validation, rescaled so that the longest side fills a square crop: (3, crop, crop) float32."""
 
     def __init__(self, photos: Sequence[Path], crop: int, *, mean: Sequence[float], std: Sequence[float]) -> None:
         self.photos, self.crop, self.mean, self.std = photos, crop, mean, std
@@ -168,30 +177,31 @@ class FittedPhotos(data.Dataset):
 
     def __getitem__(self, index: int) -> Tensor:
         photo = read_photo(self.photos[index])
-        h, w = photo.shape[:2]
-        size = tuple(max(1, round(side * self.crop / max(h, w))) for side in (h, w))
-        return cut_photo(photo, Window((0, 0, w, h), size, (0, 0), flip=False), self.crop, self.mean, self.std)
+        return cut_photo(photo, whole_window(photo.shape[:2], self.crop), self.crop, self.mean, self.std)
 
 
 def label_vectors(labels: Sequence[tuple[int, ...]], classes: int) -> Tensor:
-    """Image-level labels as (N, C) float32 of zeros and ones."""
+    """Return image-level labels as (N, C) float32 of zeros and ones."""
     vectors = torch.zeros(len(labels), classes)
     for row, ids in zip(vectors, labels, strict=True):
         row[[i - 1 for i in ids]] = 1
     return vectors
 
 
-def _turn_hue(image: Image.Image, turn: float) -> Image.Image:
-    """An RGB image whose hue is turned by a share of the circle; Pillow has 256 hues."""
-    steps = round(turn * 256)
-    if not steps:  # a way to HSV and back loses a little
+def _shift_hue(image: Image.Image, shift: float) -> Image.Image:
+    """Return an RGB image with its hue shifted by a share of the colour circle, in steps of 1/256."""
+    steps = round(shift * 256)
+    if not steps:  # the conversion to HSV and back would lose a little
         return image
     hsv = np.array(image.convert("HSV"))
     hsv[..., 0] += np.uint8(steps % 256)  # wraps around
     return Image.frombytes("HSV", image.size, hsv.tobytes()).convert("RGB")
 
 
-def _seen(image: np.ndarray, window: Window) -> np.ndarray:
-    """What a window shows of a photo (h, w, 3) or of its labels (h, w)."""
+def _crop(image: np.ndarray, window: Window) -> np.ndarray:
+    """Return the part of a photo (h, w, 3) or a label map (h, w) inside a window's box."""
     left, top, right, bottom = window.box
     return image[top:bottom, left:right]
+
+
+Views, FittedPhotos = TrainingCrops, ResizedImages  # former names, until all call sites use the new ones

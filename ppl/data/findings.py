@@ -1,37 +1,37 @@
-"""What a check has found, in plain words: like with like, a few examples of each, and what to do."""
+"""Findings of a dataset check, grouped by kind, with a few examples and the remedy."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ppl.jobs.errors import UserError
 
-SHOWN = 3  # examples of one kind; the rest is counted
+MAX_EXAMPLES = 3  # of one kind; the others are only counted
 
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """Something in a dataset that is wrong, or worth knowing."""
+    """A fault of a dataset, or something worth a warning."""
 
     place: str
-    """File, or line of it, below the dataset's folder."""
+    """File or line of a file, relative to the dataset folder."""
     what: str
     remedy: str
     many: str
-    """What several of its kind have in common, behind their number: `photos are not there`."""
+    """Description of several findings of this kind, after their number: `photos are missing`."""
 
     @property
     def line(self) -> str:
-        """As the only one of its kind."""
+        """The finding as one line."""
         return f"{self.place}: {self.what}; {self.remedy}"
 
     @classmethod
     def of(cls, error: UserError, place: str, many: str) -> "Finding":
-        """From an error, at another place."""
+        """Return the finding for an error, at another place."""
         return cls(place, error.what, error.remedy, many)
 
 
 def paragraphs(findings: Iterable[Finding]) -> Iterator[str]:
-    """One line for each kind, in the order in which kinds are first found."""
+    """Yield one line for each kind of finding, in the order of their first occurrence."""
     kinds: dict[tuple[str, str], list[Finding]] = {}
     for finding in findings:
         kinds.setdefault((finding.many, finding.remedy), []).append(finding)
@@ -40,11 +40,11 @@ def paragraphs(findings: Iterable[Finding]) -> Iterator[str]:
             yield kind[0].line
             continue
         alike = len({finding.what for finding in kind}) == 1
-        examples = [finding.place if alike else f"{finding.place} ({finding.what})" for finding in kind[:SHOWN]]
+        examples = [finding.place if alike else f"{finding.place} ({finding.what})" for finding in kind[:MAX_EXAMPLES]]
         yield f"{len(kind):,} {many}, such as {listed(examples)}; {remedy}"
 
 
 def listed(names: Iterable[str]) -> str:
-    """`a, b and c`."""
+    """Join names as in `a, b and c`."""
     *first, last = names
     return f"{', '.join(first)} and {last}" if first else last

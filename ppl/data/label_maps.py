@@ -1,32 +1,27 @@
-"""Label maps of a split (confident, pseudo, predicted), gathered from the folders of the shards that wrote them."""
+"""Label maps of a split (reliable, pseudo, predicted), in the folders of the shards that wrote them."""
 
 import os
-from array import array
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
-from ppl.data.dataset import Paths
 from ppl.jobs.errors import UserError
 
 
-def find_maps(folders: Sequence[Path], images: Sequence[str]) -> Paths:
-    """Path of `ID.png` for each image, from any of the folders; one UserError that counts those that lack it."""
-    found: dict[str, int] = {}
-    for number, folder in enumerate(folders):
+def find_maps(folders: Sequence[Path], image_ids: Sequence[str]) -> list[Path]:
+    """Return the path of `ID.png` for each image, from any of the folders; one UserError counts the missing ones.
+
+    Paths take about 0.4 kB each: 33 MB for the 82,783 training images of COCO.
+    """
+    folder_of: dict[str, Path] = {}
+    for folder in folders:
         if not folder.is_dir():
-            raise UserError(folder, "no such folder", "it is written by an earlier step")
-        found |= {name.removesuffix(".png"): number for name in os.listdir(folder) if name.endswith(".png")}
-    missing = [image for image in images if image not in found]
+            raise UserError(folder, "no such folder", "run the step that writes it")
+        folder_of |= {name.removesuffix(".png"): folder for name in os.listdir(folder) if name.endswith(".png")}
+    missing = [image_id for image_id in image_ids if image_id not in folder_of]
     if missing:
         raise UserError(
             ", ".join(map(str, folders)) or "no folder",
-            f"{len(missing)} of {len(images)} label maps are missing, for example {missing[0]}.png",
+            f"{len(missing)} of {len(image_ids)} label maps are missing, for example {missing[0]}.png",
             "run the step that writes them on this split",
         )
-    numbers = array("L", (found[image] for image in images))
-    return Paths(range(len(images)), partial(_path, folders, images, numbers))
-
-
-def _path(folders: Sequence[Path], images: Sequence[str], numbers: Sequence[int], index: int) -> Path:
-    return folders[numbers[index]] / f"{images[index]}.png"
+    return [folder_of[image_id] / f"{image_id}.png" for image_id in image_ids]

@@ -1,9 +1,8 @@
-"""Makes a dataset and its settings of a folder of photos and a table of labels, and tells what to do next.
+"""Create a dataset and its settings from a folder of photos and a table of labels, and print the next steps.
 
 python -m ppl.data.new --photos my_photos --labels labels.csv --name mine
 """
 
-import csv
 import math
 import os
 import re
@@ -17,10 +16,11 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from ppl.data.dataset import LISTS, Dataset
-from ppl.data.findings import SHOWN, listed
+from ppl.data.dataset import Dataset
+from ppl.data.findings import MAX_EXAMPLES, listed
+from ppl.data.lists import write_lists
 from ppl.data.own.divide import held_out
-from ppl.data.own.photos import Found, Names, copies, find, ids_of
+from ppl.data.own.photos import PhotoFolder, PhotoIndex, copies, ids_of, list_photos
 from ppl.data.own.table import Table, read_table
 from ppl.jobs.command import command
 from ppl.jobs.errors import UserError
@@ -28,10 +28,10 @@ from ppl.jobs.files import atomic, write_text
 from ppl.segment.check_server import FOLDER
 
 MAX_WORKERS = 8  # more processes seldom help a single GPU or a few cores
-# Epochs by network, and for how many photos they are enough.
+# Epochs by network, and the number of photos for which they suffice.
 PAPER_EPOCHS = {"CLASSIFIER": (5, 10_000), "IRNET": (3, 10_000)}
 SMALL_EPOCHS = {"CLASSIFIER": (4, 1_000), "IRNET": (2, 1_000)}
-MOST_EPOCHS = 12  # more gained nothing on a hundred photos (docs/own-data.md)
+MAX_EPOCHS = 12  # more gained nothing on a hundred photos (docs/own-data.md)
 CONVERTIBLE = {".heic", ".heif", ".avif", ".raw", ".dng", ".cr2", ".nef", ".arw"}
 Labels = dict[PurePosixPath, frozenset[str]]
 
@@ -43,70 +43,73 @@ class Settings:
     labels: Path
     """Table: the name of a photo and its classes in each row, or a column of 0 and 1 for each class."""
     name: str = "mine"
-    """Of the experiment: writes NAME/ and NAME.yaml, and results go to results/NAME."""
+    """Name of the experiment: writes NAME/ and NAME.yaml, and results go to results/NAME."""
     masks: Path | None = None
-    """Folder of masks, PNG of class numbers with the names of the photos: only to measure with, and some are enough."""
+    """Folder of masks, PNGs of class numbers named as the photos: only for measuring, and some suffice."""
     classes: Path | None = None
     """Names of classes, one a line, in the order of the numbers in masks (from 1)."""
     val_share: float = 0.1
-    """Of the labelled photos, to be held out."""
+    """Share of the labelled photos to hold out for validation."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
-    """What the settings are made for."""
+    """Hardware for which the settings are written."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,80}", self.name) or self.name.startswith("-"):
-            raise UserError(f"--name {self.name!r}", "is no name for an experiment", "use letters, digits, - and _")
+            raise UserError(
+                f"--name {self.name!r}", "not a valid name of an experiment", "use letters, digits, - and _"
+            )
         if not 0 < self.val_share < 1:
-            raise UserError(f"--val-share {self.val_share}", "is no share", "choose one between 0 and 1, such as 0.1")
+            raise UserError(f"--val-share {self.val_share}", "not between 0 and 1", "choose a share such as 0.1")
         if self.masks and not self.classes:
             raise UserError(
-                "--masks", "no number tells its class", "name a file of --classes, one a line, that of 1 first"
+                "--masks", "--classes is missing", "name a file of class names, one per line, that of number 1 first"
             )
 
     def reads(self) -> tuple[Path, ...]:
-        """Only the table: the photos are the user's, and many."""
+        """Return the table alone: photos are too many to digest."""
         return (self.labels,)
 
 
 @dataclass(frozen=True)
 class Matched:
-    """Labels by photo, and what in the table has no photo or several."""
+    """Labels by photo, and the names in the table that match no photo (`absent`) or several (`ambiguous`)."""
 
     labels: Labels
     absent: tuple[str, ...]
-    unclear: tuple[str, ...]
+    ambiguous: tuple[str, ...]
 
 
 def main(settings: Settings) -> None:
     out, file = Path(settings.name), Path(f"{settings.name}.yaml")
     refuse_to_harm(out, settings.photos)
-    found = find(settings.photos, without=[settings.masks] if settings.masks else [])
-    if not found.photos:
-        raise UserError(settings.photos, "holds no photos", "name a folder of JPEG, PNG, WebP or TIFF files")
-    names = Names(found.photos)
-    table = read_table(settings.labels, lambda cell: bool(names.find(cell)))
-    matched = match(table, names)
-    if matched.unclear:
+    folder = list_photos(settings.photos, without=[settings.masks] if settings.masks else [])
+    if not folder.photos:
+        raise UserError(settings.photos, "no photos", "name a folder of JPEG, PNG, WebP or TIFF files")
+    index = PhotoIndex(folder.photos)
+    table = read_table(settings.labels, lambda cell: bool(index.find(cell)))
+    matched = match(table, index)
+    if matched.ambiguous:
         raise UserError(
             settings.labels,
-            f"{len(matched.unclear):,} names fit several photos, such as {listed(matched.unclear[:SHOWN])}",
+            f"{_some(matched.ambiguous, 'names')}: each matches several photos",
             "write them with folder and suffix",
         )
-    ids = ids_of(found.photos)
-    masks = match_masks(settings.masks, found, ids) if settings.masks else {}
+    ids = ids_of(folder.photos)
+    masks = match_masks(settings.masks, folder, ids) if settings.masks else {}
     classes = table.classes if settings.classes is None else named_classes(settings.classes, table)
     labels = {ids[photo]: names for photo, names in sorted(matched.labels.items())}
-    splits = divide(settings, found, ids, labels, set(masks))
-    with atomic(out) as folder:
-        write_dataset(folder, settings.photos.resolve(), ids, masks, classes, labels, splits)
-        Dataset.open(folder)  # which refuses names of classes that it could not read again
-    kept = file.exists()
+    splits = divide(settings, folder, ids, labels, set(masks))
+    with atomic(out) as dataset:
+        write_dataset(dataset, settings.photos.resolve(), ids, masks, classes, labels, splits)
+        Dataset.open(dataset)  # raises for invalid class names
+    has_settings = file.exists()
     gpu = settings.device == "gpu" or (settings.device == "auto" and has_gpu())
-    if not kept:
+    if not has_settings:
         write_text(file, settings_text(settings.name, gpu=gpu, photos=len(splits["train"])))
-    print(report(settings, found, table, matched, splits, labels, classes, len(masks)))
-    print(f"\nwritten: {out}/ (links to the photos, lists, labels)" + ("" if kept else f", {file} (settings)"))
-    print(f"{file} is as you left it" if kept else f"settings are for {'a GPU' if gpu else 'CPU cores, without a GPU'}")
+    print(report(settings, folder, table, matched, splits, labels, classes, len(masks)))
+    print(f"\nwritten: {out}/ (links to the photos, lists, labels)" + ("" if has_settings else f", {file} (settings)"))
+    hardware = "a GPU" if gpu else "CPU cores, without a GPU"
+    print(f"{file} exists and is unchanged" if has_settings else f"settings are for {hardware}")
     print(f"masks will be in results/{settings.name}_test_preds/{FOLDER}")
     results = f"results/{settings.name}_test_preds results/{settings.name}/report.html"
     print(f"\nnext:\n  python -m ppl.data.check --data {file}")
@@ -114,88 +117,90 @@ def main(settings: Settings) -> None:
 
 
 def refuse_to_harm(out: Path, photos: Path) -> None:
-    """UserError where the dataset folder would replace something that this command has not written."""
+    """Raise UserError where the dataset folder would replace something that this command did not write."""
     if photos.resolve().is_relative_to(out.resolve()):
-        raise UserError(out, "is where your photos are", "choose another --name")
+        raise UserError(out, "contains your photos", "choose another --name")
     if out.resolve().is_relative_to(photos.resolve()):
-        raise UserError(photos, f"{out} would be written into your photos", "run the command in another folder")
+        raise UserError(
+            photos, f"{out} would be written into this folder of photos", "run the command in another folder"
+        )
     if os.path.lexists(out):
         known = {"JPEGImages", "SegmentationClass", "ImageSets", "classes.txt", "labels.csv"}
-        ours = out.is_dir() and {path.name for path in out.iterdir()} <= known
+        known_files = out.is_dir() and {path.name for path in out.iterdir()} <= known
         linked = chain.from_iterable((out / name).glob("*") for name in ("JPEGImages", "SegmentationClass"))
-        if not ours or not all(path.is_symlink() for path in linked):
-            raise UserError(out, "is there already, and not made by this command", "choose another --name")
+        if not known_files or not all(path.is_symlink() for path in linked):
+            raise UserError(out, "exists and was not written by this command", "choose another --name")
 
 
-def match(table: Table, names: Names) -> Matched:
-    """Finds the photos that a table names."""
+def match(table: Table, index: PhotoIndex) -> Matched:
+    """Return the labels of the photos that a table names."""
     labels: Labels = {}
-    absent, unclear = [], []
-    for name, shown in table.labels.items():
-        photos = names.find(name)
+    absent, ambiguous = [], []
+    for name, classes in table.labels.items():
+        photos = index.find(name)
         if len(photos) == 1:
-            labels[photos[0]] = labels.get(photos[0], frozenset()) | shown
+            labels[photos[0]] = labels.get(photos[0], frozenset()) | classes
         else:
-            (unclear if photos else absent).append(name)
-    return Matched(labels, tuple(absent), tuple(unclear))
+            (ambiguous if photos else absent).append(name)
+    return Matched(labels, tuple(absent), tuple(ambiguous))
 
 
-def match_masks(folder: Path, found: Found, ids: Mapping[PurePosixPath, str]) -> dict[str, Path]:
-    """Masks by the id of their photo."""
-    drawn = tuple(path for path in find(folder).photos if path.suffix.lower() == ".png")
-    names = Names(drawn)
+def match_masks(folder: Path, photos: PhotoFolder, ids: Mapping[PurePosixPath, str]) -> dict[str, Path]:
+    """Return the masks below a folder by the image id of their photo; UserError for ambiguous names."""
+    index = PhotoIndex(tuple(path for path in list_photos(folder).photos if path.suffix.lower() == ".png"))
     masks: dict[str, Path] = {}
     owners: dict[PurePosixPath, PurePosixPath] = {}
-    for photo in found.photos:
-        fitting = [path for path in names.find(str(photo)) if path.stem.casefold() == photo.stem.casefold()]
-        if len(fitting) > 1:
-            raise UserError(folder, f"{listed(map(str, fitting))} fit {photo}", "name masks and folders as the photos")
-        for mask in fitting:
+    for photo in photos.photos:
+        matches = [path for path in index.find(str(photo)) if path.stem.casefold() == photo.stem.casefold()]
+        if len(matches) > 1:
+            what = f"{listed(map(str, matches))} match {photo}"
+            raise UserError(folder, what, "name masks and their folders as the photos")
+        for mask in matches:
             if mask in owners:
                 raise UserError(
-                    f"{folder}/{mask}", f"fits {owners[mask]} and {photo}", "put masks into folders as the photos"
+                    f"{folder}/{mask}", f"matches {owners[mask]} and {photo}", "put masks into folders as the photos"
                 )
             owners[mask] = photo
             masks[ids[photo]] = (folder / mask).resolve()
     if not masks:
-        raise UserError(folder, "holds no mask of any photo", "name masks as the photos, with the suffix .png")
+        raise UserError(folder, "no mask matches a photo", "name masks as the photos, with the suffix .png")
     return masks
 
 
 def named_classes(path: Path, table: Table) -> tuple[str, ...]:
-    """Classes in the order that a file gives; UserError where the table names others."""
+    """Return the classes in the order of a file; UserError where the table names others."""
     try:
         classes = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(path, f"cannot be read ({error})", "write one class name a line, as UTF-8") from None
+        raise UserError(path, f"cannot be read ({error})", "write one class name per line, as UTF-8") from error
     unknown = sorted(set(table.classes) - set(classes))
     if unknown:
-        raise UserError(path, f"lacks {listed(map(repr, unknown[:SHOWN]))}, which labels name", "add a line for each")
+        raise UserError(path, f"lacks {listed(map(repr, unknown[:MAX_EXAMPLES]))} of the labels", "add a line for each")
     return tuple(classes)
 
 
 def divide(
     settings: Settings,
-    found: Found,
+    folder: PhotoFolder,
     ids: Mapping[PurePosixPath, str],
     labels: Mapping[str, frozenset[str]],
     masked: set[str],
 ) -> dict[str, list[str]]:
-    """Ids of each split: what is learned from, the part of it with masks, what is held out, and all photos."""
+    """Return the image ids of each split: training, those of it with masks (seed), held out (val), and all (test)."""
     measured = masked & labels.keys()
     if masked and len(measured) < 2:
-        raise UserError(settings.masks, "fewer than two labelled photos have a mask", "draw more, or leave masks out")
+        raise UserError(settings.masks, "fewer than two labelled photos have a mask", "draw more, or omit --masks")
     count = max(1, round(settings.val_share * len(labels)))
     if measured:
         count = min(count, len(measured) // 2)
-    paths = {ids[photo]: found.root / photo for photo in found.photos}
-    same = list(copies({image: path for image, path in paths.items() if image in labels and path.is_file()}))
+    paths = {ids[photo]: folder.root / photo for photo in folder.photos}
+    same = list(copies({image_id: path for image_id, path in paths.items() if image_id in labels and path.is_file()}))
     try:
         val = held_out(labels, same, measured or labels.keys(), count)
     except UserError as error:
-        raise UserError(settings.labels, error.what, error.remedy) from None
-    train = [image for image in labels if image not in set(val)]
-    seed = [image for image in train if image in measured] or train
+        raise UserError(settings.labels, error.what, error.remedy) from error
+    train = [image_id for image_id in labels if image_id not in set(val)]
+    seed = [image_id for image_id in train if image_id in measured] or train
     return {"train": train, "seed": seed, "val": val, "test": sorted(ids.values())}
 
 
@@ -208,40 +213,35 @@ def write_dataset(
     labels: Mapping[str, frozenset[str]],
     splits: Mapping[str, Sequence[str]],
 ) -> None:
-    """A dataset folder that links photos and masks."""
-    for name in ("JPEGImages", LISTS, *(["SegmentationClass"] if masks else [])):
+    """Write a dataset folder with links to photos and masks."""
+    for name in ("JPEGImages", *(["SegmentationClass"] if masks else [])):
         (folder / name).mkdir(parents=True)
-    for photo, image in ids.items():
-        (folder / "JPEGImages" / f"{image}{photo.suffix.lower()}").symlink_to(photos / photo)
-    for image, mask in masks.items():
-        (folder / "SegmentationClass" / f"{image}.png").symlink_to(mask)
-    (folder / "classes.txt").write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
-    with (folder / "labels.csv").open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["image", "classes"])
-        rows.writerows([image, ";".join(name for name in classes if name in shown)] for image, shown in labels.items())
-    for name, images in splits.items():
-        (folder / LISTS / f"{name}.txt").write_text("".join(f"{image}\n" for image in images), encoding="utf-8")
+    for photo, image_id in ids.items():
+        (folder / "JPEGImages" / f"{image_id}{photo.suffix.lower()}").symlink_to(photos / photo)
+    for image_id, mask in masks.items():
+        (folder / "SegmentationClass" / f"{image_id}.png").symlink_to(mask)
+    in_order = {image_id: [name for name in classes if name in names] for image_id, names in labels.items()}
+    write_lists(folder, classes, in_order, splits)
 
 
 def settings_text(name: str, *, gpu: bool, photos: int) -> str:
-    """A settings file for one experiment on the dataset folder of that name, to learn from that many photos."""
+    """Return the settings file of one experiment on the dataset folder `name`, with epochs for that many photos."""
     text = (resources.files("ppl.data.own") / "settings" / ("gpu.yaml" if gpu else "cpu.yaml")).read_text(
         encoding="utf-8"
     )
-    enough = PAPER_EPOCHS if gpu else SMALL_EPOCHS
-    values = {f"{network}_EPOCHS": epochs(*enough[network], photos) for network in enough}
+    defaults = PAPER_EPOCHS if gpu else SMALL_EPOCHS
+    values = {f"{network}_EPOCHS": epochs(*defaults[network], photos) for network in defaults}
     values |= {"NAME": name, "FOLDER": name, "WORKERS": min(cores(), MAX_WORKERS)}
     return re.sub("|".join(values), lambda match: str(values[match[0]]), text)
 
 
 def epochs(least: int, enough: int, photos: int) -> int:
-    """Epochs that show as many photos as `least` epochs of `enough` photos do, within `least` and MOST_EPOCHS."""
-    return min(MOST_EPOCHS, max(least, math.ceil(least * enough / max(1, photos))))
+    """Return the epochs with as many iterations as `least` epochs of `enough` photos, from `least` to MAX_EPOCHS."""
+    return min(MAX_EPOCHS, max(least, math.ceil(least * enough / max(1, photos))))
 
 
 def has_gpu() -> bool:
-    """Whether NVIDIA's driver lists a GPU; asking torch would take seconds."""
+    """Whether NVIDIA's driver lists a GPU; importing torch would take seconds."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return False
@@ -253,13 +253,13 @@ def has_gpu() -> bool:
 
 
 def cores() -> int:
-    """CPU cores that this process may use."""
+    """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def report(
     settings: Settings,
-    found: Found,
+    folder: PhotoFolder,
     table: Table,
     matched: Matched,
     splits: Mapping[str, Sequence[str]],
@@ -267,35 +267,39 @@ def report(
     classes: Sequence[str],
     masks: int,
 ) -> str:
-    """What was found, for people."""
+    """Return a summary of photos, labels and splits for the terminal."""
     counts = Counter(chain.from_iterable(labels.values()))
     rows = [(name, counts[name]) for name in classes]
     rows += [("(no class)", empty)] if (empty := sum(not names for names in labels.values())) else []
     width = max(len(name) for name, _ in rows)
     lines = [
-        f"{settings.photos}: {len(found.photos):,} photos" + (f", {masks:,} with a mask" if settings.masks else ""),
+        f"{settings.photos}: {len(folder.photos):,} photos" + (f", {masks:,} with a mask" if settings.masks else ""),
         f"{settings.labels}: {table.form}",
         *(f"  {name:<{width}} {count:>7,} photos" for name, count in rows),
-        f"to learn from: {len(splits['train']):,} photos, held out: {len(splits['val']):,}, to get masks: "
+        f"training: {len(splits['train']):,} photos, held out: {len(splits['val']):,}, to be segmented: "
         f"{len(splits['test']):,}",
     ]
-    unlabelled = sorted(set(found.photos) - matched.labels.keys())
+    unlabelled = sorted(set(folder.photos) - matched.labels.keys())
     if unlabelled:
-        lines.append(f"no labels: {_some(unlabelled, 'photos')}; they get masks, but nothing is learned from them")
+        lines.append(f"no labels: {_some(unlabelled, 'photos')}; they are segmented, but not used in training")
     if matched.absent:
-        lines.append(f"no photo: {_some(matched.absent, 'names in the table')}; these rows are left out")
+        lines.append(f"no photo: {_some(matched.absent, 'names in the table')}; these rows are ignored")
     if table.ignored:
-        lines.append(f"left out: column{'s' * (len(table.ignored) > 1)} {listed(table.ignored)}")
-    others = {suffix: count for suffix, count in sorted(found.others.items()) if suffix in CONVERTIBLE}
+        lines.append(f"ignored: column{'s' * (len(table.ignored) > 1)} {listed(table.ignored)}")
+    others = {suffix: count for suffix, count in sorted(folder.others.items()) if suffix in CONVERTIBLE}
     if others:
         kinds = listed(f"{count:,} {suffix}" for suffix, count in others.items())
-        lines.append(f"left out: {kinds}, which cannot be read; convert them to JPEG if they are to count")
+        lines.append(f"ignored: {kinds}, which cannot be read; convert them to JPEG to use them")
     return "\n".join(lines)
 
 
 def _some(names: Sequence[object], what: str) -> str:
-    shown = listed(str(name) for name in names[:SHOWN])
-    return f"{len(names):,} {what}, such as {shown}" if len(names) > SHOWN else f"{len(names):,} {what}, {shown}"
+    examples = listed(str(name) for name in names[:MAX_EXAMPLES])
+    return (
+        f"{len(names):,} {what}, such as {examples}"
+        if len(names) > MAX_EXAMPLES
+        else f"{len(names):,} {what}, {examples}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Reading photos: the one place that decodes them. Worker processes use it, so that the module does without torch."""
+"""Reading of photos: the only module that decodes them. Worker processes use it, so it does not import torch."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -10,9 +10,9 @@ from PIL import Image
 from ppl.jobs.errors import UserError, reason
 
 MAX_PIXELS = 2048 * 2048
-"""Of a photo or mask. Networks and CRFs see whole photos, at 2 GB for each million pixels with the paper's settings."""
+"""Limit for photos and masks: networks and CRFs need about 2 GB per million pixels with the paper's settings."""
 MAX_STORED = Image.MAX_IMAGE_PIXELS
-"""Of a photo that is shrunk while it is read: 89 million pixels, above which Pillow suspects an attack."""
+"""Limit for a photo that is shrunk while it is read: 89 million pixels, above which Pillow suspects an attack."""
 PHOTO_FORMATS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
     "PNG": (".png",),
@@ -22,7 +22,7 @@ PHOTO_FORMATS = {
     "GIF": (".gif",),
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
 }
-"""What is opened as a photo, and its suffixes: none that hands a file to another program, as EPS to Ghostscript."""
+"""Formats of photos and their suffixes; none is decoded by another program, as EPS is by Ghostscript."""
 PHOTO_SUFFIXES = {suffix for suffixes in PHOTO_FORMATS.values() for suffix in suffixes}
 ORIENTATION = 0x0112  # in EXIF
 UPRIGHT = {
@@ -34,94 +34,112 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What turns a photo upright, by its EXIF orientation; any other number leaves it as it is."""
+"""Transposition that turns a photo upright, by its EXIF orientation; other orientations need none."""
+
+Result = TypeVar("Result")
 
 
 def read_photo(path: Path | str, *, max_side: int | None = None) -> np.ndarray:
-    """A photo as (h, w, 3) uint8 RGB, upright by its EXIF orientation.
+    """Return a photo as (h, w, 3) uint8 RGB, upright by its EXIF orientation.
 
-    Of 16 bits the upper 8 count, transparent parts are white, grey and CMYK become RGB, of several frames it is the
-    first. UserError for what is no photo or has more than MAX_PIXELS.
+    16-bit images are reduced to 8 bits, transparency is composited on white, greyscale and CMYK are converted to RGB,
+    and only the first frame is read. With `max_side` the photo is shrunk so that neither side is longer, and may be
+    stored with up to MAX_STORED pixels instead of MAX_PIXELS.
 
-    With `max_side` it is shrunk so that neither side is longer, and may be stored with up to MAX_STORED pixels.
+    UserError for a file that is not a readable photo or has too many pixels.
     """
     most = MAX_PIXELS if max_side is None else MAX_STORED
-    with opened(path, "photo", tuple(PHOTO_FORMATS), most) as image, decoding(path, "photo"):
-        return np.array(upright_rgb(image, max_side))
+    with open_image(path, "photo", tuple(PHOTO_FORMATS), most) as image:
+        orientation = call_pillow(path, "photo", lambda: _decode(image, max_side))
+        try:
+            return np.array(_upright_rgb(image, orientation, max_side))
+        except ValueError as error:  # of the mode or the palette
+            raise _unreadable(path, "photo", error) from error
 
 
-def upright_rgb(image: Image.Image, max_side: int | None = None) -> Image.Image:
-    """An opened image as `read_photo` shows it; ValueError where its numbers have no known range."""
-    if max_side is not None:
-        image.draft(None, shrunk_size(image.size, max_side))  # a JPEG is decoded at a half to an eighth of its sides
-    image.load()  # first: Pillow turns a TIFF itself while loading it
-    turn = UPRIGHT.get(image.getexif().get(ORIENTATION))
-    rgb = _to_rgb(image)
-    if max_side is not None:
-        rgb = rgb.resize(shrunk_size(rgb.size, max_side), Image.Resampling.BICUBIC)
-    return rgb if turn is None else rgb.transpose(turn)
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """Return an open image as `read_photo` would read it; ValueError for pixel values of unknown range."""
+    return _upright_rgb(image, _decode(image, None), None)
 
 
 def shrunk_size(size: tuple[int, int], max_side: int) -> tuple[int, int]:
-    """Sides of a photo in proportion, neither above `max_side` nor below 1; as they are where they fit."""
+    """Return the sides of a photo scaled down so that neither exceeds `max_side`; each is at least 1."""
     factor = min(1.0, max_side / max(size))
     return tuple(max(1, round(side * factor)) for side in size)
 
 
 def photo_size(path: Path | str, *, most: int = MAX_PIXELS) -> tuple[int, int]:
-    """(h, w) of a photo as it is stored, but upright, from its header alone; UserError where it has more pixels."""
-    with opened(path, "photo", tuple(PHOTO_FORMATS), most) as image, decoding(path, "photo"):
-        width, height = _stored_size(image)
-        turned = image.getexif().get(ORIENTATION) in (5, 6, 7, 8)
-        return (width, height) if turned else (height, width)
+    """Return (h, w) of an upright photo from its header; UserError where it has more than `most` pixels."""
+    with open_image(path, "photo", tuple(PHOTO_FORMATS), most) as image:
+        (width, height), orientation = call_pillow(path, "photo", lambda: (_stored_size(image), _orientation(image)))
+    return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
 
 
-@contextmanager
-def opened(path: Path | str, kind: str, formats: tuple[str, ...], most: int = MAX_PIXELS) -> Iterator[Image.Image]:
+def open_image(path: Path | str, kind: str, formats: tuple[str, ...], most: int = MAX_PIXELS) -> Image.Image:
     """Open an image file of one of `formats` with at most `most` pixels; `kind` names it in messages.
 
-    UserError when the file cannot be opened. What the caller does with the image is not caught here: `decoding` does.
+    Only the header is read: decode with `call_pillow`. UserError for a file that cannot be opened or is too large.
     """
-    with decoding(path, kind):
-        image = Image.open(path, formats=formats)
-    with image:
-        width, height = image.size
-        if width * height > most:
-            raise _too_large(path, kind, f"{width}x{height} has", most)
-        yield image
+    image = call_pillow(path, kind, lambda: Image.open(path, formats=formats))
+    width, height = image.size
+    if width * height > most:
+        image.close()
+        raise _too_large(path, kind, f"{width}x{height} has", most)
+    return image
 
 
-@contextmanager
-def decoding(path: Path | str, kind: str) -> Iterator[None]:
-    """Around calls of Pillow alone: whatever its decoders raise for a damaged file becomes a UserError."""
+def call_pillow(path: Path | str, kind: str, call: Callable[[], Result]) -> Result:
+    """Return the result of `call`, which only calls Pillow; whatever that raises for a damaged file is a UserError."""
     try:
-        yield
-    except UserError:
-        raise
+        return call()
     except Image.DecompressionBombError as error:
         raise _too_large(path, kind, "has", MAX_STORED) from error
-    except Exception as error:  # Pillow raises whatever its decoders meet
-        raise UserError(path, f"not a readable {kind} ({reason(error)})", "replace it or leave it out") from error
+    except Exception as error:  # Pillow's decoders raise exceptions of many types
+        raise _unreadable(path, kind, error) from error
+
+
+def _unreadable(path: Path | str, kind: str, error: Exception) -> UserError:
+    return UserError(path, f"not a readable {kind} ({reason(error)})", "replace it or leave it out")
 
 
 def _too_large(path: Path | str, kind: str, size: str, most: int) -> UserError:
-    limit = "which the networks see as a whole" if most == MAX_PIXELS else "the most that is opened"
+    limit = "the limit of the networks" if most == MAX_PIXELS else "the limit for reading"
     remedy = f"make the {kind} smaller" + (", or set data.max_side" if most == MAX_PIXELS else "")
     return UserError(path, f"{size} more than {most:,} pixels, {limit}", remedy)
 
 
+def _decode(image: Image.Image, max_side: int | None) -> int | None:
+    """Decode an open image in place and return its EXIF orientation, None for an image without one."""
+    if max_side is not None:
+        image.draft(None, shrunk_size(image.size, max_side))  # decodes a JPEG at 1/2, 1/4 or 1/8 of its sides
+    image.load()  # before reading the orientation: Pillow turns a TIFF itself while loading it
+    return _orientation(image)
+
+
+def _orientation(image: Image.Image) -> int | None:
+    return image.getexif().get(ORIENTATION)
+
+
 def _stored_size(image: Image.Image) -> tuple[int, int]:
-    """(w, h) before any turning by EXIF, which Pillow has taken into account for TIFF alone."""
+    """Return (w, h) before any turning by EXIF; only for TIFF has Pillow taken the orientation into account."""
     return (image.tag_v2[256], image.tag_v2[257]) if image.format == "TIFF" else image.size
 
 
+def _upright_rgb(image: Image.Image, orientation: int | None, max_side: int | None) -> Image.Image:
+    """Return a decoded image as 8-bit RGB, turned upright and then shrunk to `max_side`."""
+    rgb = _to_rgb(image)
+    if orientation in UPRIGHT:
+        rgb = rgb.transpose(UPRIGHT[orientation])  # first: Pillow's resizing is not symmetric, so the order matters
+    return rgb if max_side is None else rgb.resize(shrunk_size(rgb.size, max_side), Image.Resampling.BICUBIC)
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """A decoded image as RGB of 8 bits."""
+    """Return a decoded image as 8-bit RGB; ValueError for modes whose pixel values have no known range."""
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        # Pillow would clip; it takes the upper byte itself where a photo has 16 bits in colour.
+        # Pillow would clip 16-bit greyscale; of 16-bit colour it takes the upper byte itself.
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
-        raise ValueError("its numbers of 32 bits have no known range; save it with 8 or 16 bits")
+        raise ValueError("32-bit pixel values have no known range; save it with 8 or 16 bits")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), rgba).convert("RGB")

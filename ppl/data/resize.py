@@ -1,20 +1,20 @@
-"""Resizing of maps in plain Pillow: worker processes do without torch."""
+"""Resizing of maps with Pillow: worker processes use it, so it does not import torch."""
 
 import numpy as np
 from PIL import Image
 
 
 def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bilinear resizing of (K, h', w') to (K, h, w) float32, in plain Pillow: worker processes do without torch."""
+    """Return maps (K, h', w') resized bilinearly to (K, h, w) float32."""
     height, width = size
     planes = [Image.fromarray(m.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR) for m in maps]
     return np.stack([np.asarray(p) for p in planes]) if planes else np.zeros((0, height, width), np.float32)
 
 
 def enlarge(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A label map (h, w) uint8 at another size: each pixel's strongest label, with each label's area interpolated.
+    """Return a label map (h, w) uint8 at another `size`, with smooth borders instead of stairs.
 
-    Nearest neighbours would draw stairs. Itself where it has that size.
+    The area of each label is interpolated (bicubic), and each pixel gets the label with the largest value there.
     """
     if labels.shape == size:
         return labels

@@ -1,6 +1,6 @@
-"""Smaller copies of large photos for the networks, and label maps brought back to the size that the photos had.
+"""Shrinking of large photos and their masks, and the record of their original sizes.
 
-SIZES of a dataset folder names the photos that were shrunk, with the size (h, w) that they had.
+The file SIZES of a dataset folder lists the photos that were shrunk with their original size (h, w).
 """
 
 import os.path
@@ -16,25 +16,29 @@ from ppl.jobs.errors import UserError
 from ppl.jobs.files import write_text
 
 SIZES = "sizes.csv"
-SHORTEST = 32  # pixels that the shorter side keeps, for networks of that stride
+SHORTEST = 32  # pixels, least length of the shorter side, for networks of that stride
 QUALITY = 95  # of JPEG
 Size = tuple[int, int]
 
 
 def smaller(size: Size, max_side: int) -> Size:
-    """Size (h, w) at which the longer side is `max_side`, or the shorter one SHORTEST if that is more; never larger."""
+    """Return the size (h, w) whose longer side is `max_side`, or whose shorter side is SHORTEST if that is larger.
+
+    A size is never increased.
+    """
     return shrunk_size(size, longest(size, max_side))
 
 
 def longest(size: Size, max_side: int) -> int:
-    """The longer side at that size."""
+    """Return the longer side of that size."""
     return max(max_side, round(SHORTEST * max(size) / min(size)))
 
 
-def bring_photo(photos: Sequence[Path], mask: Path, out: Path, max_side: int) -> Size | None:
-    """Brings a photo and its mask, if there is one, into the dataset folder `out`; its size (h, w) where it is shrunk.
+def link_or_shrink_photo(photos: Sequence[Path], mask: Path, out: Path, max_side: int) -> Size | None:
+    """Write a shrunk copy of a large photo and of its mask, if any, into the dataset folder `out`; link small ones.
 
-    Links to all else, also to what cannot be read and to several photos of one id: the check lists such faults.
+    `photos` are the files of one id. Several files and unreadable ones are linked, too: `ppl.data.check` reports them.
+    Returns the original size (h, w) of a photo that was shrunk, None for one that was linked.
     """
     full = _shrunk_photo(photos[0], out, max_side) if len(photos) == 1 else None
     if full is None:
@@ -48,7 +52,7 @@ def bring_photo(photos: Sequence[Path], mask: Path, out: Path, max_side: int) ->
 
 
 def _shrunk_photo(photo: Path, out: Path, max_side: int) -> Size | None:
-    """Writes a photo at its reduced size, and returns the one that it has; None where it is small or unreadable."""
+    """Write a photo at its reduced size and return its original size; None for a small or unreadable photo."""
     try:
         size = photo_size(photo, most=MAX_STORED)
         if smaller(size, max_side) == size:
@@ -61,7 +65,7 @@ def _shrunk_photo(photo: Path, out: Path, max_side: int) -> Size | None:
 
 
 def _shrunk_mask(mask: Path, size: Size, reduced: Size, target: Path) -> bool:
-    """Writes a mask of that size at the reduced one, by nearest neighbours; False where it is none of that size."""
+    """Write a mask of `size` at the reduced size by nearest neighbours; False if it is unreadable or another size."""
     try:
         labels = read_mask(mask, most=MAX_STORED)
     except UserError:
@@ -74,16 +78,16 @@ def _shrunk_mask(mask: Path, size: Size, reduced: Size, target: Path) -> bool:
 
 
 def write_sizes(root: Path, sizes: Mapping[str, Size]) -> None:
-    """Notes the size that each shrunk photo had."""
-    rows = "".join(f"{h},{w},{image}\n" for image, (h, w) in sorted(sizes.items()))
+    """Write the original size of each shrunk photo."""
+    rows = "".join(f"{h},{w},{image_id}\n" for image_id, (h, w) in sorted(sizes.items()))
     write_text(root / SIZES, f"height,width,image\n{rows}")
 
 
 def full_sizes(root: Path) -> dict[str, Size]:
-    """Size (h, w) that each shrunk photo of a dataset folder had; empty where none was shrunk."""
+    """Return the original size (h, w) of each shrunk photo of a dataset folder; empty if none was shrunk."""
     path = root / SIZES
     if not path.exists():
         return {}
     with path.open(encoding="utf-8", newline="") as file:
         _, *rows = (line.rstrip("\n").split(",", 2) for line in file)
-    return {image: (int(h), int(w)) for h, w, image in rows}
+    return {image_id: (int(h), int(w)) for h, w, image_id in rows}

@@ -1,1 +1,1 @@
-"""Trained networks on one's own photos: `python -m ppl.predict`, and `ppl.load` for scripts and notebooks."""
+"""Inference on photos with trained networks: `python -m ppl.predict`, and `ppl.load` for scripts and notebooks."""

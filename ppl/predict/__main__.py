@@ -1,9 +1,9 @@
-"""Segments one's own photos: a mask and a picture for each, a legend for all.
+"""Segment photos with a trained network: a mask and an overlay for each, and a legend.
 
 python -m ppl.predict photo.jpg holiday '*.png' --weights results/demo/explicit/s4k2/deeplab.pt
 
 OUT/NAME.png holds class ids in VOC's colours, at the photo's size; OUT/NAME-overlay.jpg shows the classes over the
-photo; OUT/legend.png and OUT/legend.csv tell their colours. Name the photos first: some options take several values.
+photo; OUT/legend.png and OUT/legend.csv list their colours. Name the photos before the options.
 """
 
 import csv
@@ -22,7 +22,7 @@ import numpy as np
 from tqdm import tqdm
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-# Before torch starts its threads, which else spin while they wait, on cores that the worker processes and others need.
+# Before torch starts its threads, whose busy waiting would occupy cores that the worker processes need.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 from ppl.data.masks import VOC_COLOURS
@@ -34,10 +34,10 @@ from ppl.jobs.parallel import run_all
 from ppl.predict.api import Segmenter
 from ppl.predict.files import LEGEND, check_outputs, find_photos, output_names
 from ppl.predict.overlay import draw_legend
-from ppl.predict.segmentation import Task, View, in_words, view, write
+from ppl.predict.segmentation import PreparedPhoto, Task, describe_shares, prepare, write
 
-READERS = 4  # photos decoded at a time; one of 50 million pixels with transparency takes 0.7 GB
-FEW = 4  # photos whose results are written sooner than worker processes have started
+READERS = 4  # photos decoded at a time; one of 50 million pixels with transparency needs 0.7 GB
+FEW = 4  # photos for which starting worker processes would take longer than the work
 
 
 @dataclass(frozen=True)
@@ -47,35 +47,35 @@ class Settings:
     weights: Path
     """deeplab.pt of a finished run."""
     folder: Annotated[Path, arg(name="out")] = Path("predictions")
-    """Folder for what is written."""
+    """Folder for the results."""
     recursive: bool = False
-    """Also the photos in folders below those named."""
+    """Include photos in folders below the named ones."""
     settings: Path | None = None
-    """settings.yaml of an experiment; by default the one two folders above the weights."""
+    """settings.yaml of an experiment; by default the one two directories above the weights."""
     photo_scales: tuple[float, ...] | None = None
-    """Factors at which the network sees a photo, instead of the experiment's."""
+    """Factors by which a photo is resized for the network, instead of the experiment's."""
     crf: FlagCreatePairsOff[bool] = False
-    """A dense CRF behind the network, also where the experiment has none."""
+    """Apply a dense CRF, even if the experiment does not."""
     no_crf: FlagCreatePairsOff[bool] = False
-    """No CRF, also where the experiment has one."""
+    """Apply no CRF, even if the experiment does."""
     max_side: int | None = None
-    """Photos with a longer side are shrunk to it for the network; by default as long as training photos were."""
+    """Photos with a longer side are shrunk to it for the network; by default the size of training photos."""
     batch_size: int = 4
     """Photos of equal size in one batch."""
     hardware: Hardware = field(
         default_factory=lambda: Hardware(devices=1, workers=min(8, os.cpu_count() or 1), precision="32-true")
     )
-    """A GPU where there is one; `workers` run the CRF and write."""
+    """A GPU if there is one; `workers` run the CRF and write results."""
 
     def __post_init__(self) -> None:
         if self.crf and self.no_crf:
-            raise UserError("--crf, --no-crf", "exclude each other", "name one of them")
+            raise UserError("--crf, --no-crf", "mutually exclusive", "name one of them")
         if self.batch_size < 1 or self.hardware.workers < 0:
-            raise UserError("--batch-size, --hardware.workers", "at least 1 and at least 0", "raise it")
+            raise UserError("--batch-size, --hardware.workers", "below 1 or below 0", "raise it")
 
 
 def main(settings: Settings) -> None:
-    sys.stdout.reconfigure(errors="replace")  # the name of a file may be no text
+    sys.stdout.reconfigure(errors="replace")  # names of files may be invalid UTF-8
     photos, others = find_photos(settings.photos, recursive=settings.recursive, out=settings.folder)
     names = output_names(photos)
     check_outputs(settings.folder, names, photos)
@@ -94,11 +94,11 @@ def main(settings: Settings) -> None:
     masks = {name: settings.folder / f"{name}.png" for name in names}
     photo_of, broken = dict(zip(names, photos, strict=True)), []
     workers = settings.hardware.workers if len(photos) > FEW else 0
-    views = read_ahead(photo_of, segmenter.setting("max_side"), broken, threads=min(max(1, workers), READERS))
-    tasks = predict(segmenter, masks, views, settings.batch_size)
-    finish = partial(write, segmenter.setting("crf"), segmenter.classes)
-    for name, shares in run_all(finish, tasks, workers=workers, total=len(photos), name="segment photos"):
-        tqdm.write(f"{photo_of[name]}: {in_words(shares)} -> {masks[name]}")
+    prepared = read_ahead(photo_of, segmenter.setting("max_side"), broken, threads=min(max(1, workers), READERS))
+    tasks = predict(segmenter, masks, prepared, settings.batch_size)
+    write_task = partial(write, segmenter.setting("crf"), segmenter.classes)
+    for name, shares in run_all(write_task, tasks, workers=workers, total=len(photos), name="segment photos"):
+        tqdm.write(f"{photo_of[name]}: {describe_shares(shares)} -> {masks[name]}")
     if len(broken) < len(photos):
         write_legend(settings.folder, ("background", *segmenter.classes))
         print(f"{settings.folder}: masks NAME.png, pictures NAME-overlay.jpg, {LEGEND}.png, {LEGEND}.csv")
@@ -111,37 +111,40 @@ def main(settings: Settings) -> None:
 
 def read_ahead(
     photos: dict[str, Path], max_side: int, broken: list[UserError], *, threads: int
-) -> Iterator[tuple[str, View]]:
-    """Yields views of photos by name, one for each of some threads ahead; why one cannot be read goes to `broken`."""
+) -> Iterator[tuple[str, PreparedPhoto]]:
+    """Yield prepared photos by name, one per thread in advance; append errors of unreadable photos to `broken`."""
     with ThreadPoolExecutor(threads) as pool:
         left = iter(photos.items())
-        reading = deque((name, pool.submit(view, photo, max_side)) for name, photo in islice(left, threads))
+        reading = deque((name, pool.submit(prepare, photo, max_side)) for name, photo in islice(left, threads))
         while reading:
-            name, read = reading.popleft()
-            reading.extend((name, pool.submit(view, photo, max_side)) for name, photo in islice(left, 1))
+            name, future = reading.popleft()
+            reading.extend((name, pool.submit(prepare, photo, max_side)) for name, photo in islice(left, 1))
             try:
-                looked_at = read.result()
+                prepared = future.result()
             except UserError as error:
                 broken.append(error)
             else:
-                yield name, looked_at
+                yield name, prepared
 
 
 def predict(
-    segmenter: Segmenter, masks: dict[str, Path], views: Iterable[tuple[str, View]], batch_size: int
+    segmenter: Segmenter, masks: dict[str, Path], photos: Iterable[tuple[str, PreparedPhoto]], batch_size: int
 ) -> Iterator[Task]:
-    """Yields what the network says about views of photos, in batches of neighbours of equal size."""
-    for batch in in_batches(views, batch_size):
-        seen = np.stack([looked_at.seen for _, looked_at in batch])
-        for (name, looked_at), prediction in zip(batch, segmenter.predict([n for n, _ in batch], seen), strict=True):
-            yield Task(looked_at, prediction, masks[name])
+    """Yield the network's predictions for photos, computed in batches of consecutive photos of equal size."""
+    for batch in in_batches(photos, batch_size):
+        names, prepared = zip(*batch, strict=True)
+        predictions = segmenter.predict(names, np.stack([photo.image for photo in prepared]))
+        for name, photo, prediction in zip(names, prepared, predictions, strict=True):
+            yield Task(name, photo, prediction, masks[name])
 
 
-def in_batches(views: Iterable[tuple[str, View]], batch_size: int) -> Iterator[list[tuple[str, View]]]:
-    """Yields up to `batch_size` neighbours whose views have the same size at a time."""
-    batch: list[tuple[str, View]] = []
-    for item in views:
-        if len(batch) == batch_size or (batch and batch[0][1].seen.shape != item[1].seen.shape):
+def in_batches(
+    photos: Iterable[tuple[str, PreparedPhoto]], batch_size: int
+) -> Iterator[list[tuple[str, PreparedPhoto]]]:
+    """Yield batches of up to `batch_size` consecutive photos of equal size."""
+    batch: list[tuple[str, PreparedPhoto]] = []
+    for item in photos:
+        if len(batch) == batch_size or (batch and batch[0][1].image.shape != item[1].image.shape):
             yield batch
             batch = []
         batch.append(item)
@@ -150,7 +153,7 @@ def in_batches(views: Iterable[tuple[str, View]], batch_size: int) -> Iterator[l
 
 
 def write_legend(folder: Path, names: Sequence[str]) -> None:
-    """Writes the colours of all ids as a picture and as a table."""
+    """Write the colours of all ids as a picture and as a table."""
     with atomic(folder / f"{LEGEND}.png") as temporary:
         draw_legend(names).save(temporary)
     colours = (f"#{bytes(VOC_COLOURS[i]).hex()}" for i in range(len(names)))

@@ -3,10 +3,10 @@
 import ppl
 
 model = ppl.load("results/demo/explicit/s4k2/deeplab.pt")
-found = model.segment("photo.jpg")      # a notebook shows it as a picture
-found.shares                            # {'bird': 0.31}
-found.labels                            # (h, w) uint8
-found.save("predictions/photo.png")     # and predictions/photo-overlay.jpg
+result = model.segment("photo.jpg")     # a notebook shows it as a picture
+result.shares                           # {'bird': 0.31}
+result.labels                           # (h, w) uint8
+result.save("predictions/photo.png")    # and predictions/photo-overlay.jpg
 
 classifier = ppl.load("results/demo/explicit/s4k2/classifier.pt")
 classifier.classify("photo.jpg")        # {'bird': 0.98, 'insect': 0.12, ...}
@@ -27,49 +27,48 @@ from torch import nn
 from ppl.cam.maps import branch_maps, fuse
 from ppl.cam.store import Cam
 from ppl.classify import build as classifiers
-from ppl.data.crops import Window, cut_photo
+from ppl.data.crops import cut_photo, whole_window
 from ppl.data.resize import upsample
 from ppl.jobs.devices import Precision, autocast, set_arithmetic
 from ppl.jobs.errors import UserError
 from ppl.networks import checkpoints
 from ppl.networks.backbones import fold_batchnorm
-from ppl.predict import settings as experiment
-from ppl.predict.segmentation import Photo, Segmentation, png, segmentation, view
-from ppl.predict.settings import Choice
+from ppl.predict.segmentation import Photo, Segmentation, png, prepare, segmentation
+from ppl.predict.settings import Setting, find, longest_side, of_maps, of_segmentation
 from ppl.segment import build as segmenters
 from ppl.segment.inference import predict_batch
 from ppl.segment.postprocess import Crf, Prediction
 
-PRESENT = 0.5  # probability from which on a class counts as found
+PRESENT = 0.5  # least probability of a class for which a map is computed by default
 
 
 def load(weights: Path | str, **options: Any) -> "Segmenter | Classifier":
-    """A trained network: a `Segmenter` from deeplab.pt, a `Classifier` from classifier.pt.
+    """Load a trained network: a `Segmenter` from deeplab.pt, a `Classifier` from classifier.pt.
 
-    What its experiment sets for inference is taken from settings.yaml two folders above, where that is; printing the
-    network tells what and from where. Options, all by name:
+    Inference settings are read from settings.yaml two directories above the weights, if it exists; printing the network
+    lists them with their origin. Options, all by name:
 
-        settings      another such file
-        max_side      longest side of photos for the network, which larger ones are shrunk to
-        device        such as "cpu"; by default a GPU where there is one
+        settings      another settings.yaml
+        max_side      longest side of photos for the network; larger ones are shrunk to it
+        device        such as "cpu"; by default a GPU if there is one
         precision     "32-true" (default), "bf16-mixed" or "16-mixed"
-        photo_scales  of a segmenter: factors at which the network sees photos
+        photo_scales  of a segmenter: factors by which photos are resized for the network
         crf           of a segmenter: True or False
 
-    UserError, one line with the remedy, for files that do not fit.
+    UserError for a file that cannot be read or belongs to another kind of network.
     """
     what, remedy = "a readable checkpoint", "name the deeplab.pt or classifier.pt of a finished run"
     content = checkpoints.read(weights, what, remedy)
     kind = content.get("kind") if isinstance(content, dict) else None
     if kind not in (segmenters.KIND, classifiers.KIND):
-        raise UserError(weights, "is neither a segmentation network nor a classifier", f"{remedy}")
+        raise UserError(weights, "neither a segmentation network nor a classifier", remedy)
     return Segmenter(weights, **options) if kind == segmenters.KIND else Classifier(weights, **options)
 
 
 class _Trained:
-    """What both networks share: `classes`, and the settings in use as `chosen`, each with where it comes from."""
+    """A trained network on a device, with its `classes` and `settings_in_use`."""
 
-    chosen: dict[str, Choice]
+    settings_in_use: dict[str, Setting]
 
     def __init__(
         self,
@@ -88,12 +87,14 @@ class _Trained:
         self.training = content["settings"].get("training")
 
     def setting(self, name: str) -> Any:
-        """The value of a setting in use."""
-        return self.chosen[name].value
+        """Return the value of a setting in use."""
+        return self.settings_in_use[name].value
 
     def __repr__(self) -> str:
         head = f"{self.weights}: {len(self.classes)} classes, on {self.device} in {self.precision}"
-        return "\n  ".join([head, *(f"{name} {_in_words(c.value)} ({c.source})" for name, c in self.chosen.items())])
+        return "\n  ".join(
+            [head, *(f"{name} {_describe(s.value)} ({s.origin})" for name, s in self.settings_in_use.items())]
+        )
 
 
 class Segmenter(_Trained):
@@ -111,26 +112,26 @@ class Segmenter(_Trained):
         precision: Precision = "32-true",
     ) -> None:
         super().__init__(weights, segmenters.load, device, precision)
-        found = experiment.find(self.weights, settings)
+        experiment = find(self.weights, settings)
         with checkpoints.rebuilding(weights):
-            seen = math.ceil(self.training["crop"] / self.training["scale"][0])
-        self.chosen = experiment.of_segmentation(found, photo_scales=photo_scales, crf=crf)
-        self.chosen["max_side"] = experiment.longest_side(found, max_side, seen)
+            in_crop = math.ceil(self.training["crop"] / self.training["scale"][0])
+        self.settings_in_use = of_segmentation(experiment, photo_scales=photo_scales, crf=crf)
+        self.settings_in_use["max_side"] = longest_side(experiment, max_side, in_crop)
 
     def segment(self, photo: Photo) -> Segmentation:
-        """The label map of a photo: a path, an image of Pillow, or an array (h, w, 3) uint8 RGB."""
-        looked_at = view(photo, self.setting("max_side"))
-        (prediction,) = self.predict([""], looked_at.seen[None])
-        return segmentation(looked_at, prediction, self.setting("crf"), self.classes)
+        """Return the label map of a photo: a path, an image of Pillow, or an array (h, w, 3) uint8 RGB."""
+        prepared = prepare(photo, self.setting("max_side"))
+        (prediction,) = self.predict([""], prepared.image[None])
+        return segmentation(prepared, prediction, self.setting("crf"), self.classes)
 
-    def predict(self, images: Sequence[str], photos: np.ndarray) -> Iterator[Prediction]:
-        """What the network alone says about photos (B, h, w, 3) uint8 named `images`."""
+    def predict(self, names: Sequence[str], photos: np.ndarray) -> Iterator[Prediction]:
+        """Yield the network's predictions, before any CRF, for photos (B, h, w, 3) uint8 called `names`."""
         with autocast(self.device, self.precision):
-            yield from predict_batch(self.network, images, photos, self.setting("photo_scales"))
+            yield from predict_batch(self.network, names, photos, self.setting("photo_scales"))
 
 
 class Classifier(_Trained):
-    """A classifier: image-level scores, and where in a photo its classes are (class activation maps)."""
+    """A classifier: image-level scores and class activation maps."""
 
     def __init__(
         self,
@@ -142,40 +143,44 @@ class Classifier(_Trained):
         precision: Precision = "32-true",
     ) -> None:
         super().__init__(weights, classifiers.load, device, precision)
-        found = experiment.find(self.weights, settings)
+        experiment = find(self.weights, settings)
         with checkpoints.rebuilding(weights):
-            self.crop, seen = int(self.training["crop"]), int(self.training["long_side"][1])
-        self.chosen = experiment.of_maps(found)
-        self.chosen["max_side"] = experiment.longest_side(found, max_side, seen)
+            self.crop, in_crop = int(self.training["crop"]), int(self.training["long_side"][1])
+        self.settings_in_use = of_maps(experiment)
+        self.settings_in_use["max_side"] = longest_side(experiment, max_side, in_crop)
 
     def classify(self, photo: Photo) -> dict[str, float]:
-        """Probability of each class, the highest first; the photo fills the crop of training, as in its validation."""
-        seen = view(photo, self.crop).seen
-        h, w = seen.shape[:2]
-        size = tuple(max(1, round(side * self.crop / max(h, w))) for side in (h, w))
-        whole = Window((0, 0, w, h), size, (0, 0), flip=False)
-        image = cut_photo(seen, whole, self.crop, self.network.backbone.mean, self.network.backbone.std)
+        """Return the probability of each class, the highest first.
+
+        The longest side of the photo is resized to the training crop, as in the classifier's validation.
+        """
+        pixels = prepare(photo, self.crop).image
+        window = whole_window(pixels.shape[:2], self.crop)
+        image = cut_photo(pixels, window, self.crop, self.network.backbone.mean, self.network.backbone.std)
         with torch.inference_mode(), autocast(self.device, self.precision):
             logits = self.network(image[None].to(self.device)).float().sum(dim=1)[0]  # (C,)
         scores = zip(self.classes, logits.sigmoid().tolist(), strict=True)
         return dict(sorted(scores, key=lambda score: -score[1]))
 
     def cam(self, photo: Photo, classes: Sequence[str] | None = None) -> "ClassActivation":
-        """Class activation maps of a photo for some classes, by default for those that the classifier finds in it.
+        """Return class activation maps of a photo for some classes.
 
-        It finds those of a probability of at least 0.5, or else the most probable one. ValueError for another class.
+        By default for those of a probability of at least 0.5, or else the most probable one. ValueError for an unknown
+        class.
         """
         if classes is None:
             scores = self.classify(photo)
             classes = [name for name, score in scores.items() if score >= PRESENT] or list(scores)[:1]
         if unknown := sorted({*classes} - {*self.classes}):
-            raise ValueError(f"{unknown[0]!r} is no class of {self.weights}; there are {', '.join(self.classes)}")
-        looked_at = view(photo, self.setting("max_side"))
+            raise ValueError(
+                f"{unknown[0]!r} is not a class of {self.weights}; its classes are {', '.join(self.classes)}"
+            )
+        prepared = prepare(photo, self.setting("max_side"))
         ids = [self.classes.index(name) for name in classes]
         with autocast(self.device, self.precision):
-            maps = branch_maps(self.network, looked_at.seen[None], self.setting("scales"), power=self.setting("power"))
+            maps = branch_maps(self.network, prepared.image[None], self.setting("scales"), power=self.setting("power"))
         fused = fuse(maps[0][:, ids], self.setting("fusion")).cpu().numpy()  # (K, h4, w4)
-        return ClassActivation(Cam(fused, np.array(ids) + 1, looked_at.size), tuple(classes), looked_at.shown)
+        return ClassActivation(Cam(fused, np.array(ids) + 1, prepared.size), tuple(classes), prepared.display)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -183,7 +188,7 @@ class ClassActivation:
     """Class activation maps of a photo; a notebook shows them side by side."""
 
     cam: Cam
-    """At a fourth of the size at which the network has seen the photo."""
+    """At a fourth of the size of the network's input."""
     classes: tuple[str, ...]
     """Name of each map."""
     photo: np.ndarray
@@ -191,15 +196,15 @@ class ClassActivation:
 
     @property
     def maps(self) -> np.ndarray:
-        """(K, h, w) float32 in 0..1 at the photo's full size, computed when asked for."""
+        """(K, h, w) float32 in 0..1 at the photo's full size, computed on access."""
         return upsample(self.cam.maps, self.cam.size)
 
     def overlay(self) -> Image.Image:
-        """Heat of each class over the photo in grey, side by side."""
-        from ppl.report.heat import heat_over  # with matplotlib, a second that segmenting photos does without
+        """Return the heat of each class over the photo in grey, side by side."""
+        from ppl.report.heat import heat_over  # imports matplotlib, which takes a second and is not needed for masks
 
-        shown = self.cam._replace(size=self.photo.shape[:2])
-        heats = [heat_over(self.photo, shown, plane) for plane in range(len(self.classes))]
+        cam = self.cam._replace(size=self.photo.shape[:2])
+        heats = [heat_over(self.photo, cam, plane) for plane in range(len(self.classes))]
         return Image.fromarray(np.concatenate(heats or [self.photo], axis=1))
 
     def _repr_png_(self) -> bytes:
@@ -209,8 +214,8 @@ class ClassActivation:
         return f"class activation maps of {', '.join(self.classes) or 'no class'}"
 
 
-def _in_words(value: Any) -> str:
-    """A setting as a line shows it."""
+def _describe(value: Any) -> str:
+    """Return the value of a setting as text."""
     if isinstance(value, Crf):
         return f"of {value.iterations} iterations"
     if isinstance(value, tuple):

@@ -1,4 +1,4 @@
-"""Which photos a command line names, and what the files made of them are called."""
+"""Photos named on a command line, and names for their results."""
 
 import glob
 import os
@@ -10,15 +10,15 @@ from ppl.data.photos import PHOTO_SUFFIXES
 from ppl.jobs.errors import UserError
 from ppl.predict.segmentation import overlay_of
 
-LEGEND = "legend"  # name of what is written once for all photos
-MAX_NAME_BYTES = 150  # of a photo's; with what is added to it while a file is written, below the usual limit of 255
+LEGEND = "legend"  # name of the files written once for all photos
+MAX_NAME_BYTES = 150  # of a photo's name; with the parts added while a file is written, below the usual limit of 255
 
 
 def find_photos(arguments: Sequence[str], *, recursive: bool, out: Path) -> tuple[list[Path], Counter[str]]:
-    """Photos that files, folders and patterns name, each once, and how many files of other suffixes folders hold.
+    """Return the photos that files, folders and patterns name, each once, and the number of other files by suffix.
 
-    Of a folder those with a photo's suffix in the order of their names, with `recursive` also those of folders below
-    it, but for `out`; of a pattern such as `*.jpg` or `**/*.jpg` likewise. What begins with a dot is left out.
+    A folder stands for its files with a suffix of photos in the order of their names, with `recursive` also for those
+    in folders below it except `out`; a pattern such as `*.jpg` or `**/*.jpg` likewise. Hidden files are ignored.
     UserError for an argument that names no photo.
     """
     photos: dict[str, Path] = {}
@@ -29,29 +29,28 @@ def find_photos(arguments: Sequence[str], *, recursive: bool, out: Path) -> tupl
         path = Path(argument)
         if path.is_dir():
             if out.is_dir() and path.samefile(out):
-                raise UserError(path, "results would lie among the photos", "choose another folder with --out")
+                raise UserError(path, "results would be written among the photos", "choose another folder with --out")
             files = list(_files_in(path, recursive, out))
-            found = [file for file in files if file.suffix.lower() in PHOTO_SUFFIXES]
-            others.update(file.suffix.lower() or "no suffix" for file in files if file not in {*found})
+            matches = [file for file in files if file.suffix.lower() in PHOTO_SUFFIXES]
+            others.update(file.suffix.lower() or "no suffix" for file in files if file not in {*matches})
         elif os.path.lexists(path):
-            found = [path]  # whatever it is called
+            matches = [path]  # of any suffix
         else:
-            matches = sorted(glob.glob(argument, recursive=True)) if glob.has_magic(argument) else []
-            files = [Path(match) for match in matches if os.path.isfile(match)]
-            found = [file for file in files if file.suffix.lower() in PHOTO_SUFFIXES]
-        if not found:
-            what = "holds no photo" if path.is_dir() else "no such file, nor photos that fit it as a pattern"
+            names = sorted(glob.glob(argument, recursive=True)) if glob.has_magic(argument) else []
+            files = [Path(name) for name in names if os.path.isfile(name)]
+            matches = [file for file in files if file.suffix.lower() in PHOTO_SUFFIXES]
+        if not matches:
+            what = "no photo in this folder" if path.is_dir() else "no such file, and no photo matches it as a pattern"
             kinds = ", ".join(sorted(PHOTO_SUFFIXES))
-            raise UserError(argument, f"{what}", f"name a folder, file or quoted pattern of photos ({kinds})")
-        photos |= {os.path.abspath(file): file for file in found if os.path.abspath(file) not in photos}
+            raise UserError(argument, what, f"name a folder, file or quoted pattern of photos ({kinds})")
+        photos |= {os.path.abspath(file): file for file in matches if os.path.abspath(file) not in photos}
     return list(photos.values()), others
 
 
 def output_names(photos: Sequence[Path]) -> list[str]:
-    """A name for the results of each photo, all different: its own, with its folder's in front where several share it.
+    """Return a unique name for the results of each photo: its own, with its folder's as prefix where several share it.
 
-    Upper and lower case count as the same, as they are on some disks. Where folders do not tell photos apart either,
-    numbers do.
+    Case is ignored, as some file systems do. Names that are still equal get a number.
     """
     shared = Counter(photo.stem.casefold() for photo in photos)
     taken, names = {LEGEND}, []
@@ -68,9 +67,9 @@ def output_names(photos: Sequence[Path]) -> list[str]:
 
 
 def check_outputs(out: Path, names: Sequence[str], photos: Sequence[Path]) -> None:
-    """UserError where a result would replace one of the photos, or `out` is no folder."""
+    """Raise UserError where a result would replace one of the photos, or `out` is not a folder."""
     if os.path.lexists(out) and not out.is_dir():
-        raise UserError(out, "is no folder", "choose another one with --out")
+        raise UserError(out, "not a folder", "choose another one with --out")
     read = {os.path.realpath(photo) for photo in photos}
     masks = [out / f"{name}.png" for name in (*names, LEGEND)]
     for path in (*masks, *map(overlay_of, masks)):

@@ -1,4 +1,4 @@
-"""Pictures of label maps: the classes over the photo, and the legend of their colours."""
+"""Pictures of label maps: classes over the photo, and a legend of their colours."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -12,46 +12,46 @@ from ppl.data.masks import VOC_COLOURS
 from ppl.data.photos import shrunk_size
 from ppl.data.resize import enlarge
 
-SHOWN = (480, 1600)  # longest side of a picture, at least and at most: what fits a screen and can be made out on it
+DISPLAY_SIDES = (480, 1600)  # pixels, least and greatest longest side of a picture on a screen
 OPACITY = 0.5  # of a class over the photo
 OUTLINE = 1 / 400  # width of its outline, in longest sides
 TEXT = 1 / 40  # height of the legend's text, in longest sides; between 12 and 24 pixels
 
 
 def draw_overlay(photo: np.ndarray, labels: np.ndarray, names: Mapping[int, str]) -> Image.Image:
-    """The photo (h, w, 3) uint8 with its label map (h', w') uint8 over it, and a legend of `names` by id below.
+    """Return a photo (h, w, 3) uint8 with its label map (h', w') uint8 over it, and a legend of `names` by id below.
 
-    The picture has the photo's size within the limits of SHOWN; background stays as it is.
+    The picture has the photo's size within the limits of DISPLAY_SIDES; background is not coloured.
     """
-    size = shown_size(photo.shape[1::-1])
+    size = display_size(photo.shape[1::-1])
     ground = np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.BICUBIC))
     if size[0] < labels.shape[1]:
         labels = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
-    seen = enlarge(labels, size[::-1])  # (h'', w'')
-    picture = np.where((seen > 0)[..., None], ground * (1 - OPACITY) + VOC_COLOURS[seen] * OPACITY, ground)
+    labels = enlarge(labels, size[::-1])  # (h'', w'')
+    picture = np.where((labels > 0)[..., None], ground * (1 - OPACITY) + VOC_COLOURS[labels] * OPACITY, ground)
     picture = Image.fromarray(picture.round().astype(np.uint8))
     width = max(1, round(max(size) * OUTLINE))
-    line, halo = (_widened(outline(seen), w) for w in (width, 2 * width))
+    line, halo = (_widened(outline(labels), w) for w in (width, 2 * width))
     picture.paste("white", mask=halo)
-    picture.paste(Image.fromarray(VOC_COLOURS[seen]), mask=line)
-    return _below(picture, _legend(names, _text_height(max(size)), width=max(size[0], SHOWN[0] // 2)))
+    picture.paste(Image.fromarray(VOC_COLOURS[labels]), mask=line)
+    return _below(picture, _legend(names, _text_height(max(size)), width=max(size[0], DISPLAY_SIDES[0] // 2)))
 
 
 def draw_legend(names: Sequence[str]) -> Image.Image:
-    """The colours of all ids from 0, one a line, with id and name."""
+    """Return a legend of all ids from 0, one per line, with colour, id and name."""
     return _legend({i: f"{i}  {name}" for i, name in enumerate(names)}, height=16, width=0)
 
 
-def shown_size(size: tuple[int, int]) -> tuple[int, int]:
-    """(w, h) of a picture of a photo of `size`, in proportion but never below a pixel."""
-    least, most = SHOWN
+def display_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Return (w, h) of the picture of a photo of `size` (w, h), in proportion; each is at least 1."""
+    least, most = DISPLAY_SIDES
     if max(size) >= least:
         return shrunk_size(size, most)
     return tuple(max(1, round(side * least / max(size))) for side in size)
 
 
 def outline(labels: np.ndarray) -> np.ndarray:
-    """Pixels (h, w) bool of a class, none of the background, beside a pixel of another class or of background."""
+    """Return the pixels (h, w) bool of classes that have a neighbour of another class or of background."""
     padded = np.pad(labels, 1, mode="edge")
     centre = padded[1:-1, 1:-1]
     sides = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
@@ -59,9 +59,9 @@ def outline(labels: np.ndarray) -> np.ndarray:
 
 
 def _widened(line: np.ndarray, width: int) -> Image.Image:
-    """A line one pixel wide as a mask whose line has `width` pixels to each side of it."""
+    """Return a mask with a line of one pixel widened by `width` - 1 pixels to each side."""
     mask = Image.fromarray(line.astype(np.uint8) * 255)
-    # A filter of one pixel changes nothing, and ends the process in Pillow 12.3.
+    # A filter of one pixel would change nothing, and crashes Pillow 12.3.
     return mask.filter(ImageFilter.MaxFilter(2 * width - 1)) if width > 1 else mask
 
 
@@ -70,7 +70,7 @@ def _text_height(side: int) -> int:
 
 
 def _legend(names: Mapping[int, str], height: int, width: int) -> Image.Image:
-    """A coloured square and a name for each id, in lines of at most `width` pixels, one a line where that is 0."""
+    """Return a coloured square and a name for each id, in lines of up to `width` pixels, one per line if 0."""
     font, gap = _font(height), height // 2
     places, right, x, y = [], 0, gap, gap
     for i, name in names.items():
@@ -97,6 +97,6 @@ def _below(picture: Image.Image, legend: Image.Image) -> Image.Image:
 
 @cache
 def _font(height: int) -> ImageFont.FreeTypeFont:
-    """Matplotlib's font, which has more alphabets than Pillow's; found without the time that importing it takes."""
+    """Return matplotlib's font, which covers more alphabets than Pillow's, without importing matplotlib."""
     package = Path(find_spec("matplotlib").origin).parent
     return ImageFont.truetype(package / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf", height)

@@ -1,6 +1,6 @@
-"""What becomes of one's own photo: how the network sees it, and its label map at full size with a picture of it.
+"""Preparing a photo for the network, and its label map at full size with an overlay.
 
-Worker processes run this, so that the module does without torch.
+Worker processes use this module, so it does not import torch.
 """
 
 from collections.abc import Mapping
@@ -17,37 +17,38 @@ from ppl.data.photos import MAX_PIXELS, MAX_STORED, photo_size, read_photo, shru
 from ppl.data.resize import enlarge
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic
-from ppl.predict.overlay import SHOWN, draw_overlay
+from ppl.predict.overlay import DISPLAY_SIDES, draw_overlay
 from ppl.segment.postprocess import Crf, Prediction, probabilities, refined
 
 Photo = Path | str | Image.Image | np.ndarray
 """A file, an image of Pillow, or an array (h, w, 3) uint8 RGB."""
 
 
-class View(NamedTuple):
-    """A photo as the network sees it (h, w, 3) and as pictures show it (h', w', 3), uint8 RGB, and its size (H, W)."""
+class PreparedPhoto(NamedTuple):
+    """A photo as input of the network (h, w, 3) and for pictures (h', w', 3), uint8 RGB, and its full size (H, W)."""
 
-    seen: np.ndarray
-    shown: np.ndarray
+    image: np.ndarray
+    display: np.ndarray
     size: tuple[int, int]
 
 
-def view(photo: Photo, max_side: int) -> View:
-    """A photo, shrunk for the network where a side is longer than `max_side`.
+def prepare(photo: Photo, max_side: int) -> PreparedPhoto:
+    """Read a photo, and shrink the input of the network so that no side exceeds `max_side`.
 
-    UserError for a file that is no photo or too large, ValueError for an image or array that cannot be read as one.
+    UserError for a file that is not a photo or too large, ValueError for an image or array that is not one.
     """
-    longest = max(max_side, SHOWN[1])
+    display_side = max(max_side, DISPLAY_SIDES[1])
     if isinstance(photo, Path | str):
-        size, shown = photo_size(photo, most=MAX_STORED), read_photo(photo, max_side=longest)
+        size = photo_size(photo, most=MAX_STORED)
+        image = read_photo(photo, max_side=max_side)  # shrunk in one go, as ppl.data.shrink does for a dataset
+        display = image if max(size) <= max_side else read_photo(photo, max_side=display_side)
     else:
         whole = _array(photo)
-        size, shown = whole.shape[:2], _shrunk(whole, longest)
-    seen = _shrunk(shown, max_side)
-    if seen.shape[0] * seen.shape[1] > MAX_PIXELS:
+        size, image, display = whole.shape[:2], _shrunk(whole, max_side), _shrunk(whole, display_side)
+    if image.shape[0] * image.shape[1] > MAX_PIXELS:
         name = photo if isinstance(photo, Path | str) else "the photo"
-        raise UserError(name, f"has more than {MAX_PIXELS:,} pixels with sides up to {max_side}", "lower max_side")
-    return View(seen, shown, size)
+        raise UserError(name, f"more than {MAX_PIXELS:,} pixels with sides up to {max_side}", "lower max_side")
+    return PreparedPhoto(image, display, size)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -65,30 +66,30 @@ class Segmentation:
 
     @property
     def probabilities(self) -> np.ndarray:
-        """What the network says before any CRF, (C+1, h, w) float32 at full size, computed when asked for.
+        """Probabilities before any CRF, (C+1, h, w) float32 at full size, computed on access.
 
-        Takes 4 bytes for each class and pixel, several times over while it is made.
+        Needs 4 bytes for each class and pixel, and several times as much during the computation.
         """
         return probabilities(self.scores, self.labels.shape)
 
     @property
     def shares(self) -> dict[str, float]:
-        """Share of the photo's pixels of each class found, the largest first; what is left is background."""
-        counts = Image.fromarray(self.labels).histogram()  # of 256 values; numpy would make 8 bytes of each pixel
-        found = [(name, count) for name, count in zip(self.classes, counts[1:], strict=False) if count]
-        return {name: count / self.labels.size for name, count in sorted(found, key=lambda item: -item[1])}
+        """Share of the photo's pixels of each class that occurs, the largest first; the rest is background."""
+        counts = Image.fromarray(self.labels).histogram()  # of 256 values; numpy would need 8 bytes per pixel
+        present = [(name, count) for name, count in zip(self.classes, counts[1:], strict=False) if count]
+        return {name: count / self.labels.size for name, count in sorted(present, key=lambda item: -item[1])}
 
     def overlay(self) -> Image.Image:
-        """The photo with translucent classes, their outlines, and a legend of those found with their shares."""
+        """Return the photo with translucent classes, their outlines, and a legend with their shares."""
         ids = {name: i for i, name in enumerate(self.classes, start=1)}
-        found = {ids[name]: f"{name} {percent(share)}" for name, share in self.shares.items()}
-        return draw_overlay(self.photo, self.labels, found or {0: "background"})
+        legend = {ids[name]: f"{name} {percent(share)}" for name, share in self.shares.items()}
+        return draw_overlay(self.photo, self.labels, legend or {0: "background"})
 
     def save(self, mask: Path | str) -> None:
-        """Writes `mask`, NAME.png, a palette PNG of ids in VOC's colours, and NAME-overlay.jpg beside it."""
+        """Write `mask`, NAME.png, a palette PNG of ids in VOC's colours, and NAME-overlay.jpg beside it."""
         mask = Path(mask)
         if mask.suffix.lower() != ".png":
-            raise UserError(mask, "a mask is a PNG", "name it so")
+            raise UserError(mask, "the suffix of a mask must be .png", "rename it")
         with atomic(overlay_of(mask)) as temporary:
             self.overlay().save(temporary, quality=90)
         with atomic(mask) as temporary:
@@ -99,47 +100,50 @@ class Segmentation:
 
     def __repr__(self) -> str:
         h, w = self.labels.shape
-        return f"mask of {w}x{h}: {in_words(self.shares)}"
+        return f"mask of {w}x{h}: {describe_shares(self.shares)}"
 
 
 def overlay_of(mask: Path) -> Path:
-    """Where the picture of a mask is."""
+    """Return the path of the overlay beside a mask."""
     return mask.with_name(f"{mask.stem}-overlay.jpg")
 
 
-def segmentation(view: View, prediction: Prediction, crf: Crf | None, classes: tuple[str, ...]) -> Segmentation:
-    """From what the network says about a view of a photo to the photo's label map."""
-    labels = prediction.labels if crf is None else refined(view.seen, prediction.scores, crf)
-    return Segmentation(enlarge(labels, view.size), classes, view.shown, prediction.scores)
+def segmentation(
+    photo: PreparedPhoto, prediction: Prediction, crf: Crf | None, classes: tuple[str, ...]
+) -> Segmentation:
+    """Return the label map of a photo at full size, after the CRF if there is one."""
+    labels = prediction.labels if crf is None else refined(photo.image, prediction.scores, crf)
+    return Segmentation(enlarge(labels, photo.size), classes, photo.display, prediction.scores)
 
 
 class Task(NamedTuple):
-    """A view of a photo, what the network says about it, and the mask to write."""
+    """Name of a photo, the photo, the network's prediction for it, and the mask to write."""
 
-    view: View
+    name: str
+    photo: PreparedPhoto
     prediction: Prediction
     mask: Path
 
 
 def write(crf: Crf | None, classes: tuple[str, ...], task: Task) -> tuple[str, dict[str, float]]:
-    """Writes the mask of a task and its overlay; the photo's name in the prediction, and its classes' shares."""
-    found = segmentation(task.view, task.prediction, crf, classes)
-    found.save(task.mask)
-    return task.prediction.image, found.shares
+    """Write the mask of a task and its overlay; return the photo's name and the shares of its classes."""
+    result = segmentation(task.photo, task.prediction, crf, classes)
+    result.save(task.mask)
+    return task.name, result.shares
 
 
-def in_words(shares: Mapping[str, float]) -> str:
-    """Classes with their shares in a line."""
+def describe_shares(shares: Mapping[str, float]) -> str:
+    """Return the classes with their shares as one line."""
     return ", ".join(f"{name} {percent(share)}" for name, share in shares.items()) or "background alone"
 
 
 def percent(share: float) -> str:
-    """A share of 0..1 in words."""
+    """Return a share of 0..1 as text."""
     return f"{100 * share:.1f} %" if share >= 0.001 else "< 0.1 %"
 
 
 def png(picture: Image.Image) -> bytes:
-    """A picture as the bytes of a PNG file."""
+    """Return a picture as the content of a PNG file."""
     encoded = BytesIO()
     picture.save(encoded, format="PNG")
     return encoded.getvalue()
@@ -147,7 +151,7 @@ def png(picture: Image.Image) -> bytes:
 
 def _array(photo: Image.Image | np.ndarray) -> np.ndarray:
     if isinstance(photo, Image.Image):
-        return np.array(upright_rgb(photo.copy()))  # of a copy: the caller's stays as it was opened
+        return np.array(upright_rgb(photo.copy()))  # of a copy, as decoding changes the image
     if not isinstance(photo, np.ndarray) or photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
         what = f"{photo.shape} {photo.dtype}" if isinstance(photo, np.ndarray) else type(photo).__name__
         raise ValueError(f"a photo is a path, an image of Pillow or an array (h, w, 3) uint8 RGB, not {what}")

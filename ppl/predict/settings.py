@@ -1,4 +1,4 @@
-"""What an experiment sets for looking at photos, found beside its results, each value with where it comes from."""
+"""Inference settings of an experiment, read beside its results, each with its origin."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,28 +16,31 @@ from ppl.jobs.errors import UserError, reason
 from ppl.segment.postprocess import Crf
 
 SETTINGS = "settings.yaml"
-SAMPLE = 100  # photos of a training split whose size is looked at
-COMMON = 0.95  # share of them that would not be shrunk
-GIVEN = "as asked for"
-NOWHERE = "the paper's, for want of a settings.yaml two folders above the weights; snakemake writes it"
+SAMPLE = 100  # photos of the training split whose size is read
+UNSHRUNK = 0.95  # share of them that would not be shrunk
+REQUESTED = "as asked for"
+PAPER = "paper defaults: no settings.yaml two directories above the weights; the workflow writes one"
+
+OF_ANOTHER_FORMAT = (KeyError, TypeError, ValueError)
+"""Raised where a settings file lacks a key or holds a value of another type."""
 
 
-class Choice(NamedTuple):
-    """A value, and where it comes from."""
+class Setting(NamedTuple):
+    """A value and its origin, for people."""
 
     value: Any
-    source: str
+    origin: str
 
 
 class Experiment(NamedTuple):
-    """The resolved settings of an experiment and their file; empty and None where there is none."""
+    """The resolved settings of an experiment and their file; empty and None without a file."""
 
     settings: Mapping[str, Any]
     path: Path | None
 
 
 def find(weights: Path, settings: Path | str | None = None) -> Experiment:
-    """The experiment that `weights`, results/EXPERIMENT/METHOD/GRIDS/NAME.pt, belong to, or that of a file `settings`.
+    """Return the experiment of a file `settings`, by default of `weights`, results/EXPERIMENT/METHOD/GRIDS/NAME.pt.
 
     UserError for a file that cannot be read or holds no settings.
     """
@@ -50,82 +53,82 @@ def find(weights: Path, settings: Path | str | None = None) -> Experiment:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(path, f"{error.strerror}", "name the settings.yaml of an experiment") from None
+        raise UserError(path, f"{error.strerror}", "name the settings.yaml of an experiment") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise _no_settings(path, error) from None
+        raise _no_settings(path, error) from error
     if not isinstance(content, Mapping):
-        raise _no_settings(path, ValueError("it holds no keys"))
+        raise _no_settings(path, ValueError("no keys"))
     return Experiment(content, path)
 
 
 def of_segmentation(
     experiment: Experiment, *, photo_scales: Sequence[float] | None = None, crf: bool | None = None
-) -> dict[str, Choice]:
-    """`photo_scales` and `crf` (a Crf or None): as asked for, or else those of the experiment, or the paper's."""
+) -> dict[str, Setting]:
+    """Return `photo_scales` and `crf` (a Crf or None): as requested, else of the experiment, else the paper's."""
     if experiment.path is None:
-        own_scales, own, wanted = (1.0,), Crf(10, DEEPLAB), True
+        default_scales, default_crf, with_crf = (1.0,), Crf(10, DEEPLAB), True
     else:
         try:
             section = experiment.settings["segment"]
-            own_scales, wanted = tuple(map(float, section["photo_scales"])), bool(section["crf"])
-            own = Crf(int(section["iterations"]), Pairwise(**{k: float(v) for k, v in section["pairwise"].items()}))
-        except Exception as error:  # whatever a file of another kind holds
-            raise _no_settings(experiment.path, error) from None
-    source = NOWHERE if experiment.path is None else str(experiment.path)
-    scales = Choice(own_scales, source) if photo_scales is None else Choice(tuple(photo_scales), GIVEN)
+            default_scales, with_crf = tuple(map(float, section["photo_scales"])), bool(section["crf"])
+            pairwise = Pairwise(**{name: float(value) for name, value in dict(section["pairwise"]).items()})
+            default_crf = Crf(int(section["iterations"]), pairwise)
+        except OF_ANOTHER_FORMAT as error:
+            raise _no_settings(experiment.path, error) from error
+    origin = PAPER if experiment.path is None else str(experiment.path)
+    scales = Setting(default_scales, origin) if photo_scales is None else Setting(tuple(photo_scales), REQUESTED)
     if not scales.value or not all(math.isfinite(scale) and scale > 0 for scale in scales.value):
-        raise UserError(
-            f"photo_scales {list(scales.value)} ({scales.source})", "no factors", "name some above 0, such as 1 1.5"
-        )
-    if crf is False or (crf is None and not wanted):
-        return {"photo_scales": scales, "crf": Choice(None, source if crf is None else GIVEN)}
-    return {"photo_scales": scales, "crf": Choice(own, source)}
+        where = f"photo_scales {list(scales.value)} ({scales.origin})"
+        raise UserError(where, "not a list of factors", "name some above 0, such as 1 1.5")
+    if crf is False or (crf is None and not with_crf):
+        return {"photo_scales": scales, "crf": Setting(None, origin if crf is None else REQUESTED)}
+    return {"photo_scales": scales, "crf": Setting(default_crf, origin)}
 
 
-def of_maps(experiment: Experiment) -> dict[str, Choice]:
-    """`scales`, `fusion` and `power` of class activation maps: those of the experiment, or the paper's."""
+def of_maps(experiment: Experiment) -> dict[str, Setting]:
+    """Return `scales`, `fusion` and `power` of class activation maps: of the experiment, else the paper's."""
     if experiment.path is None:
         paper = {"scales": (1.0, 0.5, 1.5, 2.0), "fusion": "mean", "power": 1.0}
-        return {name: Choice(value, NOWHERE) for name, value in paper.items()}
+        return {name: Setting(value, PAPER) for name, value in paper.items()}
     try:
         section = experiment.settings["cam"]["maps"]
-        own = {"scales": tuple(map(float, section["scales"])), "fusion": str(section["fusion"])}
-        own["power"] = float(section["power"])
-    except Exception as error:  # whatever a file of another kind holds
-        raise _no_settings(experiment.path, error) from None
-    return {name: Choice(value, str(experiment.path)) for name, value in own.items()}
+        values = {"scales": tuple(map(float, section["scales"])), "fusion": str(section["fusion"])}
+        values["power"] = float(section["power"])
+    except OF_ANOTHER_FORMAT as error:
+        raise _no_settings(experiment.path, error) from error
+    return {name: Setting(value, str(experiment.path)) for name, value in values.items()}
 
 
-def longest_side(experiment: Experiment, given: int | None, seen: int) -> Choice:
-    """From which side on photos are shrunk: `given`, or as large as all but the largest training photos are.
+def longest_side(experiment: Experiment, requested: int | None, in_crop: int) -> Setting:
+    """Return the longest side of photos, above which they are shrunk: as requested, else that of training photos.
 
-    Where the training photos are not beside the settings any more: `seen`, the largest part of a photo that training
-    showed at once.
+    The largest training photos are disregarded. Where the training photos are missing beside the settings it is
+    `in_crop`, the largest part of a photo in a training crop.
     """
-    if given is not None:
-        if given < 1:
-            raise UserError(f"max_side {given}", "no longest side", "name at least one pixel, such as 512")
-        return Choice(given, GIVEN)
+    if requested is not None:
+        if requested < 1:
+            raise UserError(f"max_side {requested}", "not a longest side", "name at least one pixel, such as 512")
+        return Setting(requested, REQUESTED)
     sides = _training_sides(experiment)
     if sides:
-        size = round(float(np.quantile(sides, COMMON)))
-        return Choice(size, f"the training photos in {experiment.path.parent / 'data'} are no larger")
-    return Choice(seen, "training showed no more of a photo at once")
+        size = round(float(np.quantile(sides, UNSHRUNK)))
+        return Setting(size, f"the training photos in {experiment.path.parent / 'data'} are no larger")
+    return Setting(in_crop, "training showed no more of a photo at once")
 
 
 def _training_sides(experiment: Experiment) -> list[int]:
-    """Longest sides of some training photos, as far as they are where they were."""
+    """Return the longest sides of some training photos; none if they are missing."""
     if experiment.path is None:
         return []
     sides: list[int] = []
     dataset = Dataset(experiment.path.parent / "data", (), {})
     with suppress(UserError, KeyError, TypeError):
-        images = dataset.listed(experiment.settings["data"]["train_split"])
-        for image in images[:: max(1, len(images) // SAMPLE)]:
-            sides.append(max(photo_size(dataset.photo(image))))
+        image_ids = dataset.listed(experiment.settings["data"]["train_split"])
+        for image_id in image_ids[:: max(1, len(image_ids) // SAMPLE)]:
+            sides.append(max(photo_size(dataset.photo(image_id))))
     return sides
 
 
 def _no_settings(path: Path, error: Exception) -> UserError:
     why = f"no {error}" if isinstance(error, KeyError) else reason(error)
-    return UserError(path, f"not the settings of an experiment ({why})", "name those that its report has kept")
+    return UserError(path, f"not the settings of an experiment ({why})", "name the settings.yaml of its results")

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from ppl.data import check
-from ppl.data.crops import Augmentation, Views
+from ppl.data.crops import Augmentation, TrainingCrops
 from ppl.data.dataset import Dataset
 from ppl.data.masks import read_mask, write_mask
 from ppl.jobs.errors import UserError
@@ -139,7 +139,7 @@ def test_a_prediction_that_is_ignored_is_not_measured(tmp_path, measuring, refus
 def test_a_wrong_map_is_not_trained_on(root, tmp_path, content):
     path = tmp_path / "t1.png"
     path.write_bytes(content)
-    views = Views(
+    views = TrainingCrops(
         [Dataset.open(root).photo("t1")], [path], Augmentation(32, scale=(0.5, 1.5)), mean=[0] * 3, std=[1] * 3
     )
     with pytest.raises(UserError, match=r"t1.png: .*; ") as error:
@@ -149,7 +149,7 @@ def test_a_wrong_map_is_not_trained_on(root, tmp_path, content):
 
 def test_a_sound_map_is_trained_on(root):
     dataset = Dataset.open(root)
-    views = Views(
+    views = TrainingCrops(
         [dataset.photo("t1")], [dataset.mask("t1")], Augmentation(32, scale=(0.5, 1.5)), mean=[0] * 3, std=[1] * 3
     )
     image, labels = views[0, 0]
@@ -175,7 +175,7 @@ def test_a_mask_is_sound_if_and_only_if_all_its_ids_are_classes(tmp_path_factory
     Image.new("RGB", (8, 6)).save(root / "JPEGImages" / "a.png")
     write_mask(root / "SegmentationClass" / "a.png", mask)
     dataset = Dataset(root, tuple(map(str, range(classes))), {})
-    faults = check.look_at(dataset, "a", with_mask=True).faults
+    faults = check.check_image(dataset, "a", with_mask=True).faults
     assert bool(faults) == bool(((mask > classes) & (mask < 255)).any())
 
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from ppl.data.crops import (
     Augmentation,
-    FittedPhotos,
-    Views,
+    ResizedImages,
+    TrainingCrops,
     Window,
     cut_labels,
     cut_photo,
@@ -155,7 +155,7 @@ def test_jitter_draws_from_all_of_its_range_and_no_further() -> None:
 def test_jitter_changes_colours_but_no_window(files: tuple[list[Path], list[Path]]) -> None:
     paths, masks = files
     plain, jittered = (
-        Views(paths, masks, Augmentation(64, scale=(0.5, 1.5), jitter=jitter), mean=MEAN, std=STD)
+        TrainingCrops(paths, masks, Augmentation(64, scale=(0.5, 1.5), jitter=jitter), mean=MEAN, std=STD)
         for jitter in (0, 0.5)
     )
     for sample in [(0, 3), (1, 4), (0, 5)]:
@@ -181,7 +181,7 @@ def files(tmp_path: Path) -> tuple[list[Path], list[Path]]:
 
 def test_a_sample_depends_on_index_and_seed_only(files: tuple[list[Path], list[Path]]) -> None:
     photos, masks = files
-    views = Views(photos, masks, Augmentation(32, long_side=(30, 70)), mean=MEAN, std=STD)
+    views = TrainingCrops(photos, masks, Augmentation(32, long_side=(30, 70)), mean=MEAN, std=STD)
     assert len(views) == 2
     wanted = [(0, 1), (1, 1), (0, 2)]
     first = {sample: views[sample] for sample in wanted}
@@ -197,8 +197,8 @@ def test_targets_are_vectors_or_label_maps_cut_like_the_photo(files: tuple[list[
     photos, masks = files
     vectors = label_vectors([(1, 3), ()], 3)
     augmentation = Augmentation(64, scale=(1, 1))
-    image, vector = Views(photos, vectors, augmentation, mean=MEAN, std=STD)[0, 7]
-    same, labels = Views(photos, masks, augmentation, mean=MEAN, std=STD)[0, 7]
+    image, vector = TrainingCrops(photos, vectors, augmentation, mean=MEAN, std=STD)[0, 7]
+    same, labels = TrainingCrops(photos, masks, augmentation, mean=MEAN, std=STD)[0, 7]
     assert torch.equal(vector, torch.tensor([1.0, 0, 1]))
     assert torch.equal(image, same)
     inside = labels != 255
@@ -210,11 +210,11 @@ def test_targets_are_vectors_or_label_maps_cut_like_the_photo(files: tuple[list[
 
 def test_as_many_targets_as_photos() -> None:
     with pytest.raises(ValueError, match="1 photos but 2 targets"):
-        Views([Path("a.jpg")], torch.zeros(2, 3), Augmentation(8, scale=(1, 1)), mean=MEAN, std=STD)
+        TrainingCrops([Path("a.jpg")], torch.zeros(2, 3), Augmentation(8, scale=(1, 1)), mean=MEAN, std=STD)
 
 
 def test_a_fitted_photo_fills_the_crop_with_its_longest_side(files: tuple[list[Path], list[Path]]) -> None:
-    wide, high = FittedPhotos(files[0], 30, mean=(0, 0, 0), std=(1, 1, 1))
+    wide, high = ResizedImages(files[0], 30, mean=(0, 0, 0), std=(1, 1, 1))
     for image, (h, w) in ((wide, (25, 30)), (high, (30, 20))):
         assert image.shape == (3, 30, 30)
         filled = image[0] > 0

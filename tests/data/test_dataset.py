@@ -55,7 +55,7 @@ def test_further_columns_do_not_matter(root: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("image,classes\na,cat\nb,cow\n", "labels.csv, line 3: 'cow' is not in classes.txt"),
+        ("image,classes\na,cat\nb,cow\n", "labels.csv, line 3: class 'cow' is not in classes.txt"),
         ("image,classes\na,cat\nb,\na,dog\n", "labels.csv, line 4: image 'a' appears twice"),
         ("a,cat\n", "labels.csv: the first line must name the columns image and classes"),
         ("", "labels.csv: the first line"),
@@ -146,7 +146,7 @@ def test_only_what_is_shrunk_may_be_large(tmp_path: Path) -> None:
     side = int(MAX_PIXELS**0.5) + 1
     Image.new("RGB", (side, side)).save(tmp_path / "a.jpg")
     for read in (read_photo, photo_size):
-        with pytest.raises(UserError, match="which the networks see as a whole; make the photo smaller"):
+        with pytest.raises(UserError, match="the limit of the networks; make the photo smaller"):
             read(tmp_path / "a.jpg")
     assert read_photo(tmp_path / "a.jpg", max_side=64).shape == (64, 64, 3)
     assert photo_size(tmp_path / "a.jpg", most=MAX_STORED) == (side, side)
@@ -190,7 +190,7 @@ def test_a_greyscale_mask_is_read_and_a_coloured_one_refused(tmp_path: Path) -> 
     Image.fromarray(np.array([[0, 7, 255]], dtype=np.uint8)).save(tmp_path / "grey.png")
     assert read_mask(tmp_path / "grey.png").tolist() == [[0, 7, 255]]
     Image.new("RGB", (3, 1)).save(tmp_path / "rgb.png")
-    with pytest.raises(UserError, match=r"rgb.png: mode RGB; a mask is"):
+    with pytest.raises(UserError, match=r"rgb.png: mode RGB; save it as"):
         read_mask(tmp_path / "rgb.png")
     with pytest.raises(UserError, match=r"absent.png: not a readable mask"):
         read_mask(tmp_path / "absent.png")

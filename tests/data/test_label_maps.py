@@ -22,7 +22,7 @@ def test_label_maps_are_found_in_any_shard_in_the_order_of_the_images(shards: li
 
 
 def test_all_that_are_missing_are_one_error(shards: list[Path]) -> None:
-    with pytest.raises(UserError, match=r"2 of 3 label maps are missing in .*1, .*2, for example d.png"):
+    with pytest.raises(UserError, match=r"1, .*2: 2 of 3 label maps are missing, for example d.png"):
         find_maps(shards, ["a", "d", "c"])
 
 

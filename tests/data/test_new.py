@@ -14,7 +14,7 @@ from ppl.data import check, example, new
 from ppl.data.dataset import MAX_ID_BYTES, Dataset, id_fault
 from ppl.data.masks import write_mask
 from ppl.data.own.divide import held_out
-from ppl.data.own.photos import Names, copies, ids_of
+from ppl.data.own.photos import PhotoIndex, copies, ids_of
 from ppl.data.photos import read_photo
 from ppl.jobs.errors import UserError
 from ppl.workflow import config
@@ -82,7 +82,7 @@ def test_the_settings_suffice_and_are_those_of_the_small_example(own):
     assert workers >= 1
     small["hardware"].pop("workers")
     # Few photos are shown more often: a training of some steps learns nothing.
-    assert mine["classify"]["training"].pop("epochs") == mine["refine"]["irnet"].pop("epochs") == new.MOST_EPOCHS
+    assert mine["classify"]["training"].pop("epochs") == mine["refine"]["irnet"].pop("epochs") == new.MAX_EPOCHS
     assert small["classify"]["training"].pop("epochs") == new.SMALL_EPOCHS["CLASSIFIER"][0]
     assert small["refine"]["irnet"].pop("epochs") == new.SMALL_EPOCHS["IRNET"][0]
     assert mine == small
@@ -139,7 +139,7 @@ def test_a_mask_that_fits_two_photos_is_refused(own):
     Path("classes.txt").write_text("cat\nHündin\n", encoding="utf-8")
     settings = new.Settings(own.photos, own.labels, masks=Path("masks"), classes=Path("classes.txt"), device="cpu")
     with pytest.raises(
-        UserError, match=r"IMG 0.png: fits first day/IMG 0.JPG and zweiter Täg/IMG 0.JPG; put masks into"
+        UserError, match=r"IMG 0.png: matches first day/IMG 0.JPG and zweiter Täg/IMG 0.JPG; put masks into"
     ):
         new.main(settings)
     assert not Path("mine").exists()
@@ -209,7 +209,7 @@ PHOTOS = tuple(PurePosixPath(name) for name in ("x/a.jpg", "y/a.jpg", "y/z/b.png
     ],
 )  # fmt: skip
 def test_a_name_means_the_photo_that_people_mean(name, found):
-    assert [str(photo) for photo in Names(PHOTOS).find(name)] == found
+    assert [str(photo) for photo in PhotoIndex(PHOTOS).find(name)] == found
 
 
 def test_copies_are_found_by_content(tmp_path):

@@ -13,7 +13,7 @@ from PIL import Image
 import ppl
 from ppl.cam import export
 from ppl.classify import build as classifiers
-from ppl.data.crops import FittedPhotos
+from ppl.data.crops import ResizedImages
 from ppl.data.dataset import Dataset
 from ppl.data.masks import read_mask
 from ppl.data.photos import read_photo
@@ -79,7 +79,7 @@ def test_a_result_is_saved_and_shown(folder: Path, photo: Path, tmp_path: Path) 
     assert {path.name for path in (tmp_path / "new").iterdir()} == {"a.png", "a-overlay.jpg"}
     with Image.open(BytesIO(found._repr_png_())) as shown:
         assert np.array_equal(np.asarray(shown), np.asarray(found.overlay()))
-    with pytest.raises(UserError, match=r"a\.jpg: a mask is a PNG"):
+    with pytest.raises(UserError, match=r"a\.jpg: the suffix of a mask must be .png"):
         found.save(tmp_path / "a.jpg")
 
 
@@ -95,7 +95,7 @@ def test_a_large_photo_is_seen_as_the_shrunk_one(folder: Path) -> None:
 def test_a_classifier_scores_as_its_validation_does(folder: Path, photo: Path) -> None:
     scores = ppl.load(folder / "classifier.pt", device="cpu").classify(photo)
     network = classifiers.load(folder / "classifier.pt")[0]
-    image = FittedPhotos([photo], 48, mean=network.backbone.mean, std=network.backbone.std)[0]
+    image = ResizedImages([photo], 48, mean=network.backbone.mean, std=network.backbone.std)[0]
     with torch.inference_mode():
         expected = network(image[None]).sum(dim=1)[0].sigmoid().tolist()
     assert scores == pytest.approx(dict(zip(("ball", "cube"), expected, strict=True)), abs=1e-3)
@@ -125,7 +125,7 @@ def test_cams_are_by_default_of_the_classes_found(folder: Path, photo: Path, mon
     ):
         monkeypatch.setattr(model, "classify", lambda _, scores=scores: scores)
         assert model.cam(photo).classes == classes
-    with pytest.raises(ValueError, match="'cat' is no class"):
+    with pytest.raises(ValueError, match="'cat' is not a class"):
         model.cam(photo, ["ball", "cat"])
     assert model.cam(photo, []).overlay().size == read_photo(photo).shape[1::-1]
 
@@ -138,7 +138,7 @@ def test_where_settings_come_from_is_shown(folder: Path, name: str) -> None:
     assert f"max_side 52 (the training photos in {settings.parent / 'data'} are no larger)" in shown
     settings.rename(folder / "moved.yaml")
     alone = repr(ppl.load(folder / name, device="cpu"))
-    assert "(the paper's, for want of a settings.yaml" in alone
+    assert "(paper defaults: no settings.yaml two directories" in alone
     assert f"max_side {96 if name == 'deeplab.pt' else 64} (training showed no more" in alone
     assert "as asked for" not in shown + alone
     named = repr(ppl.load(folder / name, settings=folder / "moved.yaml", max_side=7, device="cpu"))

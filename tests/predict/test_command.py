@@ -12,14 +12,17 @@ from PIL import Image
 
 from ppl.crf.dense import Pairwise
 from ppl.data.dataset import Dataset
+from ppl.data.lists import write_lists
 from ppl.data.masks import VOC_COLOURS, read_mask
 from ppl.data.photos import read_photo
+from ppl.data.resize import enlarge
+from ppl.data.sources import folder
 from ppl.jobs.devices import Hardware
 from ppl.jobs.errors import UserError
 from ppl.predict import __main__ as predict
 from ppl.predict.__main__ import Settings, in_batches, read_ahead
-from ppl.predict.segmentation import View
-from ppl.segment import predict_split
+from ppl.predict.segmentation import PreparedPhoto
+from ppl.segment import predict_split, voc_server
 
 ON_CPU = Hardware(devices=0, workers=0, precision="32-true")
 
@@ -120,7 +123,7 @@ def test_broken_photos_are_listed_when_the_others_are_done(settings: Settings, t
     with pytest.raises(UserError) as error:
         predict.main(replace(settings, photos=tuple(map(str, photos))))
     head, *lines = str(error.value).splitlines()
-    assert head.startswith("2 of 4 photos")
+    assert "predictions: 2 of 4 photos" in head
     assert [line.split(":")[0].strip() for line in lines] == [str(photos[0]), str(photos[2])]
     assert _masks(settings.folder).keys() == {"b", "d"}
     assert not [path for path in settings.folder.iterdir() if path.name.startswith(".")]
@@ -158,7 +161,7 @@ def test_what_is_used_is_printed_with_its_source(settings: Settings, capsys) -> 
 
 def test_no_more_photos_are_read_than_there_are_threads_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     begun = []
-    monkeypatch.setattr(predict, "view", lambda photo, max_side: begun.append(photo))
+    monkeypatch.setattr(predict, "prepare", lambda photo, max_side: begun.append(photo))
     views = read_ahead({str(i): Path(str(i)) for i in range(20)}, 8, [], threads=2)
     for number in range(20):
         assert next(views)[0] == str(number)  # in their order
@@ -168,8 +171,8 @@ def test_no_more_photos_are_read_than_there_are_threads_ahead(monkeypatch: pytes
 
 
 def test_a_batch_holds_neighbours_of_one_size() -> None:
-    def of(width: int) -> View:
-        return View(np.zeros((4, width, 3), np.uint8), np.zeros((4, width, 3), np.uint8), (4, width))
+    def of(width: int) -> PreparedPhoto:
+        return PreparedPhoto(np.zeros((4, width, 3), np.uint8), np.zeros((4, width, 3), np.uint8), (4, width))
 
     widths = [3, 3, 3, 5, 3, 3]
     batches = list(in_batches(((str(i), of(width)) for i, width in enumerate(widths)), 2))
@@ -217,3 +220,30 @@ def test_a_photo_of_the_dataset_is_seen_as_it_is(settings: Settings, scenes) -> 
         found = segmenter.segment(photo)
         assert torch.from_numpy(found.probabilities.sum(axis=0)).allclose(torch.ones(()))
         assert (found.probabilities.argmax(axis=0) == found.labels).mean() > 0.999  # upsampled by torch and by Pillow
+
+
+def test_a_photo_that_a_dataset_shrinks_gets_the_submitted_mask(settings: Settings, tmp_path: Path) -> None:
+    """Equal in all that is enlarged, and on the original but for the loss of the shrunk copy's JPEG."""
+    own, side = tmp_path / "own", 52
+    (own / "JPEGImages").mkdir(parents=True)
+    _photo(own / "JPEGImages" / "a.jpg", (6, 4)).with_suffix("")
+    photo = Image.open(own / "JPEGImages" / "a.jpg").resize((150, 100), Image.Resampling.BICUBIC)
+    photo.save(own / "JPEGImages" / "a.jpg", quality=95)
+    write_lists(own, ["ball", "cube"], {"a": []}, {"all": ["a"]})
+    folder.main(folder.Settings(own, ("all",), tmp_path / "data", max_side=side))
+    predict_split.main(
+        predict_split.Settings(
+            data=tmp_path / "data", split="all", checkpoint=settings.weights, out=tmp_path / "split",
+            photo_scales=(1, 1.5), batch_size=1, crf=True, iterations=2, pairwise=Pairwise(1, 3, 20, 6, 12),
+            hardware=ON_CPU,
+        )
+    )  # fmt: skip
+    maps = (tmp_path / "split" / "crf",)
+    voc_server.main(voc_server.Settings(tmp_path / "data", "all", maps, tmp_path / "submit", tmp_path / "submit.tar"))
+    submitted = read_mask(tmp_path / "submit" / voc_server.FOLDER / "a.png")
+    segmenter = predict.Segmenter(settings.weights, device="cpu", max_side=side)
+    shrunk = segmenter.segment(tmp_path / "data" / "JPEGImages" / "a.jpg").labels
+    original = segmenter.segment(own / "JPEGImages" / "a.jpg").labels
+    assert np.array_equal(enlarge(shrunk, (100, 150)), submitted)
+    assert len(np.unique(submitted)) > 1
+    assert (original == submitted).mean() > 0.97

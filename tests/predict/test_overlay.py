@@ -5,7 +5,7 @@ from PIL import Image
 from ppl.data.masks import VOC_COLOURS
 from ppl.data.resize import enlarge
 from ppl.predict import overlay
-from ppl.predict.overlay import SHOWN, draw_legend, draw_overlay, outline, shown_size
+from ppl.predict.overlay import DISPLAY_SIDES, display_size, draw_legend, draw_overlay, outline
 
 
 @pytest.mark.parametrize("factor", [1, 3, 7])
@@ -47,8 +47,8 @@ def test_an_outline_parts_classes_from_each_other_and_from_background() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (40, 30), (4000, 3000), (640, 480)])
 def test_a_picture_fits_a_screen_and_can_be_made_out(size: tuple[int, int]) -> None:
-    shown = shown_size(size)
-    assert SHOWN[0] <= max(shown) <= SHOWN[1]
+    shown = display_size(size)
+    assert DISPLAY_SIDES[0] <= max(shown) <= DISPLAY_SIDES[1]
     assert min(shown) >= 1
     picture = draw_overlay(np.zeros((*size[::-1], 3), np.uint8), np.ones(size[::-1], np.uint8), {1: "dog 100.0 %"})
     assert picture.height > shown[1]  # the legend is below

@@ -1,4 +1,4 @@
-"""A folder of photos as people have it, of any depth and names: an id for each photo, and which one a name means."""
+"""Folders of photos of any depth and naming: listing them, assigning image ids, and looking photos up by name."""
 
 import hashlib
 import os
@@ -13,22 +13,22 @@ from ppl.data.photos import PHOTO_SUFFIXES
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import file_digest
 
-DIGITS = 8  # of a digest, where it tells long ids apart
+DIGITS = 8  # of the digest that makes a shortened id unique
 
 
 @dataclass(frozen=True)
-class Found:
-    """Files below a folder: photos, and the number of others by suffix. Paths are relative to `root`."""
+class PhotoFolder:
+    """Photos below a folder, as paths relative to `root`, and the number of other files by suffix."""
 
     root: Path
     photos: tuple[PurePosixPath, ...]
     others: Mapping[str, int]
 
 
-def find(root: Path, *, without: Iterable[Path] = ()) -> Found:
-    """All files below a folder but hidden ones and those in the folders `without`."""
+def list_photos(root: Path, *, without: Iterable[Path] = ()) -> PhotoFolder:
+    """List the files below a folder except hidden ones and those in the folders `without`."""
     if not root.is_dir():
-        raise UserError(root, "is no folder", "name the one that holds your photos")
+        raise UserError(root, "not a folder", "name the folder of your photos")
     skipped = {path.resolve() for path in without}
     photos, others = [], {}
     for folder, folders, files in os.walk(root):
@@ -42,27 +42,31 @@ def find(root: Path, *, without: Iterable[Path] = ()) -> Found:
                 photos.append(PurePosixPath((here / name).relative_to(root).as_posix()))
             else:
                 others[suffix] = others.get(suffix, 0) + 1
-    return Found(root, tuple(photos), others)
+    return PhotoFolder(root, tuple(photos), others)
 
 
 def ids_of(photos: Sequence[PurePosixPath]) -> dict[PurePosixPath, str]:
-    """An id for each photo: its path without suffix, folders joined by `__`; with it where only the suffix differs."""
+    """Return an image id for each photo: its path without suffix, folders joined by `__`.
+
+    The suffix is part of the id where paths differ only by it. Ids differ even if case is ignored. UserError if two
+    photos would get the same id.
+    """
     plain = {photo: _id(photo.with_suffix("")) for photo in photos}
     taken: dict[str, int] = {}
     for name in plain.values():
-        taken[name.casefold()] = taken.get(name.casefold(), 0) + 1  # some drives do not tell capitals
+        taken[name.casefold()] = taken.get(name.casefold(), 0) + 1  # some file systems ignore case
     ids = {photo: name if taken[name.casefold()] == 1 else _id(photo) for photo, name in plain.items()}
     by_id: dict[str, PurePosixPath] = {}
     for photo, name in ids.items():
         if name.casefold() in by_id:
-            raise UserError(photo, f"would share the id {name!r} with {by_id[name.casefold()]}", "rename one of them")
+            raise UserError(photo, f"would get the same id {name!r} as {by_id[name.casefold()]}", "rename one of them")
         by_id[name.casefold()] = photo
     return ids
 
 
 def _id(path: PurePosixPath) -> str:
     name = "".join(c if c.isprintable() and c != "\\" else "_" for c in _plain("__".join(path.parts)))
-    name = name.strip()  # as a line of a list is
+    name = name.strip()  # as lines of lists are stripped
     name = f"_{name}" if not name or name[0] in ".-" else name
     if len(name.encode()) <= MAX_ID_BYTES:
         return name
@@ -71,8 +75,8 @@ def _id(path: PurePosixPath) -> str:
 
 
 @dataclass(frozen=True)
-class Names:
-    """Finds the photo that a name in a table means: with or without suffix and folders, whatever the capitals."""
+class PhotoIndex:
+    """Look-up of photos by the name in a table: with or without suffix and folders, ignoring case."""
 
     photos: tuple[PurePosixPath, ...]
 
@@ -85,12 +89,12 @@ class Names:
         return names
 
     def find(self, name: str) -> list[PurePosixPath]:
-        """The photos that may be meant: one, none, or several where the name does not tell."""
+        """Return the photos that match a name: one, none, or several if the name is ambiguous."""
         *folders, last = [part for part in _key(name).replace("\\", "/").split("/") if part not in ("", ".")] or [""]
         stem = PurePosixPath(last).stem if PurePosixPath(last).suffix in PHOTO_SUFFIXES else last
         for candidates in (self._by_name.get(last, []), self._by_name.get(stem, [])):
-            fitting = {photo: common for photo in candidates if (common := _common(photo, folders)) is not None}
-            best = [photo for photo in fitting if fitting[photo] == max(fitting.values())]
+            matches = {photo: common for photo in candidates if (common := _common(photo, folders)) is not None}
+            best = [photo for photo in matches if matches[photo] == max(matches.values())]
             if best:
                 exact = [photo for photo in best if _plain(name).endswith((_plain(photo.name), _plain(photo.stem)))]
                 return exact or best
@@ -98,31 +102,31 @@ class Names:
 
 
 def _common(photo: PurePosixPath, folders: Sequence[str]) -> int | None:
-    """How many folders before the name agree, from the last on; None where both sides name one and they differ."""
-    own = [_key(part) for part in photo.parts[:-1]]
+    """Return how many folders before the name agree, from the last on; None where both name one and they differ."""
+    parents = [_key(part) for part in photo.parts[:-1]]
     agree = 0
-    for ours, theirs in zip(reversed(own), reversed(folders), strict=False):
-        if ours != theirs:
+    for parent, folder in zip(reversed(parents), reversed(folders), strict=False):
+        if parent != folder:
             return None
         agree += 1
     return agree
 
 
 def copies(paths: Mapping[str, Path]) -> Iterator[list[str]]:
-    """Groups of ids whose files are the same byte for byte; most files are told apart by their size alone."""
+    """Yield groups of ids whose files are equal byte for byte; only files of equal size are digested."""
     by_size: dict[int, list[str]] = {}
-    for image, path in paths.items():
-        by_size.setdefault(path.stat().st_size, []).append(image)
-    for images in by_size.values():
-        if len(images) > 1:
+    for image_id, path in paths.items():
+        by_size.setdefault(path.stat().st_size, []).append(image_id)
+    for image_ids in by_size.values():
+        if len(image_ids) > 1:
             by_digest: dict[str, list[str]] = {}
-            for image in images:
-                by_digest.setdefault(file_digest(paths[image]), []).append(image)
+            for image_id in image_ids:
+                by_digest.setdefault(file_digest(paths[image_id]), []).append(image_id)
             yield from (group for group in by_digest.values() if len(group) > 1)
 
 
 def _plain(text: str) -> str:
-    """One spelling of accents, which macOS writes in two characters."""
+    """Return text with one spelling of accents, which macOS writes as two characters."""
     return unicodedata.normalize("NFC", text)
 
 

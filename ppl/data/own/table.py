@@ -1,6 +1,6 @@
-"""Labels from a table as people have it: names in one column, a column of 0 and 1 for each class, or a row per class.
+"""Reading of label tables: class names in one column, a column of 0 and 1 for each class, or a row per class.
 
-Comma, semicolon or tab between columns, with or without a line of titles, as UTF-8, UTF-16 or Windows-1252.
+Columns are separated by comma, semicolon or tab, with or without a line of titles, in UTF-8, UTF-16 or Windows-1252.
 """
 
 import codecs
@@ -13,8 +13,8 @@ from pathlib import Path
 from ppl.jobs.errors import UserError
 
 DELIMITERS = ("\t", ";", ",")
-WITHIN = (";", "|", ",")  # between the names of classes in one cell; the first of them that the file uses counts
-SAMPLE = 200  # rows that tell which column names photos
+WITHIN = (";", "|", ",")  # between class names in one cell; the first of them that occurs is used
+SAMPLE = 200  # rows from which the column of photos is determined
 TITLES = {
     "class",
     "classes",
@@ -32,112 +32,121 @@ PHOTO_TITLES = {"image", "images", "photo", "photos", "picture", "file", "filena
 YES = {"1", "1.0", "true", "yes", "x", "y"}
 NO = {"0", "0.0", "false", "no", "n", ""}
 NO_CLASS = {"", "none", "nan", "n/a", "-", "background"}
-Names = frozenset[str]
+ClassNames = frozenset[str]
 
 
 @dataclass(frozen=True)
 class Table:
-    """What a table says: names of classes by name of photo, in the order of its rows, and what was left aside."""
+    """Class names by name of photo, in the order of the rows."""
 
-    labels: dict[str, Names]
+    labels: dict[str, ClassNames]
     classes: tuple[str, ...]
-    """In the order of their columns, or of the alphabet."""
+    """In the order of their columns, else in alphabetical order."""
     form: str
-    """How it was read, for people."""
+    """Description of the table's form, for messages."""
     ignored: tuple[str, ...] = ()
-    """Titles of columns that say nothing about classes."""
+    """Titles of columns that hold no classes."""
 
 
 def read_table(path: Path, is_photo: Callable[[str], bool]) -> Table:
-    """Reads a table; `is_photo` tells whether a cell names a photo. UserError for what cannot be understood."""
+    """Read a table of labels; `is_photo` tells whether a cell names a photo.
+
+    Rows of the same photo are merged. UserError for a table that cannot be read or interpreted.
+    """
     text, encoding = _decoded(path)
     rows, delimiter = _rows(path, text)
-    column = _column_of_photos(rows, is_photo)
+    column = _photo_column(rows, is_photo)
     if column is None:
-        raise UserError(
-            path,
-            "no column names any of the photos",
-            f"the first line is {';'.join(rows[0])[:80]!r}, so write the names of the photo files into one column",
-        )
-    if is_photo(rows[0][column]) and rows[0][column].strip().casefold() not in PHOTO_TITLES:
-        read = _without_titles(rows, column)
+        what = f"no column names any of the photos; the first line is {';'.join(rows[0])[:80]!r}"
+        raise UserError(path, what, "write the names of the photo files into one column")
+    first = rows[0][column]
+    if is_photo(first) and first.strip().casefold() not in PHOTO_TITLES:
+        content = _without_titles(rows, column)
     else:
-        read = _with_titles(path, rows, column)
+        content = _with_titles(path, rows, column)
+    labels = _merged(content.pairs)
+    present = frozenset().union(*labels.values())
+    if not present:
+        raise UserError(path, "no class names", "write the names of classes beside those of the photos")
+    classes = [name for name in content.classes if name in present]
+    if not classes:
+        classes = sorted(present, key=lambda name: (name.casefold(), name))
     columns = {"\t": "tabs", ";": "semicolons", ",": "commas"}[delimiter]
-    labels: dict[str, Names] = {}
-    for image, names in read.pairs:
-        if image:
-            labels[image] = labels.get(image, frozenset()) | {name for name in names if name.casefold() not in NO_CLASS}
-    shown = frozenset().union(*labels.values())
-    if not shown:
-        raise UserError(path, "names no class at all", "write the names of classes beside those of the photos")
-    classes = [name for name in read.classes if name in shown] or sorted(
-        shown, key=lambda name: (name.casefold(), name)
-    )
-    return Table(labels, tuple(classes), f"{read.form}, {columns} between columns, {encoding}", read.ignored)
+    return Table(labels, tuple(classes), f"{content.form}, {columns} between columns, {encoding}", content.ignored)
 
 
 @dataclass(frozen=True)
-class _Read:
-    pairs: list[tuple[str, Sequence[str]]]
+class _Content:
+    """Name of the photo and class names of each row, the form of the table, and the classes in column order."""
+
+    pairs: list[tuple[str, list[str]]]
     form: str
     classes: Sequence[str] = ()
     ignored: tuple[str, ...] = ()
 
 
-def _without_titles(rows: Sequence[Sequence[str]], column: int) -> _Read:
-    cells = [
-        (row[column].strip(), [cell for i, cell in enumerate(row) if i != column]) for row in rows if _has(row, column)
-    ]
-    within = _separator(cell for _, others in cells for cell in others)
-    pairs = [(image, [name for cell in others for name in _names(cell, within)]) for image, others in cells]
-    return _Read(pairs, "no line of titles, names of classes beside the photo")
+def _merged(pairs: Iterable[tuple[str, Iterable[str]]]) -> dict[str, ClassNames]:
+    """Return the class names of each photo over all its rows, without names such as `none` or `background`."""
+    labels: dict[str, ClassNames] = {}
+    for photo, names in pairs:
+        known = {name for name in names if name.casefold() not in NO_CLASS}
+        labels[photo] = labels.get(photo, frozenset()) | known
+    return labels
 
 
-def _with_titles(path: Path, rows: Sequence[Sequence[str]], column: int) -> _Read:
+def _without_titles(rows: Sequence[Sequence[str]], column: int) -> _Content:
+    """Interpret a table without titles: every cell beside the photo's holds names of classes."""
+    rows = [row for row in rows if _has(row, column)]
+    cells = [[cell for i, cell in enumerate(row) if i != column] for row in rows]
+    return _Content(_named(rows, column, cells), "no line of titles, names of classes beside the photo")
+
+
+def _with_titles(path: Path, rows: Sequence[Sequence[str]], column: int) -> _Content:
+    """Interpret a table with titles: one column of class names, or a column of 0 and 1 for each class."""
     titles, rows = [title.strip() for title in rows[0]], [row for row in rows[1:] if _has(row, column)]
     others = [i for i in range(len(titles)) if i != column]
-    named = [i for i in others if titles[i].casefold() in TITLES]
-    flags = [i for i in others if all(cell.strip().casefold() in YES | NO for cell in _cells(rows, i))]
-    marked = [i for i in flags if titles[i] and any(cell.strip() for cell in _cells(rows, i))]
-    if len(named) == 1 or (not marked and len(others) == 1):
-        chosen = (named or others)[0]
-        if chosen in marked:
-            raise UserError(
-                path,
-                f"column {titles[chosen]!r} holds only 0 and 1",
-                "name the column after what 1 shows, as in image,crack",
-            )
-        further = [[cell for i, cell in enumerate(row) if i >= len(titles)] for row in rows]
-        cells = [[_cell(row, chosen), *more] for row, more in zip(rows, further, strict=True)]
-        within = _separator(cell for row in cells for cell in row)
-        pairs = [
-            (row[column].strip(), [name for cell in named_ for name in _names(cell, within)])
-            for row, named_ in zip(rows, cells, strict=True)
-        ]
-        ignored = tuple(titles[i] for i in others if i != chosen)
-        return _Read(pairs, f"names of classes in column {titles[chosen]!r}", (), ignored)
-    if not marked:
-        raise UserError(
-            path,
-            f"which of the columns {', '.join(titles[i] for i in others) or '(there is but one)'} "
-            "names the classes is not clear",
-            "call it classes, or write a column of 0 and 1 for each class",
-        )
-    twice = sorted({titles[i] for i in marked if [titles[j] for j in marked].count(titles[i]) > 1})
-    if twice:
-        raise UserError(path, f"two columns are called {twice[0]!r}", "rename one of them")
+    by_title = [i for i in others if titles[i].casefold() in TITLES]
+    flags = [i for i in others if titles[i] and _holds_flags(_cells(rows, i))]
+    if len(by_title) == 1 or (not flags and len(others) == 1):
+        names_in = (by_title or others)[0]
+        if names_in in flags:
+            what = f"column {titles[names_in]!r} holds only 0 and 1"
+            raise UserError(path, what, "name the column after the class that 1 stands for, as in image,crack")
+        surplus = [list(row[len(titles) :]) for row in rows]  # of rows that separate names like columns
+        cells = [[_cell(row, names_in), *more] for row, more in zip(rows, surplus, strict=True)]
+        ignored = tuple(titles[i] for i in others if i != names_in)
+        return _Content(_named(rows, column, cells), f"names of classes in column {titles[names_in]!r}", (), ignored)
+    if not flags:
+        columns = ", ".join(titles[i] for i in others)
+        what = f"no column of class names among {columns}" if columns else "only one column"
+        raise UserError(path, what, "title it classes, or write a column of 0 and 1 for each class")
+    classes = [titles[i] for i in flags]
+    if repeated := sorted({name for name in classes if classes.count(name) > 1}):
+        raise UserError(path, f"two columns are titled {repeated[0]!r}", "rename one of them")
     pairs = [
-        (row[column].strip(), [titles[i] for i in marked if _cell(row, i).strip().casefold() in YES]) for row in rows
+        (row[column].strip(), [titles[i] for i in flags if _cell(row, i).strip().casefold() in YES]) for row in rows
     ]
-    ignored = tuple(titles[i] for i in others if i not in marked)
-    return _Read(pairs, "a column of 0 and 1 for each class", [titles[i] for i in marked], ignored)
+    ignored = tuple(titles[i] for i in others if i not in flags)
+    return _Content(pairs, "a column of 0 and 1 for each class", classes, ignored)
+
+
+def _named(rows: Sequence[Sequence[str]], column: int, cells: Sequence[Sequence[str]]) -> list[tuple[str, list[str]]]:
+    """Return the name of the photo and the class names of each row, whose class names are in `cells`."""
+    separator = _separator(cell for row in cells for cell in row)
+    names = [[name for cell in row for name in _names(cell, separator)] for row in cells]
+    return [(row[column].strip(), in_row) for row, in_row in zip(rows, names, strict=True)]
+
+
+def _holds_flags(cells: Sequence[str]) -> bool:
+    """Whether all cells are flags such as 0, 1, yes or empty, and not all are empty."""
+    stripped = {cell.strip().casefold() for cell in cells}
+    return stripped <= YES | NO and stripped != {""} and bool(stripped)
 
 
 def _rows(path: Path, text: str) -> tuple[list[list[str]], str]:
-    """Cells of all lines that are not empty, and what separates columns: what gives most lines as many as the first."""
+    """Return the cells of all non-empty lines and the delimiter: most lines have as many cells as the first."""
     first, _, rest = text.partition("\n")
-    if first.casefold().startswith("sep=") and len(first.strip()) == len("sep=") + 1:  # as Excel writes it
+    if first.casefold().startswith("sep=") and len(first.strip()) == len("sep=") + 1:  # written by Excel
         text = rest
     best: tuple[float, list[list[str]], str] | None = None
     for delimiter in DELIMITERS:
@@ -145,35 +154,36 @@ def _rows(path: Path, text: str) -> tuple[list[list[str]], str]:
             lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
             rows = [row for row in lines if any(cell.strip() for cell in row)]
         except csv.Error as error:
-            raise UserError(path, f"{error}", "look for a quotation mark that stands alone") from None
+            raise UserError(path, f"{error}", "look for an unmatched quotation mark") from error
         if rows and len(rows[0]) > 1:
             even = sum(len(row) == len(rows[0]) for row in rows) / len(rows)
             if best is None or even > best[0]:
                 best = even, rows, delimiter
     if best is None:
-        raise UserError(path, "has no columns", "separate photo and classes by a comma, as in photo.jpg,cat")
+        raise UserError(path, "no columns", "separate photo and classes by a comma, as in photo.jpg,cat")
     return best[1], best[2]
 
 
-def _column_of_photos(rows: Sequence[Sequence[str]], is_photo: Callable[[str], bool]) -> int | None:
-    """The column that names most photos: of some rows, or of all where these name none.
+def _photo_column(rows: Sequence[Sequence[str]], is_photo: Callable[[str], bool]) -> int | None:
+    """Return the column that names most photos in a sample of rows, else in all rows; None if no column names one.
 
-    Different ones count: a column of 0 and 1 names at most the photos 0.jpg and 1.jpg.
+    Repeated names count once: a column of 0 and 1 names at most the photos 0.jpg and 1.jpg.
     """
-    for some in (rows[:: len(rows) // SAMPLE + 1], rows):
-        named = [sum(map(is_photo, set(_cells(some, column)))) for column in range(len(rows[0]))]
-        if any(named):
-            return named.index(max(named))
+    for sample in (rows[:: len(rows) // SAMPLE + 1], rows):
+        counts = [sum(map(is_photo, set(_cells(sample, column)))) for column in range(len(rows[0]))]
+        if any(counts):
+            return counts.index(max(counts))
     return None
 
 
 def _decoded(path: Path) -> tuple[str, str]:
+    """Return the text of a file and the name of its encoding."""
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UserError(path, f"{error.strerror}", "name the file with the labels") from None
+        raise UserError(path, f"{error.strerror}", "name the file with the labels") from error
     if content.startswith((b"PK\3\4", b"\xd0\xcf\x11\xe0")):
-        raise UserError(path, "is a workbook or an archive", "save its sheet as CSV (UTF-8)")
+        raise UserError(path, "a workbook or an archive, not a text file", "save its sheet as CSV (UTF-8)")
     try:
         if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             return content.decode("utf-16"), "UTF-16"
@@ -182,7 +192,7 @@ def _decoded(path: Path) -> tuple[str, str]:
         try:
             return content.decode("cp1252"), "Windows-1252"
         except UnicodeDecodeError as error:
-            raise UserError(path, f"is no text (byte {error.start})", "save it as CSV (UTF-8)") from None
+            raise UserError(path, f"not a text file (byte {error.start})", "save it as CSV (UTF-8)") from error
 
 
 def _separator(cells: Iterable[str]) -> str:
@@ -191,7 +201,7 @@ def _separator(cells: Iterable[str]) -> str:
 
 
 def _names(cell: str, separator: str) -> list[str]:
-    """Names of classes in one cell, also where it is written as a list: ['cat', 'dog']."""
+    """Return the class names in one cell, which may also be written as a list: ['cat', 'dog']."""
     cell = cell.strip()
     if cell.startswith("[") and cell.endswith("]"):
         return [name.strip().strip("'\"") for name in cell[1:-1].split(",")]

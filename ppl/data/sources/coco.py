@@ -1,7 +1,6 @@
-"""Source `coco`: COCO 2014 as one dataset folder, masks drawn from its instances (Section IV-A, docs/coco.md).
+"""Source `coco`: COCO 2014 as one dataset folder, with masks drawn from its instances (Section IV-A, docs/coco.md).
 
-Annotations are streamed to worker processes image by image; photos are linked. Class ids are 1..80 in the order of
-COCO's own, whose 10 unused numbers change no figure.
+Photos are linked. Class ids are 1..80 in the order of COCO's own category ids, of which 10 are unused.
 """
 
 import contextlib
@@ -16,7 +15,7 @@ import numpy as np
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
-from ppl.data.dataset import LISTS
+from ppl.data.lists import write_lists
 from ppl.data.masks import write_mask
 from ppl.jobs.command import command
 from ppl.jobs.errors import UserError, reason
@@ -36,14 +35,14 @@ class Settings:
     """Folder with train2014/, val2014/ and annotations/instances_*2014.json."""
     out: Path
     convention: Convention
-    """A: of overlapping instances the later one counts, crowds are background, photos without labels are kept.
-    B: the smaller one counts, crowds are drawn, photos without labels are left out."""
+    """A: later instances cover earlier ones, crowds are background, photos without labels are included.
+    B: smaller instances cover larger ones, crowds are drawn, photos without labels are excluded."""
     workers: int = 1
-    """Processes that draw masks."""
+    """Worker processes that draw masks."""
 
 
 class Instance(NamedTuple):
-    """A segmented object: class id, polygons or run lengths as COCO writes them, area, whether it is a crowd."""
+    """A segmented object: class id, polygons or run lengths in COCO's format, area in pixels, whether it is a crowd."""
 
     label: int
     segmentation: Any
@@ -52,9 +51,9 @@ class Instance(NamedTuple):
 
 
 class Photo(NamedTuple):
-    """A photo's id (its file name without suffix), height, width, and what is annotated."""
+    """An image id (file name without suffix), height, width, and the annotated instances."""
 
-    image: str
+    image_id: str
     height: int
     width: int
     instances: tuple[Instance, ...]
@@ -62,31 +61,31 @@ class Photo(NamedTuple):
 
 def main(settings: Settings) -> None:
     with atomic(settings.out) as folder:
-        for name in ("JPEGImages", "SegmentationClass", LISTS):
+        for name in ("JPEGImages", "SegmentationClass"):
             (folder / name).mkdir(parents=True)
-        rows = ["image,classes\n"]
+        labels: dict[str, list[str]] = {}
+        splits: dict[str, list[str]] = {}
         for split in SPLITS:
             classes, annotated = _read(settings.root / "annotations" / f"instances_{split}2014.json")
             photos = [photo for photo in annotated if settings.convention == "A" or photo.instances]
             for photo in photos:
-                labels = sorted({i.label for i in counted(photo.instances, settings.convention)})
-                rows.append(f"{photo.image},{';'.join(classes[label - 1] for label in labels)}\n")
-                source = settings.root / f"{split}2014" / f"{photo.image}.jpg"
+                ids = sorted({instance.label for instance in drawn_instances(photo.instances, settings.convention)})
+                labels[photo.image_id] = [classes[label - 1] for label in ids]
+                source = settings.root / f"{split}2014" / f"{photo.image_id}.jpg"
                 (folder / "JPEGImages" / source.name).symlink_to(source.resolve())
-            (folder / LISTS / f"{split}.txt").write_text("".join(f"{photo.image}\n" for photo in photos))
-            (folder / "classes.txt").write_text("".join(f"{name}\n" for name in classes))
+            splits[split] = [photo.image_id for photo in photos]
             chunks = in_chunks(photos, IMAGES_PER_TASK)
             write = partial(_write, folder / "SegmentationClass", settings.convention)
-            done = run_all(
+            masks = run_all(
                 write, chunks, workers=settings.workers, total=len(photos), size=len, name=f"masks drawn, {split}"
             )
-            for _ in done:
+            for _ in masks:
                 pass
-        (folder / "labels.csv").write_text("".join(rows))
+        write_lists(folder, classes, labels, splits)
 
 
 def read_photos(coco: COCO) -> Iterator[Photo]:
-    """The photos of an annotation file by their number, with their instances in the order of the file."""
+    """Yield the photos of an annotation file by COCO's image number, with their instances in file order."""
     ids = {number: label for label, number in enumerate(sorted(coco.cats), start=1)}
     for number in sorted(coco.imgs):
         image = coco.imgs[number]
@@ -97,50 +96,60 @@ def read_photos(coco: COCO) -> Iterator[Photo]:
         yield Photo(Path(image["file_name"]).stem, image["height"], image["width"], tuple(instances))
 
 
-def counted(instances: Sequence[Instance], convention: Convention) -> list[Instance]:
-    """Instances that a convention draws, in the order in which they cover each other."""
+def drawn_instances(instances: Sequence[Instance], convention: Convention) -> list[Instance]:
+    """Return the instances that a convention draws; later ones cover earlier ones."""
     if convention == "A":
         return [instance for instance in instances if not instance.crowd]
     return sorted(instances, key=lambda instance: -instance.area)
 
 
 def draw(photo: Photo, convention: Convention) -> np.ndarray:
-    """Class ids (h, w) uint8 of a photo's instances, 0 where there is none."""
+    """Return the class ids (h, w) uint8 of a photo's instances, 0 elsewhere; UserError for a malformed instance."""
     mask = np.zeros((photo.height, photo.width), dtype=np.uint8)
-    for instance in counted(photo.instances, convention):
-        coded = instance.segmentation
-        if isinstance(coded, list):  # polygons
-            coded = rle.merge(rle.frPyObjects(coded, photo.height, photo.width))
-        elif isinstance(coded["counts"], list):  # run lengths, not compressed
-            coded = rle.frPyObjects(coded, photo.height, photo.width)
-        mask[rle.decode(coded).astype(bool)] = instance.label
+    for instance in drawn_instances(photo.instances, convention):
+        try:
+            inside = _decode(instance.segmentation, photo.height, photo.width)
+        except Exception as error:  # pycocotools raises exceptions of many types
+            what = f"an instance cannot be drawn ({reason(error)})"
+            raise UserError(photo.image_id, what, "unpack the annotations again") from error
+        mask[inside] = instance.label
     return mask
+
+
+def _decode(segmentation: Any, height: int, width: int) -> np.ndarray:
+    """Return the pixels (h, w) bool of a segmentation."""
+    if isinstance(segmentation, list):  # polygons
+        segmentation = rle.merge(rle.frPyObjects(segmentation, height, width))
+    elif isinstance(segmentation["counts"], list):  # run lengths, not compressed
+        segmentation = rle.frPyObjects(segmentation, height, width)
+    return rle.decode(segmentation).astype(bool)
 
 
 def _write(folder: Path, convention: Convention, photos: Sequence[Photo]) -> None:
     for photo in photos:
-        try:
-            mask = draw(photo, convention)
-        except Exception as error:  # pycocotools raises whatever it meets
-            raise UserError(
-                photo.image, f"its instances cannot be drawn ({reason(error)})", "unpack the annotations again"
-            ) from None
-        write_mask(folder / f"{photo.image}.png", mask)
+        write_mask(folder / f"{photo.image_id}.png", draw(photo, convention))
 
 
 def _read(path: Path) -> tuple[list[str], list[Photo]]:
-    """Names of the classes and the photos of an annotation file; pycocotools' progress goes to stderr."""
+    """Return class names and photos of an annotation file; pycocotools' progress goes to stderr."""
     try:
         with contextlib.redirect_stdout(sys.stderr):
             coco = COCO(str(path))
+    except OSError as error:
+        raise UserError(path, f"{error.strerror}", "docs/coco.md says which archive goes where") from error
+    except Exception as error:  # pycocotools raises exceptions of many types
+        raise _not_instances(path, error) from error
+    try:
         classes, photos = [str(coco.cats[number]["name"]) for number in sorted(coco.cats)], list(read_photos(coco))
         if not classes or not photos:
             raise ValueError("no classes or no images")
-    except OSError as error:
-        raise UserError(path, f"{error.strerror}", "docs/coco.md says which archive goes where") from None
-    except Exception as error:  # pycocotools raises whatever is missing or of another kind
-        raise UserError(path, f"not a file of COCO's instances ({reason(error)})", "unpack the archive again") from None
+    except (AttributeError, LookupError, TypeError, ValueError) as error:  # keys or types of another format
+        raise _not_instances(path, error) from error
     return classes, photos
+
+
+def _not_instances(path: Path, error: Exception) -> UserError:
+    return UserError(path, f"not an annotation file of COCO's instances ({reason(error)})", "unpack the archive again")
 
 
 if __name__ == "__main__":

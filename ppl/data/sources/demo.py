@@ -1,7 +1,7 @@
-"""Composes the embedded demo dataset: photographed cut-outs on photographed backgrounds, with exact masks.
+"""Source `demo`: the embedded dataset, composed of photographed cut-outs on photographed backgrounds with exact masks.
 
-Every image depends on (seed, split, index) alone. The photos of `val` and `test` show backgrounds that `train` never
-shows, and about half of their objects are cut-outs that `train` never shows.
+Every image is a function of (seed, split, index). Backgrounds of `val` and `test` do not occur in `train`, nor do about
+half of their objects.
 """
 
 import math
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageChops, ImageEnhance, ImageFilter
 
-from ppl.data.dataset import LISTS
+from ppl.data.lists import write_lists
 from ppl.data.masks import write_mask
 from ppl.jobs.command import command
 from ppl.jobs.errors import UserError
@@ -34,8 +34,8 @@ DISTRACTOR = 0.3  # probability of an object of no class
 ENLARGEMENT = 2.0  # of a cut-out, at most
 MIN_AREA = 0.01  # of the image, that every object shows
 MIN_VISIBLE = 0.6  # of an object, whatever covers it
-CHUNK = 50  # images that a worker process composes at a time
-ATTEMPTS = 50  # to find an object and a place for it
+CHUNK = 50  # images per task of a worker process
+ATTEMPTS = 50  # to place an object
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Settings:
     out: Path
     """dataset folder to write"""
     seed: int
-    """another seed, another dataset"""
+    """random seed"""
     size: int
     """side of the square images, pixels"""
     train: int
@@ -53,16 +53,18 @@ class Settings:
     test: int
     """images of the split test"""
     workers: int = 1
-    """processes that compose; the images are the same for any number"""
+    """worker processes; images do not depend on their number"""
 
     def __post_init__(self) -> None:
         if self.seed < 0 or not 32 <= self.size <= 1024 or min(self.train, self.val, self.test) < 0:
-            raise UserError("demo", "a seed or image count is negative, or size is not 32 to 1024 pixels", "correct it")
+            raise UserError(
+                "demo", "a seed or image count is negative, or size is not 32 to 1024 pixels", "correct the settings"
+            )
 
 
 @dataclass(frozen=True)
 class Source:
-    """A photo to compose from: a cut-out (RGBA) or a background (RGB)."""
+    """A cut-out (RGBA) or a background (RGB)."""
 
     name: str
     image: Image.Image
@@ -70,7 +72,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Sources:
-    """The photos that a split may show; `cutouts[k]` holds class k + 1, `unseen` those that only val and test show."""
+    """Photos for a split; `cutouts[k]` holds class k + 1, `unseen[k]` those of it that are not used in train."""
 
     cutouts: tuple[tuple[Source, ...], ...]
     unseen: tuple[tuple[Source, ...], ...]
@@ -80,7 +82,7 @@ class Sources:
 
 @dataclass(frozen=True)
 class Composition:
-    """An image (RGB), its mask (h, w) uint8 of class ids without 255, and the names of the photos in it."""
+    """An image (RGB), its mask (h, w) uint8 of class ids without 255, and the names of its photos."""
 
     image: Image.Image
     mask: np.ndarray
@@ -96,11 +98,11 @@ def main(settings: Settings) -> None:
     ids = {split: [_id(split, index) for index in range(getattr(settings, split))] for split in SPLITS}
     chunks = [(split, chunk) for split in SPLITS for chunk in in_chunks(range(len(ids[split])), CHUNK)]
     with atomic(settings.out) as root:
-        for folder in ("JPEGImages", "SegmentationClass", LISTS):
+        for folder in ("JPEGImages", "SegmentationClass"):
             (root / folder).mkdir(parents=True)
         write = partial(_write, root, settings)
         labels: dict[str, tuple[int, ...]] = {}
-        made = run_all(
+        composed = run_all(
             write,
             chunks,
             workers=settings.workers,
@@ -108,14 +110,11 @@ def main(settings: Settings) -> None:
             size=lambda chunk: len(chunk[1]),
             name="photos composed",
         )
-        for some in made:
+        for some in composed:
             labels |= some
         classes = open_photos()[0]
-        (root / "classes.txt").write_text("".join(f"{name}\n" for name in classes))
-        for split, images in ids.items():
-            (root / LISTS / f"{split}.txt").write_text("".join(f"{image}\n" for image in images))
-        named = ((image, ";".join(classes[i - 1] for i in labels[image])) for split in SPLITS for image in ids[split])
-        (root / "labels.csv").write_text("image,classes\n" + "".join(f"{image},{names}\n" for image, names in named))
+        names = {i: [classes[label - 1] for label in labels[i]] for split in SPLITS for i in ids[split]}
+        write_lists(root, classes, names, ids)
 
 
 def _id(split: str, index: int) -> str:
@@ -123,41 +122,41 @@ def _id(split: str, index: int) -> str:
 
 
 def _write(root: Path, settings: Settings, chunk: tuple[str, range]) -> dict[str, tuple[int, ...]]:
-    """Composes and writes some images of a split; their class ids by image id."""
+    """Compose and write some images of a split; return their class ids by image id."""
     split, indices = chunk
     labels = {}
     for index in indices:
-        image = _id(split, index)
-        made = compose(open_photos()[1][split], size=settings.size, rng=generator(settings.seed, split, index))
-        made.image.save(root / "JPEGImages" / f"{image}.jpg", quality=90)
-        write_mask(root / "SegmentationClass" / f"{image}.png", made.mask)
-        labels[image] = made.labels
+        image_id = _id(split, index)
+        scene = compose(open_photos()[1][split], size=settings.size, rng=generator(settings.seed, split, index))
+        scene.image.save(root / "JPEGImages" / f"{image_id}.jpg", quality=90)
+        write_mask(root / "SegmentationClass" / f"{image_id}.png", scene.mask)
+        labels[image_id] = scene.labels
     return labels
 
 
 @cache
 def open_photos() -> tuple[tuple[str, ...], dict[str, Sources]]:
-    """Class names in the order of their ids, and the sources of each split, from the photos in this package."""
+    """Return class names in the order of their ids, and the photos for each split, from this package."""
     photos = resources.files("ppl.data.sources") / "demo_photos"
     folders = sorted((photos / "cutouts").iterdir(), key=lambda folder: folder.name)
-    seen, unseen = zip(*(_hold_out(tuple(_open(folder, "RGBA"))) for folder in folders), strict=True)
+    common, unseen = zip(*(_hold_out(tuple(_open(folder, "RGBA"))) for folder in folders), strict=True)
     distractors = tuple(_open(photos / "distractors", "RGBA"))
     backgrounds, other_backgrounds = _hold_out(tuple(_open(photos / "backgrounds", "RGB")))
-    train = Sources(seen, seen, distractors, backgrounds)
-    later = Sources(seen, unseen, distractors, other_backgrounds)
+    train = Sources(common, common, distractors, backgrounds)
+    later = Sources(common, unseen, distractors, other_backgrounds)
     return tuple(folder.name for folder in folders), {"train": train, "val": later, "test": later}
 
 
 def generator(seed: int, split: str, index: int) -> np.random.Generator:
-    """The random numbers of one image: a function of (seed, split, index), whatever was composed before."""
+    """Return the random generator of one image, a function of (seed, split, index)."""
     return np.random.default_rng((seed, SPLITS.index(split), index))
 
 
 def compose(sources: Sources, *, size: int, rng: np.random.Generator) -> Composition:
-    """One image of 1 to 3 objects, later ones in front, and now and then a distractor that the mask calls background.
+    """Return an image of 1 to 3 objects, later ones in front, sometimes with a distractor, background in the mask.
 
-    An object is pasted where it shows at least MIN_AREA of the image and leaves as much of the objects behind it, so
-    the image-level labels are the classes in the mask. It keeps the id of its class where its opacity exceeds 0.5.
+    An object is placed so that at least MIN_AREA of the image and MIN_VISIBLE of every object remain visible; the
+    image-level labels are the classes in the mask. A pixel belongs to an object where its opacity exceeds 0.5.
     """
     background = sources.backgrounds[rng.integers(len(sources.backgrounds))]
     image = _background(background.image, size, rng)
@@ -167,7 +166,7 @@ def compose(sources: Sources, *, size: int, rng: np.random.Generator) -> Composi
     if rng.random() < DISTRACTOR:
         labels.insert(int(rng.integers(count + 1)), 0)
     owner = np.full((size, size), -1, dtype=np.int8)  # number of the object in front, -1 the background
-    placed: list[tuple[int, int]] = []  # label and area, if nothing covered it, of each object
+    placed: list[tuple[int, int]] = []  # label and uncovered area of each object
     for label in labels:
         for _ in range(ATTEMPTS):
             pool = sources.distractors if label == 0 else _pool(sources, label, rng)
@@ -190,17 +189,17 @@ def _pool(sources: Sources, label: int, rng: np.random.Generator) -> tuple[Sourc
 
 
 def _all_visible(owner: np.ndarray, placed: list[tuple[int, int]]) -> bool:
-    """Whether each labelled object (label, area) shows enough of itself in the map of objects (h, w)."""
+    """Whether enough of each labelled object (label, area) is visible in the map of objects (h, w)."""
     visible = np.bincount(owner[owner >= 0], minlength=len(placed))
     return all(
-        seen >= max(MIN_AREA * owner.size, MIN_VISIBLE * area)
-        for seen, (label, area) in zip(visible, placed, strict=True)
+        pixels >= max(MIN_AREA * owner.size, MIN_VISIBLE * area)
+        for pixels, (label, area) in zip(visible, placed, strict=True)
         if label
     )
 
 
 def _background(photo: Image.Image, size: int, rng: np.random.Generator) -> Image.Image:
-    """A random square of a photo, at least half its shorter side, as (size, size) RGB."""
+    """Return a random square of a photo, at least half its shorter side, as (size, size) RGB."""
     side = int(rng.uniform(0.5, 1.0) * min(photo.size))
     left, upper = (int(rng.integers(length - side + 1)) for length in photo.size)
     crop = photo.resize((size, size), Image.Resampling.BICUBIC, box=(left, upper, left + side, upper + side))
@@ -208,9 +207,9 @@ def _background(photo: Image.Image, size: int, rng: np.random.Generator) -> Imag
 
 
 def _place(cutout: Image.Image, size: int, largest: float, rng: np.random.Generator) -> Image.Image:
-    """A cut-out, scaled, flipped, turned and recoloured at random, on an empty (size, size) RGBA layer.
+    """Return a cut-out, randomly scaled, flipped, rotated and recoloured, on an empty (size, size) RGBA layer.
 
-    At most 10 % of its bounding box reach over an edge on each side.
+    At most 10 % of its bounding box extend over an edge on each side.
     """
     side = rng.uniform(SMALLEST, largest) * size
     scale = min(side / math.sqrt(math.prod(cutout.size)), LONGEST * size / max(cutout.size), ENLARGEMENT)
@@ -226,7 +225,7 @@ def _place(cutout: Image.Image, size: int, largest: float, rng: np.random.Genera
 
 
 def _paste(image: Image.Image, layer: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Blends a layer over an image by its opacity, above a faint, soft shadow."""
+    """Return an image with a layer blended over it, above a faint, soft shadow."""
     alpha = layer.getchannel("A")
     reach = max(1, image.width // 40)
     offset = [int(step) for step in rng.integers(-reach, reach + 1, size=2)]
@@ -239,7 +238,7 @@ def _paste(image: Image.Image, layer: Image.Image, rng: np.random.Generator) -> 
 
 
 def _photograph(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """A slight blur and sensor noise over objects and background alike."""
+    """Return an image with a slight blur and sensor noise."""
     blurred = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.0, 0.6)))
     noise = rng.normal(scale=rng.uniform(0.0, 5.0), size=(image.height, image.width, 3))
     return Image.fromarray((np.asarray(blurred) + noise).round().clip(0, 255).astype(np.uint8))

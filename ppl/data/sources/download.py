@@ -1,4 +1,4 @@
-"""Downloads an archive: goes on where an interrupted download ended, and keeps only what has the known checksum."""
+"""Download an archive: resume an interrupted download, and verify the checksum."""
 
 import os
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ from ppl.jobs.errors import UserError
 from ppl.jobs.progress import progress
 
 BLOCK = 1 << 20  # bytes
-PATIENCE = 60  # seconds without a byte
+TIMEOUT = 60  # seconds without a byte
 
 
 class Archive(NamedTuple):
-    """Where an archive is, and its SHA-256."""
+    """URL of an archive and its SHA-256."""
 
     url: str
     sha256: str
 
 
-# All by TLS. Of VOC's test photos the organisers' server has only HTTP, behind a login (docs/voc.md): this is the same
-# file elsewhere. COCO's own address shows the certificate of the store behind it, which is named here instead.
+# All by TLS. The organisers' server offers VOC's test photos only by HTTP and behind a login (docs/voc.md), so this is
+# a mirror. COCO's own address presents the certificate of the storage service, which is used here instead.
 COCO = "https://s3.amazonaws.com/images.cocodataset.org"
 ARCHIVES = {
     "VOCtrainval_11-May-2012.tar": Archive(
@@ -56,37 +56,37 @@ ARCHIVES = {
 @dataclass(frozen=True)
 class Settings:
     out: Path
-    """File to write; its name is that of the archive."""
+    """File to write, named as the archive."""
 
 
 def main(settings: Settings) -> None:
     name = settings.out.name
     if name not in ARCHIVES:
-        raise UserError(name, "unknown archive", f"there are {', '.join(ARCHIVES)}")
+        raise UserError(name, "unknown archive", f"known are {', '.join(ARCHIVES)}")
     fetch(ARCHIVES[name], settings.out)
 
 
 def fetch(archive: Archive, out: Path) -> None:
-    """Downloads an archive as `out`, unless that is there already and has its checksum.
+    """Download an archive as `out`, unless that exists and has the right checksum.
 
-    What an interrupted download left in OUT.part is not downloaded again. UserError when the server cannot be reached
-    or sends something else: it names the file, where it comes from, and where it may be put by hand.
+    The part that an interrupted download left in OUT.part is not downloaded again. UserError when the server cannot be
+    reached or sends another file: it names the file, its URL, and where to save it by hand.
     """
     by_hand = f"download {archive.url} by other means and save it as {out}"
     try:
         known = f"sha256:{archive.sha256}"
         pooch.retrieve(archive.url, known, fname=out.name, path=out.parent, downloader=_Resuming(out))
-    except ValueError:  # pooch compares checksums; what it took for the file is gone
+    except ValueError as error:  # pooch compares checksums and has removed the file
         raise UserError(
             out.name, f"{archive.url} sent a file of another checksum", f"try again later, or {by_hand}"
-        ) from None
+        ) from error
     except (HTTPError, URLError, OSError) as error:
         reason = getattr(error, "reason", error)
-        raise UserError(out.name, f"cannot be downloaded ({reason})", f"run again to go on, or {by_hand}") from None
+        raise UserError(out.name, f"cannot be downloaded ({reason})", f"run again to resume, or {by_hand}") from error
 
 
 class _Resuming:
-    """A downloader for pooch that appends to FILE.part, and hands it over when it is complete."""
+    """A downloader for pooch that appends to FILE.part and renames it when it is complete."""
 
     def __init__(self, out: Path) -> None:
         self.part = out.with_name(f"{out.name}.part")
@@ -94,14 +94,14 @@ class _Resuming:
     def __call__(self, url: str, output_file: str, _: pooch.Pooch | None) -> None:
         held = self.part.stat().st_size if self.part.exists() else 0
         try:
-            response = urlopen(Request(url, headers={"Range": f"bytes={held}-"} if held else {}), timeout=PATIENCE)
+            response = urlopen(Request(url, headers={"Range": f"bytes={held}-"} if held else {}), timeout=TIMEOUT)
         except HTTPError as error:
-            if error.code != 416:  # the server's file is not longer than what is there: the checksum decides
+            if error.code != 416:  # nothing is left to download: the checksum decides
                 raise
             os.replace(self.part, output_file)
             return
         with response:
-            held = held if response.status == 206 else 0  # a server may ignore what it was asked for and start over
+            held = held if response.status == 206 else 0  # a server may ignore the range and send the whole file
             total = held + int(response.headers.get("Content-Length", 0))
             with (
                 self.part.open("ab" if held else "wb") as file,

@@ -1,4 +1,4 @@
-"""Source `folder`: a dataset folder of the user's own, linked rather than copied, but for photos that are too large."""
+"""Source `folder`: a dataset folder of the user, linked rather than copied, except for photos that are shrunk."""
 
 import os.path
 import shutil
@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 
 from ppl.data.dataset import LISTS, Dataset
-from ppl.data.shrink import Size, bring_photo, write_sizes
+from ppl.data.shrink import Size, link_or_shrink_photo, write_sizes
 from ppl.jobs.command import command
 from ppl.jobs.errors import UserError, reason
 from ppl.jobs.files import atomic
@@ -27,11 +27,11 @@ class Settings:
     splits: tuple[str, ...]
     out: Path
     max_side: int | None = None
-    """Photos of the splits with a longer side are shrunk to it, and their masks."""
+    """Photos of the splits with a longer side are shrunk to it, with their masks."""
     workers: int = 1
 
     def reads(self) -> tuple[Path, ...]:
-        """No more than what it links and copies, whose digest is that of the output."""
+        """Return nothing: the digest of the output covers all files that it links and copies."""
         return ()
 
 
@@ -39,9 +39,9 @@ def main(settings: Settings) -> None:
     try:
         source, out = settings.path.resolve(), settings.out.resolve()
     except (OSError, RuntimeError) as error:
-        raise UserError(settings.path, f"{reason(error)}", "name the dataset folder itself") from None
+        raise UserError(settings.path, f"{reason(error)}", "name the dataset folder itself") from error
     if out == source or out in source.parents:
-        raise UserError(settings.out, f"would replace the dataset folder {source}", "keep the two apart")
+        raise UserError(settings.out, f"would replace the dataset folder {source}", "choose another folder")
     files = [
         Path("classes.txt"),
         Path("labels.csv"),
@@ -54,7 +54,7 @@ def main(settings: Settings) -> None:
         raise UserError(settings.path, f"lacks {', '.join(missing)}", "docs/own-data.md shows the layout of a dataset")
     if os.path.isfile(source / "SegmentationClass"):
         raise UserError(
-            f"{settings.path}/SegmentationClass", "is a file", "put the masks into a folder, or take it out"
+            f"{settings.path}/SegmentationClass", "not a folder", "put the masks into a folder, or remove it"
         )
     with atomic(settings.out) as folder:
         (folder / LISTS).mkdir(parents=True)
@@ -62,35 +62,37 @@ def main(settings: Settings) -> None:
             try:
                 shutil.copyfile(source / name, folder / name)
             except OSError as error:
-                raise UserError(source / name, f"{error.strerror}", "make the file readable") from None
-        there = [name for name in LINKED if os.path.isdir(source / name)]
+                raise UserError(source / name, f"{error.strerror}", "make the file readable") from error
+        present = [name for name in LINKED if os.path.isdir(source / name)]
         if settings.max_side is None:
-            for name in there:
+            for name in present:
                 (folder / name).symlink_to(source / name, target_is_directory=True)
         else:
-            for name in there:
+            for name in present:
                 (folder / name).mkdir()
-            bring(Dataset(source, (), {}), folder, settings)
+            link_or_shrink(Dataset(source, (), {}), folder, settings)
 
 
-def bring(source: Dataset, folder: Path, settings: Settings) -> None:
-    """Shrunk copies of the large photos of all splits and links to the others, file by file."""
-    listed = chain.from_iterable(source.listed(split) for split in settings.splits)
-    images = [image for image in dict.fromkeys(listed) if image in source.photos_by_id]
-    chunks = in_chunks(images, IMAGES_PER_TASK)
-    tasks = ([(source.photos_by_id[image], source.mask(image)) for image in chunk] for chunk in chunks)
-    work = partial(_bring_chunk, folder, settings.max_side)
+def link_or_shrink(source: Dataset, folder: Path, settings: Settings) -> None:
+    """Write shrunk copies of the large photos of all splits, and links to the others."""
+    all_ids = chain.from_iterable(source.listed(split) for split in settings.splits)
+    image_ids = [image_id for image_id in dict.fromkeys(all_ids) if image_id in source.photos_by_id]
+    chunks = in_chunks(image_ids, IMAGES_PER_TASK)
+    tasks = ([(source.photos_by_id[image_id], source.mask(image_id)) for image_id in chunk] for chunk in chunks)
+    work = partial(_link_or_shrink_chunk, folder, settings.max_side)
     sizes: dict[str, Size] = {}
-    for shrunk in run_all(work, tasks, workers=settings.workers, total=len(images), size=len, name="photos brought"):
+    for shrunk in run_all(
+        work, tasks, workers=settings.workers, total=len(image_ids), size=len, name="photos prepared"
+    ):
         sizes |= shrunk
     write_sizes(folder, sizes)
-    print(f"{len(sizes):,} of {len(images):,} photos are shrunk, their longer side to {settings.max_side} pixels")
+    print(f"{len(sizes):,} of {len(image_ids):,} photos are shrunk to a longer side of {settings.max_side} pixels")
 
 
-def _bring_chunk(folder: Path, max_side: int, files: Sequence[tuple[Sequence[Path], Path]]) -> dict[str, Size]:
-    """The sizes that the shrunk ones of some photos had, by id."""
-    brought = {photos[0].stem: bring_photo(photos, mask, folder, max_side) for photos, mask in files}
-    return {image: size for image, size in brought.items() if size}
+def _link_or_shrink_chunk(folder: Path, max_side: int, files: Sequence[tuple[Sequence[Path], Path]]) -> dict[str, Size]:
+    """Return the original sizes of the photos that were shrunk, by image id."""
+    sizes = {photos[0].stem: link_or_shrink_photo(photos, mask, folder, max_side) for photos, mask in files}
+    return {image_id: size for image_id, size in sizes.items() if size}
 
 
 if __name__ == "__main__":

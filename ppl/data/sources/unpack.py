@@ -1,4 +1,4 @@
-"""Unpacks tar and zip archives into one folder, which appears when all are complete."""
+"""Unpack tar and zip archives into one folder, which appears when all are complete."""
 
 import gzip
 import hashlib
@@ -34,18 +34,17 @@ def main(settings: Settings) -> None:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Extracts regular files and folders; UserError for a damaged archive, and for one with links, devices or names
-    that reach out of `folder`.
+    """Extract regular files and folders; a published archive must have its checksum.
 
-    A published archive must have its checksum, also where it was put in place by hand.
+    UserError for a damaged archive, and for one with links, devices or names that lead outside `folder`.
     """
     if archive.name in ARCHIVES and _checksum(archive) != ARCHIVES[archive.name].sha256:
-        raise UserError(archive, "is not the published file (its checksum differs)", "delete it to download it again")
+        raise UserError(archive, "not the published file (its checksum differs)", "delete it to download it again")
     try:
         with archive.open("rb") as file:
             if zipfile.is_zipfile(file):
                 with zipfile.ZipFile(file) as members:
-                    for member in _shown(members.infolist(), file, archive):
+                    for member in _with_progress(members.infolist(), file, archive):
                         name = PurePosixPath(member.filename)
                         if name.is_absolute() or ".." in name.parts or stat.S_ISLNK(member.external_attr >> 16):
                             raise tarfile.OutsideDestinationError(tarfile.TarInfo(member.filename), folder)
@@ -53,31 +52,31 @@ def unpack(archive: Path, folder: Path) -> None:
             else:
                 file.seek(0)
                 with tarfile.open(fileobj=file) as members:
-                    members.extractall(folder, members=_shown(members, file, archive), filter=_plain_files)
+                    members.extractall(folder, members=_with_progress(members, file, archive), filter=_plain_files)
     except tarfile.FilterError as error:
         raise UserError(
-            archive, f"holds a link or a device or would write elsewhere ({error})", "get it from its source"
-        ) from None
+            archive, f"contains a link, a device or a name outside the folder ({error})", "download it from its source"
+        ) from error
     except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise UserError(
             archive, f"cannot be unpacked ({str(error).splitlines()[0]})", "delete it to download it again"
-        ) from None
+        ) from error
 
 
 def _plain_files(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo | None:
-    """A filter that lets pass what Python's own for data does, but no links: photos and masks need none."""
+    """Filter members as Python's data filter does, and refuse links, which photos and masks do not need."""
     if not (member.isreg() or member.isdir()):
         raise tarfile.SpecialFileError(member)
     return tarfile.data_filter(member, folder)
 
 
-def _shown(members: Iterable[Member], file: IO[bytes], archive: Path) -> Iterator[Member]:
-    """The members of an archive; progress is how far `file`, from which they are read, has been read."""
+def _with_progress(members: Iterable[Member], file: IO[bytes], archive: Path) -> Iterator[Member]:
+    """Yield the members of an archive; show progress by the position in `file`, from which they are read."""
     with progress(name=f"unpacking {archive.name}", unit="B", total=archive.stat().st_size) as bar:
         for member in members:
             yield member
             bar.update(file.tell() - bar.n)
-        bar.update(bar.total - bar.n)  # what ends an archive need not be read
+        bar.update(bar.total - bar.n)  # the end of an archive need not be read
 
 
 def _checksum(archive: Path) -> str:

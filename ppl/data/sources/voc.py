@@ -1,7 +1,7 @@
 """Source `voc`: PASCAL VOC 2012 with the additional masks of SBD as one dataset folder (Section IV-A).
 
-Photos and VOC's masks are linked, SBD's boundaries become palette PNGs. Image-level labels are the classes of the
-annotation XML. `trainaug` is (VOC train + SBD) without VOC val.
+Photos and VOC's masks are linked, SBD's masks are converted to palette PNGs. Image-level labels are the classes in the
+annotation XML. The split `trainaug` is (VOC train + SBD) without VOC val.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from ppl.data.dataset import LISTS
+from ppl.data.lists import write_lists
 from ppl.data.masks import write_mask
 from ppl.jobs.command import command
 from ppl.jobs.errors import UserError, reason
@@ -27,51 +28,47 @@ CLASSES = (
 )
 IMAGES_PER_TASK = 64
 PUBLISHED = {"train": 1464, "val": 1449, "test": 1456}
-"""Images of VOC 2012's segmentation lists; its server refuses an archive with another number of test images."""
+"""Images in VOC 2012's segmentation lists; its server refuses an archive with another number of test images."""
 
 
 @dataclass(frozen=True)
 class Settings:
     root: Path
-    """Folder with the unpacked archives: VOCdevkit/VOC2012 and benchmark_RELEASE/dataset, or SBD, below it."""
+    """Folder of the unpacked archives, with VOCdevkit/VOC2012 and benchmark_RELEASE/dataset (or SBD) below it."""
     out: Path
     workers: int = 1
-    """Processes that decode SBD's masks."""
+    """Worker processes that decode SBD's masks."""
 
 
 def main(settings: Settings) -> None:
     voc, sbd = find_voc(settings.root), find_sbd(settings.root)
     splits = {name: read_list(voc / LISTS / f"{name}.txt") for name in ("train", "val")}
-    if (voc / LISTS / "test.txt").exists():  # of an archive of its own, behind a login
+    if (voc / LISTS / "test.txt").exists():  # from a separate archive, behind a login
         splits["test"] = read_list(voc / LISTS / "test.txt")
         check_test(voc / LISTS / "test.txt", splits)
-    extra = [image for name in ("train", "val") for image in read_list(sbd / f"{name}.txt")]
+    extra = [image_id for name in ("train", "val") for image_id in read_list(sbd / f"{name}.txt")]
     splits["trainaug"] = trainaug(splits["train"], splits["val"], extra)
     decoded = sorted(set(splits["trainaug"]) - set(splits["train"]))
     chunks = in_chunks(decoded, IMAGES_PER_TASK)
     with atomic(settings.out) as folder:
         masks = folder / "SegmentationClass"
-        for made in (folder / LISTS, masks):
-            made.mkdir(parents=True)
+        masks.mkdir(parents=True)
         (folder / "JPEGImages").symlink_to((voc / "JPEGImages").resolve(), target_is_directory=True)
-        for image in (*splits["train"], *splits["val"]):
-            (masks / f"{image}.png").symlink_to((voc / "SegmentationClass" / f"{image}.png").resolve())
+        for image_id in (*splits["train"], *splits["val"]):
+            (masks / f"{image_id}.png").symlink_to((voc / "SegmentationClass" / f"{image_id}.png").resolve())
         decode = partial(_decode, sbd / "cls", masks)
-        done = run_all(
+        masks_written = run_all(
             decode, chunks, workers=settings.workers, total=len(decoded), size=len, name="masks of SBD decoded"
         )
-        for _ in done:
+        for _ in masks_written:
             pass
-        for name, images in splits.items():
-            (folder / LISTS / f"{name}.txt").write_text("".join(f"{image}\n" for image in images))
-        (folder / "classes.txt").write_text("".join(f"{name}\n" for name in CLASSES))
         labelled = sorted({*splits["trainaug"], *splits["val"]})
-        rows = (f"{image},{';'.join(classes_of(voc / 'Annotations' / f'{image}.xml'))}\n" for image in labelled)
-        (folder / "labels.csv").write_text("image,classes\n" + "".join(rows))
+        labels = {image_id: classes_of(voc / "Annotations" / f"{image_id}.xml") for image_id in labelled}
+        write_lists(folder, CLASSES, labels, splits)
 
 
 def find_voc(root: Path) -> Path:
-    """The folder VOC2012 in or below `root`; UserError where a part of it is missing."""
+    """Return the folder VOC2012 in or below `root`; UserError where a part of it is missing."""
     voc = _first(root, ("VOCdevkit/VOC2012", "VOC2012", "."), "JPEGImages", "VOC 2012 (VOCdevkit/VOC2012)")
     for name in ("Annotations", "SegmentationClass", f"{LISTS}/train.txt", f"{LISTS}/val.txt"):
         if not (voc / name).exists():
@@ -80,19 +77,19 @@ def find_voc(root: Path) -> Path:
 
 
 def find_sbd(root: Path) -> Path:
-    """The folder of SBD that holds cls/, train.txt and val.txt, in or below `root`."""
+    """Return the folder of SBD with cls/, train.txt and val.txt, in or below `root`."""
     return _first(root, ("benchmark_RELEASE/dataset", "SBD", "sbd", "."), "cls", "SBD (benchmark_RELEASE/dataset)")
 
 
 def trainaug(train: Sequence[str], val: Sequence[str], extra: Sequence[str]) -> list[str]:
-    """VOC train and SBD's images without those of VOC val, sorted; 10,582 of the published lists."""
+    """Return VOC train and SBD's images without those of VOC val, sorted; 10,582 for the published lists."""
     return sorted({*train, *extra} - set(val))
 
 
 def check_test(path: Path, splits: dict[str, list[str]]) -> None:
-    """UserError where the list of test images `path` is not whole; another set than VOC 2012 may have any number.
+    """Raise UserError where the list of test images `path` is incomplete, so that the server would refuse the results.
 
-    It is VOC 2012 by the published numbers of train and val. Without this a training would end in a refused upload.
+    Only for VOC 2012, recognised by the published numbers of train and val.
     """
     published = all(len(splits[name]) == PUBLISHED[name] for name in ("train", "val"))
     number = len(set(splits["test"]))
@@ -105,47 +102,49 @@ def check_test(path: Path, splits: dict[str, list[str]]) -> None:
 
 
 def read_list(path: Path) -> list[str]:
-    """Image ids of a list, one a line."""
+    """Return the image ids of a list, one per line."""
     try:
         return path.read_text(encoding="utf-8").split()
     except OSError as error:
-        raise UserError(path, f"{error.strerror}", "unpack the archive again") from None
-    except UnicodeDecodeError:
-        raise UserError(path, "not a list of images", "unpack the archive again") from None
+        raise UserError(path, f"{error.strerror}", "unpack the archive again") from error
+    except UnicodeDecodeError as error:
+        raise UserError(path, "not a list of images", "unpack the archive again") from error
 
 
 def classes_of(annotation: Path) -> list[str]:
-    """Names of the classes in an annotation XML, difficult objects among them, in the order of their ids."""
+    """Return the class names in an annotation XML, including difficult objects, in the order of their ids."""
     try:
         names = {node.text for node in ElementTree.parse(annotation).iterfind("object/name")}
     except (OSError, ValueError, ElementTree.ParseError) as error:
-        raise UserError(annotation, f"not a readable annotation ({error})", "unpack the archive again") from None
+        raise UserError(annotation, f"not a readable annotation ({error})", "unpack the archive again") from error
     if unknown := sorted(map(str, names - set(CLASSES))):
-        raise UserError(annotation, f"{unknown[0]!r} is no class of VOC 2012", "unpack the archive again")
+        raise UserError(annotation, f"{unknown[0]!r} is not a class of VOC 2012", "unpack the archive again")
     return [name for name in CLASSES if name in names]
 
 
 def decode_sbd(path: Path) -> np.ndarray:
-    """Class ids (h, w) uint8 of one of SBD's cls/*.mat files; it marks no border."""
+    """Return the class ids (h, w) uint8 of one of SBD's cls/*.mat files, which have no ignored border."""
+    remedy = "unpack the archive again"
     try:
-        mask = loadmat(path, squeeze_me=True, struct_as_record=False)["GTcls"].Segmentation.astype(np.uint8)
-        if mask.ndim != 2:
-            raise ValueError(f"{mask.ndim} axes")
-    except Exception as error:  # scipy raises whatever its reader meets
-        raise UserError(path, f"not a readable mask of SBD ({reason(error)})", "unpack the archive again") from None
-    return mask
+        content = loadmat(path, squeeze_me=True, struct_as_record=False)
+    except Exception as error:  # scipy's reader raises exceptions of many types
+        raise UserError(path, f"not a readable mask of SBD ({reason(error)})", remedy) from error
+    mask = getattr(content.get("GTcls"), "Segmentation", None)
+    if not isinstance(mask, np.ndarray) or mask.ndim != 2 or mask.dtype.kind not in "biuf":
+        raise UserError(path, "not a readable mask of SBD (no two-dimensional GTcls.Segmentation)", remedy)
+    return mask.astype(np.uint8)
 
 
-def _decode(cls: Path, masks: Path, images: Sequence[str]) -> None:
-    for image in images:
-        write_mask(masks / f"{image}.png", decode_sbd(cls / f"{image}.mat"))
+def _decode(cls: Path, masks: Path, image_ids: Sequence[str]) -> None:
+    for image_id in image_ids:
+        write_mask(masks / f"{image_id}.png", decode_sbd(cls / f"{image_id}.mat"))
 
 
 def _first(root: Path, places: Sequence[str], needed: str, what: str) -> Path:
     for place in places:
         if (root / place / needed).is_dir():
             return root / place
-    raise UserError(root, f"holds no {what}", "docs/voc.md says which archive goes where")
+    raise UserError(root, f"{what} is missing", "docs/voc.md says which archive goes where")
 
 
 if __name__ == "__main__":

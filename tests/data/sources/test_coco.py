@@ -131,7 +131,8 @@ def test_archives_are_zips(root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(None, "No such file"), (b"{", "not a file of COCO"), (b"[1]", "not a file of COCO")]
+    ("content", "message"),
+    [(None, "No such file"), (b"{", "not an annotation file of COCO"), (b"[1]", "not an annotation file of COCO")],
 )
 def test_what_is_damaged_is_named_and_nothing_is_left(root: Path, tmp_path: Path, content, message: str) -> None:
     path = root / "annotations" / "instances_val2014.json"

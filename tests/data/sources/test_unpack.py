@@ -46,7 +46,7 @@ def test_what_reaches_out_of_the_folder_is_refused(tmp_path: Path, members: list
     home = tmp_path / "home"
     home.mkdir()
     archive = _tar(tmp_path / "a.tar", ("fine", b"1"), *members)
-    with pytest.raises(UserError, match="would write elsewhere"):
+    with pytest.raises(UserError, match="outside the folder"):
         unpack.main(unpack.Settings((archive,), home / "out"))
     assert not list(home.iterdir())
     assert not (tmp_path / "evil").exists()
@@ -69,7 +69,7 @@ def test_a_zip_that_reaches_out_or_holds_a_link_is_refused(tmp_path: Path, name:
     home = tmp_path / "home"
     home.mkdir()
     archive = _zip(tmp_path / "a.zip", name, b"/etc/passwd", mode)
-    with pytest.raises(UserError, match=r"a.zip: holds a link or a device or would write elsewhere"):
+    with pytest.raises(UserError, match=r"a.zip: contains a link, a device or a name outside the folder"):
         unpack.main(unpack.Settings((archive,), home / "out"))
     assert not list(home.iterdir())
 
@@ -81,7 +81,7 @@ def test_other_than_files_and_folders_are_refused(tmp_path: Path, kind: bytes) -
         info = tarfile.TarInfo("other")
         info.type, info.linkname = kind, "fine"
         tar.addfile(info)
-    with pytest.raises(UserError, match="holds a link or a device"):
+    with pytest.raises(UserError, match="contains a link, a device"):
         unpack.main(unpack.Settings((tmp_path / "a.tar",), tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
@@ -105,5 +105,5 @@ def test_a_damaged_archive_is_named_and_nothing_is_left(tmp_path: Path, damage) 
 
 def test_a_published_archive_must_be_the_published_one(tmp_path: Path) -> None:
     archive = _tar(tmp_path / "benchmark.tgz", ("a", b"1"), mode="w:gz")
-    with pytest.raises(UserError, match=r"benchmark.tgz: is not the published file"):
+    with pytest.raises(UserError, match=r"benchmark.tgz: not the published file"):
         unpack.main(unpack.Settings((archive,), tmp_path / "out"))

@@ -162,7 +162,7 @@ def test_the_list_of_test_images_is_whole_where_it_is_that_of_voc(tmp_path: Path
         (
             "VOCdevkit/VOC2012/Annotations/2008_000004.xml",
             _annotation(("yeti",)).encode(),
-            r"'yeti' is no class of VOC",
+            r"'yeti' is not a class of VOC",
         ),
         (
             "benchmark_RELEASE/dataset/cls/2008_000004.mat",
@@ -185,5 +185,5 @@ def test_what_is_damaged_is_named_and_nothing_is_left(root: Path, tmp_path: Path
 
 
 def test_a_folder_without_the_archives_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"holds no VOC 2012 .*docs/voc.md"):
+    with pytest.raises(UserError, match=r"VOC 2012 .* is missing; docs/voc.md"):
         _prepared(tmp_path, tmp_path / "data")
