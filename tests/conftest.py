@@ -12,7 +12,7 @@ from PIL import Image
 
 from ppl.data.masks import write_mask
 
-settings.register_profile("ppl", deadline=None)  # a busy machine is no failure
+settings.register_profile("ppl", deadline=None)  # machines may be busy
 settings.load_profile("ppl")
 
 COLOURS = np.array([(40, 160, 60), (220, 60, 50), (50, 70, 220)], dtype=np.uint8)  # background, ball, cube
@@ -21,7 +21,7 @@ SIZES = ((40, 52), (33, 47), (40, 52), (52, 40))
 
 @dataclass(frozen=True)
 class Scenes:
-    """Four photos whose colours tell the class, with masks, and their masks as pseudo labels in two shard folders."""
+    """Four photos whose colours give the class, their masks, and the masks as pseudo labels in two shard folders."""
 
     root: Path
     images: tuple[str, ...]
@@ -52,7 +52,7 @@ def scenes(tmp_path: Path) -> Scenes:
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
-    """Name of a backbone that trains in milliseconds; it takes the path of a state dict as weights."""
+    """Name of a backbone that trains in milliseconds; its weights are the path of a state dict, or none."""
     import torch  # here: tests that do without torch start in a tenth of the time
     from torch import nn
 
@@ -76,7 +76,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture(autouse=True)
 def _process_as_before() -> Iterator[None]:
-    """Undoes what a training changes for its whole process: the handlers of signals, and denormals flushed to 0."""
+    """Restore what a training changes in its process: handlers of signals, and the flushing of denormals to 0."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
     for number, handler in handlers.items():
@@ -87,7 +87,7 @@ def _process_as_before() -> Iterator[None]:
 
 @pytest.fixture
 def finish(scenes: Scenes, tmp_path: Path) -> Callable[[str], Path]:
-    """Makes results/own as a finished run leaves it, with untrained networks on a backbone; their folder."""
+    """A function that writes results/own as a run does, with untrained networks, and returns the networks' folder."""
     import torch  # here: tests that do without torch start in a tenth of the time
 
     from ppl.classify import build as classifiers

@@ -1,4 +1,4 @@
-"""Digest of the code that a step runs, so that a changed algorithm reruns the step and a changed message does not."""
+"""Digest of the code that a step runs: a changed algorithm reruns the step, a reworded message does not."""
 
 import ast
 import hashlib
@@ -7,36 +7,37 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 NOT_HASHED = {
-    "ppl": "version, and the door to the Python interface",
-    "ppl.jobs.code_hash": "decides what reruns, not what a step computes",
-    "ppl.jobs.command": "command line and the one line of an error",
-    "ppl.jobs.errors": "messages to people",
-    "ppl.jobs.files": "outputs appear whole; their content comes from elsewhere",
+    "ppl": "the version, and lazy imports of the Python interface",
+    "ppl.jobs.code_hash": "decides what reruns",
+    "ppl.jobs.command": "command line, and errors as one line",
+    "ppl.jobs.errors": "messages",
+    "ppl.jobs.files": "writes whole files; callers compute their content",
     "ppl.jobs.lifetime": "signals and the end of processes",
-    "ppl.jobs.parallel": "which process computes an item, not what",
-    "ppl.jobs.progress": "lines for people",
-    "ppl.jobs.provenance": "records of a result, which do not change it",
+    "ppl.jobs.parallel": "decides which process computes an item",
+    "ppl.jobs.progress": "messages",
+    "ppl.jobs.provenance": "records of results",
 }
-"""Modules that count for no digest, each with the reason; nor does what only they import."""
-MESSAGES = {"print", "progress", "UserError"}
-"""Functions whose arguments are for people. Those of an exception that is raised do not count either."""
+"""Modules left out of every digest, with the reason; so are modules that only they import."""
+MESSAGES = {"print", "UserError"}
+"""Functions all of whose arguments are text for people. Those of a raised exception are left out too."""
+LABELLED = {"progress", "run_all", "label_all", "train_to_checkpoint", "train"}
+"""Functions that show progress."""
 LABELS = {"name", "unit"}
-"""Keywords for people, of what shows progress (`LABELLED`)."""
-LABELLED = {"run_all", "label_all", "train_to_checkpoint", "train"}
+"""Their keyword arguments that are text for people."""
 
 
 def code_hash(*modules: str) -> str:
-    """Digest of the syntax trees of modules such as "ppl.cam.export" and of all ppl modules that they import.
+    """Return a digest of the syntax trees of modules such as "ppl.cam.export" and all ppl modules they import.
 
-    Comments, docstrings and formatting do not count, nor do messages to people and the modules of NOT_HASHED.
-    ValueError for a module that is not part of ppl.
+    Left out: comments, docstrings, formatting, messages, and the modules of NOT_HASHED. ValueError if a module is not
+    part of ppl.
     """
     digests = [f"{module} {_digest(module)}" for module in sorted(hashed_modules(*modules))]
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()[:16]
 
 
 def hashed_modules(*modules: str) -> set[str]:
-    """The modules that a digest covers: `modules` and what they import, directly or not, without NOT_HASHED."""
+    """Return the modules that a digest covers: `modules` and their imports, direct or not, without NOT_HASHED."""
     reached: set[str] = set()
     waiting = list(modules)
     while waiting:
@@ -48,7 +49,14 @@ def hashed_modules(*modules: str) -> set[str]:
 
 
 class _WithoutMessages(ast.NodeTransformer):
-    """Removes from a syntax tree what only people read: docstrings, and arguments of messages."""
+    """Remove from a syntax tree what only people read: docstrings, and arguments of messages."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        """Empty the body of a function that returns a UserError: it composes a message."""
+        if isinstance(node.returns, ast.Name) and node.returns.id == "UserError":
+            node.body = []
+        self.generic_visit(node)
+        return node
 
     def visit_Raise(self, node: ast.Raise) -> ast.Raise:
         if isinstance(node.exc, ast.Call):
@@ -57,16 +65,20 @@ class _WithoutMessages(ast.NodeTransformer):
         return node
 
     def visit_Call(self, node: ast.Call) -> ast.Call:
-        called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-        if called in MESSAGES - {"progress"}:
+        name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+        if name in MESSAGES:
             return ast.Call(node.func, [], [])
-        if called in LABELLED | MESSAGES:
+        if name in LABELLED:
             node.keywords = [keyword for keyword in node.keywords if keyword.arg not in LABELS]
         self.generic_visit(node)
         return node
 
     def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
-        if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+        """Drop docstrings, and statements that only print."""
+        value = node.value
+        if isinstance(value, ast.Constant) and isinstance(value.value, str):
+            return None
+        if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "print":
             return None
         self.generic_visit(node)
         return node
@@ -84,14 +96,14 @@ def _digest(module: str) -> str:
 
 @cache
 def _imports(module: str) -> tuple[str, ...]:
-    found = set()
+    names = set()
     for node in ast.walk(_tree(module)):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            found.add(node.module)
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return tuple(name for name in found if name.startswith("ppl.") and _exists(name))
+            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return tuple(name for name in names if name.startswith("ppl.") and _exists(name))
 
 
 def _candidates(module: str) -> tuple[Path, Path]:

@@ -1,15 +1,15 @@
-"""Errors that a user can act on, and what a library says is wrong as one line of them."""
+"""Errors that a user can mend, and messages of libraries as one line."""
 
 from collections.abc import Sequence
 
-LENGTH = 200
+LENGTH = 200  # characters of a library's message
 
 
 class UserError(Exception):
-    """A mistake in input or configuration, shown as one line without a traceback: `WHERE: WHAT; REMEDY`.
+    """A mistake in input or configuration, printed as one line without a traceback: `WHERE: WHAT; REMEDY`.
 
-    `where` is the file, option or key, `what` is wrong with it, `remedy` tells what to do. `details` are listed below,
-    one a line. Pickles as it is, so that worker processes can raise it.
+    `where` is the file, option or key, `what` is wrong with it, `remedy` mends it; `details` follow, one per line.
+    It can be pickled, so worker processes can raise it. PPL_TRACEBACK=1 prints the traceback (`ppl.jobs.command`).
     """
 
     def __init__(self, where: object, what: str, remedy: str, details: Sequence[str] = ()) -> None:
@@ -21,7 +21,7 @@ class UserError(Exception):
 
 
 def reason(error: Exception) -> str:
-    """The message of an exception in one line of bounded length; its type where the message is empty."""
+    """Return the message of an exception in one line of bounded length; its type if the message is empty."""
     text = " ".join(str(error).split())
     if len(text) > LENGTH:
         return f"{text[:LENGTH]} ..."

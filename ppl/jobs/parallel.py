@@ -1,21 +1,18 @@
-"""Image-by-image work: shards over jobs, worker processes within one."""
+"""Image-by-image work in worker processes."""
 
-import multiprocessing
-import os
-import signal
-import sys
-import threading
-import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from loky import ProcessPoolExecutor
+
 from ppl.jobs.errors import UserError
+from ppl.jobs.lifetime import ignore_group_signals
 from ppl.jobs.progress import Bar, progress
 
-LINUX = hasattr(signal, "sigtimedwait")  # which tells who has sent a signal
+QUEUED = 3  # items drawn ahead of results, per worker
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -29,13 +26,15 @@ def run_all(
     name: str,
     size: Callable[[Item], int] = lambda item: 1,
 ) -> Iterator[Result]:
-    """Yields `function(item)` for all items, in the order in which they finish, computed by `workers` processes.
+    """Yield `function(item)` for all items, in the order in which they finish, computed by `workers` processes.
 
-    Items are drawn as workers become free, so that memory does not grow with their number. Workers start fresh (no
-    fork of a process that holds threads or a GPU), import no more than the module of `function` does (so leave torch
-    out of it), take one CPU thread each, and end with their parent, however it ends. With `workers` 0 this process does
-    it all, as it must where it holds the GPU that `function` uses. Progress is shown as that of `name`, a step in plain
-    words, over `total` images, of which an item has `size(item)`.
+    Items are drawn in this thread as workers become free, so memory does not grow with their number and a generator
+    may run a network on a GPU. Workers are new processes, not forks of one that holds threads or a GPU; they import the
+    module of `function` but not the main module (so keep torch out of the former), use one CPU thread each, and end
+    with this process. With `workers=0` this process computes everything, as it must where `function` uses a GPU.
+
+    `name` describes the work in the progress display, counted in images: `total`, and `size(item)` per item. UserError
+    if a worker process is killed.
     """
     bar = progress(name=name, unit="image", total=total)
     if not workers:
@@ -44,71 +43,33 @@ def run_all(
                 yield function(item)
                 bar.update(size(item))
         return
-    context = multiprocessing.get_context("spawn")
-    with _hidden_main(), ProcessPoolExecutor(workers, context, _start_worker) as pool, bar:
-        pending: dict[Future, int] = {}
-        try:
+    # loky restarts a worker whose memory has grown by 300 MB, and warns of a leak; large photos need that much.
+    warnings.filterwarnings("ignore", "A worker (was restarted|stopped) while some jobs were given to the executor")
+    pool = ProcessPoolExecutor(workers, initializer=ignore_group_signals, env={"OMP_NUM_THREADS": "1"})
+    pending: dict[Future, int] = {}
+    complete = False
+    try:
+        with bar:
             for item in items:
                 pending[pool.submit(function, item)] = size(item)
-                if len(pending) >= 3 * workers:
+                if len(pending) >= QUEUED * workers:
                     yield from _finished(pending, bar)
             while pending:
                 yield from _finished(pending, bar)
-        except BaseException as error:  # nobody waits for what is still computed
-            for child in multiprocessing.active_children():
-                if isinstance(child, context.Process):  # a loader's workers end with the loader
-                    child.kill()
-            if not isinstance(error, BrokenProcessPool):
-                raise
-            raise UserError(
-                name, "a worker process was killed, often for want of memory", "use fewer threads"
-            ) from None
-        finally:
-            for future in pending:
-                future.cancel()
+        complete = True
+    except BrokenProcessPool as error:
+        what = "a worker process was killed, often for lack of memory"
+        raise UserError(name, what, "use fewer threads") from error
+    finally:
+        pool.shutdown(kill_workers=not complete)
 
 
 def _finished(pending: dict[Future, int], bar: Bar) -> Iterator[Any]:
+    """Wait for at least one result; yield and remove those that are there."""
     done, _ = wait(pending, return_when=FIRST_COMPLETED)
     for future in done:
         bar.update(pending.pop(future))
         yield future.result()
 
 
-@contextmanager
-def _hidden_main() -> Iterator[None]:
-    """Keeps spawned workers from importing the main module, and with it whatever the command itself needs."""
-    main = sys.modules["__main__"]
-    hidden = {name: getattr(main, name, None) for name in ("__spec__", "__file__")}
-    main.__dict__.update(dict.fromkeys(hidden))
-    try:
-        yield
-    finally:
-        main.__dict__.update(hidden)
-
-
-def leave_signals(_: int = 0) -> None:
-    """Start of a worker process: a signal to the whole group is the parent's to answer, as it has a state to save.
-
-    The parent's own SIGTERM ends it, as does the parent's death, also where it waits for a lock that a killed worker
-    held.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if LINUX:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    parent = multiprocessing.parent_process()  # getppid would name another one where it has died already
-    threading.Thread(target=_obey, args=(parent.pid,), daemon=True).start()
-
-
-def _obey(parent: int) -> None:
-    while os.getppid() == parent:
-        if not LINUX:
-            time.sleep(1)
-        elif (arrived := signal.sigtimedwait({signal.SIGTERM}, 1)) is not None and arrived.si_pid == parent:
-            break
-    os._exit(1)
-
-
-def _start_worker() -> None:
-    leave_signals()
-    os.environ["OMP_NUM_THREADS"] = "1"
+leave_signals = ignore_group_signals  # until the callers in other rooms use the new name

@@ -1,7 +1,7 @@
-"""What a result was made of and by: a record beside every output, `.NAME.provenance.json`, that leads to its inputs'.
+"""Provenance: a record beside every output, `.NAME.provenance.json`, of its code, settings and inputs.
 
-An input's digest is taken from its own record where nothing has changed since, so that each file is read once for it.
-Records hold neither times nor names of machines: equal results have equal ones, but for tables that hold times.
+The digest of an input is taken from the input's own record if nothing has changed since, so each file is read once.
+Records hold neither times nor names of machines: equal results have equal records, except for tables of times.
 """
 
 import dataclasses
@@ -20,28 +20,29 @@ import ppl
 from ppl.jobs.code_hash import code_hash
 from ppl.jobs.files import file_digest, write_json
 
-OUTPUTS = ("out", "log", "tar")  # fields of settings that name what a step writes
-NOT_READ = (*OUTPUTS, "benchmarks")  # other paths are read; benchmarks are times
+OUTPUTS = ("out", "log", "tar")  # fields of settings that name outputs
+NOT_READ = (*OUTPUTS, "benchmarks")  # all other paths are inputs; benchmarks are times
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "h5py", "pydensecrf2", "pandas", "matplotlib")
 MODULES = {"pillow": "PIL", "pydensecrf2": "pydensecrf"}
-IGNORED = ".snakemake_timestamp"  # which Snakemake puts into folders that it has made
+IGNORED = ".snakemake_timestamp"  # of Snakemake, in folders that are outputs
 READERS = 8  # threads
 
 
 class Content(NamedTuple):
-    """Digest of a file, or of a folder's names and contents; number of files."""
+    """Digest of a file, or of the names and contents in a folder; number of files."""
 
     sha256: str
     files: int
 
 
 def record(module: str, settings: Any) -> None:
-    """Writes the records of what a step has made: `module` with its `settings`, a dataclass.
+    """Write the records of the outputs of a step: `module` with its `settings`, a dataclass.
 
-    Inputs are the paths in it, and a file of weights; a method `reads` names others. A step without `out` has none.
+    Inputs are the paths in `settings`, unless it has a method `reads` that returns them. A step without `out` has no
+    records.
     """
-    written = [getattr(settings, name) for name in OUTPUTS if getattr(settings, name, None) is not None]
-    if not hasattr(settings, "out") or not all(path.exists() for path in written):
+    outputs = [getattr(settings, name) for name in OUTPUTS if getattr(settings, name, None) is not None]
+    if not hasattr(settings, "out") or not all(path.exists() for path in outputs):
         return
     inputs = [Path(path) for path in (settings.reads() if hasattr(settings, "reads") else _paths(settings))]
     digests = {path: recorded(path) or content(path) for path in dict.fromkeys(inputs) if path.exists()}
@@ -51,19 +52,19 @@ def record(module: str, settings: Any) -> None:
         "settings": _plain(settings),
         "versions": {"ppl": ppl.__version__, "python": platform.python_version(), **_versions()},
     }
-    for path in written:
-        named = {_from(path.parent, given): found._asdict() for given, found in digests.items()}
-        write_json(file_of(path), {"name": path.name, **content(path)._asdict(), **common, "inputs": named})
+    for path in outputs:
+        relative = {_relative(source, path.parent): digest._asdict() for source, digest in digests.items()}
+        write_json(file_of(path), {"name": path.name, **content(path)._asdict(), **common, "inputs": relative})
 
 
 def file_of(path: Path) -> Path:
-    """Where the record of an output is."""
+    """Return the path of the record of an output."""
     return path.with_name(f".{path.name}.provenance.json")
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """The record of an output, or None."""
-    if not path.name:  # the root, or the folder that one works in
+    """Return the record of an output, or None."""
+    if not path.name:  # the root, or the working directory
         return None
     try:
         return json.loads(file_of(path).read_text(encoding="utf-8"))
@@ -72,19 +73,19 @@ def read(path: Path) -> dict[str, Any] | None:
 
 
 def recorded(path: Path) -> Content | None:
-    """The content that an output's record tells, unless a file is newer than that or their number is another one."""
-    found = read(path)
-    if found is None:
+    """Return the content according to an output's record; None if a file is newer or the number of files differs."""
+    stored = read(path)
+    if stored is None:
         return None
     since = file_of(path).stat().st_mtime_ns
     files = list(_files(path))
-    if len(files) != found["files"] or any(file.stat().st_mtime_ns > since for file in files):
+    if len(files) != stored["files"] or any(file.stat().st_mtime_ns > since for file in files):
         return None
-    return Content(found["sha256"], found["files"])
+    return Content(stored["sha256"], stored["files"])
 
 
 def content(path: Path) -> Content:
-    """Digest of what is there now; links are followed."""
+    """Compute the digest of the present content; links are followed."""
     if not path.is_dir():
         return Content(file_digest(path), 1)
     files = list(_files(path))
@@ -115,7 +116,7 @@ def _paths(settings: Any) -> Iterator[Path]:
 
 
 def _plain(settings: Any) -> dict[str, Any]:
-    """Settings without paths, as JSON holds them."""
+    """Return settings without paths, as nested dicts."""
     values = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
     return {
         name: _plain(value) if dataclasses.is_dataclass(value) else value
@@ -125,10 +126,10 @@ def _plain(settings: Any) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    """Versions of the packages that the step has imported."""
+    """Return the versions of the packages that the step has imported."""
     return {name: metadata.version(name) for name in PACKAGES if MODULES.get(name, name) in sys.modules}
 
 
-def _from(folder: Path, path: Path) -> str:
-    """A path as seen from the folder of an output, so that results may be moved; an absolute one stays."""
+def _relative(path: Path, folder: Path) -> str:
+    """Return a path relative to the folder of an output, so that results may be moved; an absolute path stays."""
     return str(path) if path.is_absolute() else os.path.relpath(path, folder)

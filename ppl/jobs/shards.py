@@ -1,4 +1,4 @@
-"""Shards: the parts of a split that separate jobs work on, and chunks of images within one job."""
+"""Shards, parts of a split for separate jobs, and chunks of images within a job."""
 
 import re
 from collections.abc import Sequence
@@ -10,18 +10,18 @@ Item = TypeVar("Item")
 
 
 def shard_of(items: Sequence[Item], shard: str) -> list[Item]:
-    """Items of shard "i/n" (i from 1): every n-th, so that neighbours of similar cost are spread."""
+    """Return the items of shard "i/n" (i from 1): every n-th, which spreads neighbours of similar cost."""
     match = re.fullmatch(r"(\d+)/(\d+)", shard)
     if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise UserError(f"shard {shard!r}", "not a shard", "write i/n with 1 <= i <= n, as in 2/8")
+        raise UserError(f"--shard {shard!r}", "invalid shard", "write i/n with 1 <= i <= n, such as 2/8")
     return list(items[int(match[1]) - 1 :: int(match[2])])
 
 
 def part_of(split: str, shard: str) -> str:
-    """What a shard of a split is called: the split itself where it is all of it."""
+    """Return the name of a shard of a split: that of the split if it is the only one."""
     return split if shard == "1/1" else f"{split} {shard}"
 
 
 def in_chunks(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
-    """Slices of `size` items in their order, the last one shorter: what a process or a batch takes at a time."""
+    """Cut a sequence into slices of `size` items, the last one possibly shorter."""
     return [items[start : start + size] for start in range(0, len(items), size)]

@@ -1,4 +1,11 @@
-"""What Snakemake's own messages leave out: how far its running jobs are, and why those that failed have failed."""
+"""Progress of running jobs and reasons of failed ones, which Snakemake's own messages leave out.
+
+A handler on Snakemake's logger, attached in `onstart`, tracks the jobs by Snakemake's log events. It is not a logger
+plugin (snakemake_interface_logger_plugins), for three reasons: Snakemake finds plugins by listing the packages on
+sys.path, where those of an editable installation (`make venv`) are missing, and does not start without a plugin that a
+profile names; `--quiet` filters a plugin's events by default; and plugins get events in a thread of their own, so
+`onerror` could miss the last job that failed.
+"""
 
 import logging
 import os
@@ -8,19 +15,18 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
 from snakemake.logging import logger
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from ppl.jobs.progress import RUNNING
 
-EVERY = "PPL_PROGRESS"
-"""Environment variable: seconds between looks at the running jobs; 0 for none."""
-IN_TERMINAL, IN_FILE = 30, 300  # seconds where it is not set
-LISTED = 3  # lines below an error
-SHOWN = 8  # jobs at a look; the rest is counted
-TAIL = 1 << 16  # bytes at the end of a log in which its last lines are
+INTERVAL = "PPL_PROGRESS"
+"""Environment variable: seconds between progress messages; 0 for none."""
+IN_TERMINAL, IN_FILE = 30, 300  # default intervals
+MOST_DETAILS = 3  # lines below an error
+MOST_JOBS = 8  # per progress message
+TAIL = 1 << 16  # bytes that are read from the end of a log
 
 
 @dataclass
@@ -30,30 +36,30 @@ class Job:
     rule: str
     wildcards: Mapping[str, str]
     logs: tuple[Path, ...]
-    told: dict[Path, str] = field(init=False)
-    """The line of each log that was told last; at first that of an older run, as a job may wait before it writes."""
+    reported: dict[Path, str] = field(init=False)
+    """The last line reported of each log; at first that of an older run."""
 
     def __post_init__(self) -> None:
-        self.told = {log: _running_line(log) for log in self.logs}
+        self.reported = {log: _running_line(log) for log in self.logs}
 
     @property
-    def whose(self) -> str:
-        """The experiment and the variant that it is for, or else what it is for."""
-        named = dict(self.wildcards)
-        variant = "/".join(named[key] for key in ("method", "grids") if key in named)
-        return " ".join(filter(None, [named.get("experiment"), variant])) or " ".join(named.values()) or self.rule
+    def label(self) -> str:
+        """Experiment and variant, as far as the job has them; else its wildcards, else its rule."""
+        variant = "/".join(self.wildcards[key] for key in ("method", "grids") if key in self.wildcards)
+        names = filter(None, [self.wildcards.get("experiment"), variant])
+        return " ".join(names) or " ".join(self.wildcards.values()) or self.rule
 
     def news(self) -> Iterator[str]:
-        """How far the job is, by the last such line of each log where that is a new one."""
+        """Yield the last progress line of each log that has a new one."""
         for log in self.logs:
             line = _running_line(log)
-            if line not in ("", self.told[log]):
-                self.told[log] = line
+            if line not in ("", self.reported[log]):
+                self.reported[log] = line
                 yield line
 
 
 class Jobs(logging.Handler):
-    """The jobs of this Snakemake, kept by what it tells its loggers: those that run, and those that failed."""
+    """Running and failed jobs of this Snakemake, tracked by its log events."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,51 +69,50 @@ class Jobs(logging.Handler):
         self.ended = threading.Event()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keeps what an event tells; what is none, or of another form than it is known to have, is left out."""
-        told = record.__dict__
+        """Track job events; ignore records that are not events or have an unexpected format."""
+        event = record.__dict__
         try:
-            match told.get("event"):
+            match event.get("event"):
                 case LogEvent.JOB_INFO:
-                    job = Job(told["rule_name"], dict(told["wildcards"]), tuple(map(_path, told["log"])))
-                    self.running[told["jobid"]] = job
-                    self.failed.pop(told["jobid"], None)  # it is tried again
-                    self.experiments |= {job.wildcards["experiment"]} if "experiment" in job.wildcards else set()
+                    logs = tuple(Path(str(log)) for log in event["log"])
+                    job = Job(event["rule_name"], dict(event["wildcards"]), logs)
+                    self.running[event["jobid"]] = job
+                    self.failed.pop(event["jobid"], None)  # a retry
+                    self.experiments |= {value for name, value in job.wildcards.items() if name == "experiment"}
                 case LogEvent.JOB_FINISHED:
-                    self.running.pop(told["job_id"], None)
+                    self.running.pop(event["job_id"], None)
                 case LogEvent.JOB_ERROR:
-                    job = self.running.pop(told["jobid"], None)
-                    if job is not None:
-                        self.failed[told["jobid"]] = job
+                    self.failed[event["jobid"]] = self.running.pop(event["jobid"])
         except (KeyError, TypeError, ValueError):
             return
 
-    def follow(self, *, quiet: bool) -> None:
-        """Begins to keep the jobs of this Snakemake and, unless `quiet`, to tell on stderr how far they are."""
+    def start(self, *, quiet: bool) -> None:
+        """Track the jobs of this Snakemake from now on and, unless `quiet`, report their progress on stderr."""
         logger.addHandler(self)
-        every = _interval()
-        if every and not quiet:
-            threading.Thread(target=_tell, args=(self, every), daemon=True).start()
+        interval = _interval()
+        if interval and not quiet:
+            threading.Thread(target=_report, args=(self, interval), daemon=True).start()
 
     def close(self) -> None:
-        """Called by Snakemake when it takes its loggers apart."""
+        """Stop; Snakemake calls this when it closes its log."""
         self.ended.set()
         logger.removeHandler(self)
         super().close()
 
 
 def why_failed(jobs: Collection[Job]) -> Iterator[str]:
-    """Lines that tell which jobs failed, what the last error in the log of each was, and where that log is."""
+    """Yield lines that list failed jobs, the last error in the log of each, and the path of that log."""
     if jobs:
         yield f"{len(jobs)} step{'s' * (len(jobs) > 1)} failed:"
     for job in jobs:
-        yield f"  {job.whose}, {job.rule}"
+        yield f"  {job.label}, {job.rule}"
         for log in job.logs:
             yield from (f"    {line}" for line in last_error(log))
             yield f"    {log}"
 
 
 def last_lines(log: Path) -> list[str]:
-    """The lines at the end of a log; none where it cannot be read."""
+    """Return the lines at the end of a log; none if it cannot be read."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - TAIL))
@@ -117,39 +122,37 @@ def last_lines(log: Path) -> list[str]:
 
 
 def last_error(log: Path) -> list[str]:
-    """The last `error: ` line of a log with the first of those that it lists below, or else the last line of all."""
+    """Return the last `error: ` line of a log and the first of its details, or else the last line of the log."""
     lines = [line for line in last_lines(log) if line.strip()]
-    starts = [i for i, line in enumerate(lines) if line.startswith("error: ")]
-    if not starts:
-        return [f"its log ends with: {lines[-1]}" if lines else "nothing in its log: it was killed, or could not start"]
-    listed = list(takewhile(lambda line: line.startswith("  "), lines[starts[-1] + 1 :]))
-    more = [f"  and {len(listed) - LISTED} more"] if len(listed) > LISTED else []
-    return [lines[starts[-1]], *listed[:LISTED], *more]
+    errors = [i for i, line in enumerate(lines) if line.startswith("error: ")]
+    if not errors:
+        return [f"last line of its log: {lines[-1]}" if lines else "its log is empty: it was killed or did not start"]
+    details = list(takewhile(lambda line: line.startswith("  "), lines[errors[-1] + 1 :]))
+    return [lines[errors[-1]], *_first(details, MOST_DETAILS)]
 
 
-def _tell(jobs: Jobs, every: float) -> None:
-    while not jobs.ended.wait(every):
-        told = [f"  {job.whose}  {line}" for job in list(jobs.running.values()) for line in job.news()]
-        more = [f"  and {len(told) - SHOWN} more"] if len(told) > SHOWN else []
+def _report(jobs: Jobs, interval: float) -> None:
+    while not jobs.ended.wait(interval):
+        lines = [f"  {job.label}  {line}" for job in list(jobs.running.values()) for line in job.news()]
         try:
-            if told:
-                print("\n".join([*told[:SHOWN], *more]), file=sys.stderr, flush=True)
-        except (OSError, ValueError):  # nobody reads it any more
+            if lines:
+                print("\n".join(_first(lines, MOST_JOBS)), file=sys.stderr, flush=True)
+        except (OSError, ValueError):  # stderr is closed
             return
 
 
+def _first(lines: list[str], most: int) -> list[str]:
+    """Return the first lines, and the number of the others as one more line."""
+    return lines[:most] + [f"  and {len(lines) - most} more"] * (len(lines) > most)
+
+
 def _interval() -> float:
-    asked = os.environ.get(EVERY, "")
     try:
-        return max(0.0, float(asked))
+        return max(0.0, float(os.environ.get(INTERVAL, "")))
     except ValueError:
         return IN_TERMINAL if sys.stderr.isatty() else IN_FILE
 
 
 def _running_line(log: Path) -> str:
-    """The last line of a log that tells of a step that goes on; empty where there is none."""
+    """Return the last progress line of a log that belongs to a step still running; empty if there is none."""
     return next(filter(RUNNING.fullmatch, reversed(last_lines(log))), "")
-
-
-def _path(named: Any) -> Path:
-    return Path(str(named))

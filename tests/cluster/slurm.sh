@@ -4,8 +4,8 @@
 #     bash tests/cluster/slurm.sh        # as root; the environment of `make venv` with snakemake-executor-plugin-slurm
 #
 # Runs tests/tiny.yaml locally and through workflow/profiles/slurm in sharded jobs, pre-empts one training and kills
-# another, and compares: both have to come back, and every file that counts has to be the same as the local run's.
-# Exit status 77: this machine cannot have a SLURM.
+# another, and compares: both must be retried, and all results must equal those of the local run.
+# Exit status 77: SLURM cannot be installed here.
 set -euo pipefail
 repository=$(cd "$(dirname "$0")/../.." && pwd)
 skip() { echo "skipped: $1" >&2; exit 77; }
@@ -19,20 +19,20 @@ if [ "${#missing[@]}" -gt 0 ]; then
     skip "${missing[*]} cannot be installed"
 fi
 
-# Where SLURM looks by default: job steps that Snakemake starts have no SLURM_CONF.
-[ ! -e /etc/slurm/slurm.conf ] || skip "/etc/slurm/slurm.conf exists; this is for a machine without a SLURM"
+# The default path of the configuration, as job steps that Snakemake starts have no SLURM_CONF.
+[ ! -e /etc/slurm/slurm.conf ] || skip "/etc/slurm/slurm.conf exists; this test is for a machine without SLURM"
 
 work=$(mktemp -d)
 stop() {
   rm -f /etc/slurm/{slurm,gres}.conf
-  kill $(jobs -p) 2>/dev/null || true  # the daemons, and the runs where they have not ended
+  kill $(jobs -p) 2>/dev/null || true  # the daemons, and runs that have not ended
   [ -z "${munged:-}" ] || pkill -x munged || true
   wait
-  if [ "$1" = 0 ]; then rm -rf "$work"; else echo "left for a look: $work" >&2; fi
+  if [ "$1" = 0 ]; then rm -rf "$work"; else echo "logs: $work" >&2; fi
 }
 trap 'status=$?; stop "$status"; exit "$status"' EXIT
 
-# A cluster of this machine alone. Other devices stand for GPUs: SLURM only counts and hands them out.
+# A cluster of this machine alone. Other devices stand in for GPUs: SLURM only counts and assigns them.
 host=$(hostname -s)
 mkdir -p /etc/slurm "$work"/{state,spool,log}
 cat >/etc/slurm/slurm.conf <<CONF
@@ -85,15 +85,15 @@ targets=(results/tiny_test_preds)
 config=(--configfile tests/tiny.yaml)
 (cd "$work/local" && exec snakemake --cores 2 "${config[@]}" -- "${targets[@]}") >"$work/log/local.out" 2>&1 &
 local_run=$!
-# The executor asks after this many seconds, and again each time ten seconds later than before.
+# The executor first asks after this many seconds, then at intervals that grow by ten seconds.
 (cd "$work/cluster" && exec snakemake --profile workflow/profiles/slurm --slurm-no-account \
   --slurm-status-command squeue --slurm-init-seconds-before-status-checks 5 \
   --latency-wait 10 "${config[@]}" -- "${targets[@]}") \
   >"$work/log/snakemake.out" 2>&1 &
 run=$!
 
-# Waits until a step computes on the cluster and, where a file is named, until that is there; then prints its process.
-found() {
+# Wait until a step computes on the cluster and a file exists, if one is given; print the process id.
+process_of() {
   for _ in $(seq 6000); do
     for process in $(pgrep -f "^python -m $1 --data results/tiny"); do
       [ "$(readlink "/proc/$process/cwd")" = "$work/cluster" ] || continue
@@ -105,12 +105,12 @@ found() {
     sleep 0.1
   done
   tail -30 "$work/log/snakemake.out" >&2
-  echo "error: $1 was not found to interrupt" >&2
+  echo "error: $1 did not run" >&2
   exit 1
 }
 
-# The classifier is pre-empted, once it has a state: SIGTERM by SLURM to the job. It has to save that and end in time.
-process=$(found ppl.classify.train results/tiny/implicit/s4k2/classifier.resume)
+# Pre-empt the classifier once it has a state: SLURM sends SIGTERM to the job, which must save its state and end in time.
+process=$(process_of ppl.classify.train results/tiny/implicit/s4k2/classifier.resume)
 job=$(tr '\0' '\n' <"/proc/$process/environ" | sed -n 's/^SLURM_JOB_ID=//p')
 scancel --signal=TERM "$job"
 for second in $(seq 0 30); do
@@ -118,8 +118,8 @@ for second in $(seq 0 30); do
   sleep 1
 done
 [ "$second" -lt 30 ] || { echo "error: a training outlives SIGTERM by 30 s" >&2; exit 1; }
-# Its last network is killed as a node's failure would kill it.
-process=$(found ppl.segment.train)
+# Kill the last network, as the failure of a node would.
+process=$(process_of ppl.segment.train)
 sleep 3
 kill -9 "$process"
 wait "$run" || { tail -40 "$work/log/snakemake.out" >&2; echo "error: the run on the cluster failed" >&2; exit 1; }
@@ -127,9 +127,9 @@ wait "$local_run" || { tail -40 "$work/log/local.out" >&2; echo "error: the loca
 
 submitted=$(grep -c "has been submitted with SLURM jobid" "$work/log/snakemake.out")
 retried=$(grep -c "Trying to restart job" "$work/log/snakemake.out" || true)
-[ "$retried" -ge 2 ] || { echo "error: the interrupted jobs were not tried again" >&2; exit 1; }
-grep -q "going on from step" "$work/cluster/results/tiny/logs/implicit/s4k2/classify.log" ||
-  { echo "error: the pre-empted training did not go on from its state" >&2; exit 1; }
+[ "$retried" -ge 2 ] || { echo "error: the interrupted jobs were not retried" >&2; exit 1; }
+grep -q "from step" "$work/cluster/results/tiny/logs/implicit/s4k2/classify.log" ||
+  { echo "error: the pre-empted training did not resume from its state" >&2; exit 1; }
 cd "$work"
 compared=0
 while read -r file; do

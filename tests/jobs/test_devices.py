@@ -13,11 +13,11 @@ from ppl.jobs.errors import UserError
 
 def test_a_lock_has_one_holder_and_ends_with_its_process() -> None:
     name = f"ppl-test-{os.getpid()}"
-    held = devices._try_lock(name)
-    assert held is not None
+    lock = devices._try_lock(name)
+    assert lock is not None
     assert devices._try_lock(name) is None
-    held.close()
-    code = f"from ppl.jobs.devices import _try_lock; held = _try_lock({name!r}); print(bool(held), flush=True); input()"
+    lock.close()
+    code = f"from ppl.jobs.devices import _try_lock; lock = _try_lock({name!r}); print(bool(lock), flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"True\n"
         assert devices._try_lock(name) is None
@@ -32,8 +32,8 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """Three visible GPUs and no lock on any."""
     locks = []
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    own, lock = f"-{os.getpid()}", devices._try_lock
-    monkeypatch.setattr(devices, "_try_lock", lambda name: lock(name + own))  # beside real jobs and other tests
+    suffix, lock = f"-{os.getpid()}", devices._try_lock
+    monkeypatch.setattr(devices, "_try_lock", lambda name: lock(name + suffix))  # apart from real jobs
     monkeypatch.setattr(devices, "_GPU_LOCKS", locks)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv(devices.CLAIMED, "")  # restored afterwards, whatever a test claims
@@ -46,7 +46,7 @@ def test_jobs_claim_different_gpus(gpus: pytest.MonkeyPatch) -> None:
     assert [devices.claim_gpus(1), devices.claim_gpus(2)] == [[0], [1, 2]]
 
 
-def test_who_waits_for_several_gpus_holds_none(gpus: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_a_job_that_waits_for_several_gpus_holds_none(gpus: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     others = [devices._try_lock(f"ppl-gpu-{index}") for index in (0, 2)]
     waited = []
 
@@ -64,25 +64,25 @@ def test_who_waits_for_several_gpus_holds_none(gpus: pytest.MonkeyPatch, capsys:
     others[1].close()
 
 
-def test_further_processes_of_a_training_take_the_gpus_of_the_first(gpus: pytest.MonkeyPatch) -> None:
+def test_other_processes_of_a_training_use_the_gpus_of_the_first(gpus: pytest.MonkeyPatch) -> None:
     assert devices.claim_gpus(2) == [0, 1]
     assert devices.claim_gpus(2) == [0, 1]  # started by the first, which holds the locks
 
 
-def test_a_cluster_has_chosen_already(gpus: pytest.MonkeyPatch) -> None:
+def test_gpus_assigned_by_a_cluster_are_not_claimed(gpus: pytest.MonkeyPatch) -> None:
     gpus.setenv("CUDA_VISIBLE_DEVICES", "4,5,6")
     assert [devices.claim_gpus(1), devices.claim_gpus(1)] == [[0], [0]]
 
 
-def test_more_gpus_than_there_are(gpus: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="4 GPUs are asked for, 3 are visible"):
+def test_more_gpus_than_visible_are_refused(gpus: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="4 GPUs requested, 3 visible"):
         devices.claim_gpus(4)
 
 
 @pytest.mark.parametrize(
     ("precision", "dtype"), [("32-true", torch.float32), ("bf16-mixed", torch.bfloat16), ("16-mixed", torch.float16)]
 )
-def test_a_network_computes_in_the_precision_asked_for(precision: devices.Precision, dtype: torch.dtype) -> None:
+def test_a_network_computes_in_the_requested_precision(precision: devices.Precision, dtype: torch.dtype) -> None:
     device = devices.inference_device(Hardware(devices=1 - torch.cuda.is_available(), workers=0, precision=precision))
     assert device.type == "cpu"
     with devices.autocast(device, precision):
@@ -90,7 +90,7 @@ def test_a_network_computes_in_the_precision_asked_for(precision: devices.Precis
 
 
 @pytest.mark.parametrize("step", ["ppl.cam.export", "ppl.refine.pseudo", "ppl.segment.predict_split"])
-def test_inference_does_not_wait_for_what_only_trainings_need(step: str) -> None:
+def test_inference_does_not_import_what_only_trainings_need(step: str) -> None:
     slow = {"lightning_fabric", "torchmetrics", "torchvision", "pandas", "tensorboard"}
     code = f"import sys, {step}; print(*sorted({slow} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,11 +1,11 @@
-"""Kills the workflow at random moments, goes on by the same command, and compares with an undisturbed run.
+"""Kill the workflow at random moments, run the same command again, and compare with an undisturbed run.
 
     python tests/torture/kills.py --kills 50
 
 Two copies of the project run tests/tiny.yaml on the CPU, one of them undisturbed. The other is killed, in one of the
 ways of `VICTIMS`, and started again until it is done; then it starts anew, until there were that many kills. Prints a
-table, and exits with 1 where anything is lost, left behind or different. The order of the kills follows from the seed;
-the moments also from how busy the machine is.
+table, and exits with 1 if anything is lost, left behind or different. The order of the kills follows from the seed; the
+moments also from how busy the machine is.
 """
 
 import os
@@ -18,19 +18,16 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 import torch
 import tyro
+from common import LIMIT, compare, copy_project, start
 
-REPOSITORY = Path(__file__).parents[2]
-PARTS = ("config", "envs", "ppl", "tests", "workflow")
-TARGETS = ("results/tiny_test_preds", "results/tiny/report.html")
 MOST_SECONDS = 30  # from a kill to the end of the last process that had to end
-STUCK = 900  # seconds that a run may take
 VICTIMS = {
     "SIGKILL to Snakemake": (signal.SIGKILL, "snakemake"),
     "SIGKILL to everything": (signal.SIGKILL, "everything"),
@@ -41,37 +38,30 @@ VICTIMS = {
     "SIGTERM to a job": (signal.SIGTERM, "job"),
     "Ctrl-C": (signal.SIGINT, "everything"),
 }
-STEPS = (
-    *("ppl.data.sources.demo", "ppl.data.check", "ppl.classify.train", "ppl.cam.export", "ppl.measure.sweep"),
-    *(
-        "ppl.refine.reliable",
-        "ppl.refine.train_irnet",
-        "ppl.refine.pseudo",
-        "ppl.segment.train",
-        "ppl.segment.predict_split",
-    ),
-    *("ppl.segment.voc_server", "ppl.report.page"),
-)
-AHEAD = 4  # of the steps from the one that was reached, among which a kill takes its aim
-WITHIN = 10  # seconds into a step at most: a training needs some to start
-ENDS_ALL = ("snakemake", "everything")
+STEPS = [
+    *("data.sources.demo", "data.check", "classify.train", "cam.export", "measure.sweep", "refine.reliable"),
+    *("refine.train_irnet", "refine.pseudo", "segment.train", "segment.predict_split", "segment.voc_server"),
+    *("report.page",),
+]
+AHEAD = 4  # a kill aims at one of so many steps from the one that was reached
+WITHIN = 10  # seconds from the start of that step, at most; a training needs some to start
 SHM = Path("/dev/shm")
+SEMAPHORES = ("sem.mp-", "sem.loky-")  # 32 bytes each, left if all processes are killed, or while workers start
 
 
 @dataclass(frozen=True)
 class Settings:
     kills: int = 50
     seed: int = 0
-    cores: int = 2
     shortest: float = 3
-    """Seconds from the start of a run to its kill, at least."""
+    """Seconds from the start of a run to a kill without aim, at least."""
     longest: float = 20
     """And at most."""
 
 
 @dataclass
 class Tally:
-    """What the kills have hit, how long the rest took to end, and what is wrong."""
+    """Kills by kind, the steps that ran then, the longest time until the rest had ended, and faults."""
 
     kills: Counter[str] = field(default_factory=Counter)
     steps: Counter[str] = field(default_factory=Counter)
@@ -83,124 +73,104 @@ class Tally:
 
 
 def main(settings: Settings) -> None:
-    # Who starts this in the background of a shell has it ignore SIGINT, and with it all that it starts.
+    # A shell lets what it starts in the background ignore SIGINT, and with it all children.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    chance, tally = random.Random(settings.seed), Tally()
+    rng, tally = random.Random(settings.seed), Tally()
     work = Path(tempfile.mkdtemp(prefix="torture-"))
-    for side in ("undisturbed", "disturbed"):
-        for part in PARTS:
-            shutil.copytree(
-                REPOSITORY / part, work / side / part, ignore=shutil.ignore_patterns("__pycache__", "results")
-            )
-    started = time.monotonic()
-    whole = start(work / "undisturbed", settings.cores)
-    if whole.wait(STUCK):
-        sys.exit(f"error: the undisturbed run failed; see {work}/undisturbed/run.log")
-    print(f"undisturbed run: {time.monotonic() - started:.0f} s", file=sys.stderr)
+    whole, disturbed = work / "undisturbed", work / "disturbed"
+    for folder in (whole, disturbed):
+        copy_project(folder)
+    if launch(whole).wait(LIMIT):
+        sys.exit(f"error: the undisturbed run failed; see {whole}/run.log")
     shared = set(os.listdir(SHM))
     kinds: list[str] = []
     while len(kinds) < settings.kills:
-        kinds += chance.sample(list(VICTIMS), len(VICTIMS))
+        kinds += rng.sample(list(VICTIMS), len(VICTIMS))
     del kinds[settings.kills :]
     while kinds and not tally.faults:
-        torture_round(work / "disturbed", kinds, settings, chance, tally)
+        torture_round(disturbed, kinds, settings, rng, tally)
         tally.rounds += 1
-        tally.faults += left_behind(work / "disturbed", shared)
-        differing, tally.compared = compare(work / "undisturbed" / "results", work / "disturbed" / "results")
+        tally.faults += left_behind(disturbed, shared)
+        differing, tally.compared = compare(whole / "results", disturbed / "results")
         tally.faults += [f"differs from the undisturbed run: {name}" for name in differing]
         if not tally.faults:
-            for made in ("results", ".snakemake"):
-                shutil.rmtree(work / "disturbed" / made)
+            shutil.rmtree(disturbed / "results")
+            shutil.rmtree(disturbed / ".snakemake")
     print(table(tally))
     if tally.faults:
         sys.exit(f"error: {len(tally.faults)} faults; the folders are left in {work}\n  " + "\n  ".join(tally.faults))
     shutil.rmtree(work)
 
 
-def start(folder: Path, cores: int) -> subprocess.Popen:
-    """The command of a user, in a group of its own; what it prints goes on in run.log."""
-    command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--configfile", "tests/tiny.yaml"]
+def launch(folder: Path) -> subprocess.Popen:
+    """Start the workflow in a process group of its own; append its output to run.log."""
     with (folder / "run.log").open("a") as log:
-        return subprocess.Popen(
-            [*command, "--", *TARGETS],
-            cwd=folder,
-            env=environment(),
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        return start(folder, folder, stdout=log, start_new_session=True)
 
 
-def environment() -> dict[str, str]:
-    """One in which jobs find this Python and its packages."""
-    return os.environ | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
-
-
-def torture_round(folder: Path, kinds: list[str], settings: Settings, chance: random.Random, tally: Tally) -> None:
-    """One run to its end through as many kills as it takes, each of a kind taken from `kinds`."""
-    kept: dict[str, int] = {}
-    stage = 0  # of `STEPS`, that has been reached
+def torture_round(folder: Path, kinds: list[str], settings: Settings, rng: random.Random, tally: Tally) -> None:
+    """Bring one run to its end through as many kills as it takes, each of a kind taken from `kinds`."""
+    kept: dict[Path, int] = {}
+    stage = 0  # index in STEPS
     while True:
-        run, began = start(folder, settings.cores), time.monotonic()
-        # Without aim most kills would hit what takes longest; with it alone, none the moments between steps.
-        aim = chance.choice([None, *STEPS[stage : stage + AHEAD]])
-        pause = chance.uniform(settings.shortest, settings.longest) if aim is None else chance.uniform(0, WITHIN)
+        run, began = launch(folder), time.time()
+        # Without aim most kills would hit the longest steps; with it alone, none the moments between steps.
+        aim = rng.choice([None, *STEPS[stage : stage + AHEAD]])
+        pause = rng.uniform(settings.shortest, settings.longest) if aim is None else rng.uniform(0, WITHIN)
         moment = began + pause if aim is None else None
-        name, disturbed = kinds[-1] if kinds else None, False
-        while run.poll() is None and not disturbed:
+        killed = False
+        while run.poll() is None and not killed:
             time.sleep(0.05)
-            running = set() if name is None else {module(job) for job in processes(run.pid)[0]}
-            stage = max([stage, *(STEPS.index(step) for step in running if step in STEPS)])
-            if moment is None and aim in running:
-                moment = time.monotonic() + pause
-            if name is not None and moment is not None and time.monotonic() > moment:
-                disturbed = hit(run, name, chance, tally)
-            if time.monotonic() > began + STUCK:
+            if time.time() > began + LIMIT:
                 tally.faults.append("a run does not end")
                 os.killpg(run.pid, signal.SIGKILL)
-        if not disturbed:
-            if run.wait():
-                tally.faults.append(f"a run that nobody disturbed ended with status {run.returncode}; see run.log")
-            tally.faults += trained_again(folder, kept, tally)
+            if kinds:
+                running = {module(job) for job in processes(run.pid)[0]}
+                stage = max([stage, *(STEPS.index(step) for step in running if step in STEPS)])
+                if moment is None and aim in running:
+                    moment = time.time() + pause
+                killed = moment is not None and time.time() > moment and hit(run, kinds[-1], rng, tally)
+        if killed:
+            kind = kinds.pop()
+            print(f"{kind}, {len(kinds)} to go", file=sys.stderr)
+            if VICTIMS[kind][1] in ("snakemake", "everything"):
+                seconds = until_empty(folder)
+                tally.seconds[kind] = max(tally.seconds.get(kind, 0), seconds)
+                if seconds > MOST_SECONDS:
+                    tally.faults.append(f"{kind}: processes outlive it by {seconds:.0f} s: {commands(folder)}")
+                    return
+        status = run.wait(LIMIT)
+        tally.faults += lost_steps(folder, kept, began, tally)
+        if not killed:
+            tally.faults += [f"an undisturbed run ended with status {status}; see run.log"] * (status != 0)
             return
-        kinds.pop()
-        print(f"{name}, {len(kinds)} to go", file=sys.stderr)
-        if VICTIMS[name][1] in ENDS_ALL:
-            seconds = until_empty(folder)
-            tally.seconds[name] = max(tally.seconds.get(name, 0), seconds)
-            if seconds > MOST_SECONDS:
-                tally.faults.append(f"{name}: processes outlive it by {seconds:.0f} s: {names(folder)}")
-                return
-        run.wait(STUCK)
-        tally.faults += trained_again(folder, kept, tally)
         kept = states(folder)
-        time.sleep(chance.choice([0, 2]))
+        time.sleep(rng.choice([0, 2]))
 
 
-def hit(run: subprocess.Popen, name: str, chance: random.Random, tally: Tally) -> bool:
-    """Sends the signal, where there is such a victim now."""
-    number, victim = VICTIMS[name]
+def hit(run: subprocess.Popen, kind: str, rng: random.Random, tally: Tally) -> bool:
+    """Send the signal; return False if there is no such victim now."""
+    number, victim = VICTIMS[kind]
     try:
         jobs, workers = processes(run.pid)
         steps = {module(job) for job in jobs}
-        if victim in ENDS_ALL:
-            if victim == "everything":
-                os.killpg(run.pid, number)
-            else:
-                os.kill(run.pid, number)
+        if victim == "everything":
+            os.killpg(run.pid, number)
+        elif victim == "snakemake":
+            os.kill(run.pid, number)
         else:
-            chosen = chance.choice(sorted(jobs if victim == "job" else workers, key=lambda process: process.pid))
-            steps = {module(chosen)}
-            chosen.send_signal(number)
+            process = rng.choice(sorted(jobs if victim == "job" else workers, key=lambda process: process.pid))
+            steps = {module(process)}
+            process.send_signal(number)
     except (IndexError, psutil.Error, ProcessLookupError):
         return False
-    tally.kills[name] += 1
+    tally.kills[kind] += 1
     tally.steps.update(steps or {"Snakemake alone"})
     return True
 
 
 def processes(snakemake: int) -> tuple[list[psutil.Process], list[psutil.Process]]:
-    """The steps that a Snakemake runs now, and their worker processes."""
+    """Return the jobs that a Snakemake runs now, and their worker processes."""
     jobs, workers = [], []
     try:
         children = psutil.Process(snakemake).children(recursive=True)
@@ -218,12 +188,11 @@ def processes(snakemake: int) -> tuple[list[psutil.Process], list[psutil.Process
 
 
 def module(process: psutil.Process | None) -> str:
-    """The step that a process belongs to."""
+    """Return the step that a process belongs to."""
     try:
         while process is not None:
-            line = process.cmdline()
-            if "-m" in line and line[line.index("-m") + 1].startswith("ppl."):
-                return line[line.index("-m") + 1]
+            if match := re.search(r" -m ppl\.([\w.]+)", " ".join(process.cmdline())):
+                return match[1]
             process = process.parent()
     except psutil.Error:
         pass  # it has just ended
@@ -231,110 +200,67 @@ def module(process: psutil.Process | None) -> str:
 
 
 def until_empty(folder: Path) -> float:
-    """Seconds until no process works in the folder."""
+    """Wait until no process works in the folder; return the seconds."""
     started = time.monotonic()
-    while names(folder) and time.monotonic() - started < 2 * MOST_SECONDS:
+    while commands(folder) and time.monotonic() - started < 2 * MOST_SECONDS:
         time.sleep(0.05)
     return time.monotonic() - started
 
 
-def names(folder: Path) -> list[str]:
-    """Command lines of the processes that work in the folder."""
-    found = []
+def commands(folder: Path) -> list[str]:
+    """Return the command lines of the processes that work in the folder."""
+    lines = []
     for process in psutil.process_iter():
         try:
             if process.status() != psutil.STATUS_ZOMBIE and process.cwd() == str(folder):
-                found.append(" ".join(process.cmdline())[:80])
+                lines.append(" ".join(process.cmdline())[:80])
         except psutil.Error:
             continue
-    return found
+    return lines
 
 
-def states(folder: Path) -> dict[str, int]:
-    """Steps of the trainings' states, by the path of their logs, each at least that of the last row of its table."""
-    found = {}
-    for state in folder.glob("results/**/[!.]*.resume"):
-        step = torch.load(state, weights_only=True)["progress"]["step"]
+def states(folder: Path) -> dict[Path, int]:
+    """Return the steps of the saved training states, by the path of the training's log."""
+    steps = {}
+    for state in folder.glob("results/tiny/**/[!.]*.resume"):
         name = "classify" if state.stem == "classifier" else state.stem
-        log = Path(
-            "results", "tiny", "logs", *state.parent.relative_to(folder / "results" / "tiny").parts, f"{name}.log"
-        )
-        found[str(log)] = step
-    return found
+        variant = state.parent.relative_to(folder / "results" / "tiny")
+        log = folder / "results" / "tiny" / "logs" / variant / f"{name}.log"
+        steps[log] = torch.load(state, weights_only=True)["progress"]["step"]
+    return steps
 
 
-def trained_again(folder: Path, kept: dict[str, int], tally: Tally) -> Iterator[str]:
-    """Trainings that have not gone on from the step that was kept for them."""
+def lost_steps(folder: Path, kept: dict[Path, int], began: float, tally: Tally) -> Iterator[str]:
+    """Yield trainings that have run since `began` and have not resumed from the step that was saved for them."""
     for log, step in kept.items():
-        text = (folder / log).read_text(encoding="utf-8", errors="replace")
-        first = re.search(r"going on from step (\d+)", text)
-        began = re.search(r"\d+/\d+ \[", text)  # of the progress bar
-        if began and (first is None or int(first[1]) < step):
-            yield f"{log}: {step} steps were kept, it went on from {first[1] if first else 'none'}"
-        tally.resumed += first is not None
+        text = log.read_text(encoding="utf-8", errors="replace")
+        if log.stat().st_mtime < began or not re.search(r"\d+/\d+ steps", text):
+            continue
+        resumed = re.search(r"from step (\d+)", text)
+        if resumed is None or int(resumed[1]) < step:
+            yield f"{log.relative_to(folder)}: step {step} was saved, resumed from {resumed[1] if resumed else 'none'}"
+        tally.resumed += resumed is not None
 
 
 def left_behind(folder: Path, shared: set[str]) -> Iterator[str]:
-    """What a finished run must not leave: temporary files, states, locks, processes, shared memory."""
+    """Yield what a finished run must not leave: temporary files, states, locks, processes, shared memory."""
     for pattern in ("results/**/.*.tmp*", "results/**/*.resume", ".snakemake/locks/*", ".snakemake/incomplete/*"):
         yield from (f"left behind: {path.relative_to(folder)}" for path in folder.glob(pattern))
-    yield from (f"still runs: {name}" for name in names(folder))
-    # Semaphores of multiprocessing (32 bytes) outlive a SIGKILL to all processes, their keeper among them.
+    yield from (f"still runs: {line}" for line in commands(folder))
     added = sorted(set(os.listdir(SHM)) - shared)
-    yield from (f"left in {SHM}: {name}" for name in added if not name.startswith("sem.mp-"))
-
-
-def compare(reference: Path, found: Path) -> tuple[list[str], int]:
-    """Files that differ, and how many were compared: all but logs and what holds times only."""
-    wanted, given = files(reference), files(found)
-    differing = sorted(wanted ^ given)
-    differing += [n for n in sorted(wanted & given) if content(reference / n) != content(found / n)]
-    return differing, len(wanted & given)
-
-
-def files(results: Path) -> set[str]:
-    """Files of a results folder that are results."""
-    found = set()
-    for path in results.rglob("*"):
-        name = path.relative_to(results)
-        timed = name.parts[1:2] in (("logs",), ("benchmarks",), ("costs.csv",))
-        timed = timed or path.name.startswith(("events.out.", "."))
-        if path.is_file() and not timed:
-            found.add(str(name))
-    return found
-
-
-def content(path: Path) -> bytes:
-    """A file's bytes, without the times in the tables of trainings and in the report."""
-    raw = path.read_bytes()
-    if path.name in ("classify.csv", "irnet.csv", "deeplab.csv"):
-        lines = [line.split(b",") for line in raw.splitlines()]
-        timed = lines[0].index(b"seconds")
-        return b"\n".join(b",".join(line[:timed] + line[timed + 1 :]) for line in lines)
-    if path.name == "report.html":
-        raw = re.sub(rb'<section aria-labelledby="costs">.*?</section>', b"", raw, flags=re.DOTALL)
-        raw = re.sub(rb"<td>[\d.]+</td></tr>", b"</tr>", raw)  # minutes of the trainings, the last column
-    return raw
+    yield from (f"left in {SHM}: {name}" for name in added if not name.startswith(SEMAPHORES))
 
 
 def table(tally: Tally) -> str:
-    """The figures, as Markdown."""
-    rows = [
-        (name, tally.kills[name], f"{tally.seconds[name]:.1f}" if name in tally.seconds else "")
-        for name in VICTIMS
-        if tally.kills[name]
-    ]
+    """Format the figures as Markdown."""
     lines = ["| kill | times | seconds until the last process ended, at most |", "| --- | --- | --- |"]
-    lines += [f"| {name} | {times} | {seconds} |" for name, times, seconds in rows]
+    for kind, times in ((kind, tally.kills[kind]) for kind in VICTIMS if tally.kills[kind]):
+        lines.append(f"| {kind} | {times} | {f'{tally.seconds[kind]:.1f}' if kind in tally.seconds else ''} |")
     hits = ", ".join(f"{step} {times}" for step, times in sorted(tally.steps.items()))
-    lines += ["", f"{sum(tally.kills.values())} kills in {tally.rounds} runs; running then: {hits}."]
-    lines += [f"{tally.resumed} trainings went on from a kept state; {tally.compared} files the same in each run."]
+    lines += ["", f"{sum(tally.kills.values())} kills in {tally.rounds} runs; steps running then: {hits}."]
+    lines += [f"{tally.resumed} trainings resumed from a saved state; {tally.compared} files the same in each run."]
     return "\n".join(lines)
 
 
-def _arguments(given: Sequence[str] | None = None) -> Settings:
-    return tyro.cli(Settings, description=__doc__, args=given)
-
-
 if __name__ == "__main__":
-    main(_arguments())
+    main(tyro.cli(Settings, description=__doc__))

@@ -25,7 +25,6 @@ import ppl.refine.train_irnet
 import ppl.refine.walked
 import ppl.segment.build
 import ppl.segment.train
-from ppl.jobs import code_hash
 from ppl.jobs.errors import UserError
 from ppl.networks import backbones
 from ppl.workflow import config
@@ -238,80 +237,6 @@ def test_a_path_is_one_word_to_a_shell_whatever_it_holds(value):
 
 def test_nested_keys_are_joined_by_dots():
     assert config.flags({"b_c": {"d_e": [1, 2]}, "a": True}) == "--a True --b-c.d-e 1 2"
-
-
-@pytest.fixture
-def package(tmp_path, monkeypatch):
-    """A stand-in for ppl: `step` imports `tool`, `other` stands alone."""
-    monkeypatch.setattr(code_hash, "ROOT", tmp_path)
-    for name, text in {
-        "__init__": "",
-        "step": '"""A step."""\nfrom ppl import tool\n\ndef run(x):\n    """Runs."""\n    return tool.double(x) + 1\n',
-        "tool": "import math\n\ndef double(x):\n    return 2 * x\n",
-        "other": "from ppl.step import run\nVALUE = 3\n",
-    }.items():
-        (tmp_path / f"{name}.py").write_text(text)
-    forget()
-    yield tmp_path
-    forget()
-
-
-def forget() -> None:
-    for cached in (code_hash._tree, code_hash._digest, code_hash._imports):
-        cached.cache_clear()
-
-
-def digest_after(package: Path, module: str, text: str) -> str:
-    (package / f"{module}.py").write_text(text)
-    forget()
-    return code_hash.code_hash("ppl.step")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "from ppl import tool\ndef run(x): return tool.double(x) + 1\n",
-        '"""A."""\nfrom ppl import tool  # why\n\ndef run(\n    x,\n):\n    # more\n    return (tool.double(x)) + 1\n',
-        'from ppl import tool\ndef run(x):\n    """Runs."""\n    """And more."""\n    return tool.double(x) + 1\n',
-    ],
-)
-def test_comments_docstrings_and_formatting_do_not_count(package, text):
-    before = code_hash.code_hash("ppl.step")
-    assert digest_after(package, "step", text) == before
-
-
-@pytest.mark.parametrize(
-    ("module", "text"),
-    [
-        ("step", "from ppl import tool\ndef run(x): return tool.double(x) + 2\n"),
-        ("step", "from ppl import tool\ndef run(x, y='text'): return tool.double(x) + 1\n"),
-        ("tool", "import math\ndef double(x): return 3 * x\n"),
-    ],
-)
-def test_a_changed_algorithm_counts_also_in_an_imported_module(package, module, text):
-    before = code_hash.code_hash("ppl.step")
-    assert digest_after(package, module, text) != before
-
-
-@pytest.mark.parametrize(("module", "text"), [("other", "VALUE = 4\n"), ("__init__", "__version__ = '9'\n")])
-def test_neither_a_module_that_is_not_imported_nor_the_version_counts(package, module, text):
-    before = code_hash.code_hash("ppl.step")
-    assert digest_after(package, module, text) == before
-
-
-def test_modules_that_import_each_other_have_a_digest(package):
-    before = code_hash.code_hash("ppl.step")
-    assert digest_after(package, "tool", "def double(x):\n    from ppl import step\n    return 2 * x\n") != before
-
-
-def test_a_foreign_module_is_refused(package):
-    with pytest.raises(ValueError, match=r"ppl\.absent is not a module of ppl"):
-        code_hash.code_hash("ppl.absent")
-
-
-def test_no_module_imports_in_a_way_that_the_digest_does_not_follow():
-    for path in (REPOSITORY / "ppl").rglob("*.py"):
-        assert not re.search(r"^\s*from \.", path.read_text(), flags=re.MULTILINE), path
 
 
 def test_every_training_of_a_repetition_draws_from_its_seed():

@@ -69,5 +69,5 @@ def test_a_snakemake_without_the_package_says_so(tmp_path):
         check=False,
     )
     assert done.returncode == 1
-    assert "does not find the package ppl; use .venv/bin/snakemake" in done.stderr
+    assert "cannot import the package ppl; use .venv/bin/snakemake" in done.stderr
     assert "Traceback" not in done.stderr

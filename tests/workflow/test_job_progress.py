@@ -1,6 +1,9 @@
+"""Progress of running jobs, and reasons of failed ones."""
+
 import logging
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from ppl.workflow.job_progress import Jobs, why_failed
 
 RUNS = "classifier: 140/224 steps (62%), 3.1 steps/s, loss 0.885, 00:45 passed, 00:27 left\n"
+EARLIER = RUNS.replace("140", "20")
 DONE = "classifier: 224/224 steps (100%), 3.1 steps/s, loss 0.3, done in 01:12\n"
 WILDCARDS = {"experiment": "demo", "method": "explicit", "grids": "s4k2"}
 
@@ -20,42 +24,38 @@ def log(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def jobs():
+def jobs() -> Iterator[Jobs]:
     jobs = Jobs()
     yield jobs
     jobs.close()
 
 
-def tell(jobs: Jobs, event: LogEvent, **what) -> None:
-    jobs.handle(logging.makeLogRecord({"event": event, **what}))
+def send(jobs: Jobs, event: LogEvent, **fields) -> None:
+    jobs.handle(logging.makeLogRecord({"event": event, **fields}))
 
 
-def start(jobs: Jobs, log: Path, number: int = 1, wildcards: dict[str, str] = WILDCARDS) -> None:
-    tell(
-        jobs, LogEvent.JOB_INFO, jobid=number, rule_name="train_classifier", wildcards=wildcards, log=[str(log)]
-    )  # fmt: skip
+def start(jobs: Jobs, log: Path, number: int = 1) -> None:
+    send(jobs, LogEvent.JOB_INFO, jobid=number, rule_name="train_classifier", wildcards=WILDCARDS, log=[str(log)])
+
+
+def fail(jobs: Jobs) -> list[str]:
+    send(jobs, LogEvent.JOB_ERROR, jobid=1)
+    return list(why_failed(jobs.failed.values()))
 
 
 def news(jobs: Jobs) -> list[str]:
     return [line for job in jobs.running.values() for line in job.news()]
 
 
-def test_the_last_line_of_a_running_job_is_news_once(jobs: Jobs, log: Path) -> None:
+def test_the_last_progress_line_of_a_running_job_is_news_once(jobs: Jobs, log: Path) -> None:
+    log.write_text(RUNS)  # of an older run
     start(jobs, log)
-    assert news(jobs) == []
-    log.write_text("a warning\n" + RUNS.replace("140", "20") + RUNS + "another warning\n")
-    assert news(jobs) == [RUNS.rstrip()]
-    assert news(jobs) == []
-    log.write_text(RUNS + DONE)
-    assert news(jobs) == []
-    log.write_text(RUNS + DONE + RUNS.replace("140", "20"))
-    assert news(jobs) == [RUNS.replace("140", "20").rstrip()]
-
-
-def test_the_log_of_an_older_run_is_no_news(jobs: Jobs, log: Path) -> None:
-    log.write_text(RUNS)
-    start(jobs, log)
-    assert news(jobs) == []
+    texts = [RUNS, f"a warning\n{EARLIER}{RUNS.replace('140', '60')}", RUNS + DONE, RUNS + DONE + EARLIER]
+    expected = [[], [RUNS.replace("140", "60").rstrip()], [RUNS.rstrip()], [EARLIER.rstrip()]]
+    for text, lines in zip(texts, expected, strict=True):
+        log.write_text(text)
+        assert news(jobs) == lines
+        assert news(jobs) == []
 
 
 def test_a_log_of_any_bytes_and_size_is_read_at_its_end(jobs: Jobs, log: Path) -> None:
@@ -64,109 +64,92 @@ def test_a_log_of_any_bytes_and_size_is_read_at_its_end(jobs: Jobs, log: Path) -
     assert news(jobs) == [RUNS.rstrip()]
 
 
-def test_a_finished_job_is_followed_no_more(jobs: Jobs, log: Path) -> None:
+def test_a_finished_job_is_neither_running_nor_failed(jobs: Jobs, log: Path) -> None:
     start(jobs, log)
     log.write_text(RUNS)
-    tell(jobs, LogEvent.JOB_FINISHED, job_id=1)
-    assert not jobs.running
+    send(jobs, LogEvent.JOB_FINISHED, job_id=1)
+    assert (jobs.running, jobs.failed, jobs.experiments) == ({}, {}, {"demo"})
+
+
+def test_a_retried_job_has_not_failed(jobs: Jobs, log: Path) -> None:
+    start(jobs, log)
+    fail(jobs)
+    start(jobs, log)
+    send(jobs, LogEvent.JOB_FINISHED, job_id=1)
     assert not jobs.failed
-    assert jobs.experiments == {"demo"}
 
 
-def test_why_a_job_failed_and_where_to_look(jobs: Jobs, log: Path) -> None:
+def test_a_failed_job_is_listed_with_its_error_and_its_log(jobs: Jobs, log: Path) -> None:
     start(jobs, log)
-    log.write_text(f"{RUNS}error: photos/a.jpg: not a readable photo; take it out\nlast words\n")
-    tell(jobs, LogEvent.JOB_ERROR, jobid=1)
-    assert list(why_failed(jobs.failed.values())) == [
-        "1 step failed:",
-        "  demo explicit/s4k2, train_classifier",
-        "    error: photos/a.jpg: not a readable photo; take it out",
-        f"    {log}",
-    ]
+    log.write_text(f"{RUNS}error: photos/a.jpg: not a readable photo; remove it\nlast line\n")
+    error = "    error: photos/a.jpg: not a readable photo; remove it"
+    assert fail(jobs) == ["1 step failed:", "  demo explicit/s4k2, train_classifier", error, f"    {log}"]
 
 
-def test_of_what_an_error_lists_the_first_are_told(jobs: Jobs, log: Path) -> None:
+def test_of_many_details_of_an_error_the_first_are_listed(jobs: Jobs, log: Path) -> None:
     start(jobs, log)
-    faults = [f"  photo {i}: is not there" for i in range(5)]
-    log.write_text("\n".join(["error: data: 5 faults", *faults, "last words"]))
-    tell(jobs, LogEvent.JOB_ERROR, jobid=1)
-    told = list(why_failed(jobs.failed.values()))[2:-1]
-    assert told == [f"    {line}" for line in ("error: data: 5 faults", *faults[:3], "  and 2 more")]
+    details = [f"  photo {i}: no such file" for i in range(5)]
+    log.write_text("\n".join(["error: data: 5 faults", *details, "last line"]))
+    assert fail(jobs)[2:-1] == [f"    {line}" for line in ("error: data: 5 faults", *details[:3], "  and 2 more")]
 
 
 @pytest.mark.parametrize(
-    ("text", "why"),
+    ("text", "reason"),
     [
-        ("Traceback\nValueError: odd\n\n", "its log ends with: ValueError: odd"),
+        ("Traceback\nValueError: odd\n\n", "last line of its log: ValueError: odd"),
         (RUNS, "00:27 left"),
-        ("", "nothing in its log"),
-        (None, "nothing in its log"),
+        ("", "its log is empty"),
+        (None, "its log is empty"),
     ],
 )
-def test_without_an_error_line_the_last_line_tells(jobs: Jobs, log: Path, text: str | None, why: str) -> None:
+def test_without_an_error_line_the_last_line_is_the_reason(
+    jobs: Jobs, log: Path, text: str | None, reason: str
+) -> None:
     start(jobs, log)
     if text is not None:
         log.write_text(text)
-    tell(jobs, LogEvent.JOB_ERROR, jobid=1)
-    assert why in list(why_failed(jobs.failed.values()))[2]
+    assert reason in fail(jobs)[2]
 
 
-def test_what_is_tried_again_has_not_failed(jobs: Jobs, log: Path) -> None:
-    start(jobs, log)
-    tell(jobs, LogEvent.JOB_ERROR, jobid=1)
-    start(jobs, log)
-    tell(jobs, LogEvent.JOB_FINISHED, job_id=1)
-    assert not jobs.failed
-
-
-def test_events_of_another_form_are_left_out(jobs: Jobs) -> None:
-    tell(jobs, LogEvent.JOB_INFO, jobid=1)
-    tell(jobs, LogEvent.JOB_INFO, jobid=1, rule_name="a", wildcards=None, log=None)
-    tell(jobs, LogEvent.JOB_ERROR, jobid=7)
+def test_records_of_an_unexpected_format_are_ignored(jobs: Jobs) -> None:
+    send(jobs, LogEvent.JOB_INFO, jobid=1)
+    send(jobs, LogEvent.JOB_INFO, jobid=1, rule_name="a", wildcards=None, log=None)
+    send(jobs, LogEvent.JOB_ERROR, jobid=7)
     jobs.handle(logging.makeLogRecord({"msg": "Nothing to be done"}))
-    assert not jobs.running
-    assert not jobs.failed
+    assert (jobs.running, jobs.failed) == ({}, {})
 
 
-def followed(jobs: Jobs, logs: list[Path], capsys, *, quiet: bool = False) -> str:
-    """What is printed of jobs that all write a line, within a second."""
-    jobs.follow(quiet=quiet)
-    for number, log in enumerate(logs):
-        start(jobs, log, number)
-        log.write_text(RUNS)
-    printed, until = "", time.monotonic() + 1
-    while not printed and time.monotonic() < until:
-        time.sleep(0.02)
-        printed += capsys.readouterr().err
-    return printed
-
-
-def test_running_jobs_are_told_of(jobs: Jobs, log: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PPL_PROGRESS", "0.05")
-    assert followed(jobs, [log], capsys) == f"  demo explicit/s4k2  {RUNS}"
-
-
-def test_it_ends_with_the_workflow(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PPL_PROGRESS", "600")
-    before = set(threading.enumerate())
-    jobs.follow(quiet=False)
-    (teller,) = set(threading.enumerate()) - before
-    jobs.close()
-    teller.join(timeout=10)
-    assert not teller.is_alive()
-    assert jobs not in logger.handlers
-
-
-def test_of_many_jobs_a_few_are_shown(jobs: Jobs, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PPL_PROGRESS", "0.3")
-    lines = followed(jobs, [tmp_path / f"{i}.log" for i in range(20)], capsys).splitlines()
-    assert len(lines) == 9
-    assert lines[-1] == "  and 12 more"
-
-
-@pytest.mark.parametrize(("interval", "quiet"), [("0", False), ("0.05", True)])
-def test_who_wants_no_progress_gets_none(
-    jobs: Jobs, log: Path, capsys, monkeypatch: pytest.MonkeyPatch, interval: str, quiet: bool
+@pytest.mark.parametrize(
+    ("interval", "quiet", "number", "printed"),
+    [
+        ("0.05", False, 1, f"  demo explicit/s4k2  {RUNS}"),
+        ("0.3", False, 20, f"  demo explicit/s4k2  {RUNS}" * 8 + "  and 12 more\n"),
+        ("0", False, 1, ""),
+        ("0.05", True, 1, ""),
+    ],
+    ids=["one", "many", "no interval", "quiet"],
+)
+def test_progress_of_running_jobs_is_printed(
+    jobs: Jobs, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch, interval, quiet, number, printed
 ) -> None:
     monkeypatch.setenv("PPL_PROGRESS", interval)
-    assert followed(jobs, [log], capsys, quiet=quiet) == ""
+    jobs.start(quiet=quiet)
+    for job in range(number):
+        start(jobs, tmp_path / f"{job}.log", job)
+        (tmp_path / f"{job}.log").write_text(RUNS)
+    text, until = "", time.monotonic() + 1
+    while not text and time.monotonic() < until:
+        time.sleep(0.02)
+        text += capsys.readouterr().err
+    assert text == printed
+
+
+def test_reports_end_with_the_workflow(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PPL_PROGRESS", "600")
+    before = set(threading.enumerate())
+    jobs.start(quiet=False)
+    (thread,) = set(threading.enumerate()) - before
+    jobs.close()
+    thread.join(timeout=10)
+    assert not thread.is_alive()
+    assert jobs not in logger.handlers

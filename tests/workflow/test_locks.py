@@ -1,18 +1,17 @@
-"""What a Snakemake takes over from one that was killed, and what it tells its jobs."""
+"""Lock files of a Snakemake that was killed, and of one that was not."""
 
 import errno
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from ppl.workflow import locks as instance
+from ppl.workflow import locks
 
-HOLD = "import sys, pathlib; from ppl.workflow.locks import take_over; take_over(pathlib.Path('.snakemake')); "
+START = "import sys, pathlib; from ppl.workflow.locks import remove_stale_locks as r; r(pathlib.Path('.snakemake')); "
+WORK = "print('running', flush=True); import time; time.sleep(60)"
 
 
 @pytest.fixture
@@ -21,102 +20,69 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _snakemake(folder: Path, code: str = "") -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-c", HOLD + code], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+def start(folder: Path, code: str = "") -> subprocess.Popen:
+    """Start what stands for a Snakemake; wait until it works, if it does."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", START + code], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+    assert not code or process.stdout.readline() == "running\n"
+    return process
 
 
-def _lock(folder: Path) -> Path:
-    lock = folder / ".snakemake" / "locks" / "0.output.lock"
-    lock.write_text("results/a\n")
-    return lock
-
-
-def _killed(folder: Path) -> int:
-    process = _snakemake(folder, "print('here', flush=True); import time; time.sleep(60)")
-    assert process.stdout.readline() == "here\n"
+def killed(folder: Path) -> int:
+    process = start(folder, WORK)
     process.kill()
     process.communicate()
     return process.pid
 
 
-def test_locks_of_a_killed_snakemake_go(folder: Path) -> None:
-    killed, lock = _killed(folder), _lock(folder)
-    _, told = _snakemake(folder).communicate()
-    assert told == f"going on behind Snakemake {killed}, which was killed\n"
-    assert not lock.exists()
+def lock(folder: Path) -> Path:
+    path = folder / ".snakemake" / "locks" / "0.output.lock"
+    path.write_text("results/a\n")
+    return path
 
 
-def test_locks_of_a_living_one_stay(folder: Path) -> None:
-    lock = _lock(folder)
-    with _snakemake(folder, "print('here', flush=True); import time; time.sleep(60)") as living:
-        assert living.stdout.readline() == "here\n"
-        _, told = _snakemake(folder).communicate()
-        assert f"another Snakemake (process {living.pid} on " in told
-        living.kill()
-    assert lock.exists()
+def test_locks_of_a_killed_snakemake_are_removed(folder: Path) -> None:
+    process, path = killed(folder), lock(folder)
+    _, stderr = start(folder).communicate()
+    assert stderr == f"removed the locks of Snakemake process {process}, which was killed\n"
+    assert not path.exists()
 
 
-@pytest.mark.parametrize("before", ["elsewhere 7\n", "", None], ids=["other host", "empty", "never"])
-def test_locks_whose_owner_is_not_known_to_be_dead_stay(folder: Path, before: str | None) -> None:
-    lock = _lock(folder)
-    if before is not None:
-        (folder / ".snakemake" / instance.PRESENT).write_text(before)
-    _, told = _snakemake(folder).communicate()
-    assert told == ""
-    assert lock.exists()
+def test_locks_of_a_running_snakemake_stay(folder: Path) -> None:
+    path = lock(folder)
+    with start(folder, WORK) as running:
+        _, stderr = start(folder).communicate()
+        assert f"another Snakemake (process {running.pid} on " in stderr
+        running.kill()
+    assert path.exists()
 
 
-def test_where_the_drive_has_no_locks_nothing_is_taken_away(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
+@pytest.mark.parametrize("last", ["elsewhere 7\n", "", None], ids=["other host", "empty", "never"])
+def test_locks_of_an_unknown_owner_stay(folder: Path, last: str | None) -> None:
+    path = lock(folder)
+    if last is not None:
+        (folder / ".snakemake" / locks.PRESENT).write_text(last)
+    _, stderr = start(folder).communicate()
+    assert stderr == ""
+    assert path.exists()
+
+
+def test_locks_stay_if_the_last_snakemake_ended_normally(folder: Path) -> None:
+    """They may be those of another workflow that runs in the same folder."""
+    start(folder).communicate()
+    path = lock(folder)
+    assert start(folder).communicate() == ("", "")
+    assert path.exists()
+
+
+def test_locks_stay_on_a_drive_without_flock(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     def refuse(*_: object) -> None:
-        raise OSError(errno.ENOSYS, "Function not implemented")
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
-    killed, lock = _killed(folder), _lock(folder)
-    monkeypatch.setattr(instance.fcntl, "flock", refuse)
-    instance.take_over(folder / ".snakemake")
+    process, path = killed(folder), lock(folder)
+    monkeypatch.setattr(locks.fcntl, "flock", refuse)
+    locks.remove_stale_locks(folder / ".snakemake")
     assert capsys.readouterr().err == ""
-    assert lock.exists()
-    assert str(killed) in (folder / ".snakemake" / instance.PRESENT).read_text()
-
-
-def test_results_from_the_future_are_of_now(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    results, now = tmp_path / "results", time.time()
-    (results / "a" / "maps").mkdir(parents=True)
-    late, map_of, stamp, old = (
-        results / "a" / "late.pt", results / "a" / "maps" / "1.png", results / "a" / "maps" / instance.STAMP,
-        results / "old.pt",
-    )  # fmt: skip
-    for path in (late, map_of, stamp, old):
-        path.touch()
-        os.utime(path, (now, now + 9_999))
-    os.utime(old, (now, now - 9_999))
-    instance.bring_to_present(results, tmp_path / "absent")
-    assert late.stat().st_mtime == pytest.approx(now, abs=60)
-    assert stamp.stat().st_mtime == late.stat().st_mtime
-    assert map_of.stat().st_mtime > now + 9_000  # of a folder Snakemake looks at the stamp only
-    assert old.stat().st_mtime < now - 9_000
-    assert "2 results came from the future, such as " in capsys.readouterr().err
-    instance.bring_to_present(results)
-    assert capsys.readouterr().err == ""
-
-
-def test_sigterm_reaches_jobs_and_what_was_there_before(tmp_path: Path) -> None:
-    """A job is known by the variable that its shell was given; others get nothing."""
-    job = f"exec {sys.executable} -c 'import time; time.sleep(60)'"
-    code = (
-        "import os, signal, subprocess, time\n"
-        "from ppl.workflow.locks import pass_on_sigterm\n"
-        "signal.signal(signal.SIGTERM, lambda *_: print('graceful', flush=True))\n"
-        "pass_on_sigterm()\n"
-        f"ours = subprocess.Popen(['bash', '-c', 'export PPL_PARENT=$PPID; ' + {job!r}])\n"
-        f"other = subprocess.Popen(['bash', '-c', {job!r}])\n"
-        "time.sleep(2)\n"
-        "os.kill(os.getpid(), signal.SIGTERM)\n"
-        "print(ours.wait(20), other.poll(), flush=True)\n"
-        "other.kill()\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.splitlines() == ["graceful", f"{-signal.SIGTERM} None"]
+    assert path.exists()
+    assert str(process) in (folder / ".snakemake" / locks.PRESENT).read_text()

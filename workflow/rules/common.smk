@@ -1,4 +1,4 @@
-"""Resolved settings of each experiment, and how they reach a command line."""
+"""Settings of each experiment, what Snakemake does at its start and end, and how settings reach a command line."""
 
 import re
 import shlex
@@ -12,88 +12,85 @@ from ppl.jobs.code_hash import code_hash
 from ppl.jobs.command import explain
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import file_digest
+from ppl.jobs.lifetime import forward_sigterm_to_jobs
 from ppl.report import overview
 from ppl.workflow import config as configuration
-from ppl.workflow import job_progress as follow
-from ppl.workflow import locks as instance
 from ppl.workflow import plan as tabulated
+from ppl.workflow.job_progress import Jobs, why_failed
+from ppl.workflow.locks import remove_stale_locks
 
 IS_MODULE = not workflow.modifier.is_main_snakefile()
-"""Whether another workflow uses this one (docs/module.md): folder, targets and locks are then that one's."""
+"""Whether another workflow uses this one (docs/module.md), to which folder, targets and locks then belong."""
 PREFIX = workflow.modifier.path_modifier.prefix or ""
-"""Folder below which a `module` statement wants all results; inputs and outputs get it from Snakemake."""
+"""Prefix of a `module` statement for all results; Snakemake itself adds it to inputs and outputs."""
 
 try:
-    given = configuration.completed(config, Path(workflow.source_path("../../config/config.yaml"))) if IS_MODULE else config
-    EXPERIMENTS = configuration.resolve(given, Path(workflow.source_path("../schemas/config.schema.yaml")))
-    # Rules see a target only after Snakemake has wrapped whatever they raise in several lines.
+    complete = configuration.completed(config, Path(workflow.source_path("../../config/config.yaml"))) if IS_MODULE else config
+    EXPERIMENTS = configuration.resolve(complete, Path(workflow.source_path("../schemas/config.schema.yaml")))
+    # Rules see a target only after Snakemake has wrapped their errors in several lines.
     for target in [] if IS_MODULE else configuration.targets(sys.argv[1:]):
         configuration.check_target(target, EXPERIMENTS)
-except UserError as error:
-    sys.exit(f"error: {error}")  # a WorkflowError would come wrapped in the place where it was raised
-
-if workflow.is_main_process and not IS_MODULE and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
-    try:
-        instance.take_over(Path(".snakemake"))
-        instance.bring_to_present(Path("results"), Path("resources"))
-    except OSError as error:
-        sys.exit(f"error: {explain(error) or error}")
+    if workflow.is_main_process and not IS_MODULE and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
+        remove_stale_locks(Path(".snakemake"))
+except (UserError, OSError) as error:
+    sys.exit(f"error: {explain(error) or error}")  # a WorkflowError would come wrapped in the place where it was raised
 
 
-jobs = follow.Jobs()
+jobs = Jobs()
 
 
 def quiet():
-    """Whether the user wants to hear nothing of progress."""
-    return any(about.name in ("PROGRESS", "ALL") for about in workflow.output_settings.quiet or ())
+    """Whether `--quiet` turns progress messages off."""
+    return any(option.name in ("PROGRESS", "ALL") for option in workflow.output_settings.quiet or ())
 
 
-def tell_end(lines):
-    """Prints lines below all that Snakemake has said; what goes wrong with them is no fault of the run."""
+def print_summary(lines):
+    """Print lines below all of Snakemake's messages; an error in them must not fail the run."""
     try:
-        if found := list(lines):
-            print("", *found, "", sep="\n", file=sys.stderr, flush=True)
+        if lines := list(lines):
+            print("", *lines, "", sep="\n", file=sys.stderr, flush=True)
     except (OSError, UserError) as error:
         print(f"no overview of the results: {error}", file=sys.stderr)
 
 
 def overview_of_run():
-    """Figures of the experiments that this run has worked on, and where to look."""
-    ran = {name: settings for name, settings in EXPERIMENTS.items() if name in jobs.experiments}
-    if ran and not quiet():
-        yield overview.overview({Path("results", name): settings["cam"]["threshold"] for name, settings in ran.items()})
+    """Yield an overview of the experiments that this run has computed."""
+    thresholds = {
+        Path("results", name): settings["cam"]["threshold"]
+        for name, settings in EXPERIMENTS.items()
+        if name in jobs.experiments
+    }
+    if thresholds and not quiet():
+        yield overview.overview(thresholds)
 
 
 onstart:
-    instance.pass_on_sigterm()
-    jobs.follow(quiet=quiet())
+    forward_sigterm_to_jobs()
+    jobs.start(quiet=quiet())
 
 
 onsuccess:
-    tell_end(overview_of_run())
+    print_summary(overview_of_run())
 
 
 onerror:
-    tell_end(follow.why_failed(jobs.failed.values()))
+    print_summary(why_failed(jobs.failed.values()))
 
 
-def interpreter():
-    """Shell code that has jobs use the Python of Snakemake, activated or not; nothing where they get one of their own.
-
-    In another workflow's folder, what is called `ppl` there is not this package.
-    """
+def python_path():
+    """Shell prefix that puts Snakemake's Python first on PATH; empty if jobs run in their own conda environment."""
     if workflow.deployment_settings and workflow.deployment_settings.deployment_method:
         return ""
     folder = shlex.quote(str(Path(sys.executable).parent)).replace("{", "{{").replace("}", "}}")
+    # In another workflow's folder, a `ppl` there is not this package.
     return f"export PATH={folder}:$PATH; {'export PYTHONSAFEPATH=1; ' if IS_MODULE else ''}"
 
 
-# As Snakemake has it without a prefix: the first command that fails ends a job. Jobs end with the Snakemake that started
-# them (ppl/jobs/command.py). Large tensors otherwise come from fresh pages each time: a third of a CPU step was spent in the
-# kernel. Threads spin for some microseconds before they sleep: not at all makes steps of many small operations several
-# times slower, as long as by default takes the cores from other jobs.
+# Strict mode as Snakemake sets it without a prefix. PPL_PARENT: jobs end with Snakemake (ppl/jobs/lifetime.py). MALLOC_*: keep
+# freed memory, as fresh pages for large tensors took a third of a CPU step. GOMP_SPINCOUNT: threads spin for microseconds
+# before they sleep; without it small operations are several times slower, with the default they take cores from other jobs.
 shell.prefix(
-    f"set -euo pipefail; {interpreter()}"
+    f"set -euo pipefail; {python_path()}"
     "export PPL_PARENT=$PPID; export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=8589934592 MALLOC_TOP_PAD_=67108864 GOMP_SPINCOUNT=1000; "
 )
 
