@@ -2,7 +2,7 @@
 
     python tests/docs/run.py [docs/own-data.md ...]
 
-The copy differs in three ways: experiments have the size of tests/tiny.yaml; the reader's files (photo, dataset, settings)
+The copy differs in three ways: experiments have the size of tests/tiny.yaml; the files of a reader (photo, dataset)
 exist; commands of `exceptions.py` are planned or omitted. Each page is one shell script, in reading order.
 Exits with 1 if a page fails, and prints the end of its output, in which the last line with `+` names the command.
 """
