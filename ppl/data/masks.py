@@ -31,7 +31,7 @@ def read_truth(path: Path | str, classes: int) -> np.ndarray:
     mask = read_mask(path)
     highest = mask[mask != IGNORE].max(initial=0)
     if highest > classes:
-        raise UserError(path, f"id {highest}, but classes.txt has {classes} classes", "correct one of the two")
+        raise UserError(path, f"id {highest} where classes.txt ends with {classes}", "correct one of the two")
     return mask
 
 

@@ -50,7 +50,8 @@ def read_photo(path: Path | str, *, max_side: int | None = None) -> np.ndarray:
     """
     most = MAX_PIXELS if max_side is None else MAX_STORED
     with open_image(path, "photo", tuple(PHOTO_FORMATS), most) as image:
-        orientation = call_pillow(path, "photo", lambda: _decode(image, max_side))
+        draft_size = None if max_side is None else shrunk_size(image.size, max_side)
+        orientation = call_pillow(path, "photo", lambda: _decode(image, draft_size))
         try:
             return np.array(_upright_rgb(image, orientation, max_side))
         except ValueError as error:  # of the mode or the palette
@@ -108,10 +109,13 @@ def _too_large(path: Path | str, kind: str, size: str, most: int) -> UserError:
     return UserError(path, f"{size} more than {most:,} pixels, {limit}", remedy)
 
 
-def _decode(image: Image.Image, max_side: int | None) -> int | None:
-    """Decode an open image in place and return its EXIF orientation, None for an image without one."""
-    if max_side is not None:
-        image.draft(None, shrunk_size(image.size, max_side))  # decodes a JPEG at 1/2, 1/4 or 1/8 of its sides
+def _decode(image: Image.Image, draft_size: tuple[int, int] | None) -> int | None:
+    """Decode an open image in place and return its EXIF orientation, None for an image without one.
+
+    A JPEG is decoded at 1/2, 1/4 or 1/8 of its sides, as long as neither is below `draft_size`.
+    """
+    if draft_size is not None:
+        image.draft(None, draft_size)
     image.load()  # before reading the orientation: Pillow turns a TIFF itself while loading it
     return _orientation(image)
 

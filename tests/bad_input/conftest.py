@@ -1,4 +1,4 @@
-"""What the tests of bad input share: a small dataset, and an entry point that has to refuse it as a user should see."""
+"""Fixtures for tests of bad input: a small dataset, the steps, and the form of an error."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -53,8 +53,22 @@ def refused(tmp_path: Path) -> Refused:
 
 
 @pytest.fixture
+def misplace() -> Callable[[Path, str], None]:
+    """Puts something that is not a file in the place of one: nothing, a folder, or a link that leads nowhere."""
+
+    def put(path: Path, kind: str) -> None:
+        path.unlink(missing_ok=True)
+        if kind == "folder":
+            path.mkdir()
+        elif kind in ("loop", "dangling"):
+            path.symlink_to(path if kind == "loop" else path.with_name("nowhere"))
+
+    return put
+
+
+@pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A sound dataset of photos of 8x6 (w, h), as PNG, with masks."""
+    """A valid dataset of PNG photos of 8x6 (w, h), with masks."""
     root = tmp_path / "data"
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (root / folder).mkdir(parents=True)

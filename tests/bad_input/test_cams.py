@@ -1,7 +1,8 @@
-"""CAM files that are truncated, foreign, of another dataset or spoilt: refused by what opens them, before it writes."""
+"""The reader of CAM files: damaged, foreign and inconsistent ones are refused in one line."""
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -11,125 +12,78 @@ from hypothesis import strategies as st
 
 from ppl.cam.store import Cam, open_store, write
 from ppl.crf.dense import IRNET
-from ppl.data.dataset import Dataset
 from ppl.jobs.errors import UserError
 from ppl.measure import sweep
-from ppl.refine import crf_seeds
-from ppl.refine import reliable as confident
+from ppl.refine import crf_seeds, reliable
 
 CLASSES = ("cat", "dog")
+AGAIN = "export the CAMs again"
+Change = Callable[[h5py.File], Any]
 
 
-def stored(path: Path, images: tuple[str, ...] = ("t1", "t2"), classes: tuple[str, ...] = CLASSES) -> Path:
-    """A sound file for photos of 8x6."""
+def stored(path: Path, image_ids: tuple[str, ...] = ("t1", "t2")) -> Path:
+    """A valid file for photos of 8x6."""
     maps = np.random.default_rng(0).random((1, 2, 2), dtype=np.float32)
-    write(path, [(i, Cam(maps, np.array([1]), (6, 8))) for i in images], classes=classes, settings="{}", checkpoint="")
+    cams = [(image_id, Cam(maps, np.array([1]), (6, 8))) for image_id in image_ids]
+    write(path, cams, classes=CLASSES, settings="{}", checkpoint="")
     return path
 
 
-def replaced(file: h5py.File, maps: object, **attributes: object) -> None:
-    """Stores something else in the place of the CAM of t1."""
-    before = dict(file["cams/t1"].attrs)
-    del file["cams/t1"]
-    file["cams/t1"] = maps
-    file["cams/t1"].attrs.update({**before, **attributes})
+def attribute(name: str, key: str, value: object = None) -> Change:
+    """Sets an attribute; without a value deletes it."""
+    return lambda file: file[name].attrs.pop(key) if value is None else file[name].attrs.__setitem__(key, value)
 
 
-def without(name: str, attribute: str) -> Callable[[h5py.File], None]:
-    return lambda file: file[name].attrs.__delitem__(attribute)
+def put(name: str, value: object) -> Change:
+    """Replaces an entry; without a value deletes it."""
+
+    def change(file: h5py.File) -> None:
+        before = dict(file[name].attrs)
+        del file[name]
+        if value is not None:
+            file[name] = value
+            if isinstance(file.get(name), h5py.Dataset):
+                file[name].attrs.update(before)
+
+    return change
 
 
-def with_attribute(name: str, attribute: str, value: object) -> Callable[[h5py.File], None]:
-    return lambda file: file[name].attrs.__setitem__(attribute, value)
+def both(*changes: Change) -> Change:
+    return lambda file: [change(file) for change in changes]
 
 
-def with_maps(maps: object, **attributes: object) -> Callable[[h5py.File], None]:
-    return lambda file: replaced(file, maps, **attributes)
-
-
-def regrouped(file: h5py.File) -> None:
-    del file["cams/t1"]
-    file.create_group("cams/t1")
-
-
-def not_grouped(file: h5py.File) -> None:
-    del file["cams"]
-    file["cams"] = np.zeros(3)
-
-
-def linked_nowhere(file: h5py.File) -> None:
-    del file["cams/t1"]
-    file["cams/t1"] = h5py.SoftLink("/nowhere")
-
-
-def linked_outside(file: h5py.File) -> None:
-    del file["cams"]
-    file["cams"] = h5py.ExternalLink("absent.h5", "/cams")
-
-
-FINE = np.full((1, 2, 2), 0.5, np.float16)
-SPOILT = np.array([[[0.1, 0.2], [0.3, np.nan]]], np.float16)
+SOUND = np.full((1, 2, 2), 0.5, np.float16)
 OF_FILE = {
-    "no format": without("/", "format"),
-    "another format": with_attribute("/", "format", 1),
-    "several formats": with_attribute("/", "format", [2, 2]),
-    "format as text": with_attribute("/", "format", "new"),
-    "no classes": without("/", "classes"),
-    "a number of classes": with_attribute("/", "classes", 2),
-    "no group": lambda file: file.__delitem__("cams"),
-    "an array for the group": not_grouped,
-    "a group elsewhere": linked_outside,
-    "other classes": with_attribute("/", "classes", ["cat", "cow"]),
-    "classes in another order": with_attribute("/", "classes", ["dog", "cat"]),
-    "fewer classes": with_attribute("/", "classes", ["cat"]),
-    "more classes": with_attribute("/", "classes", ["cat", "dog", "yak"]),
-    "class numbers": with_attribute("/", "classes", [1, 2]),
-}
+    "no format": attribute("/", "format"), "another format": attribute("/", "format", 1),
+    "several formats": attribute("/", "format", [2, 2]), "format is a text": attribute("/", "format", "new"),
+    "no classes": attribute("/", "classes"), "number of classes": attribute("/", "classes", 2),
+    "no group": put("cams", None), "an array for the group": put("cams", np.zeros(3)),
+    "group in another file": put("cams", h5py.ExternalLink("absent.h5", "/cams")),
+    **{f"classes {c}": attribute("/", "classes", c) for c in
+       (["cat", "cow"], ["dog", "cat"], ["cat"], ["cat", "dog", "yak"], [1, 2])},
+}  # fmt: skip
 OF_IMAGE = {
-    "no size": without("cams/t1", "size"),
-    "no classes": without("cams/t1", "classes"),
-    "one side": with_attribute("cams/t1", "size", [6]),
-    "three sides": with_attribute("cams/t1", "size", [6, 8, 3]),
-    "side as text": with_attribute("cams/t1", "size", ["six", "8"]),
-    "no side": with_attribute("cams/t1", "size", [0, 8]),
-    "negative side": with_attribute("cams/t1", "size", [-6, 8]),
-    "turned": with_attribute("cams/t1", "size", [60, 8]),
-    "class 0": with_attribute("cams/t1", "classes", np.array([0], np.uint8)),
-    "class 3 of 2": with_attribute("cams/t1", "classes", np.array([3], np.uint8)),
-    "class 255": with_attribute("cams/t1", "classes", np.array([255], np.uint8)),
-    "negative class": with_attribute("cams/t1", "classes", [-1]),
-    "two classes of one map": with_attribute("cams/t1", "classes", np.array([1, 2], np.uint8)),
-    "a class as text": with_attribute("cams/t1", "classes", ["cat"]),
-    "a class without a list": with_attribute("cams/t1", "classes", 1),
-    "a class twice": with_maps(np.concatenate([FINE, FINE]), classes=np.array([1, 1], np.uint8)),
-    "NaN": with_maps(SPOILT),
-    "infinity": with_maps(np.where(np.isnan(SPOILT), np.inf, FINE)),
-    "above 1": with_maps(FINE * 4),
-    "negative": with_maps(-FINE),
-    "bytes": with_maps((FINE * 255).astype(np.uint8)),
-    "text": with_maps("maps"),
-    "one number": with_maps(0.5),
-    "a plane": with_maps(FINE[0]),
-    "four axes": with_maps(FINE[None]),
-    "wider": with_maps(np.repeat(FINE, 2, axis=2)),
-    "no pixels": with_maps(FINE[:, :0]),
-    "more planes": with_maps(np.repeat(FINE, 3, axis=0)),
-    "a group": regrouped,
-    "a link": linked_nowhere,
-    "no image": lambda file: file.__delitem__("cams/t1"),
-}
+    "no size": attribute("cams/t1", "size"), "no classes": attribute("cams/t1", "classes"),
+    **{f"size {s}": attribute("cams/t1", "size", s) for s in ([6], [6, 8, 3], ["six", "8"], [0, 8], [-6, 8], [60, 8])},
+    **{f"classes {c}": attribute("cams/t1", "classes", c) for c in ([0], [3], [255], [-1], [1, 2], ["cat"], 1)},
+    "a class twice": both(put("cams/t1", SOUND.repeat(2, 0)), attribute("cams/t1", "classes", [1, 1])),
+    "NaN": put("cams/t1", SOUND * np.nan), "infinity": put("cams/t1", SOUND * np.inf),
+    "above 1": put("cams/t1", SOUND * 4),
+    "negative": put("cams/t1", -SOUND), "bytes": put("cams/t1", (SOUND * 255).astype(np.uint8)),
+    "text": put("cams/t1", "maps"), "a number": put("cams/t1", 0.5), "two axes": put("cams/t1", SOUND[0]),
+    "four axes": put("cams/t1", SOUND[None]), "wider": put("cams/t1", SOUND.repeat(2, 2)),
+    "no pixels": put("cams/t1", SOUND[:, :0]), "more maps": put("cams/t1", SOUND.repeat(3, 0)),
+    "a group": both(put("cams/t1", None), lambda file: file.create_group("cams/t1")),
+    "a dangling link": put("cams/t1", h5py.SoftLink("/nowhere")), "no CAM": put("cams/t1", None),
+}  # fmt: skip
 OF_BYTES = {
-    "empty": lambda content: b"",
-    "text": lambda content: b"no HDF5",
-    "signature": lambda content: content[:8],
-    "half": lambda content: content[: len(content) // 2],
-    "short of a byte": lambda content: content[:-1],
-    "zeros": lambda content: bytes(len(content)),
-    "no start": lambda content: content[64:],
-}
+    "empty": lambda content: b"", "text": lambda content: b"no HDF5", "signature": lambda content: content[:8],
+    "half": lambda content: content[: len(content) // 2], "one byte short": lambda content: content[:-1],
+    "zeros": lambda content: bytes(len(content)), "no start": lambda content: content[64:],
+}  # fmt: skip
 
 
-def harm(path: Path, change: Callable[[h5py.File], None]) -> None:
+def edit(path: Path, change: Change) -> None:
     with h5py.File(path, "a") as file:
         change(file)
 
@@ -140,59 +94,65 @@ def cams(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def entry_points(root: Path, tmp_path: Path, cams: Path) -> list[tuple]:
-    """What opens CAMs without torch, with settings that are sound."""
-    sure = confident.Confident("constant", 0.3, 0.05, 0.7, 2)
-    return [
-        (sweep.main, sweep.Settings(root, "train", (cams,), tmp_path / "sweep.csv", 0)),
-        (confident.main, confident.Settings(root, "train", (cams,), tmp_path / "sure", sure, IRNET, 0)),
-        (crf_seeds.main, crf_seeds.Settings(root, "train", (cams,), tmp_path / "seeds", 0.3, 0.7, 2, IRNET, 0)),
-    ]
+def entry_points(root: Path, tmp_path: Path, cams: Path) -> dict[str, tuple]:
+    """The steps that read CAMs without torch, with valid settings."""
+    labels = reliable.Confident("constant", 0.3, 0.05, 0.7, 2)
+    return {
+        "sweep": (sweep.main, sweep.Settings(root, "train", (cams,), tmp_path / "sweep.csv", 0)),
+        "reliable": (reliable.main, reliable.Settings(root, "train", (cams,), tmp_path / "sure", labels, IRNET, 0)),
+        "seeds": (
+            crf_seeds.main, crf_seeds.Settings(root, "train", (cams,), tmp_path / "seeds", 0.3, 0.7, 2, IRNET, 0)
+        ),
+    }  # fmt: skip
 
 
-def test_sound_cams_are_read(entry_points):
-    for main, sound in entry_points:
-        main(sound)
-        assert sound.out.exists()
+STEPS = ("sweep", "reliable", "seeds")
 
 
-@pytest.mark.parametrize("change", OF_FILE.values(), ids=OF_FILE)
-@pytest.mark.parametrize("step", range(3), ids=["sweep", "confident", "seeds"])
-def test_a_foreign_file_stops_what_opens_it(entry_points, refused, cams, step, change):
-    harm(cams, change)
-    refused(*entry_points[step], str(cams), "export the CAMs again")
+def read_all(path: Path) -> list[Cam]:
+    with open_store([path], CLASSES) as store:
+        return [store.read(image_id) for image_id in ("t1", "t2")]
 
 
-@pytest.mark.parametrize("change", OF_IMAGE.values(), ids=OF_IMAGE)
-@pytest.mark.parametrize("step", range(2), ids=["sweep", "confident"])
-def test_a_spoilt_cam_stops_what_reads_it(entry_points, refused, cams, step, change):
-    harm(cams, change)
-    refused(*entry_points[step], str(cams), "'t1'", "; export the")
+@pytest.mark.parametrize("step", STEPS)
+def test_sound_cams_are_read_and_broken_ones_stop_every_step(entry_points, refused, cams, step):
+    main, sound = entry_points[step]
+    for change in (OF_IMAGE["NaN"], OF_FILE["no format"]):
+        edit(cams, change)
+        refused(main, sound, str(cams), AGAIN)
+        stored(cams)
+    main(sound)
+    assert sound.out.exists()
 
 
-@pytest.mark.parametrize("change", OF_BYTES.values(), ids=OF_BYTES)
-def test_a_damaged_file_stops_what_opens_it(entry_points, refused, cams, change):
-    cams.write_bytes(change(cams.read_bytes()))
-    refused(*entry_points[0], str(cams), "export the CAMs again")
+@pytest.mark.parametrize("change", [*OF_FILE.values(), *OF_IMAGE.values()], ids=[*OF_FILE, *OF_IMAGE])
+def test_an_inconsistent_file_is_refused(cams, one_line, change):
+    edit(cams, change)
+    with pytest.raises(UserError) as error:
+        read_all(cams)
+    one_line(error.value, str(cams), "; export the", *(["'t1'"] if change in OF_IMAGE.values() else []))
 
 
-@pytest.mark.parametrize("kind", ["absent", "folder", "loop"])
-def test_what_is_no_file_stops_what_opens_it(entry_points, refused, cams, kind):
-    cams.unlink()
-    if kind == "folder":
-        cams.mkdir()
-    elif kind == "loop":
-        cams.symlink_to(cams)
-    refused(*entry_points[0], str(cams), "export the CAMs again")
+@pytest.mark.parametrize("kind", [*OF_BYTES, "absent", "folder", "loop"])
+def test_a_damaged_file_is_refused(cams, one_line, misplace, kind):
+    cams.write_bytes(OF_BYTES[kind](cams.read_bytes())) if kind in OF_BYTES else misplace(cams, kind)
+    with pytest.raises(UserError) as error:
+        read_all(cams)
+    one_line(error.value, str(cams), AGAIN)
 
 
-def test_a_photo_of_another_size_stops_the_labels(root, entry_points, refused, cams):
-    harm(cams, with_maps(np.repeat(FINE, 2, axis=2), size=[6, 16]))
-    for main, sound in entry_points:
-        refused(main, sound, "t1.png")
+@pytest.mark.parametrize("step", STEPS)
+def test_cams_of_another_size_than_the_photo_are_refused(entry_points, refused, cams, step):
+    edit(cams, both(put("cams/t1", SOUND.repeat(2, 2)), attribute("cams/t1", "size", [6, 16])))
+    refused(*entry_points[step], "t1.png")
 
 
-def test_an_image_in_two_files_is_ambiguous(tmp_path, one_line):
+def test_cams_of_another_split_are_refused(refused, entry_points, cams):
+    stored(cams, ("v1",))
+    refused(*entry_points["sweep"], "image 't1'", "export the split")
+
+
+def test_an_image_in_two_files_is_refused(tmp_path, one_line):
     paths = [stored(tmp_path / "1.h5"), stored(tmp_path / "2.h5", ("t2", "t3"))]
     with pytest.raises(UserError) as error, open_store(paths):
         pass
@@ -201,17 +161,19 @@ def test_an_image_in_two_files_is_ambiguous(tmp_path, one_line):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_maps_that_are_not_finite_are_not_stored(tmp_path, value, one_line):
-    cams = [("a", Cam(np.full((1, 2, 2), 0.5, np.float32), np.array([1]), (6, 8)))]
-    cams.append(("b", Cam(np.full((1, 2, 2), value, np.float32), np.array([1]), (6, 8))))
+    cams = [
+        (name, Cam(np.full((1, 2, 2), v, np.float32), np.array([1]), (6, 8)))
+        for name, v in zip("ab", (0.5, value), strict=True)
+    ]
     with pytest.raises(UserError) as error:
         write(tmp_path / "cams.h5", cams, classes=CLASSES, settings="", checkpoint="")
-    one_line(error.value, "cams.h5", "'b'", "precision 32-true")
+    one_line(error.value, "cams.h5", "'b'", "32-true")
     assert not list(tmp_path.iterdir())
 
 
 @given(st.binary(max_size=300), st.booleans())
 @settings(max_examples=40)
-def test_any_bytes_are_refused_in_a_line(tmp_path_factory, one_line, content, signed):
+def test_arbitrary_bytes_are_refused(tmp_path_factory, one_line, content, signed):
     path = tmp_path_factory.getbasetemp() / "any.h5"
     path.write_bytes(b"\x89HDF\r\n\x1a\n" * signed + content)
     with pytest.raises(UserError) as error, open_store([path]):
@@ -221,25 +183,17 @@ def test_any_bytes_are_refused_in_a_line(tmp_path_factory, one_line, content, si
 
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.binary(min_size=1, max_size=4)), min_size=1, max_size=4))
 @settings(max_examples=80)
-def test_a_spoilt_file_gives_cams_or_a_line(tmp_path_factory, one_line, changes):
+def test_a_file_with_changed_bytes_gives_valid_cams_or_one_line(tmp_path_factory, one_line, changes):
     folder = tmp_path_factory.getbasetemp()
-    sound = folder / "sound.h5"
+    sound, path = folder / "sound.h5", folder / "changed.h5"
     content = bytearray((sound if sound.exists() else stored(sound)).read_bytes())
     for place, value in changes:
         place %= len(content)
         content[place : place + len(value)] = value
-    path = folder / "spoilt.h5"
     path.write_bytes(content)
     try:
-        with open_store([path], CLASSES) as store:
-            cams = [store.read(image) for image in store.images]
+        cams = read_all(path)
     except UserError as error:
         one_line(error, str(path))
     else:
         assert all(cam.maps.shape == (len(cam.classes), 2, 2) and np.isfinite(cam.maps).all() for cam in cams)
-
-
-def test_cams_of_another_split_name_what_is_missing(root, tmp_path, refused, entry_points, cams):
-    stored(cams, ("v1",))
-    refused(*entry_points[0], "image 't1' has no CAM", "export the split")
-    assert Dataset.open(root).split("train") == ["t1", "t2"]

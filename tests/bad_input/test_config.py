@@ -1,4 +1,4 @@
-"""Every key of the configuration with values of a wrong type or range: one line that names the key."""
+"""The reader of the configuration: one line that names the key for every value of a wrong type or range."""
 
 import copy
 import math
@@ -24,12 +24,12 @@ OTHER_TYPES = ["text", "", None, True, [], {}, {"nested": {"deep": 1}}, 7, 0.5, 
 
 @pytest.fixture(autouse=True)
 def _schema_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """YAML takes longer to read than a hundred cases to check."""
+    """Reading the schema takes longer than checking a hundred cases."""
     monkeypatch.setattr(config.yaml, "safe_load", lambda text: SCHEMA)
 
 
 def leaves(schema: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict]]:
-    """All keys of the schema that hold a value, with what they may hold."""
+    """All keys of the schema that hold a value, with the schema of the value."""
     for key, part in schema["properties"].items():
         if "properties" in part:
             yield from leaves(part, (*path, key))
@@ -37,15 +37,15 @@ def leaves(schema: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tu
             yield (*path, key), part
 
 
-def is_allowed(value: Any, form: Mapping[str, Any]) -> bool:
-    """Whether one of the values below happens to be what a key may hold."""
+def is_valid(value: Any, form: Mapping[str, Any]) -> bool:
+    """Whether a value of OTHER_TYPES is valid for a key."""
     kind = form.get("type", "string")
     if kind in ("number", "integer"):
         sound = isinstance(value, int | float if kind == "number" else int) and not isinstance(value, bool)
         low, high = form.get("minimum", form.get("exclusiveMinimum", -math.inf)), form.get("maximum", math.inf)
         return sound and low <= value <= high and value in form.get("enum", [value])
     if kind == "array":
-        inside = isinstance(value, list) and all(is_allowed(item, form["items"]) for item in value)
+        inside = isinstance(value, list) and all(is_valid(item, form["items"]) for item in value)
         return inside and form.get("minItems", 0) <= len(value) <= form.get("maxItems", math.inf)
     if kind == "boolean":
         return isinstance(value, bool)
@@ -55,7 +55,7 @@ def is_allowed(value: Any, form: Mapping[str, Any]) -> bool:
 
 
 def beyond(form: Mapping[str, Any]) -> list[Any]:
-    """Values of the right type, or nearly, and out of range."""
+    """Values out of range, of the right type or nearly."""
     kind, values = form.get("type", "string"), []
     if "enum" in form:
         values = ["none of them", -8, *(v.swapcase() if isinstance(v, str) else v + 1 for v in form["enum"])]
@@ -67,30 +67,20 @@ def beyond(form: Mapping[str, Any]) -> list[Any]:
     elif kind == "string":
         values = ["-dash", "two\nlines", "a\0b", "\n"]
     elif kind == "array":
-        values = [
-            [None],
-            [{}],
-            ["text", 3],
-            [True, False],
-            [[1, 2]],
-            [math.nan, 1],
-            list(range(1, 2000)),
-            "1, 2",
-            {"0": 1},
-        ]
+        values = [[None], [{}], ["text", 3], [True, False], [[1, 2]], [math.nan, 1], list(range(1, 2000)), "1, 2"]
         values += [[value] * max(1, form.get("minItems", 1)) for value in beyond(form["items"])[:4]]
     if kind == "integer":
         values += [1.5, 8.0, "8"]
     exclusive = [form.get("exclusiveMinimum"), form.get("exclusiveMaximum")]
-    return [value for value in values if not is_allowed(value, form) or value in exclusive]
+    return [value for value in values if not is_valid(value, form) or value in exclusive]
 
 
 def wrong_values() -> Iterator[tuple[str, Any]]:
     for path, form in leaves(SCHEMA):
-        seen = set()
-        for value in [*(value for value in OTHER_TYPES if not is_allowed(value, form)), *beyond(form)]:
-            if repr(value)[:200] not in seen:
-                seen.add(repr(value)[:200])
+        known = set()
+        for value in [*(value for value in OTHER_TYPES if not is_valid(value, form)), *beyond(form)]:
+            if repr(value)[:200] not in known:
+                known.add(repr(value)[:200])
                 yield ".".join(path), value
 
 
@@ -121,7 +111,7 @@ def refusal(content: Any) -> str:
     return text
 
 
-def test_the_configuration_of_the_cases_is_sound():
+def test_the_configuration_of_the_fixtures_is_valid():
     assert config.resolve({"experiments": {"mine": DEMO}}, SCHEMA_FILE).keys() == {"mine"}
 
 
@@ -148,7 +138,7 @@ SECTIONS = sorted({".".join(path[:n]) for path, _ in leaves(SCHEMA) for n in ran
 
 @pytest.mark.parametrize("value", [None, 5, "text", [], [1], True, math.nan], ids=str)
 @pytest.mark.parametrize("section", SECTIONS)
-def test_what_is_no_section_is_named(section, value):
+def test_a_value_in_place_of_a_section_is_named(section, value):
     assert f"experiments.mine.{section}" in refusal(with_value(section, value))
 
 
@@ -213,7 +203,7 @@ def test_a_wrong_table_or_figure_is_named(key, value):
         )),
     ],
 )  # fmt: skip
-def test_a_variant_that_cannot_be_is_named(key, value):
+def test_an_invalid_variant_is_named(key, value):
     assert f"experiments.mine.{key}" in refusal(with_value(key, [value] if key == "compare" else value))
 
 
@@ -221,25 +211,25 @@ def test_a_variant_that_cannot_be_is_named(key, value):
 @pytest.mark.parametrize(
     "value", ["../x", "a/b", "a b", "-out", ".hidden", "train\n", "", "é", "a" * 101, "$(id)", 2012]
 )
-def test_a_split_that_is_no_name_is_named(key, value):
+def test_an_invalid_split_is_named(key, value):
     assert f"experiments.mine.data.{key}" in refusal(with_value(f"data.{key}", value))
 
 
 @pytest.mark.parametrize(
     "name", ["", " ", "a b", "a/b", "..", ".", "-", "a\n", "a.b", 5, None, True, 1.5, "a" * 101, "$(id)"]
 )
-def test_a_name_that_is_none_of_an_experiment_is_refused(name):
+def test_an_invalid_name_of_an_experiment_is_refused(name):
     assert "no name for an experiment" in refusal({"experiments": {name: DEMO}})
 
 
 @pytest.mark.parametrize("content", [[], [1], "text", 5, 0.5, True, None, {}], ids=str)
-def test_what_is_no_configuration_is_one_line(content):
+def test_another_value_than_a_configuration_is_refused(content):
     refusal(content)
 
 
 @pytest.mark.parametrize("value", [[], [1], "text", 5, 0, False, math.nan], ids=str)
 @pytest.mark.parametrize("part", ["defaults", "experiments", "experiments.mine"])
-def test_what_is_no_part_of_a_configuration_is_one_line(part, value):
+def test_another_value_than_a_part_of_a_configuration_is_refused(part, value):
     content = {"defaults": DEMO, "experiments": {"mine": {}}}
     if part == "experiments.mine":
         content["experiments"]["mine"] = value
@@ -248,7 +238,7 @@ def test_what_is_no_part_of_a_configuration_is_one_line(part, value):
     assert part in refusal(content)
 
 
-def test_a_configuration_that_holds_itself_is_one_line():
+def test_a_recursive_configuration_is_refused():
     text = "experiments:\n  mine: &here\n    cam: {maps: *here}\n"
     content = yaml.load(text, yaml.SafeLoader)
     assert "experiments.mine" in refusal({"defaults": DEMO, **content})
@@ -263,13 +253,13 @@ JSON = st.recursive(
 
 @given(JSON)
 @settings(max_examples=60)
-def test_any_content_is_one_line(content):
+def test_arbitrary_content_is_refused(content):
     refusal(content)
 
 
 @given(st.sampled_from([".".join(path) for path, _ in leaves(SCHEMA)]), JSON)
 @settings(max_examples=150)
-def test_any_value_is_taken_or_one_line(key, value):
+def test_an_arbitrary_value_is_accepted_or_refused_in_one_line(key, value):
     try:
         resolved = config.resolve(with_value(key, value), SCHEMA_FILE)
     except UserError as error:

@@ -1,4 +1,4 @@
-"""Masks and label maps of another size, mode or range: refused by the check and by each step that opens them."""
+"""The reader of masks and label maps: other formats, sizes and ids are refused by the check and by every step."""
 
 import io
 import struct
@@ -17,9 +17,10 @@ from ppl.data.crops import Augmentation, TrainingCrops
 from ppl.data.dataset import Dataset
 from ppl.data.masks import read_mask, write_mask
 from ppl.jobs.errors import UserError
-from ppl.measure import label_maps as evaluate
+from ppl.measure import label_maps
 
-SOUND = np.array([[0, 1, 2, 255] * 2] * 6, dtype=np.uint8)  # of a photo of 8x6 and two classes
+SOUND = np.array([[0, 1, 2, 255] * 2] * 6, dtype=np.uint8)  # for a photo of 8x6 and two classes
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def encoded(image: Image.Image | np.ndarray, form: str = "PNG", **options) -> bytes:
@@ -28,131 +29,107 @@ def encoded(image: Image.Image | np.ndarray, form: str = "PNG", **options) -> by
     return buffer.getvalue()
 
 
-def grey_png(depth: int) -> bytes:
-    """Ids 0 and 1 as a grey PNG of less than 8 bits, of 8x6."""
-    bits = np.tile(np.arange(8) % 2, (6, 1)).astype(np.uint8)
-    packed = np.packbits(np.unpackbits(bits[..., None], axis=2)[..., -depth:].reshape(6, -1), axis=1)
-    header = struct.pack(">IIBBBBB", 8, 6, depth, 0, 0, 0, 0)
-    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(b"".join(b"\0" + r.tobytes() for r in packed))), (b"IEND", b"")]
+def grey_png(width: int, height: int, depth: int, rows: bytes) -> bytes:
+    """A greyscale PNG of any depth."""
+    header = struct.pack(">IIBBBBB", width, height, depth, 0, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
     chunks = (struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in parts)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
-
-
-def huge() -> bytes:
-    header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 0, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + struct.pack(">I", 13)
-        + b"IHDR"
-        + header
-        + struct.pack(">I", zlib.crc32(b"IHDR" + header))
-    )
+    return SIGNATURE + b"".join(chunks)
 
 
 GREY = Image.fromarray(SOUND)
 UNREADABLE = {
     **{mode: encoded(GREY.convert(mode)) for mode in ("1", "LA", "RGB", "RGBA")},
-    "16 bits": encoded(SOUND.astype(np.uint16)),
-    "palette with transparency": encoded(GREY.convert("RGBA")),
-    **{f"grey of {depth} bits": grey_png(depth) for depth in (1, 2, 4)},
     **{form: encoded(GREY, form) for form in ("JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")},
-    "empty": b"",
-    "text": b"no mask",
+    **{f"{depth} bits of grey": grey_png(8, 6, depth, (b"\0" + bytes(depth)) * 6) for depth in (1, 2, 4)},
+    "16 bits": encoded(SOUND.astype(np.uint16)), "empty": b"", "text": b"no mask", "signature": SIGNATURE,
     "cut": encoded(np.random.default_rng(0).integers(0, 3, (60, 80), dtype=np.uint8))[:600],
-    "signature": b"\x89PNG\r\n\x1a\n",
-    "20,000 x 20,000": huge(),
-}
+    "header only": encoded(GREY)[:33], "20,000 x 20,000": grey_png(20_000, 20_000, 8, b""),
+}  # fmt: skip
 OTHER_SIZE = {
-    "turned": SOUND.T, "wider": np.zeros((6, 9), np.uint8), "lower": np.zeros((5, 8), np.uint8),
-    "one pixel": np.zeros((1, 1), np.uint8), "half": SOUND[::2, ::2], "twice": SOUND.repeat(2, 0).repeat(2, 1),
+    "transposed": SOUND.T, "wider": np.zeros((6, 9), np.uint8), "lower": np.zeros((5, 8), np.uint8),
+    "one pixel": np.zeros((1, 1), np.uint8), "half": SOUND[::2, ::2], "double": SOUND.repeat(2, 0).repeat(2, 1),
 }  # fmt: skip
 OTHER_IDS = [3, 4, 20, 127, 128, 253, 254]
+EXAMPLES = {
+    "mode RGB": UNREADABLE["RGB"], "cut": UNREADABLE["cut"], "another size": encoded(SOUND.T),
+    "another id": encoded(np.full_like(SOUND, 3)),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE)
-@pytest.mark.parametrize("image", ["t1", "v1"])
-def test_what_is_no_mask_is_a_fault_of_the_check(root, checking, refused, content, image):
-    (root / "SegmentationClass" / f"{image}.png").write_bytes(content)
-    refused(check.main, checking, f"SegmentationClass/{image}.png", "1 fault")
+@pytest.mark.parametrize("kind", [*UNREADABLE, "absent", "folder", "loop"])
+def test_a_file_that_is_not_a_mask_is_refused(tmp_path, one_line, misplace, kind):
+    path = tmp_path / "a.png"
+    path.write_bytes(UNREADABLE[kind]) if kind in UNREADABLE else misplace(path, kind)
+    with pytest.raises(UserError) as error:
+        read_mask(path)
+    assert len(one_line(error.value, f"{path}: ").splitlines()) == 1
 
 
 @pytest.mark.parametrize("mask", OTHER_SIZE.values(), ids=OTHER_SIZE)
-def test_a_mask_of_another_size_is_a_fault_of_the_check(root, checking, refused, mask):
+def test_the_check_reports_a_mask_of_another_size(root, checking, refused, mask):
     write_mask(root / "SegmentationClass" / "v1.png", mask)
     refused(check.main, checking, "SegmentationClass/v1.png", f"{mask.shape[1]}x{mask.shape[0]}", "8x6")
 
 
 @pytest.mark.parametrize("number", OTHER_IDS)
-def test_an_id_of_no_class_is_a_fault_of_the_check(root, checking, refused, number):
+def test_the_check_reports_an_invalid_id(root, checking, refused, number):
     write_mask(root / "SegmentationClass" / "v1.png", np.where(SOUND == 1, number, SOUND))
     refused(check.main, checking, "SegmentationClass/v1.png", f"holds id {number}")
 
 
-def test_masks_in_no_folder_are_a_fault_of_the_check(root, checking, refused):
-    for path in (root / "SegmentationClass").iterdir():
-        path.unlink()
-    (root / "SegmentationClass").rmdir()
+@pytest.mark.parametrize("kind", [*EXAMPLES, "absent", "folder", "loop"])
+@pytest.mark.parametrize("image_id", ["t1", "v1"])
+def test_the_check_reports_broken_masks(root, checking, refused, misplace, kind, image_id):
+    path = root / "SegmentationClass" / f"{image_id}.png"
+    path.write_bytes(EXAMPLES[kind]) if kind in EXAMPLES else misplace(path, kind)
+    refused(check.main, checking, f"SegmentationClass/{image_id}.png", "1 fault")
+
+
+def test_the_check_reports_a_file_in_place_of_the_folder_of_masks(root, checking, refused):
+    (root / "SegmentationClass").rename(root / "aside")
     (root / "SegmentationClass").touch()
-    refused(check.main, checking, "SegmentationClass", "is no folder")
-
-
-@pytest.mark.parametrize("make", ["folder", "loop", "nothing"])
-def test_a_mask_that_is_no_file_is_a_fault_of_the_check(root, checking, refused, make):
-    path = root / "SegmentationClass" / "v1.png"
-    path.unlink()
-    if make == "folder":
-        path.mkdir()
-    elif make == "loop":
-        path.symlink_to(path)
-    refused(check.main, checking, "SegmentationClass/v1.png", "1 fault")
+    refused(check.main, checking, "SegmentationClass", "not a folder")
 
 
 @pytest.fixture
-def measuring(root, tmp_path) -> evaluate.Settings:
-    """Settings of measuring sound predictions."""
+def measuring(root, tmp_path) -> label_maps.Settings:
+    """Settings for measuring valid predictions."""
     (tmp_path / "predicted").mkdir()
     write_mask(tmp_path / "predicted" / "v1.png", np.where(SOUND == 255, 0, SOUND))
-    return evaluate.Settings(
+    return label_maps.Settings(
         data=root, split="val", predictions=(tmp_path / "predicted",), name="val", out=tmp_path / "iou.csv"
     )
 
 
-WRONG = {**UNREADABLE, **{k: encoded(v) for k, v in OTHER_SIZE.items()}}
-WRONG |= {f"id {number}": encoded(np.full_like(SOUND, number)) for number in OTHER_IDS}
-
-
-@pytest.mark.parametrize("content", WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize("content", EXAMPLES.values(), ids=EXAMPLES)
 @pytest.mark.parametrize("place", ["data/SegmentationClass", "predicted"])
-def test_a_wrong_map_is_not_measured(tmp_path, measuring, refused, content, place):
+def test_broken_maps_are_not_measured(tmp_path, measuring, refused, content, place):
     (tmp_path / place / "v1.png").write_bytes(content)
-    refused(evaluate.main, measuring, "v1.png")
+    refused(label_maps.main, measuring, "v1.png")
 
 
-def test_a_prediction_that_is_ignored_is_not_measured(tmp_path, measuring, refused):
+def test_predictions_with_ignored_pixels_are_not_measured(tmp_path, measuring, refused):
     write_mask(tmp_path / "predicted" / "v1.png", SOUND)
-    refused(evaluate.main, measuring, "predicted/v1.png", "id 255")
+    refused(label_maps.main, measuring, "predicted/v1.png", "id 255")
 
 
-@pytest.mark.parametrize(
-    "content", [*UNREADABLE.values(), *map(encoded, OTHER_SIZE.values())], ids=[*UNREADABLE, *OTHER_SIZE]
-)
-def test_a_wrong_map_is_not_trained_on(root, tmp_path, content):
+def crops(root, labels) -> TrainingCrops:
+    photo = Dataset.open(root).photo("t1")
+    return TrainingCrops([photo], [labels], Augmentation(32, scale=(0.5, 1.5)), mean=[0] * 3, std=[1] * 3)
+
+
+@pytest.mark.parametrize("kind", ["mode RGB", "cut", "another size"])
+def test_broken_maps_are_not_trained_on(root, tmp_path, one_line, kind):
     path = tmp_path / "t1.png"
-    path.write_bytes(content)
-    views = TrainingCrops(
-        [Dataset.open(root).photo("t1")], [path], Augmentation(32, scale=(0.5, 1.5)), mean=[0] * 3, std=[1] * 3
-    )
-    with pytest.raises(UserError, match=r"t1.png: .*; ") as error:
-        views[0, 0]
-    assert len(str(error.value).splitlines()) == 1
+    path.write_bytes(EXAMPLES[kind])
+    with pytest.raises(UserError) as error:
+        crops(root, path)[0, 0]
+    assert len(one_line(error.value, "t1.png: ").splitlines()) == 1
 
 
-def test_a_sound_map_is_trained_on(root):
-    dataset = Dataset.open(root)
-    views = TrainingCrops(
-        [dataset.photo("t1")], [dataset.mask("t1")], Augmentation(32, scale=(0.5, 1.5)), mean=[0] * 3, std=[1] * 3
-    )
-    image, labels = views[0, 0]
+def test_valid_maps_are_trained_on(root):
+    image, labels = crops(root, Dataset.open(root).mask("t1"))[0, 0]
     assert image.shape == (3, 32, 32)
     assert set(torch.unique(labels).tolist()) <= {0, 1, 2, 255}
 
@@ -168,20 +145,15 @@ def test_a_palette_of_any_depth_holds_ids(tmp_path, bits):
 
 @given(arrays(np.uint8, (6, 8), elements=st.integers(0, 255)), st.integers(1, 254))
 @settings(max_examples=40)
-def test_a_mask_is_sound_if_and_only_if_all_its_ids_are_classes(tmp_path_factory, mask, classes):
-    root = tmp_path_factory.mktemp("ids")
-    (root / "JPEGImages").mkdir()
-    (root / "SegmentationClass").mkdir()
-    Image.new("RGB", (8, 6)).save(root / "JPEGImages" / "a.png")
-    write_mask(root / "SegmentationClass" / "a.png", mask)
-    dataset = Dataset(root, tuple(map(str, range(classes))), {})
-    faults = check.check_image(dataset, "a", with_mask=True).faults
+def test_a_mask_is_valid_if_and_only_if_all_its_ids_are_classes(mask, classes):
+    dataset = Dataset(Dataset, tuple(map(str, range(classes))), {})
+    faults = list(check.mask_faults(dataset, "a.png", mask, (6, 8)))
     assert bool(faults) == bool(((mask > classes) & (mask < 255)).any())
 
 
 @given(st.binary(max_size=200), st.booleans())
 @settings(max_examples=40)
-def test_any_bytes_are_a_mask_or_one_line(tmp_path_factory, one_line, content, as_png):
+def test_arbitrary_bytes_are_a_mask_or_one_line(tmp_path_factory, one_line, content, as_png):
     path = tmp_path_factory.getbasetemp() / "mask.png"
     path.write_bytes(encoded(SOUND)[:33] * as_png + content)
     try:

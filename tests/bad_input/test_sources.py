@@ -1,4 +1,4 @@
-"""Archives of the public datasets that hold something else: one line, and no half of a dataset."""
+"""The readers of public datasets: one line for other content, and no partial dataset."""
 
 import json
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from ppl.measure import curves
 
 
 def instances(number: int) -> dict[str, Any]:
-    """A sound annotation file of one photo."""
+    """A valid annotation file of one photo."""
     box = {"id": 1, "image_id": number, "category_id": 7, "segmentation": [[1, 1, 5, 1, 5, 5]], "area": 8, "iscrowd": 0}
     photo = {"id": number, "file_name": f"COCO_{number}.jpg", "height": 6, "width": 8}
     return {"images": [photo], "annotations": [box], "categories": [{"id": 7, "name": "cat"}]}
@@ -24,7 +24,7 @@ def instances(number: int) -> dict[str, Any]:
 
 @pytest.fixture
 def published(tmp_path: Path) -> coco.Settings:
-    """COCO with one photo a split."""
+    """COCO with one photo per split."""
     root = tmp_path / "coco"
     (root / "annotations").mkdir(parents=True)
     for number, split in enumerate(("train", "val")):
@@ -33,23 +33,13 @@ def published(tmp_path: Path) -> coco.Settings:
     return coco.Settings(root, tmp_path / "data", "A", workers=0)
 
 
-def changed(*keys_and_value: Any) -> Callable[[dict], dict]:
-    """A file with one value set below the first entry of a list."""
-    part, key, value = keys_and_value
-
-    def change(content: dict) -> dict:
-        content[part][0][key] = value
-        return content
-
-    return change
+def changed(part: str, key: str, value: Any) -> Callable[[dict], dict]:
+    """Sets a value of the first entry of a list."""
+    return lambda content: content | {part: [content[part][0] | {key: value}]}
 
 
 def without(part: str, key: str) -> Callable[[dict], dict]:
-    def change(content: dict) -> dict:
-        del content[part][0][key]
-        return content
-
-    return change
+    return lambda content: content | {part: [{k: v for k, v in content[part][0].items() if k != key}]}
 
 
 ANNOTATIONS: dict[str, Callable[[dict], Any]] = {
@@ -60,14 +50,14 @@ ANNOTATIONS: dict[str, Callable[[dict], Any]] = {
     "photos of text": lambda content: content | {"images": "photos"},
     "annotations of text": lambda content: content | {"annotations": ["text"]},
     "a class of text": lambda content: content | {"categories": ["cat"]},
-    "no name of a file": without("images", "file_name"),
-    "a number for a file": changed("images", "file_name", 5),
+    "no file name": without("images", "file_name"),
+    "file name is a number": changed("images", "file_name", 5),
     "no height": without("images", "height"),
     "an unknown class": changed("annotations", "category_id", 8),
     "no class": without("annotations", "category_id"),
     "no segmentation": without("annotations", "segmentation"),
     "no area": without("annotations", "area"),
-    "no word on crowds": without("annotations", "iscrowd"),
+    "no flag of crowds": without("annotations", "iscrowd"),
     "a class without a name": without("categories", "name"),
 }
 DRAWN = {
@@ -82,22 +72,17 @@ DRAWN = {
 }
 
 
-@pytest.mark.parametrize("change", ANNOTATIONS.values(), ids=ANNOTATIONS)
-def test_foreign_annotations_are_one_line(published, refused, change):
+@pytest.mark.parametrize("kind", [*ANNOTATIONS, *DRAWN])
+def test_broken_annotations_are_refused(published, refused, kind):
     path = published.root / "annotations" / "instances_val2014.json"
+    change = {**ANNOTATIONS, **DRAWN}[kind]
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
-    refused(coco.main, published, str(path), "unpack the archive again")
-
-
-@pytest.mark.parametrize("change", DRAWN.values(), ids=DRAWN)
-def test_instances_that_cannot_be_drawn_name_their_photo(published, refused, change):
-    path = published.root / "annotations" / "instances_val2014.json"
-    path.write_text(json.dumps(change(json.loads(path.read_text()))))
-    refused(coco.main, published, "COCO_1", "unpack the annotations again")
+    where, remedy = (str(path), "unpack the archive again") if kind in ANNOTATIONS else ("COCO_1", "unpack the ann")
+    refused(coco.main, published, where, remedy)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[1", b"null"])
-def test_what_is_no_json_is_one_line(published, refused, content):
+def test_annotations_that_are_not_json_are_refused(published, refused, content):
     path = published.root / "annotations" / "instances_train2014.json"
     path.write_bytes(content)
     refused(coco.main, published, str(path), "unpack the archive again")
@@ -130,13 +115,13 @@ MATRICES = {
 }
 
 
-def test_the_archives_of_the_cases_are_sound(devkit, published):
+def test_the_archives_of_the_fixtures_are_valid(devkit, published):
     voc.main(devkit)
     coco.main(coco.Settings(published.root, published.out.with_name("other"), "B", workers=0))
 
 
 @pytest.mark.parametrize("content", MATRICES.values(), ids=MATRICES)
-def test_a_foreign_matrix_is_one_line(devkit, refused, content):
+def test_a_broken_mask_of_sbd_is_refused(devkit, refused, content):
     savemat(devkit.root / "SBD" / "cls" / "c.mat", content)
     refused(voc.main, devkit, "c.mat", "unpack the archive again")
 
@@ -146,22 +131,16 @@ XML = ["", "no xml", "<annotation>", f"<a>{YAK}</a>", f"<a>{NAMELESS}</a>", f"<a
 
 
 @pytest.mark.parametrize("text", [*XML, '<?xml encoding="none"?><a/>'])
-def test_a_foreign_annotation_is_one_line(devkit, refused, text):
+def test_a_broken_annotation_of_voc_is_refused(devkit, refused, text):
     (devkit.root / "VOC2012" / "Annotations" / "c.xml").write_bytes(text.encode("latin-1"))
     refused(voc.main, devkit, "c.xml", "unpack the archive again")
 
 
 @pytest.mark.parametrize("name", [f"VOC2012/{voc.LISTS}/train.txt", f"VOC2012/{voc.LISTS}/val.txt", "SBD/train.txt"])
-@pytest.mark.parametrize("kind", ["folder", "no text", "loop"])
-def test_a_foreign_list_is_one_line(devkit, refused, name, kind):
+@pytest.mark.parametrize("kind", ["folder", "loop", "binary"])
+def test_a_broken_list_of_voc_is_refused(devkit, refused, misplace, name, kind):
     path = devkit.root / name
-    path.unlink()
-    if kind == "folder":
-        path.mkdir()
-    elif kind == "loop":
-        path.symlink_to(path)
-    else:
-        path.write_bytes(b"\xff\xfe\0")
+    path.write_bytes(b"\xff\xfe\0") if kind == "binary" else misplace(path, kind)
     refused(voc.main, devkit, "; unpack")
 
 
@@ -172,6 +151,6 @@ SWEEP = "threshold,miou,precision,recall\n"
     "content",
     ["", "\n", "a,b\n1,2\n", SWEEP, SWEEP + "0.1,,,\n", SWEEP + "low,1,1,1\n", "\0\0\0", '"open\n', "1,2\n3,4,5\n"],
 )
-def test_a_foreign_sweep_is_not_drawn(tmp_path, refused, content):
+def test_a_broken_sweep_is_not_drawn(tmp_path, refused, content):
     (tmp_path / "sweep.csv").write_text(content)
     refused(curves.main, curves.Settings((tmp_path / "sweep.csv",), ("a",), 0.3, tmp_path / "curves.svg"), "sweep.csv")

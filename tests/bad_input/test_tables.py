@@ -1,4 +1,4 @@
-"""Folders and tables of which no dataset can be made: one line each, and nothing written."""
+"""The reader of label tables and folders of photos: one line for each fault, and nothing is written."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,35 +21,35 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> new.Settings:
     return new.Settings(Path("photos"), Path("labels.csv"), device="cpu")
 
 
-def test_the_table_of_the_cases_is_sound(own):
+def test_the_table_of_the_fixture_is_valid(own):
     new.main(own)
     assert Path("mine.yaml").exists()
 
 
 MANY = b";".join(b"c%d" % number for number in range(255))
 TABLES: dict[str, tuple[bytes, str]] = {
-    "nothing": (b"", "has no columns"),
-    "one column": (b"image\na\nb\n", "has no columns"),
+    "nothing": (b"", "no columns"),
+    "one column": (b"image\na\nb\n", "no columns"),
     "a workbook": (b"PK\3\4" + bytes(40), "save its sheet as CSV"),
     "an old workbook": (b"\xd0\xcf\x11\xe0" + bytes(40), "save its sheet as CSV"),
-    "no text": (b"image,classes\n\x81\x8d,\n", "is no text"),
+    "no text": (b"image,classes\n\x81\x8d,\n", "not a text file"),
     "other photos": (b"image,classes\nx,cat\ny,dog\n", "no column names any of the photos"),
     "titles only": (b"image,classes\n", "no column names any of the photos"),
-    "no class at all": (b"image,classes\na,\nb,\n", "names no class at all"),
-    "classes called 0 and 1": (b"image,label\na,1\nb,0\n", "name the column after what 1 shows"),
-    "several columns of names": (b"image,first,second\na,cat,dog\nb,dog,\n", "call it classes"),
-    "numbers only": (b"image,width,height\na,640,480\nb,640,480\n", "call it classes"),
-    "two columns of one name": (b"image,cat,cat\na,1,0\nb,0,1\n", "two columns are called 'cat'"),
+    "no class at all": (b"image,classes\na,\nb,\n", "no class names"),
+    "classes called 0 and 1": (b"image,label\na,1\nb,0\n", "name the column after the class"),
+    "several columns of names": (b"image,first,second\na,cat,dog\nb,dog,\n", "title it classes"),
+    "numbers only": (b"image,width,height\na,640,480\nb,640,480\n", "title it classes"),
+    "two columns of one name": (b"image,cat,cat\na,1,0\nb,0,1\n", "two columns are titled 'cat'"),
     "a quotation mark alone": (b'image,classes\na,"cat\nb,cat\n', "quotation mark"),
     "one photo": (b"image,classes\na,cat\n", "two different photos of each class"),
     "a photo for each class": (b"image,classes\na,cat\nb,dog\n", "two different photos of each class"),
-    "a class of a bell": (b"image,classes\na,c\aat\nb,c\aat\n", "cannot be a class"),
+    "a class of a bell": (b"image,classes\na,c\aat\nb,c\aat\n", "invalid class name"),
     "too many classes": (b"image,classes\na,%s\nb,%s\n" % (MANY, MANY), "1 to 254"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("content", "message"), TABLES.values(), ids=TABLES)
-def test_a_table_that_says_too_little_is_refused(own, refused, content, message):
+def test_a_broken_table_is_refused(own, refused, content, message):
     own.labels.write_bytes(content)
     refused(new.main, own, message)
 
@@ -72,15 +72,15 @@ def dataset_by_hand(root: Path) -> None:
 
 
 FOLDERS: dict[str, tuple[Callable[[Path], None], str]] = {
-    "a name that fits two": (name_in_two_folders, "write them with folder and suffix"),
-    "something of the user's": (photos_as_dataset, "not made by this command"),
-    "a dataset made by hand": (dataset_by_hand, "not made by this command"),
-    "no photos": (lambda root: [photo.unlink() for photo in (root / "photos").iterdir()], "holds no photos"),
+    "an ambiguous name": (name_in_two_folders, "write them with folder and suffix"),
+    "something of the user's": (photos_as_dataset, "not written by this command"),
+    "a dataset made by hand": (dataset_by_hand, "not written by this command"),
+    "no photos": (lambda root: [photo.unlink() for photo in (root / "photos").iterdir()], "no photos"),
 }
 
 
 @pytest.mark.parametrize(("change", "message"), FOLDERS.values(), ids=FOLDERS)
-def test_a_folder_that_does_not_do_is_refused(own, refused, tmp_path, change, message):
+def test_a_broken_folder_is_refused(own, refused, tmp_path, change, message):
     change(tmp_path)
     refused(new.main, own, message)
 
@@ -88,14 +88,14 @@ def test_a_folder_that_does_not_do_is_refused(own, refused, tmp_path, change, me
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"photos": Path("absent")}, "is no folder"),
+        ({"photos": Path("absent")}, "not a folder"),
         ({"labels": Path("absent.csv")}, "No such file"),
         ({"labels": Path("photos")}, "Is a directory"),
-        ({"photos": Path(".")}, "written into your photos"),
-        ({"name": "photos"}, "is where your photos are"),
+        ({"photos": Path(".")}, "written into this folder of photos"),
+        ({"name": "photos"}, "contains your photos"),
     ],
 )
-def test_a_path_that_does_not_do_is_refused(own, refused, change, message):
+def test_a_wrong_path_is_refused(own, refused, change, message):
     refused(new.main, new.Settings(**{**vars(own), **change}), message)
 
 
@@ -103,14 +103,14 @@ def test_a_path_that_does_not_do_is_refused(own, refused, change, message):
     "wrong", [{"name": "a b"}, {"name": "-a"}, {"name": ""}, {"name": "../up"}, {"val_share": 0}, {"val_share": 1},
               {"masks": Path("masks")}],
 )  # fmt: skip
-def test_a_flag_that_does_not_do_is_refused(wrong, one_line):
+def test_an_invalid_flag_is_refused(wrong, one_line):
     with pytest.raises(UserError) as error:
         new.Settings(Path("photos"), Path("labels.csv"), **wrong)
     one_line(error.value, "--")
 
 
-@pytest.mark.parametrize("there", ["out", "masks"])
-def test_an_example_replaces_nothing(tmp_path, refused, there):
-    (tmp_path / there).mkdir()
+@pytest.mark.parametrize("name", ["out", "masks"])
+def test_an_example_replaces_nothing(tmp_path, refused, name):
+    (tmp_path / name).mkdir()
     settings = example.Settings(tmp_path / "out", tmp_path / "masks", photos=1, size=64)
-    refused(example.main, settings, f"{there}: is there already")
+    refused(example.main, settings, f"{name}: exists")

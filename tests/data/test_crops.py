@@ -49,7 +49,7 @@ def test_a_window_lies_in_the_photo_and_in_the_crop(size: tuple[int, int], a: Au
 
 
 @given(st.tuples(sides, sides), augmentations, st.integers(0, 2**32))
-def test_what_is_smaller_than_the_crop_is_kept_whole(size: tuple[int, int], a: Augmentation, seed: int) -> None:
+def test_a_photo_smaller_than_the_crop_is_not_cropped(size: tuple[int, int], a: Augmentation, seed: int) -> None:
     window = draw_window(size, a, np.random.default_rng(seed))
     (left, top, right, bottom), (n, m) = window.box, window.size
     if n < a.crop:
@@ -213,7 +213,7 @@ def test_as_many_targets_as_photos() -> None:
         TrainingCrops([Path("a.jpg")], torch.zeros(2, 3), Augmentation(8, scale=(1, 1)), mean=MEAN, std=STD)
 
 
-def test_a_fitted_photo_fills_the_crop_with_its_longest_side(files: tuple[list[Path], list[Path]]) -> None:
+def test_a_resized_image_fills_the_crop_with_its_longest_side(files: tuple[list[Path], list[Path]]) -> None:
     wide, high = ResizedImages(files[0], 30, mean=(0, 0, 0), std=(1, 1, 1))
     for image, (h, w) in ((wide, (25, 30)), (high, (30, 20))):
         assert image.shape == (3, 30, 30)

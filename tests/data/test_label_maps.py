@@ -16,16 +16,16 @@ def shards(tmp_path: Path) -> list[Path]:
     return folders
 
 
-def test_label_maps_are_found_in_any_shard_in_the_order_of_the_images(shards: list[Path]) -> None:
+def test_label_maps_of_all_shards_come_in_the_order_of_the_images(shards: list[Path]) -> None:
     first, second = shards
     assert list(find_maps(shards, ["b", "c.1", "a"])) == [second / "b.png", first / "c.1.png", first / "a.png"]
 
 
-def test_all_that_are_missing_are_one_error(shards: list[Path]) -> None:
+def test_missing_label_maps_are_one_error(shards: list[Path]) -> None:
     with pytest.raises(UserError, match=r"1, .*2: 2 of 3 label maps are missing, for example d.png"):
         find_maps(shards, ["a", "d", "c"])
 
 
-def test_a_folder_that_is_missing_is_named(shards: list[Path], tmp_path: Path) -> None:
+def test_a_missing_folder_is_named(shards: list[Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="absent: no such folder"):
         find_maps([*shards, tmp_path / "absent"], ["a"])

@@ -91,7 +91,7 @@ def test_the_settings_suffice_and_are_those_of_the_small_example(own):
 @pytest.mark.parametrize(
     ("photos", "expected"), [(1, 12), (100, 12), (334, 12), (400, 10), (999, 5), (1000, 4), (10**6, 4)]
 )
-def test_few_photos_are_shown_more_often(photos, expected):
+def test_few_photos_get_more_epochs(photos, expected):
     assert new.epochs(4, 1000, photos) == expected
 
 
@@ -108,7 +108,7 @@ def test_the_settings_for_a_gpu_are_the_papers(own):
         assert resolved[section] == expected
 
 
-def test_again_it_is_the_same_and_settings_that_the_user_has_changed_stay(own):
+def test_a_second_run_writes_the_same_and_keeps_changed_settings(own):
     new.main(own)
     Path("mine.yaml").write_text("# mine\n")
     before = {name: content for name, content in files(Path("mine")).items() if "JPEGImages" not in name}
@@ -133,7 +133,7 @@ def test_masks_of_some_photos_decide_what_is_held_out_and_measured(own):
     check.main(check.Settings(Path("mine.yaml"), workers=0))
 
 
-def test_a_mask_that_fits_two_photos_is_refused(own):
+def test_a_mask_that_matches_two_photos_is_refused(own):
     Path("masks").mkdir()
     write_mask(Path("masks", "IMG 0.png"), np.zeros((70, 90), np.uint8))
     Path("classes.txt").write_text("cat\nHündin\n", encoding="utf-8")
@@ -145,7 +145,7 @@ def test_a_mask_that_fits_two_photos_is_refused(own):
     assert not Path("mine").exists()
 
 
-def test_masks_among_the_photos_are_no_photos(own):
+def test_masks_among_the_photos_are_not_photos(own):
     for number in (1, 2, 3):
         path = Path("photos", "masks", "first day", f"IMG {number}.png")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -208,11 +208,11 @@ PHOTOS = tuple(PurePosixPath(name) for name in ("x/a.jpg", "y/a.jpg", "y/z/b.png
         ("n.1.jpg", ["n.1.jpg"]), ("n", []), ("", []), ("/", []), (" c ", ["c.jpg"]), ("c.txt", []),
     ],
 )  # fmt: skip
-def test_a_name_means_the_photo_that_people_mean(name, found):
+def test_a_name_matches_the_photo_that_people_mean(name, found):
     assert [str(photo) for photo in PhotoIndex(PHOTOS).find(name)] == found
 
 
-def test_copies_are_found_by_content(tmp_path):
+def test_copies_have_equal_content(tmp_path):
     for name, content in {"a": b"12", "b": b"12", "c": b"21", "d": b"1", "e": b"21"}.items():
         (tmp_path / name).write_bytes(content)
     paths = {name: tmp_path / name for name in "abcde"}
@@ -236,7 +236,7 @@ def test_every_class_keeps_a_photo_and_copies_stay_together(labels, count, data)
     assert all(len(chosen & set(group)) in (0, len(group)) for group in groups)
 
 
-def test_one_more_photo_moves_few_others():
+def test_adding_a_photo_moves_few_others():
     labels = {f"photo {number}": {"cat"} for number in range(200)}
     before = set(held_out(labels, [], labels.keys(), 20))
     after = set(held_out(labels | {"another": {"cat"}}, [], labels.keys() | {"another"}, 20))

@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from ppl.data import check
 from ppl.data.dataset import Dataset
 from ppl.data.masks import read_mask, write_mask
 from ppl.data.photos import MAX_PIXELS, photo_size, read_photo
-from ppl.data.resize import enlarge
 from ppl.data.shrink import SHORTEST, full_sizes, smaller
 from ppl.data.sources import folder
 from ppl.segment import voc_server as server
@@ -73,7 +71,7 @@ def test_without_a_limit_folders_are_linked_whole(own):
     assert full_sizes(dataset.root) == {}
 
 
-def test_what_cannot_be_read_is_left_to_the_check(own):
+def test_unreadable_files_are_left_to_the_check(own):
     (own / "JPEGImages" / "large.jpg").write_bytes(b"no photo")
     (own / "JPEGImages" / "tall.jpg").unlink()
     write_mask(own / "SegmentationClass" / "turned.png", np.zeros((30, 40), np.uint8))
@@ -88,7 +86,7 @@ def test_what_cannot_be_read_is_left_to_the_check(own):
         assert text in str(error.value)
 
 
-def test_a_photo_above_what_networks_take_passes_where_it_is_shrunk(own):
+def test_a_photo_above_the_limit_passes_if_it_is_shrunk(own):
     path = own / "JPEGImages" / "large.jpg"
     Image.new("L", (2100, 2100)).save(path)
     write_mask(own / "SegmentationClass" / "large.png", np.zeros((2100, 2100), np.uint8))
@@ -99,7 +97,7 @@ def test_a_photo_above_what_networks_take_passes_where_it_is_shrunk(own):
     check.main(check.Settings(bring(own).root, workers=0))
 
 
-def test_served_maps_have_the_size_of_the_users_photos(own, tmp_path):
+def test_submitted_maps_have_the_size_of_the_original_photos(own, tmp_path):
     dataset = bring(own)
     (tmp_path / "maps").mkdir()
     for image in SIZES:
@@ -128,11 +126,3 @@ def test_a_smaller_size_keeps_the_shape_and_never_grows(h, w, side):
     else:
         assert max(small) <= side or min(small) == SHORTEST
         assert abs(small[0] / h - small[1] / w) <= 0.5 / h + 0.5 / w + 1e-9  # both sides are rounded
-
-
-@given(arrays(np.uint8, (4, 5), elements=st.integers(0, 3)), st.integers(4, 40), st.integers(5, 40))
-def test_an_enlarged_map_holds_no_other_labels_and_at_its_own_size_stays(labels, h, w):
-    large = enlarge(labels, (h, w))
-    assert large.shape == (h, w)
-    assert set(np.unique(large)) <= set(np.unique(labels))
-    np.testing.assert_array_equal(enlarge(labels, labels.shape), labels)

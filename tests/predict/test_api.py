@@ -59,7 +59,7 @@ def test_an_image_stays_as_the_caller_has_opened_it(folder: Path, tmp_path: Path
 @pytest.mark.parametrize(
     "photo", [np.zeros((4, 5), np.uint8), np.zeros((4, 5, 3)), np.zeros((0, 5, 3), np.uint8), 7, None], ids=str
 )
-def test_what_is_no_photo_is_told(folder: Path, photo) -> None:
+def test_another_type_or_shape_than_a_photo_is_refused(folder: Path, photo) -> None:
     with pytest.raises(ValueError, match=r"a photo (is|has)"):
         ppl.load(folder / "deeplab.pt", device="cpu").segment(photo)
 
@@ -83,7 +83,7 @@ def test_a_result_is_saved_and_shown(folder: Path, photo: Path, tmp_path: Path) 
         found.save(tmp_path / "a.jpg")
 
 
-def test_a_large_photo_is_seen_as_the_shrunk_one(folder: Path) -> None:
+def test_a_large_photo_is_segmented_like_the_shrunk_one(folder: Path) -> None:
     large = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     model = ppl.load(folder / "deeplab.pt", device="cpu", max_side=40, crf=False)
     small = np.array(Image.fromarray(large).resize((40, 30), Image.Resampling.BICUBIC))
@@ -116,7 +116,7 @@ def test_cams_are_those_of_the_export(folder: Path, scenes, photo: Path) -> None
     assert Image.open(BytesIO(found._repr_png_())).format == "PNG"
 
 
-def test_cams_are_by_default_of_the_classes_found(folder: Path, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cams_are_by_default_of_the_classes_present(folder: Path, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = ppl.load(folder / "classifier.pt", device="cpu")
     for scores, classes in (
         ({"cube": 0.9, "ball": 0.6}, ("cube", "ball")),
@@ -131,7 +131,7 @@ def test_cams_are_by_default_of_the_classes_found(folder: Path, photo: Path, mon
 
 
 @pytest.mark.parametrize("name", ["deeplab.pt", "classifier.pt"])
-def test_where_settings_come_from_is_shown(folder: Path, name: str) -> None:
+def test_the_origin_of_settings_is_shown(folder: Path, name: str) -> None:
     settings = folder.parents[1] / "settings.yaml"
     shown = repr(ppl.load(folder / name, device="cpu"))
     assert f"cales 1 {'1.5' if name == 'deeplab.pt' else '0.5'} ({settings})" in shown

@@ -49,7 +49,7 @@ def _photo(path: Path, size: tuple[int, int], **options) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["raw", "crf"])
-def test_a_photo_as_those_of_training_gets_the_mask_that_the_workflow_makes(
+def test_a_photo_of_the_dataset_gets_the_mask_of_the_workflow(
     settings: Settings, scenes, tmp_path: Path, kind: str
 ) -> None:
     predict.main(replace(settings, no_crf=kind == "raw"))
@@ -102,7 +102,7 @@ def test_worker_processes_change_nothing(settings: Settings, tmp_path: Path) -> 
     assert len(alone) == 2 * len(photos) + 2
 
 
-def test_a_second_run_replaces_what_is_there_and_leaves_the_rest(settings: Settings, tmp_path: Path) -> None:
+def test_a_second_run_replaces_its_results_only(settings: Settings, tmp_path: Path) -> None:
     photo = _photo(tmp_path / "a.jpg", (40, 30))
     settings = replace(settings, photos=(str(photo),))
     settings.folder.mkdir()
@@ -151,7 +151,7 @@ def test_the_legend_names_every_id(settings: Settings) -> None:
     assert colours >= {tuple(VOC_COLOURS[i].tolist()) for i in range(3)}
 
 
-def test_what_is_used_is_printed_with_its_source(settings: Settings, capsys) -> None:
+def test_settings_are_printed_with_their_origin(settings: Settings, capsys) -> None:
     predict.main(replace(settings, photo_scales=(2.0,), crf=True))
     told = capsys.readouterr().out
     assert "photo_scales 2 (as asked for)" in told
@@ -213,7 +213,7 @@ def test_the_command_ends_with_1_after_a_broken_photo(finish: Callable[[str], Pa
     assert len(_masks(tmp_path / "predictions")) == 1
 
 
-def test_a_photo_of_the_dataset_is_seen_as_it_is(settings: Settings, scenes) -> None:
+def test_labels_are_the_most_probable_classes(settings: Settings, scenes) -> None:
     segmenter = predict.Segmenter(settings.weights, device="cpu", crf=False)
     for image in scenes.images:
         photo = read_photo(Dataset.open(scenes.root).photo(image))

@@ -105,13 +105,17 @@ def drawn_instances(instances: Sequence[Instance], convention: Convention) -> li
 
 def draw(photo: Photo, convention: Convention) -> np.ndarray:
     """Return the class ids (h, w) uint8 of a photo's instances, 0 elsewhere; UserError for a malformed instance."""
-    mask = np.zeros((photo.height, photo.width), dtype=np.uint8)
+    size, remedy = (photo.height, photo.width), "unpack the annotations again"
+    if not all(isinstance(side, int) and side > 0 for side in size):
+        raise UserError(photo.image_id, f"invalid size {size}", remedy)
+    mask = np.zeros(size, dtype=np.uint8)
     for instance in drawn_instances(photo.instances, convention):
         try:
-            inside = _decode(instance.segmentation, photo.height, photo.width)
+            inside = _decode(instance.segmentation, *size)
         except Exception as error:  # pycocotools raises exceptions of many types
-            what = f"an instance cannot be drawn ({reason(error)})"
-            raise UserError(photo.image_id, what, "unpack the annotations again") from error
+            raise UserError(photo.image_id, f"an instance cannot be drawn ({reason(error)})", remedy) from error
+        if inside.shape != size:
+            raise UserError(photo.image_id, f"shape mismatch: expected {size}, got {inside.shape}", remedy)
         mask[inside] = instance.label
     return mask
 

@@ -63,7 +63,7 @@ def test_classes_come_by_the_alphabet_or_in_the_order_of_their_columns(tmp_path)
         assert read_table(path, is_photo).classes == classes
 
 
-def test_columns_that_say_nothing_are_named(tmp_path):
+def test_columns_without_classes_are_named(tmp_path):
     (tmp_path / "labels.csv").write_text(FORMS["further columns beside flags"], encoding="utf-8")
     assert read_table(tmp_path / "labels.csv", is_photo).ignored == ("width",)
 
@@ -87,7 +87,7 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"], excl
 @given(
     st.dictionaries(st.sampled_from("abc"), st.sets(NAMES, min_size=1, max_size=3), min_size=1), st.sampled_from(";|")
 )
-def test_any_names_of_classes_come_back(tmp_path_factory, labels, sign):
+def test_any_names_of_classes_are_read(tmp_path_factory, labels, sign):
     written = io.StringIO()
     csv.writer(written).writerows(
         [["image", "classes"], *([image, sign.join(names)] for image, names in labels.items())]

@@ -96,7 +96,7 @@ def test_convention_a_draws_the_later_instance_and_leaves_crowds_out(root: Path,
     assert not read_mask(dataset.mask(EMPTY)).any()
 
 
-def test_convention_b_draws_the_smaller_instance_and_crowds_and_skips_what_is_unlabelled(root, tmp_path) -> None:
+def test_convention_b_draws_the_smaller_instance_and_crowds_and_skips_unlabelled_photos(root, tmp_path) -> None:
     dataset = _prepared(root, tmp_path / "data", "B")
     assert dataset.split("train") == [LABELLED]
     assert _names(dataset, LABELLED) == ("person", "stop sign", "toothbrush")
@@ -114,7 +114,7 @@ def test_photos_are_linked_and_decode(root: Path, tmp_path: Path) -> None:
             assert read_photo(dataset.photo(image)).shape == (HEIGHT, WIDTH, 3)
 
 
-def test_the_dataset_passes_the_check_but_for_classes_that_no_photo_shows(root: Path, tmp_path: Path) -> None:
+def test_the_dataset_passes_the_check_except_for_classes_without_photos(root: Path, tmp_path: Path) -> None:
     data = _prepared(root, tmp_path / "data", "B").root
     check.main(check.Settings(data, "train", "train", "val", "val", tmp_path / "check.json", workers=1))
     data = _prepared(root, tmp_path / "a", "A").root
@@ -134,7 +134,7 @@ def test_archives_are_zips(root: Path, tmp_path: Path) -> None:
     ("content", "message"),
     [(None, "No such file"), (b"{", "not an annotation file of COCO"), (b"[1]", "not an annotation file of COCO")],
 )
-def test_what_is_damaged_is_named_and_nothing_is_left(root: Path, tmp_path: Path, content, message: str) -> None:
+def test_damaged_files_are_named_and_nothing_is_written(root: Path, tmp_path: Path, content, message: str) -> None:
     path = root / "annotations" / "instances_val2014.json"
     path.unlink()
     if content is not None:

@@ -150,6 +150,6 @@ def test_the_photos_are_small_and_the_folder_at_most_4_mb():
 
 
 @pytest.mark.parametrize("wrong", [{"seed": -1}, {"size": 16}, {"val": -1}])
-def test_impossible_settings_are_user_errors(wrong, tmp_path):
+def test_invalid_settings_are_user_errors(wrong, tmp_path):
     with pytest.raises(UserError):
         demo.Settings(**{"out": tmp_path, "seed": 0, "size": 64, "train": 1, "val": 1, "test": 1, **wrong})

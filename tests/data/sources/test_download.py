@@ -60,7 +60,7 @@ def test_a_file_is_downloaded_once(server, archive: Archive, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_an_interrupted_download_goes_on(server, archive: Archive, tmp_path: Path, ranges: bool) -> None:
+def test_an_interrupted_download_is_resumed(server, archive: Archive, tmp_path: Path, ranges: bool) -> None:
     out, server.most, server.ranges = tmp_path / "photos.tar", 3000, ranges
     with pytest.raises(
         UserError, match=r"photos.tar: cannot be downloaded \(the connection ended after 3,000 of 10,240"
@@ -74,14 +74,14 @@ def test_an_interrupted_download_goes_on(server, archive: Archive, tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["photos.tar"]
 
 
-def test_a_part_that_was_complete_is_taken(server, archive: Archive, tmp_path: Path) -> None:
+def test_a_complete_part_is_used(server, archive: Archive, tmp_path: Path) -> None:
     (tmp_path / "photos.tar.part").write_bytes(CONTENT)
     fetch(archive, tmp_path / "photos.tar")
     assert (tmp_path / "photos.tar").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("left", [b"", b"rubbish", CONTENT + b"more"])
-def test_what_has_another_checksum_is_not_kept(server, archive: Archive, tmp_path: Path, left: bytes) -> None:
+def test_a_file_of_another_checksum_is_deleted(server, archive: Archive, tmp_path: Path, left: bytes) -> None:
     server.content = CONTENT[:-1] + b"?"
     if left:
         (tmp_path / "photos.tar.part").write_bytes(left)

@@ -71,7 +71,7 @@ def test_masks_are_optional(own, tmp_path):
     assert not (tmp_path / "data" / "SegmentationClass").exists()
 
 
-def test_all_that_is_missing_is_named_in_one_line(own, tmp_path):
+def test_all_missing_parts_are_named_in_one_line(own, tmp_path):
     shutil.rmtree(own / "JPEGImages")
     (own / "labels.csv").unlink()
     with pytest.raises(UserError) as error:

@@ -42,7 +42,7 @@ def test_archives_share_a_folder(tmp_path: Path) -> None:
         [("l", "fine")],
     ],
 )
-def test_what_reaches_out_of_the_folder_is_refused(tmp_path: Path, members: list) -> None:
+def test_a_name_outside_the_folder_is_refused(tmp_path: Path, members: list) -> None:
     home = tmp_path / "home"
     home.mkdir()
     archive = _tar(tmp_path / "a.tar", ("fine", b"1"), *members)

@@ -137,7 +137,7 @@ def test_without_the_test_archive_there_is_no_test_split(root: Path, tmp_path: P
         dataset.split("test")
 
 
-def test_the_list_of_test_images_is_whole_where_it_is_that_of_voc(tmp_path: Path) -> None:
+def test_the_list_of_test_images_of_voc_must_be_complete(tmp_path: Path) -> None:
     def lists(**numbers: int) -> dict[str, list[str]]:
         return {name: [f"{name}{i}" for i in range(n)] for name, n in (voc.PUBLISHED | numbers).items()}
 
@@ -174,7 +174,7 @@ def test_the_list_of_test_images_is_whole_where_it_is_that_of_voc(tmp_path: Path
         ("VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt", None, r"VOC2012: lacks ImageSets/Segmentation/val.txt"),
     ],
 )
-def test_what_is_damaged_is_named_and_nothing_is_left(root: Path, tmp_path: Path, path, content, message) -> None:
+def test_damaged_files_are_named_and_nothing_is_written(root: Path, tmp_path: Path, path, content, message) -> None:
     (root / path).unlink()
     if content is not None:
         (root / path).write_bytes(content)
