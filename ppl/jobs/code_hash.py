@@ -20,7 +20,7 @@ NOT_HASHED = {
 """Modules left out of every digest, with the reason; so are modules that only they import."""
 MESSAGES = {"print", "UserError"}
 """Functions all of whose arguments are text for people. Those of a raised exception are left out too."""
-LABELLED = {"progress", "run_all", "label_all", "train_to_checkpoint", "train"}
+LABELLED = {"progress", "run_all", "label_all", "train_to_checkpoint", "train_on_labels", "train"}
 """Functions that show progress."""
 LABELS = {"name", "unit"}
 """Their keyword arguments that are text for people."""

@@ -45,6 +45,7 @@ def run_all(
         return
     # loky restarts a worker whose memory has grown by 300 MB, and warns of a leak; large photos need that much.
     warnings.filterwarnings("ignore", "A worker (was restarted|stopped) while some jobs were given to the executor")
+    # Not joblib.Parallel, which is built on loky: it draws items in another thread, ahead of the reader of results.
     pool = ProcessPoolExecutor(workers, initializer=ignore_group_signals, env={"OMP_NUM_THREADS": "1"})
     pending: dict[Future, int] = {}
     complete = False

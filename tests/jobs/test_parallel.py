@@ -81,7 +81,7 @@ def test_a_killed_worker_is_an_error_with_a_remedy() -> None:
         list(run_all(os._exit, [9] * 4, workers=1, total=4, name="test"))
 
 
-def test_a_worker_whose_memory_grows_is_replaced_without_a_word(program: Path) -> None:
+def test_a_worker_whose_memory_grows_is_replaced_silently(program: Path) -> None:
     grow = "__import__('time').sleep(1.1) or setattr(__import__('os'), 'x', bytes(4 * 10**8)) or 1"
     done = subprocess.run([sys.executable, program, *[grow] * 6], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["started", *"111111"]
