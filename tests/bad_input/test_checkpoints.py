@@ -17,7 +17,7 @@ from ppl.cam import export
 from ppl.classify import train
 from ppl.jobs.errors import UserError
 from ppl.networks import backbones, checkpoints
-from ppl.refine import pseudo
+from ppl.refine import walk_affinitynet, walk_irnet
 from ppl.segment import predict_split
 
 KINDS = ("classifier", "deeplab", "irnet", "affinitynet")
@@ -38,8 +38,8 @@ def loading(steps: Any, kind: str) -> tuple[Callable, Any]:
     return {
         "classifier": (export.main, steps.exporting),
         "deeplab": (predict_split.main, steps.predicting),
-        "irnet": (pseudo.main, steps.walking["irnet"]),
-        "affinitynet": (pseudo.main, steps.walking["affinitynet"]),
+        "irnet": (walk_irnet.main, steps.walking["irnet"]),
+        "affinitynet": (walk_affinitynet.main, steps.walking["affinitynet"]),
     }[kind]
 
 
@@ -316,5 +316,5 @@ def test_any_bytes_are_refused_in_a_line(tmp_path_factory, one_line, content, st
     path = tmp_path_factory.getbasetemp() / "any.pt"
     path.write_bytes(start + content)
     with pytest.raises(UserError) as error:
-        checkpoints.load(path, "classifier")
+        checkpoints.read_content(path, "classifier")
     one_line(error.value, str(path))

@@ -157,7 +157,7 @@ def test_a_split_that_cannot_be_is_a_fault_of_the_check(root, checking, refused,
 def test_one_image_is_enough_to_train_and_to_predict(root, checking, steps):
     from ppl.cam import export
     from ppl.classify import train
-    from ppl.refine import pseudo
+    from ppl.refine import walk_affinitynet, walk_irnet
     from ppl.segment import predict_split
 
     (root / LISTS / "train.txt").write_text("t1\n")
@@ -166,8 +166,8 @@ def test_one_image_is_enough_to_train_and_to_predict(root, checking, steps):
     batch = dataclasses.replace(steps.training.training, batch_size=7)  # larger than the split
     train.main(dataclasses.replace(steps.training, training=batch))
     export.main(steps.exporting)
-    for walking in steps.walking.values():
-        pseudo.main(walking)
+    for walk, walking in zip((walk_irnet, walk_affinitynet), steps.walking.values(), strict=True):
+        walk.main(walking)
         assert [path.name for path in walking.out.iterdir()] == ["t1.png"]
     predict_split.main(steps.predicting)
     assert (steps.predicting.out / "crf" / "t1.png").exists()
@@ -178,8 +178,8 @@ def test_the_smallest_photos_go_through_every_step(root, checking, steps, size):
     from ppl.cam import export
     from ppl.classify import train
     from ppl.crf.dense import IRNET
-    from ppl.refine import pseudo
     from ppl.refine import reliable as confident
+    from ppl.refine import walk_affinitynet, walk_irnet
     from ppl.segment import predict_split
 
     Image.effect_noise(size[::-1], 90).convert("RGB").save(root / "JPEGImages" / "t1.png")
@@ -187,11 +187,11 @@ def test_the_smallest_photos_go_through_every_step(root, checking, steps, size):
     check.main(checking)
     train.main(steps.training)
     export.main(steps.exporting)
-    sure = confident.Confident("constant", 0.3, 0.05, 0.7, 2)
+    sure = confident.Reliable("constant", 0.3, 0.05, 0.7, 2)
     labelling = confident.Settings(root, "train", (steps.exporting.out,), root.with_name("sure"), sure, IRNET, 0)
     confident.main(labelling)
-    for walking in steps.walking.values():
-        pseudo.main(walking)
+    for walk, walking in zip((walk_irnet, walk_affinitynet), steps.walking.values(), strict=True):
+        walk.main(walking)
     predict_split.main(steps.predicting)
     sweep.main(sweep.Settings(root, "train", (steps.exporting.out,), root.with_name("sweep.csv"), 0))
     for out in (labelling.out, *(w.out for w in steps.walking.values()), steps.predicting.out / "crf"):

@@ -46,7 +46,7 @@ STEPS = (
     *(
         "ppl.refine.reliable",
         "ppl.refine.train_irnet",
-        "ppl.refine.pseudo",
+        "ppl.refine.walk_irnet",
         "ppl.segment.train",
         "ppl.segment.predict_split",
     ),
