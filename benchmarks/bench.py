@@ -307,17 +307,16 @@ def pairs(given: Given) -> Iterator[Row]:
     # Of equal maxima either may get the gradient: noise leaves few of them.
     boundary = (boundary + 0.01 * torch.rand(boundary.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 0.99)
     boundary = boundary.to(given.device)
-    displacement = torch.stack([smooth(2, (side, side), i) for i in range(batch)]).to(given.device)
     labels = torch.stack([smooth(4, (side, side), i).argmax(0) for i in range(batch)]).to(given.device)
     labels[labels == 3] = 255
 
-    def step(loss: Callable[[Tensor, Tensor], Tensor], dtype: torch.dtype = torch.float32) -> Tensor:
-        b, d = (x.to(dtype, copy=True).requires_grad_() for x in (boundary, displacement))
-        loss(b, d).backward()
+    def step(loss: Callable[[Tensor], Tensor], dtype: torch.dtype = torch.float32) -> Tensor:
+        b = boundary.to(dtype, copy=True).requires_grad_()
+        loss(b).backward()
         return b.grad
 
-    ours = partial(step, lambda b, d: losses.total(losses.pair_losses(b, d, labels.to(torch.uint8), 10)))
-    reference = partial(step, lambda b, d: references.pair_losses(b, d, labels, 10))
+    ours = partial(step, lambda b: losses.total(losses.pair_losses(b, labels.to(torch.uint8), 10)))
+    reference = partial(step, lambda b: references.pair_losses(b, labels, 10))
     yield Row(f"IRNet pair loss, {batch} x {side}x{side}, radius 10", "index_select over all paths", 5, ours, reference,
               relative, partial(reference, torch.float64))  # fmt: skip
 

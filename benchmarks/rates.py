@@ -42,11 +42,11 @@ from ppl.jobs.files import atomic
 from ppl.measure import sweep
 from ppl.networks import backbones
 from ppl.refine.irnet import IRNet, boundary_map
-from ppl.refine.train_irnet import irnet_loss
+from ppl.refine.losses import irnet_loss
 from ppl.refine.walk import propagate
 from ppl.segment.deeplab import DeepLab, segmentation_loss
 from ppl.segment.inference import log_probabilities
-from ppl.training import loop as engine
+from ppl.training.optimizers import optimizer as optimizer_of
 
 SCALES = (1, 0.5, 1.5, 2)
 EXPLICIT = ("explicit", "s2k2-s3k4-s4k6")
@@ -264,7 +264,7 @@ def _of_a_core(given: Given) -> Iterator[Step]:
 def _training(network: nn.Module, loss: Callable[[], torch.Tensor], device: torch.device) -> Callable[[], None]:
     """A whole step: forward, backward, SGD."""
     parameters = [p for p in network.parameters() if p.requires_grad]
-    optimizer = engine.sgd([{"params": parameters, "lr": 1e-6, "weight_decay": 1e-4}], momentum=0.9)
+    optimizer = optimizer_of("sgd", [{"params": parameters, "lr": 1e-6, "weight_decay": 1e-4}], momentum=0.9)
 
     def step() -> None:
         with autocast(device, "bf16-mixed"):

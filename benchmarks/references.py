@@ -10,15 +10,15 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ppl.cam.seeds import seed
+from ppl.cam.seeds import hard_labels, seed
 from ppl.cam.store import Cam
 from ppl.classify.network import PatchClassifier
 from ppl.classify.patches import merge, split
 from ppl.crf import dense as crf
 from ppl.data.crops import Augmentation
 from ppl.measure.metrics import confusion, mean_iou
-from ppl.refine.lines import search_paths
-from ppl.refine.reliable import combine, hard_labels
+from ppl.refine.lines import lines_within
+from ppl.refine.reliable import combine
 
 
 def confident_labels(photo: np.ndarray, cam: np.ndarray, classes: Sequence[int], *, labels: int) -> np.ndarray:
@@ -95,7 +95,7 @@ def patch_branch(stages: nn.ModuleList, x: Tensor, k: int, phi1: nn.Module, phi2
     return merge(merged, k, tuple(k * side for side in merged.shape[2:]))
 
 
-def pair_losses(boundary: Tensor, displacement: Tensor, labels: Tensor, radius: int) -> Tensor:
+def pair_losses(boundary: Tensor, labels: Tensor, radius: int) -> Tensor:
     """IRNet's total loss from lists of indices: every pixel of every path gathered at once, gradients by autograd."""
     batch, h, w = boundary.shape
     margin = radius - 1
@@ -106,14 +106,14 @@ def pair_losses(boundary: Tensor, displacement: Tensor, labels: Tensor, radius: 
 
     source, flat = at(0, 0), boundary.view(batch, -1)
     by_length: dict[int, list] = {}
-    for path in search_paths(radius):
-        by_length.setdefault(len(path.line), []).append(path)
+    for line in lines_within(radius):
+        by_length.setdefault(len(line.pixels), []).append(line)
     highest, ends = [], []
-    for paths in by_length.values():
-        indices = torch.stack([torch.stack([at(y, x) for y, x in path.line]) for path in paths])  # (P, length, N)
+    for lines in by_length.values():
+        indices = torch.stack([torch.stack([at(y, x) for y, x in line.pixels]) for line in lines])  # (P, length, N)
         gathered = torch.index_select(flat, 1, indices.flatten()).view(batch, *indices.shape)
-        highest.append(F.max_pool2d(gathered.flatten(0, 1), (indices.shape[1], 1)).view(batch, len(paths), -1))
-        ends += [path.end for path in paths]
+        highest.append(F.max_pool2d(gathered.flatten(0, 1), (indices.shape[1], 1)).view(batch, len(lines), -1))
+        ends += [line.end for line in lines]
     affinity = 1 - torch.cat(highest, dim=1)  # (B, P, N)
     targets = torch.stack([at(*end) for end in ends])
     known = labels.view(batch, -1).long()
@@ -121,17 +121,12 @@ def pair_losses(boundary: Tensor, displacement: Tensor, labels: Tensor, radius: 
     valid = (one != 255) & (other != 255)
     equal = (one == other) & valid
     bg_pos, fg_pos, neg = equal & (one == 0), equal & (one > 0), valid & (one != other)
-    d = displacement.flatten(2)
-    difference = d[:, :, source][:, :, None] - d[:, :, targets]  # (B, 2, P, N)
-    offsets = torch.tensor(ends, device=boundary.device, dtype=boundary.dtype).t()[None, :, :, None]
 
-    def mean(values: Tensor, chosen: Tensor) -> Tensor:
-        return (values * chosen).sum() / (chosen.sum() + 1e-5)
+    def mean(values: Tensor, pairs: Tensor) -> Tensor:
+        return (values * pairs).sum() / (pairs.sum() + 1e-5)
 
     attract, repel = -torch.log(affinity + 1e-5), -torch.log(1 + 1e-5 - affinity)
-    dp_fg = mean((difference - offsets).abs().mean(1), fg_pos)
-    dp_bg = mean(difference.abs().mean(1), bg_pos)
-    return (mean(attract, bg_pos) / 2 + mean(attract, fg_pos) / 2 + mean(repel, neg)) / 2 + (dp_fg + dp_bg) / 2
+    return (mean(attract, bg_pos) / 2 + mean(attract, fg_pos) / 2 + mean(repel, neg)) / 2
 
 
 class UnjoinedNorm(nn.Module):

@@ -4,10 +4,10 @@ import numpy as np
 
 from ppl.cam.store import Cam
 from ppl.data.resize import upsample
-from ppl.refine.reliable import confident_labels
+from ppl.refine.reliable import reliable_labels
 
 
 def of_confident(task: tuple[np.ndarray, Cam]) -> np.ndarray:
-    """The confident labels (h, w) of a photo and its CAM."""
+    """Return the reliable labels (h, w) of a photo and its CAM."""
     photo, cam = task
-    return confident_labels(photo, upsample(cam.maps, cam.size), cam.classes)
+    return reliable_labels(photo, upsample(cam.maps, cam.size), cam.classes)

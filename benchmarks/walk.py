@@ -20,7 +20,7 @@ from measuring import reset_peak, resident
 from torch import Tensor
 from torch.nn import functional
 
-from ppl.refine.lines import search_paths
+from ppl.refine.lines import lines_within
 from ppl.refine.walk import propagate
 
 RADIUS, BETA, STEPS = 5, 10.0, 256
@@ -90,7 +90,7 @@ def _transition(boundary: Tensor) -> Tensor:
         [pixel.flatten()],
         [torch.ones(h * w, dtype=boundary.dtype, device=device)],
     )
-    for (dy, dx), line in search_paths(RADIUS):
+    for (dy, dx), line in lines_within(RADIUS):
         if dy >= h or abs(dx) >= w:
             continue
         left, right = max(0, -dx), w - max(0, dx)

@@ -11,7 +11,7 @@ import torch
 from ppl.cam import store
 from ppl.cam.maps import Fusion, branch_maps, fuse
 from ppl.cam.store import Cam
-from ppl.classify import build as checkpoint
+from ppl.classify.build import load
 from ppl.classify.network import PatchClassifier
 from ppl.data.batches import photo_batches
 from ppl.data.dataset import Dataset
@@ -52,11 +52,7 @@ class Settings:
 def main(settings: Settings) -> None:
     dataset = Dataset.open(settings.data)
     device = inference_device(settings.hardware)
-    network, content = checkpoint.load(settings.classifier)
-    if tuple(content["classes"]) != dataset.classes:
-        raise UserError(
-            settings.classifier, f"trained for other classes than {settings.data}/classes.txt names", "train again"
-        )
+    network, content = load(settings.classifier, dataset.classes)
     images = dataset.split(settings.split)
     if len(set(images)) < len(images):
         raise UserError(f"split {settings.split} of {settings.data}", "names an image twice", "keep one line")

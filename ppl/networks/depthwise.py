@@ -1,8 +1,9 @@
-"""Depthwise convolution on a CPU with gradients several times faster than the library's, on small maps.
+"""Depthwise convolution with gradients several times faster than torch's, on a CPU and small maps.
 
 For the filters of a depthwise convolution the gradient is a depthwise convolution too, of the input with the gradient
 of the output as its filter: oneDNN computes that at the speed of its forward pass, but its own gradients of 5x5 filters
-took a third of a training step of EfficientNet-Lite0, those of dilated ones half of it.
+take a third of a training step of EfficientNet-Lite0, those of dilated ones half of it. (Why CPU training matters:
+`networks/backbones.py`.)
 """
 
 from typing import Any
@@ -13,11 +14,11 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 LARGEST = 24  # side of a map up to which this is faster
-ROWS = 24  # of several small maps that are stacked to one: below, starting the kernel takes longer than its work
+ROWS = 24  # height up to which small maps are stacked: launching the kernel takes longer than its work
 
 
 def is_faster(x: Tensor, weight: Tensor) -> bool:
-    """Whether `depthwise` serves: a gradient is wanted, on a CPU, of one floating-point type, on maps small enough."""
+    """Return whether `depthwise` applies: on a CPU, with gradients, one floating-point type, and maps small enough."""
     return (
         x.device.type == "cpu"
         and x.requires_grad
@@ -28,7 +29,7 @@ def is_faster(x: Tensor, weight: Tensor) -> bool:
 
 
 def depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
-    """`conv2d` of x (B, C, h, w) with odd square filters (C, 1, k, k) and a bias (C,), padded to the same size."""
+    """Return `conv2d` of x (B, C, h, w), padded to the same size, with odd square filters (C, 1, k, k), bias (C,)."""
     return _Depthwise.apply(x, weight, bias, dilation)
 
 
@@ -62,10 +63,9 @@ def _padding(weight: Tensor, dilation: int) -> int:
 
 
 def _filter_gradient(x: Tensor, grad: Tensor, padding: int, dilation: int) -> Tensor:
-    """Sums over images b of x[b] convolved with grad[b]: (B, C, h, w) twice -> (C, 1, k, k).
+    """Return the sum over images b of x[b] convolved with grad[b]: (B, C, h, w) twice -> (C, 1, k, k).
 
-    Dilation of the filter becomes the stride of this convolution. Small maps are stacked, with empty rows between that
-    keep them apart.
+    Dilation of the filter becomes the stride of this convolution. Small maps are stacked, separated by empty rows.
     """
     images, channels, height, width = x.shape
     stacked = max(1, ROWS // (height + padding))

@@ -113,7 +113,7 @@ class Segmenter(_Trained):
     ) -> None:
         super().__init__(weights, segmenters.load, device, precision)
         experiment = find(self.weights, settings)
-        with checkpoints.rebuilding(weights):
+        with checkpoints.reading_settings(weights):
             in_crop = math.ceil(self.training["crop"] / self.training["scale"][0])
         self.settings_in_use = of_segmentation(experiment, photo_scales=photo_scales, crf=crf)
         self.settings_in_use["max_side"] = longest_side(experiment, max_side, in_crop)
@@ -144,7 +144,7 @@ class Classifier(_Trained):
     ) -> None:
         super().__init__(weights, classifiers.load, device, precision)
         experiment = find(self.weights, settings)
-        with checkpoints.rebuilding(weights):
+        with checkpoints.reading_settings(weights):
             self.crop, in_crop = int(self.training["crop"]), int(self.training["long_side"][1])
         self.settings_in_use = of_maps(experiment)
         self.settings_in_use["max_side"] = longest_side(experiment, max_side, in_crop)

@@ -25,9 +25,9 @@ class Settings:
     threshold: float
     """Background threshold of the seeds."""
     confidence: float
-    """Probability that the CRF gives to a label it is handed."""
+    """Probability that the CRF assigns to an input label."""
     iterations: int
-    """Of the CRF."""
+    """Iterations of the CRF."""
     pairwise: Pairwise
     workers: int
     shard: str = "1/1"
@@ -60,7 +60,7 @@ def crf_seed(
     pairwise: Pairwise,
     solver: Solver = on_cpu,
 ) -> np.ndarray:
-    """The seed (h, w) uint8 of a CAM at a background threshold, after a dense CRF over the image's classes."""
+    """Return the seed (h, w) uint8 of a CAM at a background threshold, after a dense CRF over the image's classes."""
     labels, classes = seed(cam, threshold), [int(c) for c in cam.classes]
     return from_labels(
         photo, [labels], classes, confidence=confidence, iterations=iterations, pairwise=pairwise, solver=solver

@@ -1,4 +1,4 @@
-"""Label maps made of photos and CAMs alone, image by image in worker processes; does without torch."""
+"""Label maps from photos and CAMs alone, image by image in worker processes that do not import torch."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,15 +18,15 @@ from ppl.jobs.shards import in_chunks
 IMAGES_PER_TASK = 4
 
 Label = Callable[[np.ndarray, Cam], np.ndarray]
-"""From a photo (h, w, 3) uint8 and its CAM to a label map (h, w) uint8."""
+"""Maps a photo (h, w, 3) uint8 and its CAM to a label map (h, w) uint8."""
 
 
 def label_all(
     dataset: Dataset, images: Sequence[str], cams: Sequence[Path], out: Path, label: Label, *, workers: int, name: str
 ) -> None:
-    """Writes OUT/ID.png for each image by `label`, which processes receive pickled; the folder appears when complete.
+    """Write OUT/ID.png for each image by `label`, which must pickle; the folder appears when it is complete.
 
-    UserError where a photo does not fit its CAM, or an image is named twice.
+    UserError where a photo does not fit its CAM, or an image id is repeated.
     """
     chunks = in_chunks(images, IMAGES_PER_TASK)
     with atomic(out) as folder:
@@ -35,7 +35,7 @@ def label_all(
         for _ in run_all(write, chunks, workers=workers, total=len(images), size=len, name=name):
             pass
         if sum(1 for _ in folder.iterdir()) != len(images):
-            raise UserError(out, f"fewer labels than the {len(images)} images", "the split names one twice")
+            raise UserError(out, f"fewer labels than the {len(images)} images", "remove repeated ids from the split")
 
 
 def _write(dataset: Dataset, cams: Sequence[Path], folder: Path, label: Label, images: Sequence[str]) -> None:

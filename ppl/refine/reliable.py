@@ -1,6 +1,6 @@
-"""Writes confident labels, which IRNet learns from: foreground and background where a CAM leaves little doubt.
+"""Writes reliable labels, which the refinement network learns from: foreground and background where the CAM is certain.
 
-Worker processes run this on one image each, so that the module does without torch.
+Worker processes run this on one image each, so the module does not import torch.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from ppl.cam.seeds import hard_labels
 from ppl.cam.store import Cam
 from ppl.crf.dense import IRNET, Pairwise, Solver, Where, from_labels, from_several_probabilities, on_cpu
 from ppl.crf.solvers import choose
@@ -19,23 +20,24 @@ from ppl.data.masks import IGNORE
 from ppl.data.resize import upsample
 from ppl.jobs.command import command
 from ppl.jobs.shards import part_of, shard_of
+from ppl.refine.background import with_background
 from ppl.refine.labelling import label_all
 
 
 @dataclass(frozen=True)
-class Confident:
-    """What counts as confident."""
+class Reliable:
+    """Which labels are reliable."""
 
     scores: Literal["constant", "power"]
     """Score of background: a threshold (IRNet), or (1 - strongest class)^power (AffinityNet)."""
     foreground: float
-    """Threshold above which a class is taken for certain; or the power, a low one, of a strong background."""
+    """Threshold above which a class is reliable; or the exponent, a low one, of a strong background."""
     background: float
-    """Threshold below which background is; or the power, a high one, of a weak background."""
+    """Threshold below which background is reliable; or the exponent, a high one, of a weak background."""
     confidence: float
-    """Probability that the CRF gives to a label it is handed."""
+    """Probability that the CRF assigns to an input label."""
     iterations: int
-    """Of the CRF."""
+    """Iterations of the CRF."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Settings:
     split: str
     cams: tuple[Path, ...]
     out: Path
-    confident: Confident
+    confident: Reliable
     pairwise: Pairwise
     workers: int
     shard: str = "1/1"
@@ -56,55 +58,39 @@ def main(settings: Settings) -> None:
     images = shard_of(dataset.split(settings.split), settings.shard)
     solver, workers = choose(settings.crf_on, settings.workers)
     label = partial(_label, settings.confident, settings.pairwise, solver)
-    name = f"confident labels, {part_of(settings.split, settings.shard)}"
+    name = f"reliable labels, {part_of(settings.split, settings.shard)}"
     label_all(dataset, images, settings.cams, settings.out, label, workers=workers, name=name)
 
 
-def _label(confident: Confident, pairwise: Pairwise, solver: Solver, photo: np.ndarray, cam: Cam) -> np.ndarray:
+def _label(reliable: Reliable, pairwise: Pairwise, solver: Solver, photo: np.ndarray, cam: Cam) -> np.ndarray:
     maps = upsample(cam.maps, cam.size)
-    if confident.scores == "power":
-        powers = confident.foreground, confident.background
+    if reliable.scores == "power":
+        powers = reliable.foreground, reliable.background
         return power_labels(
-            photo, maps, cam.classes, powers, iterations=confident.iterations, pairwise=pairwise, solver=solver
+            photo, maps, cam.classes, powers, iterations=reliable.iterations, pairwise=pairwise, solver=solver
         )
-    return confident_labels(
+    return reliable_labels(
         photo,
         maps,
         cam.classes,
-        fg_threshold=confident.foreground,
-        bg_threshold=confident.background,
-        confidence=confident.confidence,
-        iterations=confident.iterations,
+        fg_threshold=reliable.foreground,
+        bg_threshold=reliable.background,
+        confidence=reliable.confidence,
+        iterations=reliable.iterations,
         pairwise=pairwise,
         solver=solver,
     )
 
 
-def hard_labels(cam: np.ndarray, classes: Sequence[int] | np.ndarray, threshold: float) -> np.ndarray:
-    """The class of the strongest activation where that exceeds `threshold`, else background.
-
-    cam (C, h, w) floating point, classes (C,) ids in 1..254 -> (h, w) uint8. Of equal activations the first wins.
-    Raises ValueError where the number of classes differs or an id is out of range.
-    """
-    ids = np.asarray(classes, dtype=np.int64)
-    if cam.ndim != 3 or ids.shape != cam.shape[:1] or ((ids < 1) | (ids > 254)).any():
-        raise ValueError(f"classes {ids.tolist()} do not fit a CAM of shape {cam.shape}")
-    if not len(ids):
-        return np.zeros(cam.shape[1:], np.uint8)
-    labels = ids.astype(np.uint8)[cam.argmax(0)]  # (h, w)
-    labels[cam.max(0) <= threshold] = 0
-    return labels
-
-
 def combine(foreground: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """The label of a strict foreground pass where it has one, 0 where a lenient pass agrees on none, elsewhere 255.
+    """Return the class of a strict foreground pass, 0 where a lenient pass has no class either, elsewhere 255.
 
     Both (h, w) label maps -> (h, w) uint8.
     """
     return np.where(foreground > 0, foreground, np.where(background > 0, IGNORE, 0)).astype(np.uint8)
 
 
-def confident_labels(
+def reliable_labels(
     photo: np.ndarray,
     cam: np.ndarray,
     classes: Sequence[int] | np.ndarray,
@@ -116,7 +102,7 @@ def confident_labels(
     pairwise: Pairwise = IRNET,
     solver: Solver = on_cpu,
 ) -> np.ndarray:
-    """Foreground above the strict threshold and background below the lenient one, both after a dense CRF; else 255.
+    """Return foreground above the strict threshold, background below the lenient one, both after a dense CRF; else 255.
 
     photo (h, w, 3) uint8, cam (C, h, w) of the image's classes, relative to their maximum, classes (C,) ids
     -> (h, w) uint8. Raises ValueError for shapes that do not fit or thresholds in the wrong order.
@@ -141,22 +127,16 @@ def power_labels(
     pairwise: Pairwise = IRNET,
     solver: Solver = on_cpu,
 ) -> np.ndarray:
-    """AffinityNet's confident labels: foreground that prevails over a strong background, background over a weak one.
+    """Return AffinityNet's reliable labels: foreground above a strong background, background above a weak one.
 
     Background scores (1 - max of the CAM)^power, for the two powers; with the classes, as probabilities, a dense CRF
-    follows. photo (h, w, 3) uint8, cam (C, h, w) in 0..1, classes (C,) ids -> (h, w) uint8, 255 where neither is sure.
+    follows. photo (h, w, 3) uint8, cam (C, h, w) in 0..1, classes (C,) ids -> (h, w) uint8, else 255.
     """
     ids = np.concatenate([[0], np.asarray(classes, np.int64)]).astype(np.uint8)
     scores = [with_background(cam, power) for power in powers]
     probabilities = [s / s.sum(0) for s in scores]
     passes = from_several_probabilities(photo, probabilities, iterations=iterations, pairwise=pairwise, solver=solver)
     return combine(*(ids[labels] for labels in passes))
-
-
-def with_background(cam: np.ndarray, power: float) -> np.ndarray:
-    """A CAM (C, h, w) in 0..1 below a plane of background, (1 - max)^power: (C + 1, h, w), never all zero."""
-    strongest = cam.max(0, initial=0)
-    return np.concatenate([np.maximum((1 - np.clip(strongest, 0, 1)) ** power, 1e-5)[None], cam]).astype(np.float32)
 
 
 if __name__ == "__main__":

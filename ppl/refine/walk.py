@@ -1,4 +1,4 @@
-"""Random walk that spreads class scores over an image and stops at boundaries (Sec. III-F)."""
+"""Random walk that propagates class scores over an image (Sec. III-F)."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,15 +7,14 @@ import torch
 from torch import Tensor
 
 from ppl.crf.sparse import csr
-from ppl.refine.affinitynet import pair_affinity
-from ppl.refine.lines import Offset, Path, search_paths
+from ppl.refine.lines import Offset, PixelLine, lines_within
 
 TOLERANCE = 1e-7  # of the Chebyshev series: sum of the coefficients left out; t^256 then needs degree 84
 
 
 @torch.no_grad()
 def propagate(scores: Tensor, boundary: Tensor, radius: int = 5, beta: float = 10.0, steps: int = 256) -> Tensor:
-    """Scores after `steps` steps of a random walk that avoids crossing boundaries.
+    """Return scores after `steps` steps of a random walk that avoids crossing boundaries.
 
     With pixels i, j of the image nearer than `radius` to each other, b the boundary and P(i, j) the line between them:
 
@@ -28,58 +27,47 @@ def propagate(scores: Tensor, boundary: Tensor, radius: int = 5, beta: float = 1
     of the sparse S with an (h w, C) matrix replace the power. Memory grows with h w radius^2.
 
     scores (C, h, w) floating point, boundary (h, w) in 0..1, on one device -> (C, h, w) like `scores`. The sums run in
-    float64: it costs no time here, as float32 spends the gain on denormal numbers, and is a hundred times as exact.
+    float64: it costs no time here, as float32 spends the gain on denormal numbers, and the error is 100 times smaller.
     Raises ValueError for other shapes, devices or ranges.
     """
-    _check(scores, boundary, beta, steps)
+    _check_boundary(boundary, scores)
 
-    def pair(path: Path) -> Tensor:
-        highest = _at(boundary, path.end, (0, 0)).clone()
-        for offset in path.line:
-            torch.maximum(highest, _at(boundary, path.end, offset), out=highest)
-        return highest.double().neg_().add_(1).pow_(beta)
+    def affinity(line: PixelLine) -> Tensor:
+        highest = _at(boundary, line.end, (0, 0)).clone()
+        for offset in line.pixels:
+            torch.maximum(highest, _at(boundary, line.end, offset), out=highest)
+        return highest.double().neg_().add_(1)
 
-    return _walk(scores.double() * (1 - boundary.double()), pair, radius, steps).to(scores.dtype)
+    start = scores.double() * (1 - boundary.double())
+    return random_walk(start, affinity, radius=radius, beta=beta, steps=steps).to(scores.dtype)
 
 
 @torch.no_grad()
-def propagate_by_features(
-    scores: Tensor, features: Tensor, radius: int = 5, beta: float = 8.0, steps: int = 256
+def random_walk(
+    scores: Tensor, affinity: Callable[[PixelLine], Tensor], *, radius: int, beta: float, steps: int
 ) -> Tensor:
-    """The same walk with AffinityNet's affinities: A_ij = exp(-mean of |f_i - f_j|)^beta; nothing is taken off scores.
+    """Return scores (C, h, w) float64 after `steps` steps with the transition matrix T of the affinities.
 
-    scores (C, h, w) floating point, features (F, h, w) floating point, on one device -> (C, h, w) like `scores`.
-    Raises ValueError for other shapes, devices or ranges.
+    `affinity(line)` returns the A_ij of all pairs (i, i + line.end) inside the image, (h - dy, w - |dx|) float in 0..1,
+    which are raised to `beta` here; A_ii = 1, all other pairs are 0. T and the method are those of `propagate`.
+    Raises ValueError for other shapes or ranges.
     """
-    if features.ndim != 3 or features.shape[1:] != scores.shape[1:]:
-        raise ValueError(f"features {tuple(features.shape)} do not fit scores {tuple(scores.shape)}")
-    if not features.isfinite().all():
-        raise ValueError("features must be finite")
-    _check(scores, features.new_zeros(features.shape[1:]), beta, steps)
-
-    def pair(path: Path) -> Tensor:
-        return pair_affinity(features, path.end).double().pow_(beta)
-
-    return _walk(scores.double(), pair, radius, steps).to(scores.dtype)
-
-
-def _walk(start: Tensor, pair: Callable[[Path], Tensor], radius: int, steps: int) -> Tensor:
-    """`start` (C, h, w) float64 after the walk; `pair` gives the affinities of all pairs at the end of a path."""
-    matrix, degree = _normalised_affinity(start.shape[1:], start.device, search_paths(radius), pair)
+    _check(scores, beta, steps)
+    matrix, degree = _normalised_affinity(scores.shape[1:], scores.device, lines_within(radius), affinity, beta)
     root = degree.sqrt()[:, None]  # (h w, 1)
-    weighted = (start.flatten(1).T * root).contiguous()  # (h w, C), by rows: a sparse product takes half the time
+    weighted = (scores.flatten(1).T * root).contiguous()  # (h w, C), by rows: a sparse product takes half the time
     walked = _chebyshev_sum(matrix, weighted, power_coefficients(steps, TOLERANCE)) / root
-    return walked.T.reshape(start.shape)
+    return walked.T.reshape(scores.shape)
 
 
 def _at(rows: Tensor, end: Offset, offset: Offset) -> Tensor:
-    """Values (h, w) at an offset from every pixel whose path to `end` lies inside: (h - dy, w - |dx|)."""
+    """Return values (h, w) at an offset from every pixel whose line to `end` lies inside: (h - dy, w - |dx|)."""
     (dy, dx), (y, x), (h, w) = end, offset, rows.shape
     return rows[y : y + h - dy, max(0, -dx) + x : w - max(0, dx) + x]
 
 
 def power_coefficients(steps: int, tolerance: float) -> list[float]:
-    """Chebyshev coefficients c_0, c_1, ... of t^steps on [-1, 1], cut where the sum of the rest is below `tolerance`.
+    """Return the Chebyshev coefficients c_0, c_1, ... of t^steps on [-1, 1], the rest summing to below `tolerance`.
 
     c_k = 2^(1 - s) binom(s, (s - k) / 2) for k = s mod 2, s mod 2 + 2, ..., s, half of that for k = 0, otherwise zero.
     All are positive with sum 1, so the part cut off bounds the error on all of [-1, 1].
@@ -92,54 +80,63 @@ def power_coefficients(steps: int, tolerance: float) -> list[float]:
     if steps % 2 == 0:
         values[0] /= 2
     rest = values.flip(0).cumsum(0).flip(0)  # of a coefficient and all that follow
-    kept = values[rest >= tolerance]
-    coefficients = torch.zeros(2 * len(kept) - 1 + steps % 2, dtype=torch.float64)
-    coefficients[steps % 2 :: 2] = kept
+    significant = values[rest >= tolerance]
+    coefficients = torch.zeros(2 * len(significant) - 1 + steps % 2, dtype=torch.float64)
+    coefficients[steps % 2 :: 2] = significant
     return coefficients.tolist()
 
 
-def _check(scores: Tensor, boundary: Tensor, beta: float, steps: int) -> None:
+def _check_boundary(boundary: Tensor, scores: Tensor) -> None:
     if scores.ndim != 3 or boundary.shape != scores.shape[1:] or not boundary.numel():
         shapes = f"{tuple(scores.shape)} and {tuple(boundary.shape)}"
-        raise ValueError(f"scores and boundary must have shapes (C, h, w) and (h, w), not {shapes}")
+        raise ValueError(f"shape mismatch: expected scores (C, h, w) and boundary (h, w), got {shapes}")
     if not (scores.is_floating_point() and boundary.is_floating_point()):
-        raise ValueError(f"scores and boundary must be floating point, not {scores.dtype} and {boundary.dtype}")
+        raise ValueError(f"scores and boundary must be floating point, got {scores.dtype} and {boundary.dtype}")
     if scores.device != boundary.device:
-        raise ValueError(f"scores are on {scores.device}, the boundary is on {boundary.device}")
+        raise ValueError(f"device mismatch: scores on {scores.device}, boundary on {boundary.device}")
     if not ((boundary >= 0) & (boundary <= 1)).all():
         raise ValueError("boundary values must lie in 0..1")
+
+
+def _check(scores: Tensor, beta: float, steps: int) -> None:
+    if scores.ndim != 3 or not scores.shape[1] * scores.shape[2]:
+        raise ValueError(f"shape mismatch: expected scores (C, h, w), got {tuple(scores.shape)}")
     if not scores.isfinite().all():
         raise ValueError("scores must be finite")
     if steps < 0:
-        raise ValueError(f"the number of steps must not be negative, but is {steps}")
+        raise ValueError(f"the number of steps must not be negative, got {steps}")
     if not beta > 0:
-        raise ValueError(f"beta must be positive, not {beta}")
+        raise ValueError(f"beta must be positive, got {beta}")
 
 
 def _normalised_affinity(
-    size: tuple[int, int], device: torch.device, paths: Sequence[Path], pair: Callable[[Path], Tensor]
+    size: tuple[int, int],
+    device: torch.device,
+    lines: Sequence[PixelLine],
+    affinity_of: Callable[[PixelLine], Tensor],
+    beta: float,
 ) -> tuple[Tensor, Tensor]:
-    """S = D^-1/2 A D^-1/2 as an (h w, h w) sparse CSR matrix, and the diagonal of D as (h w,), both float64.
+    """Return S = D^-1/2 A D^-1/2 as an (h w, h w) sparse CSR matrix, and the diagonal of D as (h w,), both float64.
 
-    Neighbours are held as a table with a row per offset, in the order of the offsets (opposite offsets mirror each
-    other around the middle row, the pixel itself), so that the columns of each matrix row come out sorted.
+    A table holds a row per offset, in the order of the offsets (opposite offsets mirror each other around the middle
+    row, the pixel itself), so that the columns of each matrix row come out sorted.
     """
     h, w = size
-    pixels, middle = h * w, len(paths)
+    pixels, middle = h * w, len(lines)
     affinity = torch.zeros(2 * middle + 1, h, w, dtype=torch.float64, device=device)
     inside = torch.zeros_like(affinity, dtype=torch.bool)
     affinity[middle], inside[middle] = 1, True
     shifts = [0] * len(affinity)  # of the flat pixel index
-    for i, path in enumerate(paths, start=1):
-        dy, dx = path.end
+    for i, line in enumerate(lines, start=1):
+        dy, dx = line.end
         shifts[middle - i], shifts[middle + i] = -dy * w - dx, dy * w + dx
         if dy >= h or abs(dx) >= w:
             continue
-        values = pair(path)
-        _at(affinity[middle + i], path.end, (0, 0)).copy_(values)
-        _at(affinity[middle - i], path.end, path.end).copy_(values)
-        _at(inside[middle + i], path.end, (0, 0)).fill_(True)
-        _at(inside[middle - i], path.end, path.end).fill_(True)
+        values = affinity_of(line).double().pow_(beta)
+        _at(affinity[middle + i], line.end, (0, 0)).copy_(values)
+        _at(affinity[middle - i], line.end, line.end).copy_(values)
+        _at(inside[middle + i], line.end, (0, 0)).fill_(True)
+        _at(inside[middle - i], line.end, line.end).fill_(True)
 
     degree = affinity.sum(0).flatten()  # (h w,), at least 1
     scale = degree.rsqrt()
@@ -157,14 +154,14 @@ def _normalised_affinity(
 
 
 def _chebyshev_sum(matrix: Tensor, columns: Tensor, coefficients: Sequence[float]) -> Tensor:
-    """sum_k c_k T_k(matrix) columns, by T_(k+1) = 2 matrix T_k - T_(k-1). columns (N, C) -> (N, C)."""
+    """Return sum_k c_k T_k(matrix) columns, by T_(k+1) = 2 matrix T_k - T_(k-1). columns (N, C) -> (N, C)."""
     total = coefficients[0] * columns
     if len(coefficients) == 1:
         return total
-    before, now = columns.clone(), matrix @ columns
-    total.add_(now, alpha=coefficients[1])
+    previous, current = columns.clone(), matrix @ columns
+    total.add_(current, alpha=coefficients[1])
     for coefficient in coefficients[2:]:
-        before.addmm_(matrix, now, beta=-1, alpha=2)
-        before, now = now, before
-        total.add_(now, alpha=coefficient)
+        previous.addmm_(matrix, current, beta=-1, alpha=2)
+        previous, current = current, previous
+        total.add_(current, alpha=coefficient)
     return total

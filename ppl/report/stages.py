@@ -9,7 +9,6 @@ import torch
 
 from ppl.classify import build as checkpoint
 from ppl.classify.network import PatchClassifier
-from ppl.data.crops import normalise
 from ppl.data.dataset import Dataset
 from ppl.data.photos import read_photo
 from ppl.jobs.command import command
@@ -49,7 +48,7 @@ def stage_tiles(network: PatchClassifier, photo: np.ndarray, channels: Sequence[
     photo (h, w, 3) uint8; `channels` one index per stage.
     """
     backbone = network.backbone
-    outputs = backbone.features(normalise(photo, backbone.mean, backbone.std).permute(2, 0, 1)[None])
+    outputs = backbone.features(backbone.prepare(photo[None]))
     tiles = {}
     for index, (features, channel) in enumerate(zip(outputs, channels, strict=True)):
         plane = features[0, channel].numpy()

@@ -1,5 +1,6 @@
-"""Checkpoints of DeepLab: building the network, loading it."""
+"""Building and loading DeepLab."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,10 @@ KIND = "deeplab"
 
 @dataclass(frozen=True)
 class Architecture:
-    """What decides the shape of a segmentation network; stored in its checkpoint."""
+    """The settings that decide the shape of a segmentation network; part of its checkpoint."""
 
     backbone: str
-    """resnet18, resnet34, resnet50, resnet101, vgg16 or efficientnet_lite0."""
+    """A name of `networks.backbones.BUILDERS`."""
     output_stride: int
     """8 or 16: the last stages are dilated instead of strided."""
     rates: tuple[int, ...]
@@ -23,20 +24,30 @@ class Architecture:
     scales: tuple[float, ...]
     """Factors at which the network sees its input, in training and inference; the first sets the logits' size."""
 
+    def __post_init__(self) -> None:
+        if not self.rates:
+            raise ValueError("atrous spatial pyramid pooling needs at least one rate")
+        if not self.scales:
+            raise ValueError("the network needs at least one scale of its input")
+
 
 def build(classes: int, architecture: Architecture, *, weights: str) -> DeepLab:
-    """The network for `classes` foreground classes; `backbone `weights` are imagenet, none, or a state dict's path."""
+    """Return a new network for `classes` foreground classes.
+
+    `weights` of the backbone are imagenet, none, or the path of a state dict.
+    """
     backbone = backbones.build(
         architecture.backbone, weights=weights, output_stride=architecture.output_stride, dilated=True
     )
     return DeepLab(backbone, classes, architecture.rates, architecture.scales)
 
 
-def load(path: Path) -> tuple[DeepLab, dict[str, Any]]:
-    """A trained network in evaluation mode on the CPU, and its checkpoint (`settings`, `classes`, `code`)."""
-    content = checkpoints.load(path, KIND)
-    with checkpoints.rebuilding(path):
-        architecture = Architecture(**content["settings"]["architecture"])
-        network = build(len(content["classes"]), architecture, weights="none")
-    checkpoints.fill(network, content["network"], path)
-    return network.eval(), content
+def load(path: Path, classes: Sequence[str] | None = None) -> tuple[DeepLab, dict[str, Any]]:
+    """Return a trained DeepLab and its checkpoint, as `checkpoints.load` does."""
+    return checkpoints.load(
+        path,
+        KIND,
+        lambda settings: checkpoints.typed(Architecture, settings["architecture"]),
+        lambda architecture, count: build(count, architecture, weights="none"),
+        classes,
+    )

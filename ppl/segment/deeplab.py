@@ -21,10 +21,6 @@ class DeepLab(nn.Module):
 
     def __init__(self, backbone: Backbone, classes: int, rates: Sequence[int], scales: Sequence[float]) -> None:
         super().__init__()
-        if not rates:
-            raise ValueError("atrous spatial pyramid pooling needs at least one rate")
-        if not scales:
-            raise ValueError("the network needs at least one scale of its input")
         self.backbone, self.scales = backbone, tuple(scales)
         width = backbone.channels[-1]
         self.aspp = nn.ModuleList(nn.Conv2d(width, classes + 1, 3, padding=r, dilation=r) for r in rates)

@@ -21,7 +21,7 @@ from ppl.jobs.files import atomic
 from ppl.jobs.parallel import run_all
 from ppl.jobs.shards import part_of, shard_of
 from ppl.networks.backbones import fold_batchnorm
-from ppl.segment import build as checkpoint
+from ppl.segment.build import load
 from ppl.segment.deeplab import DeepLab
 from ppl.segment.inference import predict_batch
 from ppl.segment.postprocess import Crf, Prediction, write_prediction
@@ -52,11 +52,7 @@ def main(settings: Settings) -> None:
     dataset, hardware = Dataset.open(settings.data), settings.hardware
     images = shard_of(dataset.split(settings.split), settings.shard)
     device = inference_device(hardware)
-    network, content = checkpoint.load(settings.checkpoint)
-    if tuple(content["classes"]) != dataset.classes:
-        raise UserError(
-            settings.checkpoint, f"trained for other classes than {settings.data}/classes.txt names", "train again"
-        )
+    network, _ = load(settings.checkpoint, dataset.classes)
     fold_batchnorm(network)
     network = network.to(device, memory_format=torch.channels_last)
     with atomic(settings.out) as folder, autocast(device, hardware.precision):

@@ -1,22 +1,19 @@
 """Trains DeepLab v2 from photos and pseudo labels; opens no mask of the dataset."""
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from functools import partial
 from typing import Literal
 
 import torch
+from torch import Tensor, nn
 
-from ppl.data.crops import Augmentation, Views
-from ppl.data.dataset import LISTS, Dataset
-from ppl.data.label_maps import find_maps
+from ppl.data.crops import Augmentation
 from ppl.jobs.command import command
-from ppl.jobs.devices import Hardware
-from ppl.jobs.files import digest_of
-from ppl.segment import build as checkpoint
-from ppl.segment.build import Architecture
+from ppl.segment.build import KIND, Architecture, build
 from ppl.segment.deeplab import DeepLab, parameter_groups, segmentation_loss
-from ppl.training import loop as engine
-from ppl.training.loop import Schedule
+from ppl.training.labelled import LabelledRun, train_on_labels
+from ppl.training.optimizers import optimizer
+from ppl.training.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class Training:
     head_lr_factor: float
     """Learning rate of the ASPP weights, as a multiple of `lr`; their biases have twice that and no decay."""
     momentum: float
-    """Of SGD; AdamW has its own."""
+    """Momentum of SGD; AdamW has its own."""
     weight_decay: float
     power: float
     """Exponent of the poly schedule."""
@@ -45,72 +42,51 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(LabelledRun):
     """One training: inputs, outputs, and how."""
 
-    data: Path
-    train_split: str
-    labels: tuple[Path, ...]
-    """Folders of pseudo labels ID.png, one per shard; together they hold the whole split."""
-    out: Path
-    log: Path
-    code: str
-    """Code version, kept in the checkpoint."""
     architecture: Architecture
     training: Training
-    hardware: Hardware
 
 
 def main(settings: Settings) -> None:
-    dataset, training = Dataset.open(settings.data), settings.training
-    images = dataset.split(settings.train_split)
-    labels = find_maps(settings.labels, images)
-    fabric = engine.launch(settings.hardware, training.seed)
-    network = checkpoint.build(len(dataset.classes), settings.architecture, weights=training.weights)
-    network.backbone.stages[: training.trained_from].requires_grad_(False)
-    network.to(memory_format=torch.channels_last)
-    views = Views(
-        dataset.photos(images),
-        labels,
-        Augmentation(training.crop, scale=training.scale),
-        mean=network.backbone.mean,
-        std=network.backbone.std,
-    )
-    epoch_steps = max(1, len(views) // training.batch_size)
-    stored = {
-        "kind": checkpoint.KIND,
-        "settings": {"architecture": asdict(settings.architecture), "training": asdict(training)},
-        "code": settings.code,
-        "classes": list(dataset.classes),
-    }
-    engine.train_to_checkpoint(
-        fabric,
-        network,
-        _optimizer(network, training),
-        views,
-        lambda network, images, labels: segmentation_loss(network(images), labels),
-        Schedule(training.steps, epoch_steps, training.batch_size, training.power, training.seed),
+    training = settings.training
+    train_on_labels(
+        settings,
         name="DeepLab",
-        out=settings.out,
-        stored=stored,
-        digest=_digest(settings, labels),
-        log=settings.log,
-        workers=settings.hardware.workers,
+        kind=KIND,
+        settings={"architecture": asdict(settings.architecture), "training": asdict(training)},
+        seed=training.seed,
+        weights=training.weights,
+        build=partial(_build, settings),
+        optimizer=partial(_optimizer, training),
+        loss=_loss,
+        augmentation=Augmentation(training.crop, scale=training.scale),
+        schedule=partial(
+            Schedule.of_steps,
+            steps=training.steps,
+            batch_size=training.batch_size,
+            poly_power=training.power,
+            seed=training.seed,
+        ),
     )
 
 
-def _optimizer(network: DeepLab, training: Training) -> torch.optim.Optimizer:
+def _build(settings: Settings, classes: int) -> DeepLab:
+    network = build(classes, settings.architecture, weights=settings.training.weights)
+    network.backbone.stages[: settings.training.trained_from].requires_grad_(False)
+    return network
+
+
+def _loss(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    return segmentation_loss(network(images), labels)
+
+
+def _optimizer(training: Training, network: DeepLab) -> torch.optim.Optimizer:
     groups = parameter_groups(
         network, lr=training.lr, head_lr_factor=training.head_lr_factor, weight_decay=training.weight_decay
     )
-    return engine.sgd(groups, momentum=training.momentum) if training.optimizer == "sgd" else engine.adamw(groups)
-
-
-def _digest(settings: Settings, labels: list[Path]) -> str:
-    split = settings.data / LISTS / f"{settings.train_split}.txt"
-    weights = [] if settings.training.weights in ("imagenet", "none") else [Path(settings.training.weights)]
-    essential = (settings.architecture, settings.training, settings.code)
-    return digest_of(essential, settings.data / "classes.txt", split, *labels, *weights)
+    return optimizer(training.optimizer, groups, momentum=training.momentum)
 
 
 if __name__ == "__main__":

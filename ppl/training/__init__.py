@@ -1,1 +1,1 @@
-"""The training loop: schedule, resumable state, divergence, data-parallel means."""
+"""Training of all four networks: loop, schedule, resumable state, divergence, data-parallel means."""

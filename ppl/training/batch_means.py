@@ -5,10 +5,11 @@ from torch import Tensor, distributed
 
 
 def mean_count(counts: Tensor) -> Tensor:
-    """Counts of pixels or pairs, averaged over the processes of a data-parallel training; themselves in a single one.
+    """Return counts of pixels or pairs, averaged over the processes of a data-parallel training.
 
     Gradients are averaged over processes. A local sum divided by this count therefore becomes the mean over the whole
-    batch, while means over each process's own pixels would give those of a sparsely labelled share more weight.
+    batch; a mean over the pixels of each process would give sparsely labelled shares more weight. In a single process
+    the counts stay as they are.
     """
     if not (distributed.is_available() and distributed.is_initialized()):
         return counts

@@ -103,13 +103,12 @@ def steps(root: Path, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     from ppl.crf.dense import IRNET
     from ppl.jobs.devices import Hardware
     from ppl.networks import checkpoints
-    from ppl.refine import build as refiners
-    from ppl.refine import pseudo
-    from ppl.refine.walked import Walk
+    from ppl.refine import affinitynet, irnet, walk_split
+    from ppl.refine.pseudo import Walk
     from ppl.segment import build as segmenters
     from ppl.segment import predict_split
 
-    monkeypatch.setattr(pseudo, "run_all", lambda function, items, **_: map(function, items))
+    monkeypatch.setattr(walk_split, "run_all", lambda function, items, **_: map(function, items))
     torch.manual_seed(0)
     hardware = Hardware(devices=0, workers=0, precision="32-true")
     classifier = classifiers.Architecture(tiny, output_stride=16, frozen_stages=2, phi_init="kaiming")
@@ -120,9 +119,11 @@ def steps(root: Path, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             {"architecture": asdict(classifier), "method": "explicit", "grids": "s2k2-s3k3"},
         ),
         "deeplab": (segmenters.build(2, deeplab, weights="none"), {"architecture": asdict(deeplab)}),
-        "irnet": (refiners.build(tiny, 16, weights="none"), {"backbone": tiny, "output_stride": 16}),
+        "irnet": (
+            irnet.build(irnet.Architecture(tiny, 16), weights="none"), {"backbone": tiny, "output_stride": 16}
+        ),
         "affinitynet": (
-            refiners.build_affinitynet(tiny, 2, weights="none"), {"backbone": tiny, "trained_from": 2}
+            affinitynet.build(affinitynet.Architecture(tiny, 2), weights="none"), {"backbone": tiny, "trained_from": 2}
         ),
     }  # fmt: skip
     files = {kind: tmp_path / f"{kind}.pt" for kind in networks}
@@ -130,8 +131,8 @@ def steps(root: Path, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         checkpoints.save(files[kind], network, kind=kind, settings=settings, code="", classes=["cat", "dog"])
     walk = Walk(radius=3, beta=10, steps=4, background=0.3, batch_size=2, crf=False)
     walking = {
-        kind: pseudo.Settings(
-            data=root, split="train", cams=(tmp_path / "cams.h5",), network=files[kind], kind=kind,
+        kind: walk_split.Settings(
+            data=root, split="train", cams=(tmp_path / "cams.h5",), network=files[kind],
             out=tmp_path / f"labels-{kind}", walk=walk, pairwise=IRNET, hardware=hardware,
         )
         for kind in ("irnet", "affinitynet")

@@ -17,8 +17,8 @@ import ppl
 from ppl.cam import export
 from ppl.classify import build, train
 from ppl.jobs.errors import UserError
-from ppl.networks import backbones
-from ppl.refine import pseudo
+from ppl.networks import backbones, checkpoints
+from ppl.refine import walk_affinitynet, walk_irnet
 from ppl.segment import predict_split
 
 KINDS = ("classifier", "deeplab", "irnet", "affinitynet")
@@ -40,8 +40,8 @@ def reader(steps: Any, kind: str) -> tuple[Callable, Any]:
     return {
         "classifier": (export.main, steps.exporting),
         "deeplab": (predict_split.main, steps.predicting),
-        "irnet": (pseudo.main, steps.walking["irnet"]),
-        "affinitynet": (pseudo.main, steps.walking["affinitynet"]),
+        "irnet": (walk_irnet.main, steps.walking["irnet"]),
+        "affinitynet": (walk_affinitynet.main, steps.walking["affinitynet"]),
     }[kind]
 
 
@@ -263,5 +263,5 @@ def test_arbitrary_bytes_are_refused(tmp_path_factory, one_line, stored, start):
     path = tmp_path_factory.getbasetemp() / "any.pt"
     path.write_bytes(start + stored)
     with pytest.raises(UserError) as error:
-        build.load(path)
+        checkpoints.read_content(path, "classifier")
     one_line(error.value, str(path))

@@ -137,7 +137,7 @@ def test_one_image_of_any_size_goes_through_every_step(root, checking, steps, si
     from ppl.cam import export
     from ppl.classify import train
     from ppl.crf.dense import IRNET
-    from ppl.refine import pseudo, reliable
+    from ppl.refine import reliable, walk_affinitynet, walk_irnet
     from ppl.segment import predict_split
 
     write_lines(root / LISTS / "train.txt", ["t1"])
@@ -148,11 +148,11 @@ def test_one_image_of_any_size_goes_through_every_step(root, checking, steps, si
     batch = replace(steps.training.training, batch_size=7)  # larger than the split
     train.main(replace(steps.training, training=batch))
     export.main(steps.exporting)
-    labels = reliable.Confident("constant", 0.3, 0.05, 0.7, 2)
+    labels = reliable.Reliable("constant", 0.3, 0.05, 0.7, 2)
     labelling = reliable.Settings(root, "train", (steps.exporting.out,), root.with_name("sure"), labels, IRNET, 0)
     reliable.main(labelling)
-    for walking in steps.walking.values():
-        pseudo.main(walking)
+    for walk, walking in zip((walk_irnet, walk_affinitynet), steps.walking.values(), strict=True):
+        walk.main(walking)
     predict_split.main(steps.predicting)
     sweep.main(sweep.Settings(root, "train", (steps.exporting.out,), root.with_name("sweep.csv"), 0))
     for out in (labelling.out, *(walking.out for walking in steps.walking.values()), steps.predicting.out / "crf"):

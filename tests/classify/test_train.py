@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from ppl.classify import build as checkpoint
 from ppl.classify import train
 from ppl.classify.build import Architecture
-from ppl.classify.train import Settings, Training, classification_loss, parameter_groups
+from ppl.classify.train import Settings, Training, classification_loss, classifier_groups
 from ppl.jobs.devices import Hardware
 from ppl.jobs.errors import UserError
 
@@ -151,7 +151,7 @@ def test_a_start_is_the_earlier_backbone_with_new_layers(settings: Settings) -> 
     network = checkpoint.build("explicit", "s2k2", 2, settings.architecture, weights="none")
     new = {name: value.clone() for name, value in network.state_dict().items() if not name.startswith("backbone.")}
     start = settings.out.with_name("baseline.pt"), settings.architecture.backbone
-    checkpoint.start_from(network, *start, classifier=False, classes=["ball", "cube"])
+    checkpoint.init_from_checkpoint(network, *start, classifier=False, classes=["ball", "cube"])
     state = network.state_dict()
     assert not _changed_stages(earlier, state)
     assert all(torch.equal(state[name], value) for name, value in new.items())
@@ -163,7 +163,7 @@ def test_each_branch_may_start_from_the_classifier_of_its_kind(settings: Setting
 
     def started(method: str, grids: str, earlier: str) -> Tensor:
         network = checkpoint.build(method, grids, 2, settings.architecture, weights="none")
-        checkpoint.start_from(
+        checkpoint.init_from_checkpoint(
             network, settings.out.with_name(f"{earlier}.pt"), backbone, classifier=True, classes=["ball", "cube"]
         )
         return network.classifier.weight
@@ -176,7 +176,7 @@ def test_each_branch_may_start_from_the_classifier_of_its_kind(settings: Setting
 
 def test_a_start_with_another_backbone_is_refused(settings: Settings) -> None:
     train.main(_named(settings, "baseline"))
-    with pytest.raises(UserError, match=r"baseline.pt: has backbone tiny, this step resnet18"):
+    with pytest.raises(UserError, match=r"baseline.pt: backbone mismatch: expected resnet18, got tiny"):
         train.main(replace(
             settings, method="explicit", grids="s2k2", start=settings.out.with_name("baseline.pt"),
             architecture=replace(settings.architecture, backbone="resnet18"),
@@ -194,7 +194,7 @@ def test_weights_of_a_file_are_the_start_of_the_frozen_stages(settings: Settings
 def test_biases_may_have_a_rate_and_a_decay_of_their_own(settings: Settings, factor: float, decays: bool) -> None:
     training = replace(settings.training, bias_lr_factor=factor, decay_biases=decays)
     network = checkpoint.build("implicit", "s3k2", 2, settings.architecture, weights="none")
-    groups = parameter_groups(network, training)
+    groups = classifier_groups(network, training)
     assert len(groups) == (3 if (factor, decays) == (1, True) else 6)
     held = {parameter: group for group in groups for parameter in group["params"]}
     assert sum(len(group["params"]) for group in groups) == len(held)
@@ -278,7 +278,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
     _stop(broken, monkeypatch, step=step, how=how, error=error)
     capsys.readouterr()
     resumed = _trained(broken)
-    assert f"going on from step {kept}" in capsys.readouterr().err
+    assert f"resuming from step {kept}" in capsys.readouterr().err
     assert _equal(_trained(whole), resumed)
     logs = [pd.read_csv(s.log).drop(columns="seconds") for s in (whole, broken)]
     pd.testing.assert_frame_equal(*logs)
@@ -334,7 +334,7 @@ def test_other_hardware_does_not_start_over(
 ) -> None:
     _stop(settings, monkeypatch, step=3, how=_raise, error=KeyboardInterrupt)
     train.main(replace(settings, hardware=replace(settings.hardware, workers=1)))
-    assert "going on from step 2" in capsys.readouterr().err
+    assert "resuming from step 2" in capsys.readouterr().err
 
 
 def test_a_loss_that_is_not_finite_stops(settings: Settings) -> None:

@@ -89,7 +89,7 @@ def test_a_network_computes_in_the_requested_precision(precision: devices.Precis
         assert torch.nn.functional.linear(torch.ones(1, 2), torch.ones(2, 2)).dtype == dtype
 
 
-@pytest.mark.parametrize("step", ["ppl.cam.export", "ppl.refine.pseudo", "ppl.segment.predict_split"])
+@pytest.mark.parametrize("step", ["ppl.cam.export", "ppl.refine.walk_irnet", "ppl.segment.predict_split"])
 def test_inference_does_not_import_what_only_trainings_need(step: str) -> None:
     slow = {"lightning_fabric", "torchmetrics", "torchvision", "pandas", "tensorboard"}
     code = f"import sys, {step}; print(*sorted({slow} & sys.modules.keys()))"

@@ -1,4 +1,8 @@
+"""Checkpoints: saved and loaded, and refused where they do not fit."""
+
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -8,39 +12,85 @@ from ppl.jobs.errors import UserError
 from ppl.networks import checkpoints
 
 
-def test_a_checkpoint_comes_back(tmp_path: Path) -> None:
+@dataclass(frozen=True)
+class Shape:
+    width: int
+    scale: float = 1.0
+    kind: Literal["a", "b"] = "a"
+    rates: tuple[int, ...] = ()
+
+
+def build(shape: Shape, classes: int) -> nn.Module:
+    return nn.Linear(shape.width, classes)
+
+
+def save(path: Path, settings: dict, network: nn.Module | None = None, kind: str = "linear") -> None:
+    checkpoints.save(
+        path, network or nn.Linear(2, 3), kind=kind, settings=settings, code="c0de", classes=["a", "b", "c"]
+    )
+
+
+def load(path: Path, classes: list[str] | None = None, build=build):
+    return checkpoints.load(path, "linear", lambda settings: checkpoints.typed(Shape, settings), build, classes)
+
+
+SETTINGS = {"width": 2, "scale": 1, "kind": "b", "rates": [1, 2]}
+
+
+def test_a_checkpoint_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
     network, path = nn.Linear(2, 3), tmp_path / "a.pt"
-    checkpoints.save(path, network, kind="classifier", settings={"lr": 0.1}, code="c0de", classes=["cat"])
-    content = checkpoints.load(path, "classifier")
-    assert torch.equal(content.pop("network")["weight"], network.weight)
-    assert content == {"kind": "classifier", "settings": {"lr": 0.1}, "code": "c0de", "classes": ["cat"]}
+    save(path, SETTINGS, network)
+    loaded, content = load(path, ["a", "b", "c"])
+    assert not loaded.training
+    assert torch.equal(loaded.weight, network.weight)
+    assert {k: content[k] for k in ("kind", "settings", "code")} == {
+        "kind": "linear", "settings": SETTINGS, "code": "c0de",
+    }  # fmt: skip
 
 
 def test_equal_networks_are_equal_files(tmp_path: Path) -> None:
     network = nn.Linear(2, 3)
     for name in ("a.pt", "another.pt"):
-        checkpoints.save(tmp_path / name, network, kind="classifier", settings={"lr": 0.1}, code="")
+        save(tmp_path / name, SETTINGS, network)
     assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "another.pt").read_bytes()
 
 
-def test_what_is_no_checkpoint_of_the_kind_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.pt"
-    with pytest.raises(UserError, match=r"a.pt: No such file"):
-        checkpoints.load(path, "classifier")
-    path.write_bytes(b"nothing of the kind")
-    with pytest.raises(UserError, match=r"a.pt: not a readable checkpoint") as refused:
-        checkpoints.load(path, "classifier")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"width": "2"},
+        {"width": True},
+        {"scale": "1"},
+        {"kind": "c"},
+        {"rates": [1, "2"]},
+        {"depth": 1},
+        {"width": None},
+    ],
+    ids=str,
+)
+def test_settings_of_another_type_are_refused(tmp_path: Path, change: dict) -> None:
+    save(tmp_path / "a.pt", SETTINGS | change)
+    with pytest.raises(UserError, match=r"a.pt: its settings are not those of this code .*make it again") as refused:
+        load(tmp_path / "a.pt")
     assert "\n" not in str(refused.value)
-    checkpoints.save(path, nn.Linear(1, 1), kind="deeplab", settings={}, code="")
-    with pytest.raises(UserError, match=r"a checkpoint of kind 'classifier' is needed here, this is 'deeplab'"):
-        checkpoints.load(path, "classifier")
-    torch.save(torch.zeros(3), path)
-    with pytest.raises(UserError, match=r"this is 'Tensor'"):
-        checkpoints.load(path, "classifier")
+    assert isinstance(refused.value.__cause__, TypeError)
 
 
-def test_weights_of_another_network_are_refused_in_one_line() -> None:
-    for other in (nn.Linear(2, 4), nn.Sequential(nn.Linear(2, 3))):
-        with pytest.raises(UserError, match=r"a.pt: made by another version of the code") as refused:
-            checkpoints.fill(nn.Linear(2, 3), other.state_dict(), "a.pt")
-        assert "\n" not in str(refused.value)
+def test_an_error_in_a_builder_stays_a_traceback(tmp_path: Path) -> None:
+    save(tmp_path / "a.pt", SETTINGS)
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        load(tmp_path / "a.pt", build=lambda shape, classes: nn.Linear(shape.width, classes, depth=3))
+
+
+def test_a_file_that_is_not_a_checkpoint_of_the_kind_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    save(path, {}, kind="deeplab")
+    with pytest.raises(UserError, match=r"expected a checkpoint of kind 'linear', got 'deeplab'"):
+        load(path)
+    save(path, SETTINGS)
+    with pytest.raises(UserError, match=r"a.pt: trained for other classes"):
+        load(path, ["a", "b"])
+    save(path, SETTINGS, nn.Linear(2, 4))
+    with pytest.raises(UserError, match=r"a.pt: made by another version of the code") as refused:
+        load(path)
+    assert "\n" not in str(refused.value)

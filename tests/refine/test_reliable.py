@@ -1,7 +1,15 @@
+"""Reliable labels, and seeds after a CRF."""
+
 import numpy as np
 import pytest
 
-from ppl.refine.reliable import combine, confident_labels, hard_labels
+from ppl.cam.seeds import seed
+from ppl.cam.store import Cam
+from ppl.crf.dense import IRNET, from_labels
+from ppl.data.masks import IGNORE
+from ppl.refine.background import with_background
+from ppl.refine.crf_seeds import crf_seed
+from ppl.refine.reliable import combine, power_labels, reliable_labels
 
 H, W = 20, 30
 
@@ -9,8 +17,7 @@ H, W = 20, 30
 def square_cam(peak: float = 1.0, halo: float = 0.15) -> np.ndarray:
     """One class: a square of activation `peak` on the right, a column of `halo` in the middle, nothing on the left."""
     cam = np.zeros((1, H, W), np.float32)
-    cam[0, :, 10:20] = halo
-    cam[0, :, 20:] = peak
+    cam[0, :, 10:20], cam[0, :, 20:] = halo, peak
     return cam
 
 
@@ -20,69 +27,56 @@ def three_coloured_photo() -> np.ndarray:
     return photo
 
 
-def test_the_strongest_class_above_the_threshold_wins() -> None:
-    cam = np.array([[[0.1, 0.5, 0.6, 0.3]], [[0.2, 0.9, 0.4, 0.3]]], np.float32)
-    labels = hard_labels(cam, [7, 12], 0.25)
-    assert labels.dtype == np.uint8
-    np.testing.assert_array_equal(labels, [[0, 12, 7, 7]])
+def columns(left: int, middle: int, right: int) -> np.ndarray:
+    return np.repeat([[left] * 10 + [middle] * 10 + [right] * 10], H, axis=0)
 
 
-def test_an_activation_at_the_threshold_is_background() -> None:
-    np.testing.assert_array_equal(hard_labels(np.full((1, 2, 2), 0.25), np.array([3]), 0.25), np.zeros((2, 2)))
-    np.testing.assert_array_equal(hard_labels(np.full((1, 2, 2), 0.26), np.array([3]), 0.25), np.full((2, 2), 3))
-
-
-def test_the_order_of_the_classes_does_not_matter() -> None:
-    cam = np.random.default_rng(0).random((3, 6, 7))
-    np.testing.assert_array_equal(hard_labels(cam, [4, 9, 2], 0.4), hard_labels(cam[::-1], [2, 9, 4], 0.4))
-
-
-def test_foreground_grows_as_the_threshold_falls() -> None:
-    cam = np.random.default_rng(0).random((3, 6, 7))
-    strict, lenient = hard_labels(cam, [1, 2, 3], 0.6), hard_labels(cam, [1, 2, 3], 0.2)
-    assert (lenient[strict > 0] == strict[strict > 0]).all()
-    assert (lenient > 0).sum() > (strict > 0).sum() > 0
-
-
-def test_no_classes_are_background() -> None:
-    labels = hard_labels(np.zeros((0, 4, 5), np.float32), [], 0.3)
-    assert labels.shape == (4, 5)
-    assert labels.dtype == np.uint8
-    assert not labels.any()
-
-
-@pytest.mark.parametrize("classes", [[1], [1, 2, 3], [0, 1], [1, 255]])
-def test_classes_that_do_not_fit_are_refused(classes: list[int]) -> None:
-    with pytest.raises(ValueError, match="do not fit"):
-        hard_labels(np.zeros((2, 4, 5)), classes, 0.3)
-
-
-def test_combine_trusts_what_both_passes_agree_on() -> None:
+def test_combine_keeps_what_both_passes_agree_on() -> None:
     foreground, background = np.array([[0, 0, 3, 3]], np.uint8), np.array([[0, 3, 3, 0]], np.uint8)
     combined = combine(foreground, background)
     assert combined.dtype == np.uint8
-    np.testing.assert_array_equal(combined, [[0, 255, 3, 3]])
+    np.testing.assert_array_equal(combined, [[0, IGNORE, 3, 3]])
 
 
 def test_strong_weak_and_missing_activation_become_foreground_ignored_background() -> None:
-    labels = confident_labels(three_coloured_photo(), square_cam(), [6])
-    np.testing.assert_array_equal(labels, np.repeat([[0] * 10 + [255] * 10 + [6] * 10], H, axis=0))
+    photo = three_coloured_photo()
+    np.testing.assert_array_equal(reliable_labels(photo, square_cam(), [6]), columns(0, IGNORE, 6))
+    equal = reliable_labels(photo, square_cam(), [6], fg_threshold=0.1, bg_threshold=0.1)
+    np.testing.assert_array_equal(equal, columns(0, 6, 6))
+    assert not reliable_labels(photo, np.zeros((0, H, W), np.float32), []).any()
 
 
-def test_equal_thresholds_leave_no_doubt() -> None:
-    labels = confident_labels(three_coloured_photo(), square_cam(), [6], fg_threshold=0.1, bg_threshold=0.1)
-    np.testing.assert_array_equal(labels, np.repeat([[0] * 10 + [6] * 20], H, axis=0))
+def test_background_scores_by_powers_do_the_same() -> None:
+    cam = square_cam(0.9, 0.12)  # 0.12 is between 1 - 0.88^4 and 1 - 0.88^32
+    noise = np.random.default_rng(0).integers(0, 3, (H, W, 3), np.uint8)
+    labels = power_labels(three_coloured_photo() + noise, cam, [7], (4, 32))
+    assert (labels[:, 24:] == 7).all()
+    assert (labels[:, :6] == 0).all()
+    assert (labels[:, 13:17] == IGNORE).all()
 
 
-def test_an_image_without_classes_is_confident_background() -> None:
-    assert not confident_labels(three_coloured_photo(), np.zeros((0, H, W), np.float32), []).any()
+def test_a_higher_power_lowers_the_score_of_background() -> None:
+    cam = np.random.default_rng(0).random((2, 6, 7)).astype(np.float32)
+    low, high = with_background(cam, 4), with_background(cam, 32)
+    assert (low[0] >= high[0]).all()
+    assert (low[0] > high[0]).any()
+    np.testing.assert_array_equal(low[1:], cam)
+    assert (with_background(np.zeros((0, 6, 7), np.float32), 4) == 1).all()
 
 
-def test_thresholds_in_the_wrong_order_are_refused() -> None:
-    with pytest.raises(ValueError, match="above"):
-        confident_labels(three_coloured_photo(), square_cam(), [6], fg_threshold=0.1, bg_threshold=0.2)
+@pytest.mark.parametrize(
+    ("cam", "thresholds", "message"),
+    [(square_cam(), (0.1, 0.2), "above"), (square_cam()[:, ::2], (0.3, 0.05), "do not fit")],
+    ids=["order of thresholds", "size"],
+)
+def test_inputs_that_do_not_fit_are_refused(cam, thresholds, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        reliable_labels(three_coloured_photo(), cam, [6], fg_threshold=thresholds[0], bg_threshold=thresholds[1])
 
 
-def test_a_cam_of_another_size_is_refused() -> None:
-    with pytest.raises(ValueError, match="do not fit"):
-        confident_labels(three_coloured_photo(), square_cam()[:, ::2], [6])
+def test_crf_seeds_are_the_seeds_after_a_crf() -> None:
+    rng = np.random.default_rng(0)
+    photo, cam = rng.integers(0, 256, (24, 32, 3), np.uint8), Cam(rng.random((1, 6, 8)), np.array([3]), (24, 32))
+    ours = crf_seed(photo, cam, threshold=0.4, confidence=0.7, iterations=5, pairwise=IRNET)
+    (expected,) = from_labels(photo, [seed(cam, 0.4)], [3], confidence=0.7, iterations=5, pairwise=IRNET)
+    np.testing.assert_array_equal(ours, expected)

@@ -133,9 +133,9 @@ def test_coefficients_give_the_power(steps: int) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"scores": torch.zeros(4, 5)}, "shapes"),
-        ({"boundary": torch.zeros(5, 4)}, "shapes"),
-        ({"scores": torch.zeros(1, 0, 5), "boundary": torch.zeros(0, 5)}, "shapes"),
+        ({"scores": torch.zeros(4, 5)}, "shape mismatch"),
+        ({"boundary": torch.zeros(5, 4)}, "shape mismatch"),
+        ({"scores": torch.zeros(1, 0, 5), "boundary": torch.zeros(0, 5)}, "shape mismatch"),
         ({"scores": torch.zeros(1, 4, 5, dtype=torch.long)}, "floating"),
         ({"boundary": torch.full((4, 5), 1.01)}, "0..1"),
         ({"boundary": torch.full((4, 5), -0.01)}, "0..1"),

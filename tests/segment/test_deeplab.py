@@ -3,7 +3,6 @@ import math
 import pytest
 import torch
 
-from ppl.networks import backbones
 from ppl.segment.build import Architecture, build
 from ppl.segment.deeplab import DeepLab, nearest, parameter_groups, resize, segmentation_loss
 
@@ -103,4 +102,4 @@ def test_parameter_groups_cover_the_network_once(network: DeepLab) -> None:
 @pytest.mark.parametrize(("rates", "scales", "missing"), [((), (1,), "rate"), ((1,), (), "scale")])
 def test_no_rates_and_no_scales_are_refused(rates: tuple, scales: tuple, missing: str) -> None:
     with pytest.raises(ValueError, match=missing):
-        DeepLab(backbones.build("resnet18"), 2, rates, scales)
+        Architecture("resnet18", output_stride=8, rates=rates, scales=scales)

@@ -83,9 +83,7 @@ def _settings(name: str, scenes, tmp_path: Path) -> tuple[Any, Any]:
                 val_split="all", method="explicit", grids="s3k2", architecture=architecture, training=training, **common
             )
         case "irnet":
-            training = irnet.Training(
-                output_stride=16, displacement_lr_factor=10, scale=(0.9, 1.5), radius=4, **refined
-            )
+            training = irnet.Training(output_stride=16, scale=(0.9, 1.5), radius=4, **refined)
             return irnet, irnet.Settings(labels=scenes.labels, training=training, **common)
         case "affinitynet":
             training = affinitynet.Training(trained_from=1, new_lr_factor=2, long_side=(50, 70), radius=3, **refined)

@@ -1,3 +1,5 @@
+"""The training loop: schedule, resuming, logs, divergence."""
+
 import contextlib
 import signal
 from collections.abc import Callable
@@ -14,26 +16,29 @@ from torch.utils.data import Dataset
 
 from ppl.jobs.devices import Hardware
 from ppl.jobs.errors import UserError
-from ppl.training import loop as engine
-from ppl.training.loop import Schedule, StepSampler
+from ppl.training import state
+from ppl.training.launch import Fabric, launch
+from ppl.training.loop import train
+from ppl.training.optimizers import optimizer
+from ppl.training.schedule import Schedule, StepSampler
 
 schedules = st.builds(
     Schedule,
     steps=st.integers(1, 12),
     epoch_steps=st.integers(1, 5),
     batch_size=st.integers(1, 6),
-    power=st.just(0.9),
+    poly_power=st.just(0.9),
     seed=st.integers(0, 2**20),
 )
 
 
-def _fitting(length: int, schedule: Schedule) -> Schedule:
+def for_length(length: int, schedule: Schedule) -> Schedule:
     return replace(schedule, epoch_steps=max(1, length // schedule.batch_size))
 
 
 @given(st.integers(1, 20), schedules, st.integers(0, 12))
 def test_a_step_is_the_same_wherever_the_loop_starts(length: int, schedule: Schedule, start: int) -> None:
-    schedule = _fitting(length, schedule)
+    schedule = for_length(length, schedule)
     start = min(start, schedule.steps)
     sampler = StepSampler(length, schedule, start=start)
     assert list(sampler) == list(StepSampler(length, schedule))[start:]
@@ -42,7 +47,7 @@ def test_a_step_is_the_same_wherever_the_loop_starts(length: int, schedule: Sche
 
 @given(st.integers(1, 20), schedules, st.integers(1, 4))
 def test_processes_share_the_global_batch(length: int, schedule: Schedule, world: int) -> None:
-    schedule = _fitting(length, schedule)
+    schedule = for_length(length, schedule)
     ranks = [list(StepSampler(length, schedule, rank=rank, world=world)) for rank in range(world)]
     for batch, *shares in zip(StepSampler(length, schedule), *ranks, strict=True):
         assert sorted(sample for share in shares for sample in share) == sorted(batch)
@@ -77,7 +82,7 @@ def test_a_set_smaller_than_the_batch_is_repeated(length: int, more: int) -> Non
     assert max(counts) - min(counts) <= 1
 
 
-class _Numbers(Dataset):
+class Numbers(Dataset):
     """One-pixel images; image and target depend on index and seed."""
 
     def __len__(self) -> int:
@@ -89,76 +94,77 @@ class _Numbers(Dataset):
         return image, image.sum()
 
 
-def _error(network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+def squared_error(network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
     return (network(images).flatten() - targets).square().mean() / 100
 
 
-def _train(
-    folder: Path, *, steps: int = 7, digest: str = "a", lr: float = 0.1, loss: Callable = _error, measure=None
-) -> nn.Module:
-    fabric = engine.launch(Hardware(devices=0, workers=0, precision="32-true"), seed=3)
+def run(folder: Path, *, steps: int = 7, digest: str = "a", loss: Callable = squared_error, measure=None) -> nn.Module:
+    folder.mkdir(exist_ok=True)
+    fabric = launch(Hardware(devices=0, workers=0, precision="32-true"), seed=3)
     network = nn.Conv2d(3, 1, 1)
-    groups = [{"params": list(network.parameters()), "lr": lr, "weight_decay": 1e-4}]
-    engine.train(
-        fabric, network, engine.sgd(groups, momentum=0.9), _Numbers(), loss, Schedule(steps, 3, 2, 0.9, seed=3),
-        name="test", resume=folder / "run.resume", digest=digest, log=folder / "run.csv", workers=0, measure=measure,
+    sgd = optimizer("sgd", [{"params": list(network.parameters()), "lr": 0.1, "weight_decay": 1e-4}], momentum=0.9)
+    train(
+        fabric, network, sgd, Numbers(), loss, Schedule(steps, 3, 2, 0.9, seed=3), name="test",
+        resume=folder / "run.resume", digest=digest, log=folder / "run.csv", workers=0, measure=measure,
     )  # fmt: skip
     return network
 
 
-def _interrupted(at: int) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:
-    """The loss, with SIGTERM arriving in step `at`."""
+def changed_at(step: int, change: Callable[[Tensor], Tensor]) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:
+    """The loss, changed in one step."""
     calls = []
 
     def loss(*arguments: Tensor) -> Tensor:
         calls.append(1)
-        if len(calls) == at:
-            signal.raise_signal(signal.SIGTERM)
-        return _error(*arguments)
+        value = squared_error(*arguments)
+        return change(value) if len(calls) == step else value
 
     return loss
 
 
-def test_the_log_has_a_row_per_epoch_and_the_poly_rate(tmp_path: Path) -> None:
+def sigterm_at(step: int) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:
+    """The loss, with SIGTERM arriving in one step."""
+    return changed_at(step, lambda value: signal.raise_signal(signal.SIGTERM) or value)
+
+
+def saved_step(folder: Path) -> int:
+    return torch.load(folder / "run.resume", weights_only=True)["progress"]["step"]
+
+
+def test_the_log_has_a_row_per_epoch_with_rate_loss_and_measures(tmp_path: Path) -> None:
+    values = []
+
+    def loss(*arguments: Tensor) -> Tensor:
+        values.append(squared_error(*arguments))
+        return values[-1]
+
     def measure(network: nn.Module) -> dict[str, float]:
         assert not network.training
         assert not torch.is_grad_enabled()
         return {"bias": network.bias.item()}
 
-    network = _train(tmp_path, measure=measure)
+    network = run(tmp_path, loss=loss, measure=measure)
     log = pd.read_csv(tmp_path / "run.csv")
     assert log["epoch"].tolist() == [1, 2, 3]
     assert log["step"].tolist() == [3, 6, 7]
     assert log["rate"].tolist() == pytest.approx([(1 - step / 7) ** 0.9 for step in (2, 5, 6)], rel=1e-5)
+    means = [sum(v.item() for v in epoch) / len(epoch) for epoch in (values[:3], values[3:6], values[6:])]
+    assert log["loss"].tolist() == pytest.approx(means, rel=1e-5)
     assert log["bias"].iloc[-1] == pytest.approx(network.bias.item(), rel=1e-5)
     assert network.training
 
 
-def test_the_logged_loss_is_the_mean_of_the_epoch(tmp_path: Path) -> None:
-    values = []
-
-    def loss(*arguments: Tensor) -> Tensor:
-        values.append(_error(*arguments))
-        return values[-1]
-
-    _train(tmp_path, loss=loss)
-    means = [sum(v.item() for v in epoch) / len(epoch) for epoch in (values[:3], values[3:6], values[6:])]
-    assert pd.read_csv(tmp_path / "run.csv")["loss"].tolist() == pytest.approx(means, rel=1e-5)
-
-
 @pytest.mark.parametrize("at", [1, 3, 5, 7])
-def test_sigterm_keeps_the_state_and_the_run_goes_on_to_the_same_weights(
+def test_sigterm_saves_the_state_and_the_run_resumes_to_the_same_weights(
     tmp_path: Path, at: int, capsys: pytest.CaptureFixture
 ) -> None:
-    (tmp_path / "whole").mkdir()
-    (tmp_path / "broken").mkdir()
-    whole = _train(tmp_path / "whole")
+    whole = run(tmp_path / "whole")
     with pytest.raises(SystemExit) as stopped:
-        _train(tmp_path / "broken", loss=_interrupted(at))
+        run(tmp_path / "broken", loss=sigterm_at(at))
     assert stopped.value.code == 128 + signal.SIGTERM
     capsys.readouterr()
-    resumed = _train(tmp_path / "broken")
-    assert f"going on from step {at} of {tmp_path}/broken/run.resume" in capsys.readouterr().err
+    resumed = run(tmp_path / "broken")
+    assert f"resuming from step {at} of {tmp_path}/broken/run.resume" in capsys.readouterr().err
     assert torch.equal(whole.weight, resumed.weight)
     assert torch.equal(whole.bias, resumed.bias)
     logs = [pd.read_csv(tmp_path / name / "run.csv").drop(columns="seconds") for name in ("whole", "broken")]
@@ -167,75 +173,62 @@ def test_sigterm_keeps_the_state_and_the_run_goes_on_to_the_same_weights(
 
 def test_a_state_of_other_settings_is_ignored_with_a_message(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     with contextlib.suppress(SystemExit):
-        _train(tmp_path, loss=_interrupted(4))
-    _train(tmp_path, digest="b")
+        run(tmp_path, loss=sigterm_at(4))
+    run(tmp_path, digest="b")
     assert f"{tmp_path}/run.resume belongs to other settings or inputs: starting over" in capsys.readouterr().err
     assert pd.read_csv(tmp_path / "run.csv")["step"].tolist() == [3, 6, 7]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_state_of_a_gpu_is_read_to_the_cpu(tmp_path: Path) -> None:
-    state = {"network": {"w": torch.ones(2, device="cuda")}, "optimizer": {}, "digest": "a", "progress": {"step": 1}}
-    torch.save(state, tmp_path / "run.resume")
-    assert engine._load(tmp_path / "run.resume")["network"]["w"].device.type == "cpu"
+    content = {"network": {"w": torch.ones(2, device="cuda")}, "optimizer": {}, "digest": "a", "progress": {"step": 1}}
+    torch.save(content, tmp_path / "run.resume")
+    assert state.load(tmp_path / "run.resume")["network"]["w"].device.type == "cpu"
 
 
-def test_a_damaged_state_is_named(tmp_path: Path) -> None:
-    (tmp_path / "run.resume").write_bytes(b"nothing of the kind")
-    with pytest.raises(UserError, match=r"run.resume: not a readable training state .*delete it") as refused:
-        _train(tmp_path)
+@pytest.mark.parametrize("write", [lambda path: path.write_bytes(b"text"), lambda path: torch.save([1], path)])
+def test_a_file_that_is_not_a_state_is_named(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    write(tmp_path / "run.resume")
+    with pytest.raises(UserError, match=r"run.resume: not a .*training state.*delete it") as refused:
+        run(tmp_path)
     assert "\n" not in str(refused.value)
 
 
-def test_a_batch_divides_by_the_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine.Fabric, "world_size", 3)
-    with pytest.raises(UserError, match="batch_size 2 does not divide by the 3 GPUs"):
-        _train(tmp_path)
+def test_the_batch_size_must_be_a_multiple_of_the_devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Fabric, "world_size", 3)
+    with pytest.raises(UserError, match="batch_size: 2 is not divisible by the 3 GPUs"):
+        run(tmp_path)
 
 
-def _spoilt(at: int, how: Callable[[Tensor], Tensor]) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:
-    """The loss, changed by `how` in step `at`."""
-    calls = []
-
-    def loss(*arguments: Tensor) -> Tensor:
-        calls.append(1)
-        value = _error(*arguments)
-        return how(value) if len(calls) == at else value
-
-    return loss
-
-
-@pytest.mark.parametrize("value", ["nan", "inf"])
-def test_a_loss_that_is_not_finite_stops_at_its_step(tmp_path: Path, value: str) -> None:
-    loss = _spoilt(2, lambda right: right * float(value))
-    with pytest.raises(
-        UserError,
-        match=rf"run.pt: the loss is {value} at step 2 of 7 \(learning rate 0.087.*no state was kept yet.*lower lr",
-    ) as stopped:
-        _train(tmp_path, loss=loss)
+@pytest.mark.parametrize(
+    ("at", "change", "message", "resumable"),
+    [
+        (2, lambda v: v * float("nan"), r"the loss is nan at step 2 of 7 \(learning rate 0.087.*no resumable", 0),
+        (2, lambda v: v * float("inf"), r"the loss is inf at step 2 of 7 .*smaller lr", 0),
+        (4, lambda v: v * float("nan"), r"at step 4 .*the last good state, of step 3, is .*run.resume", 3),
+        (5, lambda v: v + 1e3, r"training diverges: the loss is 1\d{3}.* at step 5 .*state, of step 3, is", 3),
+    ],
+    ids=["nan", "inf", "nan after an epoch", "diverging"],
+)
+def test_a_loss_that_is_not_finite_or_explodes_stops_at_its_step(
+    tmp_path: Path, at: int, change: Callable, message: str, resumable: int
+) -> None:
+    with pytest.raises(UserError, match=f"run.pt: .*{message}") as stopped:
+        run(tmp_path, loss=changed_at(at, change))
     assert "\n" not in str(stopped.value)
-    assert not list(tmp_path.glob("run.[rc]*"))
-
-
-def test_a_diverging_loss_stops_while_it_is_a_number(tmp_path: Path) -> None:
-    loss = _spoilt(5, lambda right: right + 1e3)
-    with pytest.raises(UserError, match=r"training diverges: the loss is 1\d{3}.* at step 5 .*state, of step 3, is"):
-        _train(tmp_path, loss=loss)
+    if resumable:
+        assert saved_step(tmp_path) == resumable
+    else:
+        assert not list(tmp_path.glob("run.[rc]*"))
 
 
 def test_a_loss_may_rise_from_a_small_one(tmp_path: Path) -> None:
-    """A network that goes on from an earlier one starts low, and then knows nothing about its new layers."""
-    _train(tmp_path, loss=_spoilt(1, lambda right: right * 1e-6))
-
-
-def test_the_last_good_state_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"at step 4 .*the last good state, of step 3, is .*run.resume"):
-        _train(tmp_path, loss=_spoilt(4, lambda right: right * float("nan")))
-    assert torch.load(tmp_path / "run.resume", weights_only=True)["progress"]["step"] == 3
+    """A training that starts from an earlier network starts low, before its new layers take part."""
+    run(tmp_path, loss=changed_at(1, lambda value: value * 1e-6))
 
 
 @pytest.mark.parametrize("at", [3, 7], ids=["epoch", "end"])
-def test_weights_that_are_not_finite_are_not_kept(tmp_path: Path, at: int) -> None:
+def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path, at: int) -> None:
     """The loss of a step is that of the weights before its update."""
 
     class Spoilt(torch.autograd.Function):
@@ -248,14 +241,16 @@ def test_weights_that_are_not_finite_are_not_kept(tmp_path: Path, at: int) -> No
             return gradient * float("nan")
 
     with pytest.raises(UserError, match=rf"run.pt: the weights .*weight are not finite at step {at} of 7"):
-        _train(tmp_path, loss=_spoilt(at, Spoilt.apply))
-    kept = torch.load(tmp_path / "run.resume", weights_only=True)["progress"]["step"] if at > 3 else 0
-    assert kept == (6 if at > 3 else 0)
+        run(tmp_path, loss=changed_at(at, Spoilt.apply))
+    if at > 3:
+        assert saved_step(tmp_path) == 6
+    else:
+        assert not (tmp_path / "run.resume").exists()
 
 
 @pytest.mark.parametrize("signalled", [True, False], ids=["sigterm", "crash"])
-def test_an_epoch_is_kept_before_it_is_measured(tmp_path: Path, signalled: bool) -> None:
-    measured = []
+def test_an_epoch_is_saved_before_it_is_measured(tmp_path: Path, signalled: bool) -> None:
+    measured, trained = [], []
 
     def measure(_: nn.Module) -> dict[str, float]:
         measured.append(1)
@@ -264,20 +259,21 @@ def test_an_epoch_is_kept_before_it_is_measured(tmp_path: Path, signalled: bool)
         return {"size": 1.0}
 
     with pytest.raises(SystemExit if signalled else ZeroDivisionError):
-        _train(tmp_path, measure=measure)
-    trained = []
-    _train(tmp_path, measure=lambda _: {"size": 1.0}, loss=lambda *given: trained.append(1) or _error(*given))
+        run(tmp_path, measure=measure)
+    run(tmp_path, measure=lambda _: {"size": 1.0}, loss=lambda *args: trained.append(1) or squared_error(*args))
     assert len(trained) == 1  # the third epoch, of one step
     assert pd.read_csv(tmp_path / "run.csv")["step"].tolist() == [3, 6, 7]
 
 
-def test_parameters_without_gradient_and_empty_groups_are_left_out() -> None:
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_optimisers_leave_out_parameters_without_gradient_and_empty_groups(name: str) -> None:
     frozen, trained = nn.Linear(2, 2).requires_grad_(False), nn.Linear(2, 2)
-    groups = [
-        {"params": list(frozen.parameters()), "lr": 1.0, "weight_decay": 0.1},
-        {"params": [*frozen.parameters(), *trained.parameters()], "lr": 2.0, "weight_decay": 0.2},
-    ]
-    for optimizer in (engine.sgd(groups, momentum=0.9), engine.adamw(groups)):
-        (group,) = optimizer.param_groups
-        assert [id(p) for p in group["params"]] == [id(p) for p in trained.parameters()]
-        assert (group["lr"], group["initial_lr"], group["weight_decay"]) == (2.0, 2.0, 0.2)
+    (group,) = optimizer(
+        name,
+        [
+            {"params": list(frozen.parameters()), "lr": 1.0, "weight_decay": 0.1},
+            {"params": [*frozen.parameters(), *trained.parameters()], "lr": 2.0, "weight_decay": 0.2},
+        ],
+    ).param_groups
+    assert [id(p) for p in group["params"]] == [id(p) for p in trained.parameters()]
+    assert (group["lr"], group["initial_lr"], group["weight_decay"]) == (2.0, 2.0, 0.2)

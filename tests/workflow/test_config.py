@@ -19,10 +19,10 @@ import ppl.classify.build
 import ppl.classify.train
 import ppl.crf.dense
 import ppl.jobs.devices
+import ppl.refine.pseudo
 import ppl.refine.reliable
 import ppl.refine.train_affinitynet
 import ppl.refine.train_irnet
-import ppl.refine.walked
 import ppl.segment.build
 import ppl.segment.train
 from ppl.jobs.errors import UserError
@@ -37,10 +37,10 @@ SECTIONS = {
     "classify.architecture": ppl.classify.build.Architecture,
     "classify.training": ppl.classify.train.Training,
     "cam.maps": ppl.cam.export.Cams,
-    "refine.confident": ppl.refine.reliable.Confident,
+    "refine.confident": ppl.refine.reliable.Reliable,
     "refine.irnet": ppl.refine.train_irnet.Training,
     "refine.affinitynet": ppl.refine.train_affinitynet.Training,
-    "refine.walk": ppl.refine.walked.Walk,
+    "refine.walk": ppl.refine.pseudo.Walk,
     "refine.pairwise": ppl.crf.dense.Pairwise,
     "segment.architecture": ppl.segment.build.Architecture,
     "segment.training": ppl.segment.train.Training,

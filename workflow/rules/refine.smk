@@ -31,25 +31,27 @@ rule label_confident:
         " --workers {threads} > {log} 2>&1"
 
 
-rule train_irnet:
-    """Trains IRNet's boundary and displacement branches on confident labels."""
+rule train_refiner:
+    """Train IRNet or AffinityNet on the reliable labels."""
     input:
         data=data_folder,
         labels=shards("results/{experiment}/{method}/{grids}/confident/{shard}"),
     output:
-        irnet="results/{experiment}/{method}/{grids}/irnet.pt",
-        curve="results/{experiment}/{method}/{grids}/irnet.csv",
+        network="results/{experiment}/{method}/{grids}/{network}.pt",
+        curve="results/{experiment}/{method}/{grids}/{network}.csv",
     params:
-        code=code_hash("ppl.refine.train_irnet"),
+        code=lambda wildcards: code_hash(f"ppl.refine.train_{wildcards.network}"),
         train=flag("train-split", "data", "train_split"),
-        training=flags("refine", "irnet", prefix="training"),
+        training=lambda wildcards: flags("refine", wildcards.network, prefix="training")(wildcards),
         precision=precision,
+    wildcard_constraints:
+        network="irnet|affinitynet",
     message:
-        "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: training of IRNet; {log}"
+        "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: training of {wildcards.network}; {log}"
     log:
-        "results/{experiment}/logs/{method}/{grids}/irnet.log",
+        "results/{experiment}/logs/{method}/{grids}/{network}.log",
     benchmark:
-        "results/{experiment}/benchmarks/{method}/{grids}/irnet.tsv"
+        "results/{experiment}/benchmarks/{method}/{grids}/{network}.tsv"
     threads: network_threads
     resources:
         mem_mb=6000,
@@ -58,45 +60,13 @@ rule train_irnet:
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.refine.train_irnet --data {input.data} {params.train} --labels {input.labels}"
-        " --out {output.irnet} --log {output.curve} --code {params.code} {params.training}"
-        " --hardware.devices {resources.gpu} --hardware.workers {threads} {params.precision} > {log} 2>&1"
-
-
-rule train_affinitynet:
-    """Trains AffinityNet on confident labels."""
-    input:
-        data=data_folder,
-        labels=shards("results/{experiment}/{method}/{grids}/confident/{shard}"),
-    output:
-        affinitynet="results/{experiment}/{method}/{grids}/affinitynet.pt",
-        curve="results/{experiment}/{method}/{grids}/affinitynet.csv",
-    params:
-        code=code_hash("ppl.refine.train_affinitynet"),
-        train=flag("train-split", "data", "train_split"),
-        training=flags("refine", "affinitynet", prefix="training"),
-        precision=precision,
-    message:
-        "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: training of AffinityNet; {log}"
-    log:
-        "results/{experiment}/logs/{method}/{grids}/affinitynet.log",
-    benchmark:
-        "results/{experiment}/benchmarks/{method}/{grids}/affinitynet.tsv"
-    threads: network_threads
-    resources:
-        mem_mb=6000,
-        runtime=480,
-        gpu=gpus,
-    conda:
-        "../../envs/ppl.yaml"
-    shell:
-        "python -m ppl.refine.train_affinitynet --data {input.data} {params.train} --labels {input.labels}"
-        " --out {output.affinitynet} --log {output.curve} --code {params.code} {params.training}"
+        "python -m ppl.refine.train_{wildcards.network} --data {input.data} {params.train} --labels {input.labels}"
+        " --out {output.network} --log {output.curve} --code {params.code} {params.training}"
         " --hardware.devices {resources.gpu} --hardware.workers {threads} {params.precision} > {log} 2>&1"
 
 
 rule walk:
-    """Pseudo labels: CAMs spread by random walk, as far as the refinement network lets them (Section III-F)."""
+    """Pseudo labels: CAMs after a random walk that the refinement network guides (Section III-F)."""
     input:
         data=data_folder,
         cams=cams_of("train_split"),
@@ -104,8 +74,8 @@ rule walk:
     output:
         directory("results/{experiment}/{method}/{grids}/pseudo/{shard}"),
     params:
-        code=code_hash("ppl.refine.pseudo"),
-        kind=flag("kind", "refine", "network"),
+        network=value("refine", "network"),
+        code=lambda wildcards: code_hash(f"ppl.refine.walk_{value('refine', 'network')(wildcards)}"),
         split=value("data", "train_split"),
         walk=flags("refine", "walk", prefix="walk"),
         pairwise=flags("refine", "pairwise", prefix="pairwise"),
@@ -128,9 +98,8 @@ rule walk:
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.refine.pseudo --data {input.data} --split {params.split} --shard {params.shard}"
-        " --cams {input.cams} {params.kind} --network {input.network} --out {output} {params.walk} {params.pairwise}"
-        " {params.crf_on}"
+        "python -m ppl.refine.walk_{params.network} --data {input.data} --split {params.split} --shard {params.shard}"
+        " --cams {input.cams} --network {input.network} --out {output} {params.walk} {params.pairwise} {params.crf_on}"
         " --hardware.devices {resources.gpu} --hardware.workers {threads} {params.precision} > {log} 2>&1"
 
 
