@@ -22,7 +22,7 @@ from snakemake.settings.enums import Quietness
 from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings
 
 from ppl.jobs import code_hash
-from ppl.workflow import config
+from ppl.report import overview
 
 REPOSITORY = Path(__file__).parents[2]
 PHOTOS = "the user's $(touch injected) photos; touch injected"
@@ -247,7 +247,7 @@ def project(finished: Project) -> Iterator[Project]:
     """The finished project; code is hashed from its copy, and pytest's own arguments are no targets."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(code_hash, "ROOT", finished.root / "ppl")
-        patch.setattr(config, "__file__", str(finished.root / "ppl" / "config.py"))
+        patch.setattr(overview, "__file__", str(finished.root / "ppl" / "report" / "overview.py"))
         patch.setattr(sys, "argv", ["snakemake"])
         forget_code()
         yield finished

@@ -198,7 +198,7 @@ def change_of(project, key: str) -> tuple[str, dict[str, Any]]:
     experiment = {"data.path": "own", "data.max_side": "own", "data.coco_convention": "public"}.get(key, "drawn")
     experiment = "public" if key.startswith("refine.affinitynet.") else experiment
     settings = settings_of(project, experiment)
-    present = settings | {"classify": settings["classify"] | {"patch_training": configuration.patched(
+    present = settings | {"classify": settings["classify"] | {"patch_training": configuration.method_training(
         settings["classify"], "implicit"
     )}}  # fmt: skip
     return experiment, put(experiment, **{key.replace(".", "__"): another(key, get(present, key))})

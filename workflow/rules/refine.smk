@@ -7,9 +7,9 @@ rule label_confident:
         directory("results/{experiment}/{method}/{grids}/confident/{shard}"),
     params:
         code=code_hash("ppl.refine.reliable"),
-        split=value("data", "train_split"),
-        confident=flags("refine", "confident", prefix="confident"),
-        pairwise=flags("refine", "pairwise", prefix="pairwise"),
+        split=setting("data", "train_split"),
+        confident=cli_flags("refine", "confident", prefix="confident"),
+        pairwise=cli_flags("refine", "pairwise", prefix="pairwise"),
         crf_on=crf_on,
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     message:
@@ -41,8 +41,8 @@ rule train_irnet:
         curve="results/{experiment}/{method}/{grids}/irnet.csv",
     params:
         code=code_hash("ppl.refine.train_irnet"),
-        train=flag("train-split", "data", "train_split"),
-        training=flags("refine", "irnet", prefix="training"),
+        train=cli_flag("train-split", "data", "train_split"),
+        training=cli_flags("refine", "irnet", prefix="training"),
         precision=precision,
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: training of IRNet; {log}"
@@ -73,8 +73,8 @@ rule train_affinitynet:
         curve="results/{experiment}/{method}/{grids}/affinitynet.csv",
     params:
         code=code_hash("ppl.refine.train_affinitynet"),
-        train=flag("train-split", "data", "train_split"),
-        training=flags("refine", "affinitynet", prefix="training"),
+        train=cli_flag("train-split", "data", "train_split"),
+        training=cli_flags("refine", "affinitynet", prefix="training"),
         precision=precision,
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: training of AffinityNet; {log}"
@@ -105,15 +105,15 @@ rule walk:
         directory("results/{experiment}/{method}/{grids}/pseudo/{shard}"),
     params:
         code=code_hash("ppl.refine.pseudo"),
-        kind=flag("kind", "refine", "network"),
-        split=value("data", "train_split"),
-        walk=flags("refine", "walk", prefix="walk"),
-        pairwise=flags("refine", "pairwise", prefix="pairwise"),
+        kind=cli_flag("kind", "refine", "network"),
+        split=setting("data", "train_split"),
+        walk=cli_flags("refine", "walk", prefix="walk"),
+        pairwise=cli_flags("refine", "pairwise", prefix="pairwise"),
         crf_on=crf_on,
         precision=precision,
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     wildcard_constraints:
-        experiment=of_network("irnet", "affinitynet"),
+        experiment=experiments_with("refine", "network", among=["irnet", "affinitynet"]),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: pseudo labels by random walk {params.shard}; {log}"
     log:
@@ -143,11 +143,11 @@ rule crf_seeds:
         directory("results/{experiment}/{method}/{grids}/seed-crf/{shard}"),
     params:
         code=code_hash("ppl.refine.crf_seeds"),
-        split=value("data", "seed_split"),
-        threshold=flag("threshold", "cam", "threshold"),
-        confidence=flag("confidence", "refine", "confident", "confidence"),
-        iterations=flag("iterations", "refine", "confident", "iterations"),
-        pairwise=flags("refine", "pairwise", prefix="pairwise"),
+        split=setting("data", "seed_split"),
+        threshold=cli_flag("threshold", "cam", "threshold"),
+        confidence=cli_flag("confidence", "refine", "confident", "confidence"),
+        iterations=cli_flag("iterations", "refine", "confident", "iterations"),
+        pairwise=cli_flags("refine", "pairwise", prefix="pairwise"),
         crf_on=crf_on,
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     message:
@@ -177,15 +177,15 @@ use rule crf_seeds as crf_pseudo with:
         directory("results/{experiment}/{method}/{grids}/pseudo/{shard}"),
     params:
         code=code_hash("ppl.refine.crf_seeds"),
-        split=value("data", "train_split"),
-        threshold=flag("threshold", "cam", "threshold"),
-        confidence=flag("confidence", "refine", "confident", "confidence"),
-        iterations=flag("iterations", "refine", "confident", "iterations"),
-        pairwise=flags("refine", "pairwise", prefix="pairwise"),
+        split=setting("data", "train_split"),
+        threshold=cli_flag("threshold", "cam", "threshold"),
+        confidence=cli_flag("confidence", "refine", "confident", "confidence"),
+        iterations=cli_flag("iterations", "refine", "confident", "iterations"),
+        pairwise=cli_flags("refine", "pairwise", prefix="pairwise"),
         crf_on=crf_on,
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     wildcard_constraints:
-        experiment=of_network("none"),
+        experiment=experiments_with("refine", "network", among=["none"]),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: pseudo labels by CRF {params.shard}; {log}"
     log:
@@ -209,7 +209,7 @@ rule measure_crf_seeds:
         ),
     params:
         code=code_hash("ppl.measure.label_maps"),
-        split=value("data", "seed_split"),
+        split=setting("data", "seed_split"),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: seeds with CRF measured; {log}"
     log:
@@ -242,7 +242,7 @@ rule measure_pseudo:
         ),
     params:
         code=code_hash("ppl.measure.label_maps"),
-        split=value("data", "seed_split"),
+        split=setting("data", "seed_split"),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: pseudo labels measured; {log}"
     log:
