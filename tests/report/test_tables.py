@@ -7,11 +7,13 @@ import pandas as pd
 import pytest
 
 from ppl.report import tables
-from ppl.report.tables import BEST, FIXED, compare, markdown, read_paper
+from ppl.report.paper import read_paper
+from ppl.report.tables import compare, markdown
 from ppl.workflow.paths import Experiment
 from ppl.workflow.plan import files, place, plan
 
 EXPLICIT, PLAIN = "explicit/s4k2", "baseline/plain"
+FIXED, BEST = "seed, fixed threshold", "seed, best threshold"
 
 
 def experiment_named(name, **changes):
