@@ -4,10 +4,13 @@ import os
 from array import array
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ppl.data.dataset import Paths
 from ppl.jobs.errors import UserError
+
+SERVER_FOLDER = PurePosixPath("results/VOC2012/Segmentation/comp6_test_cls")
+"""Folder of the test predictions, as the VOC evaluation server expects it in an archive."""
 
 
 def find_maps(folders: Sequence[Path], images: Sequence[str]) -> Paths:

@@ -19,13 +19,13 @@ from typing import Literal
 
 from ppl.data.dataset import LISTS, Dataset
 from ppl.data.findings import SHOWN, listed
+from ppl.data.label_maps import SERVER_FOLDER
 from ppl.data.own.divide import held_out
 from ppl.data.own.photos import Found, Names, copies, find, ids_of
 from ppl.data.own.table import Table, read_table
 from ppl.jobs.command import command
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic, write_text
-from ppl.segment.check_server import FOLDER
 
 MAX_WORKERS = 8  # more processes seldom help a single GPU or a few cores
 # Epochs by network, and for how many photos they are enough.
@@ -107,7 +107,7 @@ def main(settings: Settings) -> None:
     print(report(settings, found, table, matched, splits, labels, classes, len(masks)))
     print(f"\nwritten: {out}/ (links to the photos, lists, labels)" + ("" if kept else f", {file} (settings)"))
     print(f"{file} is as you left it" if kept else f"settings are for {'a GPU' if gpu else 'CPU cores, without a GPU'}")
-    print(f"masks will be in results/{settings.name}_test_preds/{FOLDER}")
+    print(f"masks will be in results/{settings.name}_test_preds/{SERVER_FOLDER}")
     results = f"results/{settings.name}_test_preds results/{settings.name}/report.html"
     print(f"\nnext:\n  python -m ppl.data.check --data {file}")
     print(f"  snakemake --cores {cores()} --configfile {file} -- {results}")

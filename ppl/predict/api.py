@@ -196,7 +196,7 @@ class ClassActivation:
 
     def overlay(self) -> Image.Image:
         """Heat of each class over the photo in grey, side by side."""
-        from ppl.report.heat import heat_over  # with matplotlib, a second that segmenting photos does without
+        from ppl.cam.heat import heat_over  # with matplotlib, a second that segmenting photos does without
 
         shown = self.cam._replace(size=self.photo.shape[:2])
         heats = [heat_over(self.photo, shown, plane) for plane in range(len(self.classes))]

@@ -13,6 +13,7 @@ import yaml
 from markupsafe import Markup
 
 import ppl
+from ppl.cam.heat import PHOTO_SHARE, heat_table
 from ppl.data.dataset import Dataset
 from ppl.jobs.command import command
 from ppl.jobs.files import file_digest, write_text
@@ -20,7 +21,6 @@ from ppl.measure.measures import HEADLINE, MEASURES, NETWORK, PSEUDO, prediction
 from ppl.report.costs import costs, read_benchmarks
 from ppl.report.figures import draw_graph, draw_per_class, svg, threshold_curves
 from ppl.report.gallery import Sample, Source, evenly, samples
-from ppl.report.heat import PHOTO_SHARE, heat_table
 from ppl.report.origin import graph_of
 from ppl.report.paper import reported
 from ppl.report.pictures import OUTCOMES, legend

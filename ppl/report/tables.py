@@ -16,6 +16,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
+from ppl.cam.heat import heat_over
 from ppl.cam.store import open_store
 from ppl.data.dataset import Dataset
 from ppl.data.label_maps import find_maps
@@ -26,7 +27,6 @@ from ppl.jobs.files import atomic, write_text
 from ppl.measure.curves import draw_precision_recall, draw_thresholds
 from ppl.measure.measures import MEASURES, SEED_BEST, SEED_FIXED
 from ppl.report.gallery import evenly
-from ppl.report.heat import heat_over
 from ppl.report.paper import read_paper
 from ppl.report.sheet import draw_sheet
 from ppl.report.summary import best_row, fixed_row, read_iou
