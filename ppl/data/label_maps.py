@@ -2,9 +2,12 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ppl.jobs.errors import UserError
+
+SERVER_FOLDER = PurePosixPath("results/VOC2012/Segmentation/comp6_test_cls")
+"""Folder of the test predictions, as the VOC evaluation server expects it in an archive."""
 
 
 def find_maps(folders: Sequence[Path], image_ids: Sequence[str]) -> list[Path]:

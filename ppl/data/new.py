@@ -18,6 +18,7 @@ from typing import Literal
 
 from ppl.data.dataset import Dataset
 from ppl.data.findings import MAX_EXAMPLES, listed
+from ppl.data.label_maps import SERVER_FOLDER
 from ppl.data.lists import write_lists
 from ppl.data.own.divide import held_out
 from ppl.data.own.photos import PhotoFolder, PhotoIndex, copies, ids_of, list_photos
@@ -25,7 +26,6 @@ from ppl.data.own.table import Table, read_table
 from ppl.jobs.command import command
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic, write_text
-from ppl.segment.check_server import FOLDER
 
 MAX_WORKERS = 8  # more processes seldom help a single GPU or a few cores
 # Epochs by network, and the number of photos for which they suffice.
@@ -110,7 +110,7 @@ def main(settings: Settings) -> None:
     print(f"\nwritten: {out}/ (links to the photos, lists, labels)" + ("" if has_settings else f", {file} (settings)"))
     hardware = "a GPU" if gpu else "CPU cores, without a GPU"
     print(f"{file} exists and is unchanged" if has_settings else f"settings are for {hardware}")
-    print(f"masks will be in results/{settings.name}_test_preds/{FOLDER}")
+    print(f"masks will be in results/{settings.name}_test_preds/{SERVER_FOLDER}")
     results = f"results/{settings.name}_test_preds results/{settings.name}/report.html"
     print(f"\nnext:\n  python -m ppl.data.check --data {file}")
     print(f"  snakemake --cores {cores()} --configfile {file} -- {results}")

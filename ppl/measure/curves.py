@@ -1,4 +1,4 @@
-"""Draws threshold and precision-recall curves of one or several sweeps (Figures 7 and 9)."""
+"""Draw threshold and precision-recall curves of one or several sweeps (Figures 7 and 9)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import matplotlib
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from ppl.jobs.command import command
 from ppl.jobs.errors import UserError, reason
@@ -29,7 +30,7 @@ class Settings:
 def main(settings: Settings) -> None:
     if len(settings.sweeps) != len(settings.names):
         raise UserError(
-            "--names", f"{len(settings.sweeps)} sweeps but {len(settings.names)} names", "give one name a sweep"
+            "--names", f"{len(settings.sweeps)} sweeps but {len(settings.names)} names", "give one name per sweep"
         )
     sweeps = {name: read_sweep(path) for name, path in zip(settings.names, settings.sweeps, strict=True)}
     with atomic(settings.out) as temporary:
@@ -37,20 +38,21 @@ def main(settings: Settings) -> None:
 
 
 def read_sweep(path: Path) -> pd.DataFrame:
-    """A file of `ppl.measure.sweep`; UserError for what is none."""
+    """Read a file of `ppl.measure.sweep`; UserError if it is not a sweep, or measures nothing."""
     try:
         sweep = pd.read_csv(path)
-        sound = sweep[["threshold", "miou", "precision", "recall"]].astype(float)["miou"].notna().any()
-        why = "it measures nothing"
-    except Exception as error:  # pandas raises whatever it meets
-        sound, why = False, reason(error)
-    if not sound:
-        raise UserError(path, f"not a sweep ({why})", "make it again")
+    except Exception as error:  # pandas raises many kinds for a malformed file
+        raise UserError(path, f"not a sweep ({reason(error)})", "make it again") from error
+    columns = ["threshold", "miou", "precision", "recall"]
+    if not set(columns) <= set(sweep) or not all(map(is_numeric_dtype, (sweep[name] for name in columns))):
+        raise UserError(path, f"not a sweep (it has no numbers in {', '.join(columns)})", "make it again")
+    if sweep["miou"].isna().all():
+        raise UserError(path, "not a sweep (it measures nothing)", "make it again")
     return sweep
 
 
 def draw(sweeps: Mapping[str, pd.DataFrame], threshold: float) -> Figure:
-    """mIoU over the threshold at the left, precision over recall at the right; a curve per sweep."""
+    """Draw mIoU over the threshold at the left, precision over recall at the right; a curve per sweep."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     draw_thresholds(left, sweeps, threshold)
     draw_precision_recall(right, sweeps, threshold)
@@ -58,7 +60,7 @@ def draw(sweeps: Mapping[str, pd.DataFrame], threshold: float) -> Figure:
 
 
 def draw_thresholds(axes: Axes, sweeps: Mapping[str, pd.DataFrame], threshold: float) -> None:
-    """mIoU over the threshold (Figure 9): a curve per sweep, a dot at its best, a line at the fixed threshold."""
+    """Draw mIoU over the threshold (Figure 9): a curve per sweep, a dot at its best, a line at the fixed threshold."""
     for name, sweep in sweeps.items():
         best = sweep.loc[sweep["miou"].idxmax()]
         label = f"{name}, best {best['miou']:.1f} at {best['threshold']:.2f}"
@@ -71,7 +73,7 @@ def draw_thresholds(axes: Axes, sweeps: Mapping[str, pd.DataFrame], threshold: f
 
 
 def draw_precision_recall(axes: Axes, sweeps: Mapping[str, pd.DataFrame], threshold: float) -> None:
-    """Precision over recall (Figure 7): a curve per sweep, a dot at the fixed threshold."""
+    """Draw precision over recall (Figure 7): a curve per sweep, a dot at the fixed threshold."""
     for name, sweep in sweeps.items():
         (line,) = axes.plot(sweep["recall"], sweep["precision"], label=name)
         fixed = sweep.iloc[(sweep["threshold"] - threshold).abs().idxmin()]

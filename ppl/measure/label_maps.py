@@ -1,4 +1,4 @@
-"""Measures label maps of a split against its masks: IoU per class and mIoU from one confusion matrix."""
+"""Measure label maps of a split against its masks: IoU per class and mIoU from one confusion matrix."""
 
 import csv
 import sys
@@ -25,7 +25,7 @@ class Settings:
     predictions: tuple[Path, ...]
     """Folders of label maps ID.png with ids 0..C, one per shard; together they hold the whole split."""
     name: str
-    """What is measured, for messages."""
+    """Name of the label maps, for messages."""
     out: Path
     """CSV: class, iou (percent), pixels (of the truth); the last row is the mean."""
     workers: int = 0
@@ -34,22 +34,22 @@ class Settings:
 
 def main(settings: Settings) -> None:
     dataset = Dataset.open(settings.data)
-    images = dataset.split(settings.split)
-    pairs = zip(map(dataset.mask, images), find_maps(settings.predictions, images), strict=True)
+    image_ids = dataset.split(settings.split)
+    pairs = zip(map(dataset.mask, image_ids), find_maps(settings.predictions, image_ids), strict=True)
     count = partial(_count, len(dataset.classes))
     if settings.workers:
-        counts = run_all(count, pairs, workers=settings.workers, total=len(images), name=f"{settings.name} measured")
+        counts = run_all(count, pairs, workers=settings.workers, total=len(image_ids), name=f"{settings.name} measured")
     else:
         counts = map(count, pairs)
     matrix = sum(counts, np.zeros((len(dataset.classes) + 1,) * 2, dtype=np.int64))
     if not matrix.any():
         raise UserError(
-            f"split {settings.split} of {settings.data}", "its masks label no pixel", "choose another split"
+            f"split {settings.split} of {settings.data}", "its masks have no labelled pixel", "choose another split"
         )
     names = ("background", *dataset.classes)
     absent = [name for name, pixels in zip(names, matrix.sum(axis=1), strict=True) if not pixels]
     if absent:
-        print(f"{settings.name}: no ground truth for {', '.join(absent)}; left out of the mean", file=sys.stderr)
+        print(f"{settings.name}: no ground truth for {', '.join(absent)}; excluded from the mean", file=sys.stderr)
     with atomic(settings.out) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows(table(matrix, names))
     present = len(names) - len(absent)
@@ -57,7 +57,7 @@ def main(settings: Settings) -> None:
 
 
 def table(matrix: np.ndarray, names: tuple[str, ...]) -> list[tuple[str, str, int | str]]:
-    """Rows class, iou in percent, pixels of a confusion matrix (C+1, C+1), with a header and the mean as last row.
+    """Return rows class, iou in percent, pixels of a confusion matrix (C+1, C+1), below a header, the mean last.
 
     The IoU of a class without ground truth is empty.
     """
@@ -72,9 +72,11 @@ def table(matrix: np.ndarray, names: tuple[str, ...]) -> list[tuple[str, str, in
 def _count(classes: int, pair: tuple[Path, Path]) -> np.ndarray:
     truth, prediction = read_truth(pair[0], classes), read_mask(pair[1])
     if truth.shape != prediction.shape:
-        raise UserError(pair[1], f"size {prediction.shape}, the mask has {truth.shape}", "predict at the photo's size")
+        what = f"size mismatch: the mask has {truth.shape}, got {prediction.shape}"
+        raise UserError(pair[1], what, "predict at the photo's size")
     if (highest := prediction.max(initial=0)) > classes:
-        raise UserError(pair[1], f"id {highest} where classes.txt ends with {classes}", "make it for this dataset")
+        what = f"class id {highest}, but the highest of classes.txt is {classes}"
+        raise UserError(pair[1], what, "make it for this dataset")
     return confusion(truth, prediction, classes)
 
 

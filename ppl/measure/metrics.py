@@ -6,28 +6,28 @@ from ppl.data.masks import IGNORE
 
 
 def confusion(truth: np.ndarray, prediction: np.ndarray, classes: int) -> np.ndarray:
-    """Counts (C+1, C+1) int64 of pixels by truth (row) and prediction (column); pixels of truth 255 are left out.
+    """Count pixels by truth (row) and prediction (column), (C+1, C+1) int64, without pixels of truth 255.
 
-    Both maps are (h, w) with ids 0..C. ValueError on other shapes or ids: a wrong id would count for another class.
+    Both maps are (h, w) with ids 0..C. ValueError for unequal shapes and for other ids, which would count as a class.
     """
     if truth.shape != prediction.shape:
-        raise ValueError(f"truth {truth.shape} and prediction {prediction.shape} differ in size")
+        raise ValueError(f"shape mismatch: truth {truth.shape}, prediction {prediction.shape}")
     valid = truth != IGNORE
     t, p = truth[valid].astype(np.int64), prediction[valid].astype(np.int64)
     if t.size and (t.max() > classes or p.max() > classes):
-        raise ValueError(f"class id {max(t.max(), p.max())} where {classes} is the highest")
+        raise ValueError(f"class id {max(t.max(), p.max())}, but the highest is {classes}")
     return np.bincount(t * (classes + 1) + p, minlength=(classes + 1) ** 2).reshape(classes + 1, classes + 1)
 
 
 def iou(matrix: np.ndarray) -> np.ndarray:
-    """Intersection over union per class, from (..., C+1, C+1) to (..., C+1); NaN for a class without ground truth."""
+    """Compute intersection over union, (..., C+1, C+1) to (..., C+1); NaN for a class without ground truth."""
     hit = np.diagonal(matrix, axis1=-2, axis2=-1).astype(float)
     truth, predicted = matrix.sum(-1), matrix.sum(-2)
     return np.where(truth > 0, hit / np.maximum(truth + predicted - hit, 1), np.nan)
 
 
 def mean_iou(matrix: np.ndarray) -> np.ndarray:
-    """mIoU over the classes that have ground truth, background included; NaN when none has."""
+    """Compute mIoU over the classes with ground truth, background included; NaN if there are none."""
     values = iou(matrix)
     present = ~np.isnan(values)
     total = np.where(present, values, 0).sum(-1)
@@ -35,9 +35,9 @@ def mean_iou(matrix: np.ndarray) -> np.ndarray:
 
 
 def precision_recall(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Precision and recall of (..., C+1, C+1), each the mean over foreground classes with ground truth (Figure 7).
+    """Compute precision and recall of (..., C+1, C+1), means over foreground classes with ground truth (Figure 7).
 
-    A class that is never predicted has precision 1 by convention: nothing it claimed was wrong.
+    A class that is never predicted has precision 1 by convention: it has no false positives.
     """
     hit = np.diagonal(matrix, axis1=-2, axis2=-1).astype(float)[..., 1:]
     truth, predicted = matrix.sum(-1)[..., 1:], matrix.sum(-2)[..., 1:]

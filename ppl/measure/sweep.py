@@ -1,4 +1,4 @@
-"""Measures seeds at every background threshold 0.00 to 1.00 in one pass over the CAMs (Figures 7 and 9)."""
+"""Measure seeds at every background threshold 0.00 to 1.00 in one pass over the CAMs (Figures 7 and 9)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,26 +33,25 @@ class Settings:
 
 def main(settings: Settings) -> None:
     dataset = Dataset.open(settings.data)
-    images = dataset.split(settings.split)
-    chunks = in_chunks(images, IMAGES_PER_TASK)
+    image_ids = dataset.split(settings.split)
+    chunks = in_chunks(image_ids, IMAGES_PER_TASK)
     tasks = ((dataset, settings.cams, chunk) for chunk in chunks)
-    counted = run_all(
+    histograms = run_all(
         _count,
         tasks,
         workers=settings.workers,
-        total=len(images),
+        total=len(image_ids),
         size=lambda task: len(task[2]),
         name=f"seeds measured, {settings.split}",
     )
-    counts = sum(counted)
     with atomic(settings.out) as temporary:
-        table(counts, dataset.classes).to_csv(temporary, index=False, float_format="%.4f")
+        table(sum(histograms), dataset.classes).to_csv(temporary, index=False, float_format="%.4f")
 
 
 def histogram(truth: np.ndarray, cam: Cam, classes: int) -> np.ndarray:
-    """Pixels counted by (truth, strongest class, number of thresholds below its score): (C+1, C+1, 102) int64.
+    """Count pixels by (truth, strongest class, number of thresholds below its score): (C+1, C+1, 102) int64.
 
-    `truth` is (h, w) uint8, 255 left out. At threshold j a pixel belongs to its strongest class if more than j
+    `truth` is (h, w) uint8; 255 is left out. At threshold j a pixel belongs to its strongest class if more than j
     thresholds lie below its score, and to background otherwise: every threshold follows from the one histogram.
     """
     strongest, score = strongest_class(cam)
@@ -64,7 +63,7 @@ def histogram(truth: np.ndarray, cam: Cam, classes: int) -> np.ndarray:
 
 
 def confusions(counts: np.ndarray) -> np.ndarray:
-    """Confusion matrices (101, C+1, C+1) of the seeds at every threshold, from a histogram (C+1, C+1, 102)."""
+    """Compute confusion matrices (101, C+1, C+1) of the seeds at every threshold from a histogram (C+1, C+1, 102)."""
     above = counts[:, :, ::-1].cumsum(axis=2)[:, :, ::-1]  # pixels with at least that many thresholds below
     matrices = np.moveaxis(above[:, :, 1:], 2, 0).copy()
     matrices[:, :, 0] = counts.sum(axis=(1, 2)) - matrices[:, :, 1:].sum(axis=2)  # the rest is background
@@ -72,7 +71,7 @@ def confusions(counts: np.ndarray) -> np.ndarray:
 
 
 def table(counts: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
-    """Threshold, mIoU, precision, recall and IoU per class in percent, a row per threshold."""
+    """Return threshold, mIoU, precision, recall and IoU per class in percent, a row per threshold."""
     matrices = confusions(counts)
     precision, recall = precision_recall(matrices)
     columns = {"miou": mean_iou(matrices), "precision": precision, "recall": recall}
@@ -81,15 +80,15 @@ def table(counts: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
 
 
 def _count(task: tuple[Dataset, Sequence[Path], Sequence[str]]) -> np.ndarray:
-    dataset, paths, images = task
+    dataset, paths, image_ids = task
     total = 0
     with open_store(paths, dataset.classes) as cams:
-        for image in images:
-            truth, cam = read_truth(dataset.mask(image), len(dataset.classes)), cams.read(image)
+        for image_id in image_ids:
+            mask = dataset.mask(image_id)
+            truth, cam = read_truth(mask, len(dataset.classes)), cams.read(image_id)
             if truth.shape != cam.size:
-                raise UserError(
-                    dataset.mask(image), f"size {truth.shape}, but the photo has {cam.size}", "draw it at that size"
-                )
+                what = f"size mismatch: the photo has {cam.size}, got {truth.shape}"
+                raise UserError(mask, what, "draw it at the photo's size")
             total = total + histogram(truth, cam, len(dataset.classes))
     return total
 

@@ -201,7 +201,7 @@ class ClassActivation:
 
     def overlay(self) -> Image.Image:
         """Return the heat of each class over the photo in grey, side by side."""
-        from ppl.report.heat import heat_over  # imports matplotlib, which takes a second and is not needed for masks
+        from ppl.cam.heat import heat_over  # imports matplotlib, which takes a second and is not needed for masks
 
         cam = self.cam._replace(size=self.photo.shape[:2])
         heats = [heat_over(self.photo, cam, plane) for plane in range(len(self.classes))]

@@ -1,4 +1,4 @@
-"""Writes what the steps of an experiment took, by Snakemake's benchmark files: minutes and memory."""
+"""Write minutes and memory of the steps of an experiment, from Snakemake's benchmark files."""
 
 import re
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ from ppl.jobs.files import atomic
 @dataclass(frozen=True)
 class Settings:
     benchmarks: Path
-    """Folder of Snakemake's benchmark files; what is not there is not told."""
+    """Folder of Snakemake's benchmark files; missing ones are omitted."""
     out: Path
     """CSV: step, jobs, minutes, memory; the longest first."""
 
 
 class Cost(NamedTuple):
-    """What a step took, over its jobs (shards): minutes in all, peak memory (MB) of the largest, NaN if unknown."""
+    """Total minutes of a step's jobs (shards), and peak memory (MB) of the largest job, NaN if unknown."""
 
     step: str
     jobs: int
@@ -36,22 +36,22 @@ def main(settings: Settings) -> None:
 
 
 def read_benchmarks(folder: Path) -> dict[str, pd.DataFrame]:
-    """Snakemake's benchmark files by their path below `folder` without suffix; none where there is no folder."""
+    """Read Snakemake's benchmark files by their path below `folder` without suffix; none if there is no folder."""
     paths = sorted(folder.rglob("*.tsv"))
     return {path.relative_to(folder).with_suffix("").as_posix(): pd.read_csv(path, sep="\t") for path in paths}
 
 
 def costs(benchmarks: Mapping[str, pd.DataFrame]) -> list[Cost]:
-    """Time and memory of each step, its shards taken together; the longest first."""
+    """Return time and memory of each step, the sum over its shards; the longest first."""
     steps: dict[str, list[pd.DataFrame]] = {}
     for name, rows in benchmarks.items():
         steps.setdefault(re.sub(r"[-/]\d+of\d+$", "", name), []).append(rows)
-    found = []
+    total = []
     for step, parts in steps.items():
-        # Snakemake writes NA or - where a job ended before it was looked at.
+        # Snakemake writes NA or - for a job that ended before it was measured.
         jobs = pd.concat(parts)[["s", "max_rss"]].apply(pd.to_numeric, errors="coerce")
-        found.append(Cost(step, len(jobs), float(jobs["s"].sum()) / 60, float(jobs["max_rss"].max())))
-    return sorted(found, key=lambda cost: (-cost.minutes, cost.step))
+        total.append(Cost(step, len(jobs), float(jobs["s"].sum()) / 60, float(jobs["max_rss"].max())))
+    return sorted(total, key=lambda cost: (-cost.minutes, cost.step))
 
 
 if __name__ == "__main__":

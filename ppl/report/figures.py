@@ -1,4 +1,4 @@
-"""Figures of the report page, as SVG that takes its colours of text and ground from the page."""
+"""Figures of the report page, as SVG in the page's colours of text and background."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-# Stand-ins that no plotted line has: in the SVG they become the page's own colours, light or dark.
+# Placeholders that no plotted line has; in the SVG they become the page's own colours, light or dark.
 TEXT, GROUND = "#010203", "#fdfcfb"
 STYLE = {
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), TEXT),
@@ -24,14 +24,14 @@ STYLE = {
     "figure.facecolor": "none",
     "legend.facecolor": GROUND,
     "savefig.facecolor": "none",
-    "figure.dpi": 72,  # that of SVG: places on the canvas are then places in the file
+    "figure.dpi": 72,  # that of SVG: canvas coordinates are then those of the file
 }
 
 
 def svg(draw: Callable[[], Figure], name: str, label: str) -> str:
-    """SVG element, for use inside HTML, of the figure that `draw` makes; `label` tells in words what it shows.
+    """Return the figure that `draw` creates as an SVG element for HTML; `label` describes it for screen readers.
 
-    All ids in it start with `name`, so that several can share a page. Equal figures give equal text: no date in it.
+    All its ids start with `name`, so that several figures can share a page. Equal figures give equal text (no date).
     """
     with plt.rc_context({**STYLE, "svg.hashsalt": name}):
         figure = draw()
@@ -41,13 +41,13 @@ def svg(draw: Callable[[], Figure], name: str, label: str) -> str:
 def threshold_curves(
     sweeps: Mapping[str, pd.DataFrame], threshold: float, name: str, label: str
 ) -> tuple[str, list[dict[str, Any]]]:
-    """SVG as `svg` makes it of `ppl.measure.curves.draw`, and where each row of each sweep lies on its two panels.
+    """Return the SVG of `ppl.measure.curves.draw`, and the position of each row of each sweep on its two panels.
 
-    A marker has the keys variant, colour, x and y: lists with a place per row, in units of the SVG's viewBox.
+    A marker has the keys variant, colour, x and y; x and y are lists with a coordinate per row, in the SVG's viewBox.
     """
     with plt.rc_context({**STYLE, "svg.hashsalt": name}):
         figure = draw(sweeps, threshold)
-        element, markers = _element(figure, name, label), []  # which also lays the panels out
+        element, markers = _element(figure, name, label), []  # this also computes the layout of the panels
         for axes, (across, up) in zip(figure.axes, (("threshold", "miou"), ("recall", "precision")), strict=True):
             for number, (variant, sweep) in enumerate(sweeps.items()):
                 x, y = axes.transData.transform(sweep[[across, up]].to_numpy(float)).T
@@ -67,7 +67,7 @@ def _element(figure: Figure, name: str, label: str) -> str:
 
 
 def draw_per_class(columns: Mapping[str, Sequence[float]], names: Sequence[str]) -> Figure:
-    """IoU in percent of each class, a line a class, a dot a column of `columns`; NaN is left out."""
+    """Draw the IoU in percent of each class: a line per class, a dot per column of `columns`; NaN is omitted."""
     figure, axes = plt.subplots(figsize=(10, 1.2 + 0.24 * len(names)), layout="constrained")
     places = np.arange(len(names))
     for number, (caption, values) in enumerate(columns.items()):
@@ -80,7 +80,7 @@ def draw_per_class(columns: Mapping[str, Sequence[float]], names: Sequence[str])
 
 
 def draw_graph(graph: Graph) -> Figure:
-    """The steps from left to right, an arrow from each to those that read what it made."""
+    """Draw the steps from left to right, with an arrow from each to those that read its output."""
     layers = columns(graph)
     rows = max(map(len, layers))
     figure, axes = plt.subplots(figsize=(max(10, 1.5 * len(layers)), 0.75 * rows), layout="constrained")
@@ -91,9 +91,9 @@ def draw_graph(graph: Graph) -> Figure:
     for x, steps in enumerate(layers):
         for i, step in enumerate(steps):
             place[step] = (x, (i + 0.5) * rows / len(steps))
-            # A step can read what several before it made: what the way from one to another tells needs no arrow.
             text = f"{step.module}\n{step.variant}".strip().replace("-", "-\n", step.variant.count("-") // 2)
             axes.text(*place[step], text, ha="center", va="center", fontsize=8, bbox=box, zorder=3)
+    # A step may read outputs of several earlier ones; an arrow that a longer path implies is left out.
     for before, after in next_steps(graph):
         arrow = {"arrowstyle": "-|>", "color": TEXT, "alpha": 0.6, "shrinkA": 34, "shrinkB": 36, "linewidth": 0.9}
         axes.annotate("", place[after], place[before], arrowprops=arrow, zorder=1)

@@ -1,4 +1,4 @@
-"""What became of each image: pictures of its photo and label maps, its CAMs, its IoU at every threshold."""
+"""Samples of the gallery: pictures of photo, label maps and CAMs of an image, and its IoU at every threshold."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -18,7 +18,7 @@ from ppl.jobs.parallel import run_all
 from ppl.jobs.shards import in_chunks
 from ppl.measure.metrics import confusion, iou
 from ppl.measure.sweep import confusions, histogram
-from ppl.report.pictures import labels_uri, photo_uri, planes_uri, shown_size
+from ppl.report.pictures import labels_uri, photo_uri, picture_size, planes_uri
 
 TRUTH = "truth"
 IMAGES_PER_TASK = 8
@@ -27,7 +27,7 @@ Item = TypeVar("Item")
 
 
 class Planes(NamedTuple):
-    """A stored CAM: its planes one below the other as a grey picture, their classes and their (h, w)."""
+    """A stored CAM: its planes one below the other in a grey picture, their classes and their (h, w)."""
 
     uri: str
     classes: list[int]
@@ -35,26 +35,26 @@ class Planes(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """One image; IoU in percent by class id, for the classes that its truth shows. Nothing is measured without one."""
+    """One image, with IoU in percent by class id for the classes in its truth; without truth nothing is measured."""
 
-    image: str
+    image_id: str
     classes: list[int]
-    """Labelled, 1-based."""
+    """From its image-level labels, 1-based."""
     size: tuple[int, int]
     """(w, h) of its pictures."""
     photo: str
     maps: dict[str, str]
     """Pictures of label maps by caption, the truth last."""
     cams: dict[str, Planes]
-    """By variant; empty where the image shows no class."""
+    """By variant; empty if the image has no class."""
     iou: dict[str, dict[int, float]]
-    """Of the maps by caption."""
+    """Of the maps, by caption."""
     seeds: dict[str, dict[int, list[float]]]
-    """Of the seeds by variant, a value for each threshold of the sweep."""
+    """Of the seeds, by variant: one value per threshold of the sweep."""
 
 
 class Source(NamedTuple):
-    """Where the samples of a split come from."""
+    """The data from which the samples of a split are taken."""
 
     dataset: Dataset
     cams: dict[str, tuple[Path, ...]]
@@ -64,55 +64,59 @@ class Source(NamedTuple):
 
 
 def evenly(items: Sequence[Item], count: int) -> list[Item]:
-    """`count` items at even distances, the first and the last among them; all where there are no more."""
+    """Return `count` items at even distances, the first and the last among them; all items if there are no more."""
     if len(items) <= count:
         return list(items)
     return [items[i] for i in np.linspace(0, len(items) - 1, count).round().astype(int)]
 
 
-def samples(source: Source, images: Sequence[str], *, workers: int) -> list[Sample]:
-    """The samples of `images` in their order, by `workers` processes."""
-    found = {caption: find_maps(folders, images) for caption, folders in source.maps.items()}
+def samples(source: Source, image_ids: Sequence[str], *, workers: int) -> list[Sample]:
+    """Return the samples of images in their order, computed by `workers` processes."""
+    maps = {caption: find_maps(folders, image_ids) for caption, folders in source.maps.items()}
     tasks = (
-        [(image, {caption: found[caption][i] for caption in found}) for i, image in part]
-        for part in in_chunks(list(enumerate(images)), IMAGES_PER_TASK)
+        [(image_id, {caption: maps[caption][i] for caption in maps}) for i, image_id in part]
+        for part in in_chunks(list(enumerate(image_ids)), IMAGES_PER_TASK)
     )
-    done: dict[str, Sample] = {}
-    made = run_all(
-        partial(_chunk, source), tasks, workers=workers, total=len(images), size=len, name="report, pictures"
+    parts = run_all(
+        partial(_chunk, source), tasks, workers=workers, total=len(image_ids), size=len, name="report, pictures"
     )
-    for part in made:
-        done |= {sample.image: sample for sample in part}
-    return [done[image] for image in images]
+    by_id = {sample.image_id: sample for part in parts for sample in part}
+    return [by_id[image_id] for image_id in image_ids]
 
 
 def _chunk(source: Source, task: Sequence[tuple[str, Mapping[str, Path]]]) -> list[Sample]:
     with ExitStack() as stack:
         stores = {variant: stack.enter_context(open_store(paths)) for variant, paths in source.cams.items()}
         return [
-            sample(source.dataset, image, {variant: store.read(image) for variant, store in stores.items()}, paths)
-            for image, paths in task
+            sample(
+                source.dataset, image_id, {variant: store.read(image_id) for variant, store in stores.items()}, paths
+            )
+            for image_id, paths in task
         ]
 
 
-def sample(dataset: Dataset, image: str, cams: Mapping[str, Cam], paths: Mapping[str, Path]) -> Sample:
-    """What became of one image, with its CAMs by variant and the files of its label maps by caption."""
-    photo = read_photo(dataset.photo(image))
+def sample(dataset: Dataset, image_id: str, cams: Mapping[str, Cam], paths: Mapping[str, Path]) -> Sample:
+    """Return the sample of one image, given its CAMs by variant and the files of its label maps by caption.
+
+    UserError if the size of a label map or mask differs from that of the photo.
+    """
+    photo = read_photo(dataset.photo(image_id))
     maps = {caption: read_mask(path) for caption, path in paths.items()}
-    files, measured, seeds = dict(paths), {}, {}
-    if dataset.has_masks and dataset.mask(image).exists():
-        files[TRUTH] = dataset.mask(image)
+    files, ious, seeds = dict(paths), {}, {}
+    if dataset.has_masks and dataset.mask(image_id).exists():
+        files[TRUTH] = dataset.mask(image_id)
         maps[TRUTH] = read_truth(files[TRUTH], len(dataset.classes))
     for caption, labels in maps.items():
         if labels.shape != photo.shape[:2]:
-            raise UserError(files[caption], f"size {labels.shape}, the photo has {photo.shape[:2]}", "make it again")
+            what = f"size mismatch: the photo has {photo.shape[:2]}, got {labels.shape}"
+            raise UserError(files[caption], what, "make it again")
     if TRUTH in maps:
-        measured = {caption: map_iou(maps[TRUTH], maps[caption]) for caption in paths}
+        ious = {caption: map_iou(maps[TRUTH], maps[caption]) for caption in paths}
         seeds = {variant: seed_ious(maps[TRUTH], cam) for variant, cam in cams.items()}
     return Sample(
-        image=image,
-        classes=list(dataset.labels.get(image, ())),
-        size=shown_size(*photo.shape[:2]),
+        image_id=image_id,
+        classes=list(dataset.labels.get(image_id, ())),
+        size=picture_size(*photo.shape[:2]),
         photo=photo_uri(photo),
         maps={caption: labels_uri(labels) for caption, labels in maps.items()},
         cams={
@@ -120,22 +124,22 @@ def sample(dataset: Dataset, image: str, cams: Mapping[str, Cam], paths: Mapping
             for variant, cam in cams.items()
             if len(cam.classes)
         },
-        iou=measured,
+        iou=ious,
         seeds=seeds,
     )
 
 
 def map_iou(truth: np.ndarray, labels: np.ndarray) -> dict[int, float]:
-    """IoU in percent by class of the truth, (h, w) uint8 as are `labels`; pixels that those ignore count as missed."""
+    """Return the IoU in percent of `labels` by class of the truth, both (h, w) uint8; label 255 counts as missed."""
     ids = _ids(truth[truth != IGNORE], labels)
     place = _places(ids)
-    # Ids that none of the two has need no row: of many classes an image shows few.
+    # Only ids in one of the maps get a row of the confusion matrix: an image shows few of many classes.
     values = 100 * iou(confusion(np.where(truth == IGNORE, IGNORE, place[truth]), place[labels], len(ids) - 1))
     return {int(i): round(float(value), 2) for i, value in zip(ids, values, strict=True) if not np.isnan(value)}
 
 
 def seed_ious(truth: np.ndarray, cam: Cam) -> dict[int, list[float]]:
-    """IoU in percent by class of the truth (h, w) uint8, for the seed of a CAM at each threshold of the sweep."""
+    """Return the IoU in percent of a CAM's seed at each threshold of the sweep, by class of the truth (h, w) uint8."""
     ids = _ids(truth[truth != IGNORE], cam.classes)
     place = _places(ids)
     local = Cam(cam.maps, place[cam.classes].astype(np.int64), cam.size)

@@ -1,4 +1,7 @@
-"""The steps behind a result, read from the records that lie beside each output (ppl/jobs/provenance.py)."""
+"""The steps that led to a result, from the records beside each output (ppl/jobs/provenance.py).
+
+Snakemake's own graph shows what would run; this one shows what did run, with digests, also without the workflow.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,38 +20,39 @@ class Step(NamedTuple):
     module: str
     """Without `ppl.`"""
     variant: str
-    """METHOD/GRIDS, or empty for what all variants share."""
+    """METHOD/GRIDS, or empty for a step that all variants share."""
 
 
 class Graph(NamedTuple):
-    """Steps in an order in which they could run, and which reads what another made."""
+    """Steps in an order in which they could run, and the steps whose output each one reads."""
 
     steps: list[Step]
     outputs: dict[Step, list[tuple[Path, str]]]
-    """Path and SHA-256 of what each has made, sorted."""
+    """Paths and SHA-256 of the outputs of each, sorted."""
     code: dict[Step, str]
-    """Digest of the code of each."""
+    """Digest of the code of each step."""
     versions: dict[str, str]
     """Of Python and the packages used."""
     edges: set[tuple[Step, Step]]
+    """From a step to one that reads its output."""
 
 
 def graph_of(outputs: Iterable[Path]) -> Graph:
-    """The steps that `outputs` were made by, and all behind those; without any where no record is found."""
+    """Return the steps that led to `outputs`; an empty graph if there are no records."""
     records: dict[Path, dict[str, Any]] = {}
     waiting = list(outputs)
     while waiting:
         path = waiting.pop()
         if path in records:
             continue
-        found = provenance.read(path)
-        if found is not None:
-            records[path] = found
-            waiting += [resolved(path, name) for name in found["inputs"]]
+        record = provenance.read(path)
+        if record is not None:
+            records[path] = record
+            waiting += [resolved(path, name) for name in record["inputs"]]
     step_of = {path: Step(record["made_by"].removeprefix("ppl."), variant_of(path)) for path, record in records.items()}
-    made: dict[Step, list[tuple[Path, str]]] = {}
+    written: dict[Step, list[tuple[Path, str]]] = {}
     for path, record in sorted(records.items()):
-        made.setdefault(step_of[path], []).append((path, record["sha256"]))
+        written.setdefault(step_of[path], []).append((path, record["sha256"]))
     edges = {
         (step_of[read], step_of[path])
         for path, record in records.items()
@@ -57,8 +61,8 @@ def graph_of(outputs: Iterable[Path]) -> Graph:
     }
     versions = [record["versions"] for _, record in sorted(records.items())]
     return Graph(
-        steps=list(nx.lexicographical_topological_sort(_directed(made, edges), key=str)),
-        outputs=made,
+        steps=list(nx.lexicographical_topological_sort(_directed(written, edges), key=str)),
+        outputs=written,
         code={step_of[path]: record["code"] for path, record in records.items()},
         versions={name: version for used in versions for name, version in used.items()},
         edges=edges,
@@ -66,19 +70,19 @@ def graph_of(outputs: Iterable[Path]) -> Graph:
 
 
 def columns(graph: Graph) -> list[list[Step]]:
-    """The steps by their longest way from a beginning; in each column near those that they read."""
+    """Return the steps in columns by their longest path from a start, each near the steps that it reads."""
     place: dict[Step, float] = {}
-    found = []
+    layers = []
     for generation in nx.topological_generations(_directed(graph.steps, graph.edges)):
         read = {step: [place[before] for before, after in graph.edges if after == step] for step in generation}
         column = sorted(generation, key=lambda step: (sum(read[step]) / max(1, len(read[step])), step))
         place |= {step: (i + 0.5) / len(column) for i, step in enumerate(column)}
-        found.append(column)
-    return found
+        layers.append(column)
+    return layers
 
 
 def next_steps(graph: Graph) -> list[tuple[Step, Step]]:
-    """The edges that no way over other steps replaces, sorted: most steps read the photos too."""
+    """Return the edges that no longer path implies, sorted: most steps also read the photos."""
     return sorted(nx.transitive_reduction(_directed(graph.steps, graph.edges)).edges)
 
 

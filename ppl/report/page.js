@@ -1,19 +1,9 @@
-// The galleries of the report: filters, order, and everything that depends on the threshold. Nothing is loaded: CAMs
-// and numbers are in the page, label maps are read back from its pictures by their colours.
+// The galleries of the report: filters, order, and all that depends on the threshold. Nothing is loaded: CAMs and
+// numbers are in the page, and label maps are read back from the colours of its pictures.
 "use strict";
 (() => {
 const data = JSON.parse(document.getElementById("data").textContent);
-// Colours of a difference, and how much of the grey photo shows through them.
-const OUTCOMES = {
-  right: { colour: [0, 158, 115], through: 0.35 },
-  missed: { colour: [0, 114, 178], through: 0.35 },
-  false: { colour: [213, 94, 0], through: 0.35 },
-  other: { colour: [204, 121, 167], through: 0.35 },
-  undecided: { colour: [0, 0, 0], through: 0.5 },
-  none: { colour: [0, 0, 0], through: 1 },
-};
 const IGNORED = 255;
-const PHOTO_TONE = 0.4;  // how much of it shows through heat
 const STEPS = 100;  // thresholds of the sweep, and of a sample's IoU, are 0, 1/100, ... 1
 const state = { threshold: Number(document.getElementById("threshold").value) };
 
@@ -21,11 +11,13 @@ const rgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
 const colours = Object.fromEntries(Object.entries(data.colours).map(([id, hex]) => [id, rgb(hex)]));
 const idOf = new Map(Object.entries(colours).map(([id, [r, g, b]]) => [(r << 16) | (g << 8) | b, Number(id)]));
 const heat = data.heat.match(/.{6}/g).map((digits) => rgb(`#${digits}`));
+const outcomes = Object.fromEntries(Object.entries(data.outcomes).map(
+  ([name, { colour, photo_share: share }]) => [name, { colour: rgb(colour), share }]));
 const fixed = (value, digits = 1) => (Number.isFinite(value) ? value.toFixed(digits) : "\u2013");
 
 // ---- reading pictures
 
-/** Pixels (RGBA) of an image element or address, at a width and height; its own where none are given. */
+/** Returns the pixels (RGBA) of an image element or address, at its own size unless another is given. */
 async function pixels(source, width, height) {
   let image = source;
   if (typeof source === "string") {
@@ -41,7 +33,7 @@ async function pixels(source, width, height) {
   return context.getImageData(0, 0, canvas.width, canvas.height).data;
 }
 
-/** What `make` gives, made once for a card and a key. */
+/** Returns the result of `make`, cached for a card and a key. */
 function once(card, key, make) {
   card.cache ??= new Map();
   if (!card.cache.has(key)) card.cache.set(key, make());
@@ -50,7 +42,7 @@ function once(card, key, make) {
 
 const photoOf = (card) => once(card, "photo", () => pixels(card.photo, ...card.sample.size));
 
-/** Class ids of the label map with that caption. */
+/** Returns the class ids of the label map with that caption. */
 const labelsOf = (card, caption) => once(card, `labels ${caption}`, async () => {
   const coloured = await pixels(card.maps.get(caption));
   const ids = new Uint8Array(coloured.length / 4);
@@ -60,9 +52,9 @@ const labelsOf = (card, caption) => once(card, `labels ${caption}`, async () => 
   return ids;
 });
 
-// ---- CAMs and seeds, as ppl/cam/store.py computes them
+// ---- CAMs and seeds, as ppl/cam/seeds.py computes them
 
-/** Weights of bilinear resizing from `from` to `to` samples: for each the two it lies between, and the share of the second. */
+/** Returns weights of bilinear resizing: for each of `to` samples its two neighbours of `from`, and the second's share. */
 function between(from, to) {
   return Array.from({ length: to }, (_, i) => {
     const place = Math.min(Math.max((i + 0.5) * from / to - 0.5, 0), from - 1);
@@ -71,7 +63,7 @@ function between(from, to) {
   });
 }
 
-/** The planes of a CAM at the size of the card's pictures, 0..1, by class id. */
+/** Returns the planes of a CAM at the size of the card's pictures, 0..1, by class id. */
 const planesOf = (card, variant) => once(card, `planes ${variant}`, async () => {
   const { uri, classes, grid: [h, w] } = card.sample.cams[variant];
   const [width, height] = card.sample.size;
@@ -94,7 +86,7 @@ const planesOf = (card, variant) => once(card, `planes ${variant}`, async () => 
   }));
 });
 
-/** Per pixel the class with the highest score, and that score. */
+/** Returns per pixel the class with the highest score, and that score. */
 const strongestOf = (card, variant) => once(card, `strongest ${variant}`, async () => {
   const [width, height] = card.sample.size;
   const ids = new Uint8Array(width * height), scores = new Float32Array(width * height).fill(-1);
@@ -109,7 +101,7 @@ const strongestOf = (card, variant) => once(card, `strongest ${variant}`, async 
   return { ids, scores };
 });
 
-/** The seed: the strongest class where it exceeds the threshold, else background. */
+/** Returns the seed: the strongest class where its score exceeds the threshold, else background. */
 async function seedOf(card, variant, threshold) {
   const { ids, scores } = await strongestOf(card, variant);
   return ids.map((id, i) => (scores[i] > threshold ? id : 0));
@@ -117,14 +109,14 @@ async function seedOf(card, variant, threshold) {
 
 // ---- painting
 
-/** Paints a canvas: `colour(i)` gives RGB of pixel i, `through(i)` how much of the grey photo shows through it. */
-async function paint(card, canvas, colour, through) {
+/** Paints a canvas: `colour(i)` is the RGB of pixel i, `photoShare(i)` the share of the grey photo in it. */
+async function paint(card, canvas, colour, photoShare) {
   const [width, height] = card.sample.size;
   const photo = await photoOf(card);
   const image = new ImageData(width, height), painted = image.data;
   for (let i = 0, at = 0; i < width * height; i++, at += 4) {
     const grey = (photo[at] + photo[at + 1] + photo[at + 2]) / 3;
-    const tone = colour(i), share = through(i);
+    const tone = colour(i), share = photoShare(i);
     for (let channel = 0; channel < 3; channel++) painted[at + channel] = share * grey + (1 - share) * tone[channel];
     painted[at + 3] = 255;
   }
@@ -133,44 +125,44 @@ async function paint(card, canvas, colour, through) {
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
-/** The class whose CAM a card shows: the one filtered by where the image has it, else the most extended. */
-async function shownClass(card, variant, wanted) {
+/** Returns the class whose CAM a card shows: the selected one if the image has it, else the most extended. */
+async function classOfCam(card, variant, selected) {
   const planes = await planesOf(card, variant);
-  if (planes.has(wanted)) return wanted;
+  if (planes.has(selected)) return selected;
   const extent = (id) => planes.get(id).reduce((sum, value) => sum + value, 0);
   const extents = new Map([...planes.keys()].map((id) => [id, extent(id)]));
   return [...planes.keys()].reduce((best, id) => (extents.get(id) > extents.get(best) ? id : best));
 }
 
-async function drawCam(card, figure, wanted) {
+async function drawCam(card, figure, selected) {
   const { variant } = figure.dataset, canvas = figure.querySelector("canvas");
-  const known = card.sample.cams[variant] !== undefined;
-  const id = known ? await shownClass(card, variant, wanted) : null;
-  const plane = known ? (await planesOf(card, variant)).get(id) : null;
-  await paint(card, canvas, (i) => heat[known ? Math.round(255 * plane[i]) : 0], () => (known ? PHOTO_TONE : 1));
-  const name = known ? data.names[id] : "no class";
+  const hasCam = card.sample.cams[variant] !== undefined;
+  const id = hasCam ? await classOfCam(card, variant, selected) : null;
+  const plane = hasCam ? (await planesOf(card, variant)).get(id) : null;
+  await paint(card, canvas, (i) => heat[hasCam ? Math.round(255 * plane[i]) : 0], () => (hasCam ? data.photo_share : 1));
+  const name = hasCam ? data.names[id] : "no class";
   figure.querySelector("b").textContent = name;
-  canvas.setAttribute("aria-label", known ? `heat map of class ${name} over the photo, ${variant}` : "grey photo: no class");
+  canvas.setAttribute("aria-label", hasCam ? `heat map of class ${name} over the photo, ${variant}` : "grey photo: no class");
 }
 
 async function drawSeed(card, figure, variant, threshold) {
   const canvas = figure.querySelector("canvas"), seed = await seedOf(card, variant, threshold);
   await paint(card, canvas, (i) => colours[seed[i]], () => 0);
-  const shown = [...new Set(seed)].map((id) => data.names[id]);
-  canvas.setAttribute("aria-label", `seed at ${fixed(threshold, 2)}: ${shown.join(", ")}`);
+  const names = [...new Set(seed)].map((id) => data.names[id]);
+  canvas.setAttribute("aria-label", `seed at ${fixed(threshold, 2)}: ${names.join(", ")}`);
 }
 
-/** Where a label map agrees with the truth, misses an object, invents one, or takes it for another class. */
+/** Draws where a label map is right, misses an object, has a false one, or another class than the truth. */
 async function drawDifference(card, figure, caption, seed) {
   const canvas = figure.querySelector("canvas");
   const truth = await labelsOf(card, "truth"), labels = seed ?? await labelsOf(card, caption);
-  const outcome = (is, said) => {
-    if (is === IGNORED || (is === 0 && said === 0)) return "none";
-    if (said === IGNORED) return "undecided";
-    return is === said ? "right" : said === 0 ? "missed" : is === 0 ? "false" : "other";
+  const outcome = (expected, label) => {
+    if (expected === IGNORED || (expected === 0 && label === 0)) return "none";
+    if (label === IGNORED) return "undecided";
+    return expected === label ? "right" : label === 0 ? "missed" : expected === 0 ? "false" : "other";
   };
-  const outcomes = Array.from(truth, (is, i) => OUTCOMES[outcome(is, labels[i])]);
-  await paint(card, canvas, (i) => outcomes[i].colour, (i) => outcomes[i].through);
+  const ofPixel = Array.from(truth, (expected, i) => outcomes[outcome(expected, labels[i])]);
+  await paint(card, canvas, (i) => ofPixel[i].colour, (i) => ofPixel[i].share);
   figure.querySelector("b").textContent = caption;
   canvas.setAttribute("aria-label", `difference of ${caption} and truth`);
 }
@@ -190,47 +182,48 @@ class Gallery {
       maps: new Map([...element.querySelectorAll(".map")].map((image) => [image.dataset.caption, image])),
     }));
     this.near = new Set();
-    this.watch = new IntersectionObserver((entries) => this.seen(entries), { rootMargin: "400px" });
+    this.watch = new IntersectionObserver((entries) => this.cross(entries), { rootMargin: "400px" });
     for (const card of this.cards) this.watch.observe(card);
-    for (const control of Object.values(this.controls)) control.addEventListener("change", () => this.changed(control));
+    for (const control of Object.values(this.controls)) control.addEventListener("change", () => this.update(control));
     this.arrange();
   }
 
   value(name) { return this.controls[name]?.value; }
   get variant() { return this.value("variant"); }
   get judged() { return this.value("judged"); }
-  get wanted() { return Number(this.value("class")); }  // 0: any
+  get selectedClass() { return Number(this.value("class")); }  // 0: any
 
-  changed(control) {
+  update(control) {
     if (control.name === "size") this.list.className = `cards ${control.value}`;
     else this.arrange();
     for (const card of this.near) this.draw(card);
   }
 
-  seen(entries) {
+  /** Draws the cards that come near the window, and frees the memory of those that leave it. */
+  cross(entries) {
     for (const { target, isIntersecting } of entries) {
       if (isIntersecting) {
         this.near.add(target);
         this.draw(target);
       } else {
         this.near.delete(target);
-        target.cache = undefined;  // what a long page has shown need not stay in memory
+        target.cache = undefined;
         for (const canvas of target.querySelectorAll("canvas")) canvas.width = canvas.height = 1;
       }
     }
   }
 
-  /** IoU by class id of a card's map at the threshold; empty without a truth. */
+  /** Returns the IoU by class id of a card's map at the threshold; empty without truth. */
   ious(card, caption) {
     if (caption !== "seed") return card.sample.iou[caption] ?? {};
     const at = Math.round(STEPS * state.threshold);
     return Object.fromEntries(Object.entries(card.sample.seeds[this.variant] ?? {}).map(([id, row]) => [id, row[at]]));
   }
 
-  /** Of the class filtered by, or the mean over the classes of the image's truth; NaN where that shows none. */
+  /** Returns the IoU of the selected class, or the mean over the classes in the truth; NaN if there is none. */
   score(card, caption) {
     const ious = this.ious(card, caption);
-    if (this.wanted) return ious[this.wanted] ?? NaN;
+    if (this.selectedClass) return ious[this.selectedClass] ?? NaN;
     const values = Object.values(ious);
     return values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : NaN;
   }
@@ -241,17 +234,17 @@ class Gallery {
     const sign = { worst: 1, best: -1 }[this.value("order")];
     const rank = (card) => (Number.isNaN(scores.get(card)) ? Infinity : sign * scores.get(card));
     const sorted = [...this.cards].sort((a, b) => (sign && rank(a) !== rank(b) ? rank(a) - rank(b) : a.place - b.place));
-    let shown = 0;
+    let visible = 0;
     for (const card of sorted) {
-      card.hidden = this.wanted !== 0 && !card.sample.classes.includes(this.wanted);
-      shown += !card.hidden;
+      card.hidden = this.selectedClass !== 0 && !card.sample.classes.includes(this.selectedClass);
+      visible += !card.hidden;
     }
     this.list.append(...sorted);
     this.caption();
-    this.status.textContent = `${shown} of ${this.cards.length} images shown.`;
+    this.status.textContent = `${visible} of ${this.cards.length} images shown.`;
   }
 
-  /** Writes IoUs into the captions. */
+  /** Writes IoU and threshold into the captions. */
   caption() {
     for (const card of this.cards) {
       for (const element of card.querySelectorAll("[data-iou]")) {
@@ -261,10 +254,10 @@ class Gallery {
     }
   }
 
-  /** Draws all canvases of a card, unless another drawing of it has begun meanwhile. */
+  /** Draws all canvases of a card; a later call cancels an earlier one that has not reached the seed. */
   async draw(card) {
     const turn = card.turn = (card.turn ?? 0) + 1;
-    for (const figure of card.querySelectorAll(".cam-figure")) await drawCam(card, figure, this.wanted);
+    for (const figure of card.querySelectorAll(".cam-figure")) await drawCam(card, figure, this.selectedClass);
     if (turn === card.turn) await this.drawSeed(card);
   }
 
@@ -313,23 +306,23 @@ function showThreshold() {
     const sweep = data.sweeps[line.dataset.sweep], row = rowAt(sweep);
     for (const cell of line.querySelectorAll("td[data-column]")) cell.textContent = fixed(sweep[cell.dataset.column][row]);
   }
-  for (const gallery of galleries.filter((found) => found.variant)) {
+  for (const gallery of galleries.filter((each) => each.variant)) {
     gallery.caption();
     for (const card of gallery.near) gallery.drawSeed(card);
   }
 }
 
-let asked = 0;
+let frame = 0;
 function setThreshold(value) {
   state.threshold = Number(value);
-  cancelAnimationFrame(asked);
-  asked = requestAnimationFrame(showThreshold);
+  cancelAnimationFrame(frame);
+  frame = requestAnimationFrame(showThreshold);
 }
 
 for (const slider of sliders) {
   slider.addEventListener("input", () => setThreshold(slider.value));
-  slider.addEventListener("change", () => {  // cards keep their places while the slider moves
-    for (const gallery of galleries.filter((found) => found.judged === "seed")) gallery.arrange();
+  slider.addEventListener("change", () => {  // the order of cards is kept while the slider moves
+    for (const gallery of galleries.filter((each) => each.judged === "seed")) gallery.arrange();
   });
 }
 for (const button of document.querySelectorAll("button[data-to]")) {

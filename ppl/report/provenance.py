@@ -1,8 +1,8 @@
-"""Prints what a result was made of: code, settings and seed of every step behind it, digests of what each has read.
+"""Print the provenance of a result: code, settings and seed of every step behind it, and digests of its inputs.
 
     python -m ppl.report.provenance results/demo/summary.csv
 
-Every file that it names is read and compared with its record; exit status 1 where one has changed since.
+Every file is read and compared with its record; the exit status is 1 if one has changed.
 """
 
 import json
@@ -22,9 +22,9 @@ from ppl.jobs.errors import UserError
 @dataclass(frozen=True)
 class Settings:
     file: Annotated[Path, tyro.conf.Positional]
-    """A result, or a file in a folder that is one."""
+    """A result, or a file in a folder that is a result."""
     json: bool = False
-    """The whole chain as JSON, a record for each output by its path, instead of text."""
+    """Print the chain as JSON, a record for each output by its path, instead of text."""
 
 
 def main(settings: Settings) -> None:
@@ -36,25 +36,26 @@ def main(settings: Settings) -> None:
         print(json.dumps({str(path): node for path, node in nodes.items()}, indent=2, sort_keys=True))
     else:
         print("\n".join(lines(output, nodes)))
-    broken = [f"{path}: {fault}" for path, node in nodes.items() for fault in node["faults"]]
-    if broken:
-        many = "s" * (len(broken) > 1)
-        raise UserError(settings.file, f"{len(broken)} fault{many} in its chain", f"run Snakemake again ({broken[0]})")
+    faults = [f"{path}: {fault}" for path, node in nodes.items() for fault in node["faults"]]
+    if faults:
+        what = f"does not match its records: {faults[0]}"
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise UserError(settings.file, f"{what}{more}", "run Snakemake again")
 
 
 def output_of(file: Path) -> Path:
-    """The output that a file is or lies in; UserError where none has a record."""
+    """Return the output that a file is or lies in; UserError if there is no record of one."""
     for path in (file, *file.parents):
         if provenance.read(path) is not None:
             return path
-    raise UserError(file, "no record leads to it", "logs, benchmarks and states have none, nor has what you made")
+    raise UserError(file, "no record of its origin", "name an output of a step; logs and benchmarks have no record")
 
 
 def chain(output: Path) -> dict[Path, dict[str, Any]]:
-    """Records of an output and of all that it was made of, by path, the output first.
+    """Return the records of an output and of all its direct and indirect inputs, by path, the output first.
 
-    `faults` are added to each: where its content is not what its record tells, and where an input was made again. What
-    has no record is an input from outside, with its digest only.
+    Each gets `faults`: its content differs from its record, or an input has changed. A file without a record is an
+    external input and has only a digest.
     """
     nodes: dict[Path, dict[str, Any]] = {}
     waiting = [output]
@@ -69,40 +70,40 @@ def chain(output: Path) -> dict[Path, dict[str, Any]]:
                 nodes[path] |= provenance.content(path)._asdict()
             continue
         if not path.exists():
-            nodes[path]["faults"].append("is not there any more")
+            nodes[path]["faults"].append("no longer exists")
         elif provenance.content(path).sha256 != record["sha256"]:
-            nodes[path]["faults"].append("was changed after it was made")
+            nodes[path]["faults"].append("has changed since it was written")
         waiting += [resolved(path, name) for name in record["inputs"]]
     for path, node in nodes.items():
         for name, read in node["inputs"].items():
-            found = nodes[resolved(path, name)].get("sha256")
-            if found != read["sha256"]:
-                what = "is not there any more" if found is None else "is another one now"
+            digest = nodes[resolved(path, name)].get("sha256")
+            if digest != read["sha256"]:
+                what = "no longer exists" if digest is None else "has changed"
                 node["faults"].append(f"its input {resolved(path, name)} {what}")
     return nodes
 
 
 def lines(output: Path, nodes: dict[Path, dict[str, Any]]) -> Iterator[str]:
-    """The chain as a tree in which each output is explained once."""
-    explained: set[Path] = set()
+    """Yield the chain as a tree in which each output is described once."""
+    described: set[Path] = set()
 
     def tree(path: Path, depth: int) -> Iterator[str]:
         node, indent = nodes[path], "    " * depth
-        digest = node.get("sha256", "gone")[:16]
-        if path in explained:
+        digest = node.get("sha256", "missing")[:16]
+        if path in described:
             yield f"{indent}{path}  {digest}  (above)"
             return
-        explained.add(path)
+        described.add(path)
         state = "".join(f"  FAULT: {fault}" for fault in node["faults"])
         yield f"{indent}{path}  {digest}{state}"
         if "made_by" not in node:
-            yield f"{indent}  from outside, {node.get('files', 0)} files"
+            yield f"{indent}  external input, {node.get('files', 0)} files"
             return
         versions = ", ".join(f"{name} {version}" for name, version in node["versions"].items())
-        yield f"{indent}  made by {node['made_by']}, code {node['code']}; {versions}"
+        yield f"{indent}  written by {node['made_by']}, code {node['code']}; {versions}"
         settings = " ".join(_flat(node["settings"]))
         if settings:
-            yield f"{indent}  with {settings}"
+            yield f"{indent}  settings {settings}"
         for name in node["inputs"]:
             yield from tree(resolved(path, name), depth + 1)
 
@@ -118,7 +119,7 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def resolved(output: Path, name: str) -> Path:
-    """Path of an input, which a record names as seen from its output's folder."""
+    """Return the path of an input, which a record names relative to the folder of its output."""
     path = Path(name)
     if path.is_absolute():
         return path

@@ -1,4 +1,4 @@
-"""Writes the resolved settings of an experiment, as they reached its steps."""
+"""Write the resolved settings of an experiment beside its results."""
 
 import json
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ def main(settings: Settings) -> None:
     try:
         resolved = json.loads(settings.json)
     except json.JSONDecodeError as error:
-        raise UserError("--json", f"not valid JSON ({error})", "pass the settings as one quoted argument") from None
+        raise UserError("--json", f"not valid JSON ({error})", "pass the settings as one quoted argument") from error
     write_text(settings.out, yaml.safe_dump(resolved, allow_unicode=True))
 
 

@@ -1,4 +1,4 @@
-"""Sheets of pictures: one row an image, one column a view of it."""
+"""Sheets of pictures: a row per image, a column per view of it."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 
 def draw_sheet(rows: Sequence[Mapping[str, np.ndarray]]) -> Figure:
-    """One row an image, one column a tile (h, w, 3) uint8, captions above; rows may be of different length."""
+    """Draw a row per image and a captioned tile (h, w, 3) uint8 per column; rows may differ in length."""
     columns = max(len(row) for row in rows)
     size = (1.9 * columns, 1.9 * len(rows))
     figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False, layout="constrained")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ppl.cam.heat import HEAT
 from ppl.classify import build as checkpoint
 from ppl.classify.network import PatchClassifier
 from ppl.data.dataset import Dataset
@@ -14,7 +15,6 @@ from ppl.data.photos import read_photo
 from ppl.jobs.command import command
 from ppl.jobs.files import atomic
 from ppl.report.gallery import evenly
-from ppl.report.heat import HEAT
 from ppl.report.sheet import draw_sheet
 
 IMAGES = 4

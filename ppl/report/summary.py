@@ -1,4 +1,4 @@
-"""Writes the headline numbers of an experiment as a table that programs can read."""
+"""Write the headline numbers of an experiment as a table for programs."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -12,6 +12,7 @@ import yaml
 from ppl.classify.variants import METHODS
 from ppl.jobs.command import command
 from ppl.jobs.files import atomic
+from ppl.measure.measures import HEADLINE, SEED_BEST, SEED_FIXED
 
 GRIDS = re.compile(r"plain|s\dk\d+(-s\dk\d+)*")
 
@@ -21,15 +22,15 @@ class Settings:
     settings: Path
     """Resolved settings of the experiment, YAML."""
     sweeps: tuple[Path, ...]
-    """METHOD/GRIDS/sweep.csv of every variant that is measured; none where there are no masks."""
+    """METHOD/GRIDS/sweep.csv of every measured variant; none if there are no masks."""
     measured: tuple[Path, ...]
-    """pseudo.csv, val-raw.csv and val-crf.csv of the main variant, as far as they were asked for."""
+    """pseudo.csv, val-raw.csv and, if there is a CRF, val-crf.csv of the main variant."""
     out: Path
-    """CSV: measure, split, variant, threshold, value (mIoU in percent); no rows where there are no masks."""
+    """CSV: measure, split, variant, threshold, value (mIoU in percent); no rows if there are no masks."""
 
 
-class Measure(NamedTuple):
-    """One number: mIoU in percent of `variant` on `split`, at a background threshold where there is one."""
+class Result(NamedTuple):
+    """mIoU in percent of `variant` on `split`, for seeds at a background threshold."""
 
     measure: str
     split: str
@@ -40,60 +41,64 @@ class Measure(NamedTuple):
 
 def main(settings: Settings) -> None:
     resolved = yaml.safe_load(settings.settings.read_text(encoding="utf-8"))
-    measures = headline(resolved, read_sweeps(settings.sweeps), read_ious(settings.measured))
+    results = headline(resolved, read_sweeps(settings.sweeps), read_ious(settings.measured))
     with atomic(settings.out) as temporary:
-        pd.DataFrame(measures, columns=Measure._fields).round({"value": 2}).to_csv(temporary, index=False)
+        pd.DataFrame(results, columns=Result._fields).round({"value": 2}).to_csv(temporary, index=False)
 
 
 def headline(
     resolved: Mapping[str, Any], sweeps: Mapping[str, pd.DataFrame], ious: Mapping[str, pd.DataFrame]
-) -> list[Measure]:
-    """mIoU of the seeds of every swept variant, of the pseudo labels and of the network, in this order.
+) -> list[Result]:
+    """Return the mIoU of the seeds of every swept variant, of the pseudo labels and of the network, in this order.
 
-    `seed_fixed` is at the threshold that the settings name, `seed_best` at the one that fits the masks best: it is
-    tuned on what it is measured with. `sweeps` by variant, `ious` by file stem (`pseudo`, `val-raw`, `val-crf`).
+    `sweeps` by variant, `ious` by file stem (`pseudo`, `val-raw`, `val-crf`). The best threshold of a sweep is tuned on
+    the masks that the seeds are measured with.
     """
-    data, measures = resolved["data"], []
+    data, results = resolved["data"], []
     for variant, sweep in sweeps.items():
-        rows = {"seed_fixed": fixed_row(sweep, resolved["cam"]["threshold"]), "seed_best": best_row(sweep)}
+        rows = {SEED_FIXED: fixed_row(sweep, resolved["cam"]["threshold"]), SEED_BEST: best_row(sweep)}
         for measure, row in rows.items():
-            measures.append(Measure(measure, data["seed_split"], variant, float(row["threshold"]), float(row["miou"])))
-    on_masks = {
-        "pseudo": ("pseudo", data["seed_split"]),
-        "val-raw": ("network_raw", data["val_split"]),
-        "val-crf": ("network_crf", data["val_split"]),
-    }
-    for stem, (measure, split) in on_masks.items():
-        if stem in ious:
-            measures.append(Measure(measure, split, resolved["main"], None, float(ious[stem]["iou"].iloc[-1])))
-    return measures
+            results.append(
+                Result(measure.name, data[measure.split], variant, float(row["threshold"]), float(row["miou"]))
+            )
+    for measure in HEADLINE:
+        table = ious.get(Path(measure.file).stem)
+        if table is not None:
+            mean = float(table["iou"].iloc[-1])
+            results.append(Result(measure.name, data[measure.split], resolved["main"], None, mean))
+    return results
 
 
 def fixed_row(sweep: pd.DataFrame, threshold: float) -> pd.Series:
-    """The row of a sweep that lies nearest to a threshold."""
+    """Return the row of a sweep whose threshold is nearest to `threshold`."""
     return sweep.loc[(sweep["threshold"] - threshold).abs().idxmin()]
 
 
 def best_row(sweep: pd.DataFrame) -> pd.Series:
-    """The row of a sweep with the highest mIoU, the lowest threshold among equals."""
+    """Return the row of a sweep with the highest mIoU; of equal ones that with the lowest threshold."""
     return sweep.loc[sweep["miou"].idxmax()]
 
 
 def read_sweeps(paths: Iterable[Path]) -> dict[str, pd.DataFrame]:
-    """Threshold sweeps by variant."""
+    """Read threshold sweeps, by variant."""
     return {variant_of(path): pd.read_csv(path) for path in paths}
 
 
 def read_ious(paths: Iterable[Path]) -> dict[str, pd.DataFrame]:
-    """Tables class, iou, pixels by file stem; the last row is the mean, an absent class has NaN."""
-    # A class may well be called NA or null: only an empty IoU is missing.
-    return {path.stem: pd.read_csv(path, keep_default_na=False, na_values={"iou": [""]}) for path in paths}
+    """Read tables of IoU, by file stem."""
+    return {path.stem: read_iou(path) for path in paths}
+
+
+def read_iou(path: Path | str) -> pd.DataFrame:
+    """Read a table class, iou, pixels; the last row is the mean, a class without ground truth has NaN."""
+    # A class may be called NA or null: only an empty IoU is missing.
+    return pd.read_csv(path, keep_default_na=False, na_values={"iou": [""]})
 
 
 def variant_of(path: Path) -> str:
-    """METHOD/GRIDS that a result lies in; empty where it lies in none."""
+    """Return METHOD/GRIDS of the folder that a result lies in; empty if it lies in none."""
     parts = path.parts
-    # From the end: a folder above the results may well be called local.
+    # From the end: a folder above the results may be called local.
     places = (i for i in reversed(range(len(parts) - 1)) if parts[i] in METHODS and GRIDS.fullmatch(parts[i + 1]))
     return next(("/".join(parts[i : i + 2]) for i in places), "")
 

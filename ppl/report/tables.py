@@ -1,7 +1,7 @@
-"""Writes the tables and figures of the paper for an experiment: ours, beside the paper's where its data are the same.
+"""Write the paper's tables and figures for an experiment: ours, beside the paper's if its data are the same.
 
-Each table is a CSV (a figure a line), a Markdown table and a picture; each figure a picture, with the numbers or images
-in it as CSV. README.md in the folder shows them all.
+Each table is a CSV (a number per line), a Markdown table and a picture; each figure is a picture, with a CSV of its
+numbers or images. README.md in the folder shows them all.
 """
 
 import json
@@ -16,6 +16,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
+from ppl.cam.heat import heat_over
 from ppl.cam.store import open_store
 from ppl.data.dataset import Dataset
 from ppl.data.label_maps import find_maps
@@ -24,24 +25,24 @@ from ppl.data.photos import read_photo
 from ppl.jobs.command import command
 from ppl.jobs.files import atomic, write_text
 from ppl.measure.curves import draw_precision_recall, draw_thresholds
+from ppl.measure.measures import MEASURES, SEED_BEST, SEED_FIXED
 from ppl.report.gallery import evenly
-from ppl.report.heat import heat_over
 from ppl.report.paper import read_paper
 from ppl.report.sheet import draw_sheet
-from ppl.report.summary import best_row, fixed_row
+from ppl.report.summary import best_row, fixed_row, read_iou
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-FIXED, BEST = "seed, fixed threshold", "seed, best threshold"
-TITLES = {"crf": "seed with CRF", "pseudo": "pseudo label", "val": "network on val", "test": "network on test"}
+TITLES = {measure.key: measure.title for measure in MEASURES if measure.in_paper} | {"test": "network on test"}
+"""Titles of the paper's measures; only the paper has results on test."""
 MEAN = "mean"
-LEAST_SPAN = 3  # percent of mIoU that a panel shows
+MIN_SPAN = 3  # percent of mIoU across a panel
 COLUMNS = ("row", "variant", "measure", "class", "seeds", "ours", "spread", "paper", "difference")
 NOTE = (
-    "mIoU in percent. The best threshold of a sweep is chosen on the masks that it is measured with. "
-    "Spread: standard deviation over training seeds."
+    "mIoU in percent. The best threshold of a sweep is tuned on the masks that it is measured with. "
+    "Spread: standard deviation over random seeds."
 )
 IMAGES = 6  # rows of a sheet
 
@@ -54,7 +55,7 @@ class Settings:
     out: Path
     """Folder."""
     files: tuple[Path, ...] = ()
-    """Those that the plan names, to be kept in the record of what the tables were made of."""
+    """Those that the plan names, for the record of the inputs."""
 
 
 def main(settings: Settings) -> None:
@@ -81,46 +82,42 @@ def main(settings: Settings) -> None:
 
 
 def compare(table: Mapping[str, Any], thresholds: Mapping[str, float], paper: pd.DataFrame) -> pd.DataFrame:
-    """One figure a line, with the columns COLUMNS: ours as mean and spread over the seeds, the paper's, the difference.
+    """Return a table of COLUMNS, a number per line: ours as mean and spread over random seeds, and the paper's.
 
-    `table` is that of a plan; `paper` holds the paper's lines of this table, all of which appear, those of other
-    methods too. The paper's seeds stand beside ours at the best threshold, as it reports its best ones (Figure 9).
+    `table` is that of a plan; `paper` holds the paper's lines of this table, all of which appear, also those of other
+    methods. The paper's seeds stand beside ours at the best threshold, as it reports its best ones (Figure 9).
     """
     ours = {}
     for variant, measures in table["rows"].items():
-        for measure, files in measures.items():
-            for title, values in _values(measure, files, thresholds[variant]).items():
-                kept = values if table["per_class"] else values.iloc[-1:]
-                for kind, figures in kept.iterrows():
-                    ours[variant, title, kind] = figures.to_numpy(float)
-    theirs, names = {}, {}
+        for key, files in measures.items():
+            for title, by_class in _values(key, files, thresholds[variant]).items():
+                lines = by_class if table["per_class"] else by_class.iloc[-1:]
+                for name, of_seeds in lines.iterrows():
+                    ours[variant, title, name] = of_seeds.to_numpy(float)
+    theirs, row_names = {}, {}
     for line in paper.rename(columns={"class": "kind"}).itertuples():
-        variant, title = line.variant or line.row, BEST if line.measure == "seed" else TITLES[line.measure]
-        theirs[variant, title, line.kind or MEAN] = line.value
-        names.setdefault(variant, line.row)
-    known = {*table["rows"], *paper["variant"]} - {""}
+        variant = line.variant or line.row
+        theirs[variant, TITLES[line.measure], line.kind or MEAN] = line.value
+        row_names.setdefault(variant, line.row)
+    ours_too = {*table["rows"], *paper["variant"]} - {""}
     rows = []
-    for key in dict.fromkeys([*ours, *theirs]):
-        variant, title, kind = key
-        figures, value = ours.get(key, np.empty(0)), theirs.get(key, np.nan)
-        mean = figures.mean() if len(figures) else np.nan
-        spread = figures.std(ddof=1) if len(figures) > 1 else np.nan
-        name = names.get(variant, variant)
-        rows.append(
-            (name, variant if variant in known else "", title, kind, len(figures), mean, spread, value, mean - value)
-        )
+    for variant, title, name in dict.fromkeys([*ours, *theirs]):
+        of_seeds, value = ours.get((variant, title, name), np.empty(0)), theirs.get((variant, title, name), np.nan)
+        mean = of_seeds.mean() if len(of_seeds) else np.nan
+        spread = of_seeds.std(ddof=1) if len(of_seeds) > 1 else np.nan
+        our_name = variant if variant in ours_too else ""
+        row = row_names.get(variant, variant)
+        rows.append((row, our_name, title, name, len(of_seeds), mean, spread, value, mean - value))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def markdown(rows: pd.DataFrame, *, per_class: bool = False) -> str:
-    """A table for readers: a line a variant (a class where `per_class`), a column a measure, ours and the paper's."""
+    """Return a table for readers: a line per variant, or per class; a column per measure, ours and the paper's."""
     if per_class:
         rows = rows.assign(column=_names(rows) + ": " + rows["measure"], label=rows["class"])
     else:
         rows = rows.assign(column=rows["measure"], label=_labels(rows))
-    theirs = (
-        rows.groupby("column", sort=False)["paper"].count() > 0
-    )  # a column that the paper has no figure in stands alone
+    theirs = rows.groupby("column", sort=False)["paper"].count() > 0  # whether the paper has numbers in a column
     header = [""]
     for column in theirs.index:
         header += [column, "paper", "difference"] if theirs[column] else [column]
@@ -128,8 +125,8 @@ def markdown(rows: pd.DataFrame, *, per_class: bool = False) -> str:
     for label, group in rows.groupby("label", sort=False):
         cells = [label]
         for column in theirs.index:
-            found = group[group["column"] == column]
-            row = found.iloc[0] if len(found) else pd.Series(dict.fromkeys(COLUMNS, np.nan))
+            matches = group[group["column"] == column]
+            row = matches.iloc[0] if len(matches) else pd.Series(dict.fromkeys(COLUMNS, np.nan))
             spread = f" ± {row['spread']:.1f}" if pd.notna(row["spread"]) else ""
             cells.append(_number(row["ours"]) + spread)
             cells += [_number(row["paper"]), _number(row["difference"], "+.1f")] if theirs[column] else []
@@ -138,7 +135,7 @@ def markdown(rows: pd.DataFrame, *, per_class: bool = False) -> str:
 
 
 def draw_table(rows: pd.DataFrame) -> Figure:
-    """A panel a measure, a line a row: ours as a dot with its spread, the paper's as a ring."""
+    """Draw a panel per measure and a line per row: ours as a dot with its spread, the paper's as a ring."""
     rows = rows.assign(label=_labels(rows) if rows["class"].eq(MEAN).all() else _names(rows) + ", " + rows["class"])
     labels, measures = list(dict.fromkeys(rows["label"])), list(dict.fromkeys(rows["measure"]))
     size = (3 + 3 * len(measures), 1.2 + 0.26 * len(labels))
@@ -152,7 +149,7 @@ def draw_table(rows: pd.DataFrame) -> Figure:
         panel.set(title=measure, xlabel="mIoU (%)" if part["class"].eq(MEAN).all() else "IoU (%)")
         panel.grid(alpha=0.3)
         low, high = panel.get_xlim()
-        wider = max(0, (LEAST_SPAN - (high - low)) / 2)  # or a difference of a tenth would fill the panel
+        wider = max(0, (MIN_SPAN - (high - low)) / 2)  # so that a difference of a tenth does not fill the panel
         panel.set_xlim(low - wider, high + wider)
     axes.flat[0].set_yticks(range(len(labels)), labels)
     axes.flat[0].set_ylim(len(labels) - 0.5, -0.5)
@@ -161,90 +158,92 @@ def draw_table(rows: pd.DataFrame) -> Figure:
 
 
 def cam_rows(
-    dataset: Dataset, images: Sequence[str], stores: Mapping[str, Sequence[Path]]
+    dataset: Dataset, image_ids: Sequence[str], stores: Mapping[str, Sequence[Path]]
 ) -> list[dict[str, np.ndarray]]:
-    """Per image the photo, the CAM of each variant for the image's first class, and the truth where there is one."""
+    """Return per image its photo, the CAM of each variant for its first class, and its truth if there are masks."""
     rows = []
     with ExitStack() as stack:
         opened = {variant: stack.enter_context(open_store(paths)) for variant, paths in stores.items()}
-        for image in images:
-            photo, labelled = read_photo(dataset.photo(image)), dataset.labels_of(image)
-            cams = {variant: store.read(image) for variant, store in opened.items()}
-            tiles = {variant: heat_over(photo, cam, 0) if labelled else photo for variant, cam in cams.items()}
-            name = dataset.classes[labelled[0] - 1] if labelled else "no class"
-            rows.append({f"photo: {name}": photo, **tiles, **_truth(dataset, image)})
+        for image_id in image_ids:
+            photo, labels = read_photo(dataset.photo(image_id)), dataset.labels_of(image_id)
+            cams = {variant: store.read(image_id) for variant, store in opened.items()}
+            tiles = {variant: heat_over(photo, cam, 0) if labels else photo for variant, cam in cams.items()}
+            name = dataset.classes[labels[0] - 1] if labels else "no class"
+            rows.append({f"photo: {name}": photo, **tiles, **_truth(dataset, image_id)})
     return rows
 
 
 def _draw_figure(figure: Mapping[str, Any], planned: Mapping[str, Any], dataset: Dataset, out: Path) -> str:
-    """Draws a figure of a plan to `out`, what is in it to a CSV beside it; returns its caption."""
-    shows, files = figure["shows"], {v: [Path(p) for p in paths] for v, paths in figure["rows"].items()}
+    """Draw a figure of a plan to `out`, and write its numbers or images to a CSV beside it; return its caption."""
+    shows, files = figure["shows"], {variant: list(map(Path, paths)) for variant, paths in figure["rows"].items()}
+    table = out.with_suffix(".csv")
     if shows in ("precision_recall", "thresholds"):
-        sweeps = {variant: pd.read_csv(paths[0]) for variant, paths in files.items()}
-        threshold = planned["thresholds"][next(iter(files))]
-        drawn, axes = plt.subplots(figsize=(6, 4.5), layout="constrained")
-        (draw_thresholds if shows == "thresholds" else draw_precision_recall)(axes, sweeps, threshold)
-        _save(drawn, out)
-        columns = ["threshold", "miou", "precision", "recall"]
-        pd.concat({v: s[columns] for v, s in sweeps.items()}, names=["variant"]).droplevel(1).to_csv(
-            out.with_suffix(".csv")
-        )
-        return f"Seeds of {planned['experiment']}, split {planned['seed_split']}, over the background threshold."
+        return _draw_sweeps(shows, files, planned, out, table)
     if shows == "stages":
-        paths = [paths[0] for paths in files.values()]
-        shutil.copyfile(paths[0], out)
-        pd.DataFrame({"variant": list(files)}).to_csv(out.with_suffix(".csv"), index=False)
-        return f"Features of {', '.join(files)} behind the stem and each stage, a channel of each."
+        shutil.copyfile(next(iter(files.values()))[0], out)
+        pd.DataFrame({"variant": list(files)}).to_csv(table, index=False)
+        return f"Features of {', '.join(files)} after the stem and each stage, one channel of each."
     split = planned["seed_split" if shows == "cams" else "val_split"]
-    images = evenly(dataset.split(split), IMAGES)
+    image_ids = evenly(dataset.split(split), IMAGES)
+    pd.DataFrame({"image": image_ids}).to_csv(table, index=False)
     if shows == "cams":
-        rows = cam_rows(dataset, images, files)
-        caption = f"CAMs of each image's first class, split {split}, images at even distances of its list."
-    else:
-        found = {variant: find_maps(paths, images) for variant, paths in files.items()}
-        rows = [
-            {"photo": read_photo(dataset.photo(image)), **_truth(dataset, image)}
-            | {variant: VOC_COLOURS[read_mask(maps[i])] for variant, maps in found.items()}
-            for i, image in enumerate(images)
-        ]
-        caption = f"Predictions, split {split}, images at even distances of its list."
+        _save(draw_sheet(cam_rows(dataset, image_ids, files)), out)
+        return f"CAMs of each image's first class, split {split}, images at even distances in its list."
+    maps = {variant: find_maps(paths, image_ids) for variant, paths in files.items()}
+    rows = [
+        {"photo": read_photo(dataset.photo(image_id)), **_truth(dataset, image_id)}
+        | {variant: VOC_COLOURS[read_mask(of_variant[i])] for variant, of_variant in maps.items()}
+        for i, image_id in enumerate(image_ids)
+    ]
     _save(draw_sheet(rows), out)
-    pd.DataFrame({"image": images}).to_csv(out.with_suffix(".csv"), index=False)
-    return caption
+    return f"Predictions, split {split}, images at even distances in its list."
 
 
-def _values(measure: str, files: Sequence[str], threshold: float) -> dict[str, pd.DataFrame]:
-    """By title of the measure: percent by class (rows, the mean last) and seed (columns)."""
-    if measure == "seed":
-        sweeps = [pd.read_csv(file) for file in files]
-        return {
-            FIXED: pd.concat([_classes(fixed_row(sweep, threshold)) for sweep in sweeps], axis=1),
-            BEST: pd.concat([_classes(best_row(sweep)) for sweep in sweeps], axis=1),
-        }
-    # A class may well be called NA or null: only an empty IoU is missing.
-    read = [pd.read_csv(f, keep_default_na=False, na_values={"iou": [""]}).set_index("class")["iou"] for f in files]
-    return {TITLES[measure]: pd.concat(read, axis=1)}
+def _draw_sweeps(
+    shows: str, files: Mapping[str, Sequence[Path]], planned: Mapping[str, Any], out: Path, table: Path
+) -> str:
+    """Draw the threshold sweeps of variants, and write them to a table; return the caption."""
+    sweeps = {variant: pd.read_csv(paths[0]) for variant, paths in files.items()}
+    threshold = planned["thresholds"][next(iter(files))]
+    figure, axes = plt.subplots(figsize=(6, 4.5), layout="constrained")
+    (draw_thresholds if shows == "thresholds" else draw_precision_recall)(axes, sweeps, threshold)
+    _save(figure, out)
+    columns = ["threshold", "miou", "precision", "recall"]
+    parts = {variant: sweep[columns] for variant, sweep in sweeps.items()}
+    pd.concat(parts, names=["variant"]).droplevel(1).to_csv(table)
+    return f"Seeds of {planned['experiment']}, split {planned['seed_split']}, over the background threshold."
+
+
+def _values(key: str, files: Sequence[str], threshold: float) -> dict[str, pd.DataFrame]:
+    """Percent by class (rows, the mean last) and random seed (columns), by title of the measure."""
+    if key != "seed":
+        return {TITLES[key]: pd.concat([read_iou(file).set_index("class")["iou"] for file in files], axis=1)}
+    sweeps = [pd.read_csv(file) for file in files]
+    return {
+        SEED_FIXED.title: pd.concat([_classes(fixed_row(sweep, threshold)) for sweep in sweeps], axis=1),
+        SEED_BEST.title: pd.concat([_classes(best_row(sweep)) for sweep in sweeps], axis=1),
+    }
 
 
 def _classes(row: pd.Series) -> pd.Series:
-    """IoU by class of a row of a sweep, and the mean as its last."""
+    """IoU by class of a row of a sweep, the mean last."""
     classes = row.filter(like="iou_").rename(lambda name: name.removeprefix("iou_"))
     return pd.concat([classes, pd.Series({MEAN: row["miou"]})]).astype(float)
 
 
 def _labels(rows: pd.DataFrame) -> pd.Series:
-    """The paper's name of a row and ours, where both have one."""
+    """The paper's name of a row and ours, if both have one."""
     both = (rows["variant"] != "") & (rows["variant"] != rows["row"])
     return rows["row"].where(~both, rows["variant"] + " (" + rows["row"] + ")")
 
 
 def _names(rows: pd.DataFrame) -> pd.Series:
-    """Our name of a row, the paper's where it is none of ours."""
+    """Our name of a row, or the paper's if it is another method."""
     return rows["variant"].where(rows["variant"] != "", rows["row"])
 
 
-def _truth(dataset: Dataset, image: str) -> dict[str, np.ndarray]:
-    return {"truth": VOC_COLOURS[read_mask(dataset.mask(image))]} if dataset.has_masks else {}
+def _truth(dataset: Dataset, image_id: str) -> dict[str, np.ndarray]:
+    return {"truth": VOC_COLOURS[read_mask(dataset.mask(image_id))]} if dataset.has_masks else {}
 
 
 def _number(value: float, form: str = ".1f") -> str:

@@ -1,4 +1,4 @@
-"""Draws loss and mAP over the steps of each training of an experiment."""
+"""Draw loss and mAP over the steps of each training of an experiment."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ TRAININGS = {"classify": "Classifier", "irnet": "IRNet", "affinitynet": "Affinit
 @dataclass(frozen=True)
 class Settings:
     trainings: tuple[Path, ...]
-    """METHOD/GRIDS/{classify,irnet,affinitynet,deeplab}.csv, as far as there are such."""
+    """METHOD/GRIDS/{classify,irnet,affinitynet,deeplab}.csv, as far as these networks are trained."""
     out: Path
     """PNG."""
 
@@ -33,7 +33,7 @@ def main(settings: Settings) -> None:
 
 
 def read_trainings(paths: Iterable[Path]) -> dict[str, dict[str, pd.DataFrame]]:
-    """Logs of trainings by kind, in the order of the method, then by variant."""
+    """Read logs of trainings by kind, in the order of the method, then by variant."""
     curves: dict[str, dict[str, pd.DataFrame]] = {kind: {} for kind in TRAININGS}
     for path in paths:
         curves[path.stem][variant_of(path)] = pd.read_csv(path)
@@ -41,7 +41,7 @@ def read_trainings(paths: Iterable[Path]) -> dict[str, dict[str, pd.DataFrame]]:
 
 
 def draw_trainings(curves: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
-    """Loss over the steps of each training, and the classifiers' mAP on the validation split where it was measured.
+    """Draw the loss over the steps of each training, and the classifiers' mAP on the validation split if measured.
 
     `curves` by kind of training (keys of TRAININGS), then by variant.
     """

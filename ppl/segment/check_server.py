@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from ppl.data.dataset import Dataset
+from ppl.data.label_maps import SERVER_FOLDER
 from ppl.data.masks import VOC_COLOURS
 from ppl.data.photos import photo_size
 from ppl.data.shrink import Size, full_sizes
@@ -20,7 +21,6 @@ from ppl.jobs.command import command
 from ppl.jobs.errors import UserError, reason
 from ppl.jobs.progress import progress
 
-FOLDER = PurePosixPath("results/VOC2012/Segmentation/comp6_test_cls")
 FAULTS_SHOWN = 40  # the rest is counted: one wrong setting spoils every map in the same way
 
 
@@ -50,11 +50,15 @@ def check(tar: Path, dataset: Dataset, images: Sequence[str], *, name: Path) -> 
 
 
 def archive_faults(tar: Path, dataset: Dataset, images: Sequence[str]) -> Iterator[str]:
-    """Faults of an archive that should hold FOLDER/ID.png for each of `images` and nothing else.
+    """Faults of an archive that should hold ID.png in SERVER_FOLDER for each of `images` and nothing else.
 
     Reads it member by member and unpacks nothing. Entries for the folders of that path are no fault.
     """
-    missing, folders, seen = dict.fromkeys(images), {str(folder) for folder in (FOLDER, *FOLDER.parents)}, set()
+    missing, folders, seen = (
+        dict.fromkeys(images),
+        {str(folder) for folder in (SERVER_FOLDER, *SERVER_FOLDER.parents)},
+        set(),
+    )
     shrunk = full_sizes(dataset.root)
     try:
         with tarfile.open(tar, "r:") as archive:
@@ -66,8 +70,8 @@ def archive_faults(tar: Path, dataset: Dataset, images: Sequence[str]) -> Iterat
                     yield f"{member.name!r}: is there twice"
                 elif path.is_absolute() or ".." in path.parts:
                     yield f"{member.name!r}: leads out of the archive; its path starts with results/"
-                elif member.name != str(FOLDER / path.name) or path.suffix != ".png":
-                    yield f"{member.name!r}: does not belong there; only {FOLDER}/ID.png does"
+                elif member.name != str(SERVER_FOLDER / path.name) or path.suffix != ".png":
+                    yield f"{member.name!r}: does not belong there; only {SERVER_FOLDER}/ID.png does"
                 elif path.stem not in missing:
                     yield f"{member.name!r}: is no image of the list"
                 else:

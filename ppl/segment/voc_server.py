@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from ppl.data.dataset import Dataset
-from ppl.data.label_maps import find_maps
+from ppl.data.label_maps import SERVER_FOLDER, find_maps
 from ppl.data.masks import read_mask, write_mask
 from ppl.data.resize import enlarge
 from ppl.data.shrink import Size, full_sizes
@@ -15,7 +15,7 @@ from ppl.jobs.command import command
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic
 from ppl.jobs.parallel import run_all
-from ppl.segment.check_server import FOLDER, check
+from ppl.segment.check_server import check
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def main(settings: Settings) -> None:
     maps = find_maps(settings.predictions, images)
     sizes = full_sizes(settings.data)
     with atomic(settings.out) as folder, atomic(settings.tar) as temporary:  # a wrong tar gets no name, nor its folder
-        target = folder / FOLDER
+        target = folder / SERVER_FOLDER
         target.mkdir(parents=True)
         served = partial(serve, target)
         tasks = ((path, sizes.get(image)) for image, path in zip(images, maps, strict=True))
@@ -65,7 +65,7 @@ def pack(folder: Path, tar: Path) -> None:
     """Writes the files of a folder as a tar under the server's path; equal files give an equal tar."""
     with tarfile.open(tar, "w", format=tarfile.USTAR_FORMAT) as archive:
         for path in sorted(folder.iterdir()):
-            member = tarfile.TarInfo(str(FOLDER / path.name))  # a new one has mtime, uid and gid 0 and mode 0644
+            member = tarfile.TarInfo(str(SERVER_FOLDER / path.name))  # a new one has mtime, uid and gid 0 and mode 0644
             member.size = path.stat().st_size
             with path.open("rb") as file:
                 archive.addfile(member, file)

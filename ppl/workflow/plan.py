@@ -1,10 +1,12 @@
-"""Which results the tables and figures of an experiment are made of: the workflow asks here what to compute."""
+"""The files that the tables and figures of an experiment are made of: the workflow asks here what to compute."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from ppl.workflow import config
+from ppl.measure.measures import SWEEP, file_of
+from ppl.workflow import paths
+from ppl.workflow.paths import Experiment
 
 COMPARABLE = {"voc", "coco"}
 """Sources of data on which the paper reports figures."""
@@ -18,91 +20,89 @@ class Place(NamedTuple):
 
 
 def place(experiment: str, name: str) -> Place:
-    """METHOD/GRIDS is a variant of `experiment`; EXPERIMENT/METHOD/GRIDS one of another experiment."""
+    """Resolve a variant's name: METHOD/GRIDS is one of `experiment`, EXPERIMENT/METHOD/GRIDS one of another."""
     *other, method, grids = name.split("/")
     return Place(other[0] if other else experiment, f"{method}/{grids}")
 
 
-def plan(experiment: str, experiments: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """What `ppl.report.tables` draws, with the files that each row is made of, one a seed; none is opened here.
+def plan(name: str, experiments: Mapping[str, Experiment]) -> dict[str, Any]:
+    """Return what `ppl.report.tables` draws for experiment `name`, with the files that each row is made of.
 
-    `experiments` are resolved settings by name, repetitions with other seeds among them. Of the seeds of a figure with
-    pictures only the first counts.
+    A row of a table has one file per random seed; of a figure only the first seed counts. No file is opened.
     """
-    settings = experiments[experiment]
-    names = {
-        v: place(experiment, v)
-        for part in ("tables", "figures")
-        for t in settings[part].values()
-        for v in t["variants"]
-    }
-    tables = {
-        name: {
-            "per_class": table.get("per_class", False),
-            "rows": {
-                variant: {measure: _measured(names[variant], measure, experiments) for measure in table["measures"]}
-                for variant in table["variants"]
-            },
-        }
-        for name, table in settings["tables"].items()
-    }
-    figures = {
-        name: {
-            "shows": figure["shows"],
-            "rows": {v: _shown(names[v], figure["shows"], experiments) for v in figure["variants"]},
-        }
-        for name, figure in settings["figures"].items()
-    }
+    settings = experiments[name].settings
+    tables = {title: _table(name, table, experiments) for title, table in settings["tables"].items()}
+    figures = {title: _figure(name, figure, experiments) for title, figure in settings["figures"].items()}
+    variants = dict.fromkeys(row for part in (tables, figures) for section in part.values() for row in section["rows"])
+    of_variant = {variant: experiments[place(name, variant).experiment] for variant in variants}
     return {
-        "experiment": experiment,
+        "experiment": name,
         "paper": settings["data"]["source"] in COMPARABLE,
         "seed_split": settings["data"]["seed_split"],
         "val_split": settings["data"]["val_split"],
-        "thresholds": {name: experiments[where.experiment]["cam"]["threshold"] for name, where in names.items()},
+        "thresholds": {variant: other.setting("cam", "threshold") for variant, other in of_variant.items()},
         "tables": tables,
         "figures": figures,
     }
 
 
 def files(planned: Mapping[str, Any]) -> list[str]:
-    """All files that a plan names, each once."""
-    measured = [
-        f for t in planned["tables"].values() for row in t["rows"].values() for group in row.values() for f in group
-    ]
-    shown = [file for figure in planned["figures"].values() for group in figure["rows"].values() for file in group]
-    return list(dict.fromkeys([*measured, *(folder_of(file) for file in shown)]))
+    """Return all files that a plan names, each once."""
+    return list(dict.fromkeys([*_table_files(planned), *map(folder_of, _figure_files(planned))]))
 
 
 def folder_of(file: str) -> str:
-    """What a job writes: the folder of a shard's predictions, which holds raw/ and crf/; else the file itself."""
+    """Return the output of the job that writes a file: for raw/ and crf/ the folder of a shard's predictions."""
     path = PurePosixPath(file)
     return str(path.parent) if path.name in ("raw", "crf") else file
 
 
-def _measured(where: Place, measure: str, experiments: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    settings = experiments[where.experiment]
-    file = {"seed": "sweep.csv", "crf": "seed-crf.csv", "pseudo": "pseudo.csv", "val": f"val-{_kind(settings)}.csv"}
-    repeated = [config.repetition(where.experiment, settings["seeds"], seed) for seed in settings["seeds"]]
-    return [f"results/{name}/{where.variant}/{file[measure]}" for name in repeated]
+def _table(name: str, table: Mapping[str, Any], experiments: Mapping[str, Experiment]) -> dict[str, Any]:
+    """A table of a plan: files by variant and measure."""
+    rows = {}
+    for variant in table["variants"]:
+        where = place(name, variant)
+        rows[variant] = {key: _measured(where, key, experiments) for key in table["measures"]}
+    return {"per_class": table.get("per_class", False), "rows": rows}
 
 
-def _shown(where: Place, shows: str, experiments: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    if shows in ("precision_recall", "thresholds"):
-        return _measured(where, "seed", experiments)[:1]
-    settings = experiments[where.experiment]
-    folder, data = f"results/{where.experiment}/{where.variant}", settings["data"]
-    if shows == "stages":
-        return [f"{folder}/stages.png"]
-    if shows == "cams":
-        return _shards(f"{folder}/cams/{data['seed_split']}-{{}}.h5", settings)
-    return _shards(f"{folder}/predictions/{data['val_split']}-{{}}/{_kind(settings)}", settings)
+def _figure(name: str, figure: Mapping[str, Any], experiments: Mapping[str, Experiment]) -> dict[str, Any]:
+    """A figure of a plan: files by variant."""
+    shows = figure["shows"]
+    return {"shows": shows, "rows": {v: _pictured(place(name, v), shows, experiments) for v in figure["variants"]}}
 
 
-def _shards(pattern: str, settings: Mapping[str, Any]) -> Sequence[str]:
-    count = settings["hardware"]["shards"]
-    return [pattern.format(f"{i}of{count}") for i in range(1, count + 1)]
+def _table_files(planned: Mapping[str, Any]) -> Iterator[str]:
+    for table in planned["tables"].values():
+        for row in table["rows"].values():
+            for of_measure in row.values():
+                yield from of_measure
 
 
-def _kind(settings: Mapping[str, Any]) -> str:
-    """Which predictions are the result: those after the CRF where there is one."""
-    return "crf" if settings["segment"]["crf"] else "raw"
+def _figure_files(planned: Mapping[str, Any]) -> Iterator[str]:
+    for figure in planned["figures"].values():
+        for row in figure["rows"].values():
+            yield from row
+
+
+def _measured(where: Place, key: str, experiments: Mapping[str, Experiment]) -> list[str]:
+    """The CSV of a measure, one per random seed."""
+    experiment = experiments[where.experiment]
+    file = file_of(key, crf=experiment.setting("segment", "crf"))
+    return [f"{seed.folder}/{where.variant}/{file}" for seed in paths.repetitions(experiment)]
+
+
+def _pictured(where: Place, shows: str, experiments: Mapping[str, Experiment]) -> list[str]:
+    """The files that a figure shows of a variant."""
+    experiment = experiments[where.experiment]
+    match shows:
+        case "precision_recall" | "thresholds":
+            return [f"{experiment.folder}/{where.variant}/{SWEEP}"]
+        case "stages":
+            return [f"{experiment.folder}/{where.variant}/stages.png"]
+        case "cams":
+            return paths.cams(experiment, "seed_split", where.variant)
+        case "segmentations":
+            folders = paths.predictions(experiment, "val_split", where.variant)
+            return [f"{folder}/{paths.best_kind(experiment)}" for folder in folders]
+    raise ValueError(f"unknown kind of figure: {shows}")

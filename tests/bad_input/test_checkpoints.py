@@ -15,7 +15,7 @@ from torch import nn
 
 import ppl
 from ppl.cam import export
-from ppl.classify import build, train
+from ppl.classify import train
 from ppl.jobs.errors import UserError
 from ppl.networks import backbones, checkpoints
 from ppl.refine import walk_affinitynet, walk_irnet

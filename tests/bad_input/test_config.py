@@ -219,7 +219,7 @@ def test_an_invalid_split_is_named(key, value):
     "name", ["", " ", "a b", "a/b", "..", ".", "-", "a\n", "a.b", 5, None, True, 1.5, "a" * 101, "$(id)"]
 )
 def test_an_invalid_name_of_an_experiment_is_refused(name):
-    assert "no name for an experiment" in refusal({"experiments": {name: DEMO}})
+    assert "invalid experiment name" in refusal({"experiments": {name: DEMO}})
 
 
 @pytest.mark.parametrize("content", [[], [1], "text", 5, 0.5, True, None, {}], ids=str)

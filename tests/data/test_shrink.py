@@ -106,7 +106,7 @@ def test_submitted_maps_have_the_size_of_the_original_photos(own, tmp_path):
         server.Settings(dataset.root, "test", (tmp_path / "maps",), tmp_path / "served", tmp_path / "served.tar")
     )
     for image in SIZES:
-        served = read_mask(tmp_path / "served" / server.FOLDER / f"{image}.png")
+        served = read_mask(tmp_path / "served" / server.SERVER_FOLDER / f"{image}.png")
         truth = read_mask(own / "SegmentationClass" / f"{image}.png")
         assert served.shape == truth.shape
         assert (served == truth).mean() > 0.97

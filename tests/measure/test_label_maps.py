@@ -73,7 +73,7 @@ def test_ids_that_are_no_class_are_refused(settings: Settings, pair: tuple[Path,
     labels = read_mask(prediction)
     labels[0, 0] = wrong
     write_mask(prediction, labels)
-    with pytest.raises(UserError, match=rf"labels-1/scene.0.png: id {wrong}"):
+    with pytest.raises(UserError, match=rf"labels-1/scene.0.png: class id {wrong}"):
         evaluate.main(settings)
     write_mask(mask, np.where(labels == 255, 3, labels))
     write_mask(prediction, np.zeros_like(labels))
@@ -83,14 +83,14 @@ def test_ids_that_are_no_class_are_refused(settings: Settings, pair: tuple[Path,
 
 def test_another_size_is_refused(settings: Settings, pair: tuple[Path, Path]) -> None:
     write_mask(pair[1], read_mask(pair[1])[:-1])
-    with pytest.raises(UserError, match=r"labels-1/scene.0.png: size"):
+    with pytest.raises(UserError, match=r"labels-1/scene.0.png: size mismatch"):
         evaluate.main(settings)
     assert not settings.out.exists()
 
 
 def test_masks_without_labels_are_refused(settings: Settings, pair: tuple[Path, Path]) -> None:
     write_mask(pair[0], np.full_like(read_mask(pair[0]), 255))
-    with pytest.raises(UserError, match="no pixel"):
+    with pytest.raises(UserError, match="no labelled pixel"):
         evaluate.main(settings)
 
 

@@ -55,7 +55,7 @@ def test_ids_that_are_no_class_are_refused(truth: list, prediction: list) -> Non
 
 
 def test_maps_of_other_sizes_are_refused() -> None:
-    with pytest.raises(ValueError, match="differ in size"):
+    with pytest.raises(ValueError, match="shape mismatch"):
         confusion(np.zeros((2, 3)), np.zeros((3, 2)), 1)
 
 

@@ -175,7 +175,7 @@ def gallery(page: Page, name: str = "seed"):
 
 
 def card(page: Page, image: str, name: str = "seed"):
-    found = gallery(page, name).locator(f'.card[data-image="{image}"]')
+    found = gallery(page, name).locator(f'.card[data-image-id="{image}"]')
     found.scroll_into_view_if_needed()
     return found
 
@@ -203,7 +203,7 @@ def image_iou(truth: np.ndarray, labels: np.ndarray) -> float:
 
 
 def order(page: Page, name: str = "seed") -> list[str]:
-    return [found.get_attribute("data-image") for found in gallery(page, name).locator(".card:visible").all()]
+    return [found.get_attribute("data-image-id") for found in gallery(page, name).locator(".card:visible").all()]
 
 
 @pytest.mark.parametrize("image", ["a", "b", "c", "nothing"])

@@ -23,9 +23,9 @@ MADE = {  # output: module, inputs
         ["data", "explicit/s4k2/cams/train-1of2.h5", "explicit/s4k2/cams/train-2of2.h5"],
     ),
 }
-DATA, BASELINE = Step("data.demo", ""), Step("classify.train", "baseline/plain")
+DATA, BASELINE = Step("data.sources.demo", ""), Step("classify.train", "baseline/plain")
 CLASSIFIER, CAMS = Step("classify.train", "explicit/s4k2"), Step("cam.export", "explicit/s4k2")
-SWEEP = Step("cam.sweep", "explicit/s4k2")
+SWEEP = Step("measure.sweep", "explicit/s4k2")
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ def run(*arguments, program=("-m", "ppl.report.overview")):
 def test_the_command(experiment, tmp_path):
     done = run(tmp_path / "nothing")
     assert done.returncode == 1
-    assert "holds no results of an experiment" in done.stderr
+    assert "not a folder of results" in done.stderr
     (experiment.root / "logs").mkdir()
     done = run(experiment.root)
     assert done.returncode == 0

@@ -25,7 +25,7 @@ from ppl.measure.sweep import THRESHOLDS
 from ppl.report.costs import costs
 from ppl.report.gallery import evenly, map_iou, seed_ious
 from ppl.report.page import main
-from ppl.report.pictures import MAX_SIDE, labels_uri, photo_uri, planes_uri, shown_size
+from ppl.report.pictures import MAX_SIDE, labels_uri, photo_uri, picture_size, planes_uri
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
@@ -133,7 +133,7 @@ def test_same_inputs_give_the_same_page(page, unchanged):
 
 def test_without_masks_it_says_so_and_leaves_out_the_truth(experiment):
     page = written(experiment.settings(masks=False))
-    assert "Nothing was measured because there are no masks" in page.text
+    assert "Nothing was measured: the dataset has no masks" in page.text
     assert "truth" not in [alt.split(":")[0] for alt in page.attributes("alt")]
     assert len(page.attributes("alt")) == 4 * 3 + 4 * 3
     assert "mIoU" not in page.text
@@ -148,7 +148,7 @@ def test_the_gallery_says_that_it_is_a_sample(experiment):
 def test_labels_that_no_network_learned_from_are_not_shown(experiment):
     page = written(replace(experiment.settings(), confident=()))
     captions = page.attributes("alt")
-    assert "confident label" not in captions
+    assert "reliable label" not in captions
     assert "pseudo label" in captions
 
 
@@ -156,14 +156,14 @@ def test_labels_that_no_network_learned_from_are_not_shown(experiment):
 def test_a_label_map_of_another_size_is_named(experiment, spoilt):
     file = experiment.root / spoilt / "photo_2.png"
     write_mask(file, np.zeros((8, 8), np.uint8))
-    with pytest.raises(UserError, match=f"{file}: size"):
+    with pytest.raises(UserError, match=f"{file}: size mismatch"):
         main(experiment.settings())
     assert not experiment.settings().out.exists()
 
 
 def test_without_benchmarks_the_page_is_still_made(experiment):
     page = written(replace(experiment.settings(), benchmarks=experiment.root / "nowhere"))
-    assert "No benchmark files were found" in page.text
+    assert "There are no benchmark files" in page.text
 
 
 def test_shards_of_a_step_count_as_one(page):
@@ -194,7 +194,7 @@ def test_pictures_shrink_and_never_grow(size):
     photo, labels = np.zeros((*size, 3), np.uint8), np.zeros(size, np.uint8)
     for uri in (photo_uri(photo), labels_uri(labels)):
         with decoded(uri) as image:
-            assert image.size == shown_size(*size)
+            assert image.size == picture_size(*size)
             assert max(image.size) == min(MAX_SIDE, max(size))
             assert image.width == pytest.approx(size[1] * max(image.size) / max(size), abs=0.51) or image.width == 1
 
@@ -244,7 +244,7 @@ def test_repetitions_give_mean_and_spread(experiment):
     text = " ".join(page.text.split())
     assert "53.6 ± 2.8" in text  # pseudo labels: 51.57 and 55.57
     assert "56.5 ± 1.4" in text  # CRF: 55.55 and 57.55
-    assert "2 training seeds" in text
+    assert "2 random seeds" in text
 
 
 def test_the_paper_stands_beside_ours_where_the_data_are_the_same(experiment):

@@ -7,16 +7,18 @@ import pandas as pd
 import pytest
 
 from ppl.report import tables
-from ppl.report.tables import BEST, FIXED, compare, markdown, read_paper
-from ppl.workflow import config
+from ppl.report.paper import read_paper
+from ppl.report.tables import compare, markdown
+from ppl.workflow.paths import Experiment
 from ppl.workflow.plan import files, place, plan
 
 EXPLICIT, PLAIN = "explicit/s4k2", "baseline/plain"
+FIXED, BEST = "seed, fixed threshold", "seed, best threshold"
 
 
-def settings(**changes):
-    """Resolved settings, as far as a plan looks at them."""
-    own = {
+def experiment_named(name, **changes):
+    """An experiment with the settings that a plan reads."""
+    settings = {
         "data": {"source": "demo", "seed_split": "seeds", "val_split": "held_out"},
         "seeds": [0],
         "cam": {"threshold": 0.3},
@@ -25,7 +27,7 @@ def settings(**changes):
         "tables": {},
         "figures": {},
     }
-    return own | changes
+    return Experiment(name, settings | changes)
 
 
 @pytest.fixture
@@ -33,7 +35,8 @@ def planned(experiment):
     """The plan of the miniature, with the paths that it has there."""
     shows = {"cams": EXPLICIT, "precision_recall": PLAIN, "thresholds": PLAIN, "segmentations": EXPLICIT}
     experiments = {
-        "mini": settings(
+        "mini": experiment_named(
+            "mini",
             tables={
                 "V": {"variants": [PLAIN, EXPLICIT], "measures": ["seed"]},
                 "III": {"variants": [EXPLICIT], "measures": ["pseudo", "val"], "per_class": True},
@@ -106,8 +109,8 @@ def test_the_table_for_readers_has_one_line_a_variant(tmp_path):
 def test_a_plan_names_one_file_a_seed_and_those_of_other_experiments():
     shown = {"V": {"variants": [PLAIN, f"vgg/{PLAIN}"], "measures": ["seed", "val"]}}
     experiments = {
-        "mine": settings(seeds=[3, 5], tables=shown),
-        "vgg": settings(segment={"crf": False}, seeds=[0]),
+        "mine": experiment_named("mine", seeds=[3, 5], tables=shown),
+        "vgg": experiment_named("vgg", segment={"crf": False}, seeds=[0]),
     }
     named = files(plan("mine", experiments))
     assert f"results/mine/{PLAIN}/sweep.csv" in named
@@ -125,9 +128,4 @@ def test_a_name_with_an_experiment_in_front_is_of_that_experiment():
 def test_only_the_papers_data_stand_beside_the_paper():
     for source, comparable in {"voc": True, "coco": True, "demo": False, "folder": False}.items():
         data = {"source": source, "seed_split": "train", "val_split": "val"}
-        assert plan("mine", {"mine": settings(data=data)})["paper"] is comparable
-
-
-def test_repetitions_are_named_after_their_seed():
-    assert config.repetition("voc", [4, 5], 4) == "voc"
-    assert config.repetition("voc", [4, 5], 5) == "voc-seed5"
+        assert plan("mine", {"mine": experiment_named("mine", data=data)})["paper"] is comparable

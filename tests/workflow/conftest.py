@@ -1,10 +1,11 @@
-"""A project of three experiments in a temporary folder, all of whose results are there: what would a change rerun?
+"""A project of three experiments in a temporary folder with all results: tests ask what a change would rerun.
 
 The workflow and the code are copies. One real run makes the results, with a stand-in for `python` that writes empty
-outputs and notes its arguments; Snakemake records parameters, inputs and code of every job as always.
+outputs and logs its arguments; Snakemake records parameters, inputs and code of every job as always.
 """
 
 import os
+import re
 import shutil
 import site
 import subprocess
@@ -22,7 +23,7 @@ from snakemake.settings.enums import Quietness
 from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings
 
 from ppl.jobs import code_hash
-from ppl.workflow import config
+from ppl.report import overview
 
 REPOSITORY = Path(__file__).parents[2]
 PHOTOS = "the user's $(touch injected) photos; touch injected"
@@ -69,9 +70,10 @@ done
 
 @dataclass(frozen=True)
 class Job:
-    """One job of a plan, known by what it writes."""
+    """One job of a plan."""
 
     rule: str
+    """A rule that trains one of several networks is called by the network: train_irnet."""
     experiment: str
     variant: str
     """method/grids; empty where the job serves a whole experiment."""
@@ -81,6 +83,10 @@ class Job:
     reads: tuple[str, ...]
     writes: tuple[str, ...]
     """Outputs, log and benchmark."""
+    module: str
+    """Of ppl, as in the command; empty if it runs none."""
+    code: str
+    """Digest of the code among its params."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +96,12 @@ class Plan:
     needs: Mapping[Job, frozenset[Job]]
     rerun: frozenset[Job]
 
-    def select(self, chosen: Callable[[Job], bool]) -> set[Job]:
-        """Jobs for which `chosen` holds."""
-        return {job for job in self.needs if chosen(job)}
+    def select(self, condition: Callable[[Job], bool]) -> set[Job]:
+        """Return the jobs that fulfil a condition."""
+        return {job for job in self.needs if condition(job)}
 
     def following(self, first: Iterable[Job]) -> set[Job]:
-        """`first` and all that is computed from what they write."""
+        """Return `first` and all jobs that depend on their outputs."""
         reached = set(first)
         while True:
             more = {job for job, needs in self.needs.items() if job not in reached and needs & reached}
@@ -106,12 +112,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class Project:
-    """A folder with workflow, configuration, code, and results."""
+    """A folder with workflow, configuration, code and results."""
 
     root: Path
 
     def targets(self) -> list[str]:
-        """Everything that the workflow makes of the experiments."""
+        """Return the final results of all experiments."""
         files = []
         for name, settings in EXPERIMENTS.items():
             measured = [f"{settings['main']}/{file}.csv" for file in ("pseudo", "val-raw", "val-crf")]
@@ -122,7 +128,7 @@ class Project:
     def command(
         self, *arguments: str, python: str = sys.executable, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """Runs `snakemake` as a user does; stdout and stderr together. Jobs use what lies beside `python`."""
+        """Run `snakemake` as a user does, stdout and stderr together; jobs use the programs beside `python`."""
         packages = os.pathsep.join([str(self.root), *site.getsitepackages()])
         own = {"PYTHONPATH": packages, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
         return subprocess.run(
@@ -137,7 +143,7 @@ class Project:
 
     @contextmanager
     def changed(self, texts: Mapping[Path, str]) -> Iterator[None]:
-        """Files of the project hold these texts for a while."""
+        """Replace the text of files within a `with` block."""
         before = {path: path.read_text() for path in texts}
         try:
             for path, text in texts.items():
@@ -150,7 +156,7 @@ class Project:
             forget_code()
 
     def rules(self) -> list[Any]:
-        """Snakemake's own description of every rule."""
+        """Return Snakemake's own description of every rule."""
         with self._opened({}) as workflow:
             workflow.dag()
             return list(workflow._workflow_store.rules)
@@ -166,10 +172,10 @@ class Project:
             )
 
     def plan(self, change: Mapping[str, Any] | None = None, targets: Iterable[str] | None = None) -> Plan:
-        """What Snakemake would do, with `change` laid over the configuration; computed in this process."""
-        chosen = frozenset(self.targets() if targets is None else targets)
+        """Return what Snakemake would do, with `change` laid over the configuration; computed in this process."""
+        wanted = frozenset(self.targets() if targets is None else targets)
         with self._opened(change or {}) as workflow:
-            workflow.dag(DAGSettings(targets=chosen)).execute_workflow(executor="dryrun")
+            workflow.dag(DAGSettings(targets=wanted)).execute_workflow(executor="dryrun")
             dag = workflow._workflow_store.dag
             named = {job: _job(job) for job in dag.jobs}
             needs = {
@@ -180,34 +186,37 @@ class Project:
 
 
 def _reads(job: Any, needed: Any) -> bool:
-    """Whether what a job needs of another is more than that it be there (`ancient`)."""
+    """Whether a job depends on the content of another's output: on more than its existence (`ancient`)."""
     ancient = {str(file) for file in job.input if file.flags.get("ancient")}
     return bool(({str(file) for file in job.input} - ancient) & {str(file) for file in needed.output})
 
 
 def forget_code() -> None:
-    """Drops the digests of code, which are kept for the life of a process: here the code changes within it."""
-    for cached in (code_hash._tree, code_hash._digest, code_hash._imports):
-        cached.cache_clear()
+    """Clear the digests of code, which are cached for the life of a process: here the code changes within it."""
+    for function in vars(code_hash).values():
+        if hasattr(function, "cache_clear"):
+            function.cache_clear()
 
 
 def _job(job: Any) -> Job:
     wildcards = dict(job.wildcards_dict)
-    variant = f"{wildcards['method']}/{wildcards['grids']}" if "grids" in wildcards else ""
     outputs = tuple(map(str, job.output))
+    command = re.search(r"python -m (\S+)", job.shellcmd or "")
     return Job(
-        rule=job.rule.name,
+        rule=f"train_{wildcards['network']}" if "network" in wildcards else job.rule.name,
         experiment=wildcards.get("experiment", ""),
-        variant=variant,
+        variant=f"{wildcards['method']}/{wildcards['grids']}" if "grids" in wildcards else "",
         split=wildcards.get("split", ""),
         outputs=outputs,
         reads=tuple(map(str, job.input)),
         writes=(*outputs, *map(str, job.log), *([str(job.benchmark)] if job.benchmark else [])),
+        module=command[1] if command else "",
+        code=str(job.params.get("code", "")),
     )
 
 
 def copy_project(root: Path) -> Project:
-    """Workflow, environments and code of the repository, with the defaults of its configuration."""
+    """Copy workflow, environments and code of the repository, with the defaults of its configuration."""
     for folder in ("workflow", "envs", "ppl"):
         ignored = shutil.ignore_patterns("demo_photos", "__pycache__")
         shutil.copytree(REPOSITORY / folder, root / folder, ignore=ignored)
@@ -218,7 +227,7 @@ def copy_project(root: Path) -> Project:
 
 
 def write_lists(folder: Path) -> None:
-    """The lists of a user's dataset folder, and the folders of photos and masks."""
+    """Write the lists of a user's dataset folder, and create the folders of photos and masks."""
     lists = folder / "ImageSets" / "Segmentation"
     for needed in (lists, folder / "JPEGImages", folder / "SegmentationClass"):
         needed.mkdir(parents=True)
@@ -228,7 +237,7 @@ def write_lists(folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The project with everything computed."""
+    """The project with all results."""
     project = copy_project(tmp_path_factory.mktemp("finished"))
     write_lists(project.root / PHOTOS)
     tools = project.root / "stand-in"
@@ -244,10 +253,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture(scope="session")
 def project(finished: Project) -> Iterator[Project]:
-    """The finished project; code is hashed from its copy, and pytest's own arguments are no targets."""
+    """The finished project; code is hashed from its copy, and pytest's own arguments are not targets."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(code_hash, "ROOT", finished.root / "ppl")
-        patch.setattr(config, "__file__", str(finished.root / "ppl" / "config.py"))
+        patch.setattr(overview, "__file__", str(finished.root / "ppl" / "report" / "overview.py"))
         patch.setattr(sys, "argv", ["snakemake"])
         forget_code()
         yield finished

@@ -7,7 +7,7 @@ rule export_cams:
         "results/{experiment}/{method}/{grids}/cams/{split}-{shard}.h5",
     params:
         code=code_hash("ppl.cam.export"),
-        cams=flags("cam", "maps", prefix="cams"),
+        cams=cli_flags("cam", "maps", prefix="cams"),
         precision=precision,
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     message:
@@ -44,7 +44,7 @@ rule sweep_seeds:
         ),
     params:
         code=code_hash("ppl.measure.sweep"),
-        split=value("data", "seed_split"),
+        split=setting("data", "seed_split"),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: seeds measured at every threshold; {log}"
     log:
@@ -65,7 +65,7 @@ rule sweep_seeds:
 rule draw_curves:
     """Draws mIoU over the threshold, and precision over recall, for every compared variant (Figures 7 and 9)."""
     input:
-        lambda wildcards: sweeps(wildcards),
+        files(paths.sweeps),
     output:
         report(
             "results/{experiment}/curves.png",
@@ -76,8 +76,8 @@ rule draw_curves:
         ),
     params:
         code=code_hash("ppl.measure.curves"),
-        names=lambda wildcards: measured_variants(wildcards.experiment),
-        threshold=value("cam", "threshold"),
+        names=files(paths.compared_variants),
+        threshold=setting("cam", "threshold"),
     message:
         "{wildcards.experiment}: curves of the seeds; {log}"
     log:

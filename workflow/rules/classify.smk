@@ -3,16 +3,16 @@ rule train_classifier:
     input:
         data=data_folder,
         check=data_check,
-        start=start,
+        start=starting_classifier,
     output:
         classifier="results/{experiment}/{method}/{grids}/classifier.pt",
         curve="results/{experiment}/{method}/{grids}/classify.csv",
     params:
         code=code_hash("ppl.classify.train"),
-        train=flag("train-split", "data", "train_split"),
-        val=flag("val-split", "data", "val_split"),
-        architecture=flags("classify", "architecture", prefix="architecture"),
-        training=classify_training,
+        train=cli_flag("train-split", "data", "train_split"),
+        val=cli_flag("val-split", "data", "val_split"),
+        architecture=cli_flags("classify", "architecture", prefix="architecture"),
+        training=classifier_training,
         start=lambda wildcards, input: f"--start {input.start}" if input.start else "",
         precision=precision,
     message:

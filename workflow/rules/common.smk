@@ -1,5 +1,6 @@
 """Settings of each experiment, what Snakemake does at its start and end, and how settings reach a command line."""
 
+import json
 import re
 import shlex
 import sys
@@ -7,7 +8,6 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from ppl.classify import variants
 from ppl.jobs.code_hash import code_hash
 from ppl.jobs.command import explain
 from ppl.jobs.errors import UserError
@@ -15,7 +15,7 @@ from ppl.jobs.files import file_digest
 from ppl.jobs.lifetime import forward_sigterm_to_jobs
 from ppl.report import overview
 from ppl.workflow import config as configuration
-from ppl.workflow import plan as tabulated
+from ppl.workflow import paths, plan
 from ppl.workflow.job_progress import Jobs, why_failed
 from ppl.workflow.locks import remove_stale_locks
 
@@ -25,10 +25,10 @@ PREFIX = workflow.modifier.path_modifier.prefix or ""
 """Prefix of a `module` statement for all results; Snakemake itself adds it to inputs and outputs."""
 
 try:
-    complete = configuration.completed(config, Path(workflow.source_path("../../config/config.yaml"))) if IS_MODULE else config
+    complete = configuration.with_shipped_defaults(config, Path(workflow.source_path("../../config/config.yaml"))) if IS_MODULE else config
     EXPERIMENTS = configuration.resolve(complete, Path(workflow.source_path("../schemas/config.schema.yaml")))
     # Rules see a target only after Snakemake has wrapped their errors in several lines.
-    for target in [] if IS_MODULE else configuration.targets(sys.argv[1:]):
+    for target in [] if IS_MODULE else configuration.possible_targets(sys.argv[1:]):
         configuration.check_target(target, EXPERIMENTS)
     if workflow.is_main_process and not IS_MODULE and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
         remove_stale_locks(Path(".snakemake"))
@@ -95,83 +95,112 @@ shell.prefix(
 )
 
 
-def of_source(source):
-    """Pattern of the experiments whose data come from `source`."""
-    own = {name: settings for name, settings in EXPERIMENTS.items() if name == settings["repeats"]}
-    return one_of(name for name, settings in own.items() if settings["data"]["source"] == source)
+E = {name: paths.Experiment(name, settings) for name, settings in EXPERIMENTS.items()}
+"""Experiments and their repetitions by name; ppl/workflow/paths.py has the functions of them."""
 
 
-def of_network(*networks):
-    """Pattern of the experiments that refine CAMs by one of these networks."""
-    return one_of(name for name, settings in EXPERIMENTS.items() if settings["refine"]["network"] in networks)
-
-
-def one_of(names):
-    """Pattern of any of the names; one that matches nothing where there are none."""
-    return "|".join(map(re.escape, names)) or "(?!)"
-
-
-def data_folder(wildcards):
-    """The dataset of an experiment, which its repetitions with other seeds share."""
-    return f"results/{EXPERIMENTS[wildcards.experiment]['repeats']}/data"
-
-
-def data_check(wildcards):
-    """What tells that the dataset is sound."""
-    return f"results/{EXPERIMENTS[wildcards.experiment]['repeats']}/check.json"
-
-
-def value(*keys):
+def setting(*keys):
     """One value of the experiment's settings, as a function of the wildcards."""
-
-    def of_job(wildcards):
-        section = EXPERIMENTS[wildcards.experiment]
-        for key in keys:
-            section = section[key]
-        return section
-
-    return of_job
+    return lambda wildcards: E[wildcards.experiment].setting(*keys)
 
 
-def flag(name, *keys):
-    """One value of the settings with its flag: Snakemake compares params as a set, in which bare values could swap."""
-    return lambda wildcards: configuration.flags({name: value(*keys)(wildcards)})
+def files(function, *arguments):
+    """Files of the experiment by a function of ppl/workflow/paths.py, as a function of the wildcards."""
+    return lambda wildcards: function(E[wildcards.experiment], *arguments)
 
 
-def flags(*keys, prefix):
+def if_masks(function):
+    """The same, but none if the dataset has no masks to measure with."""
+    return lambda wildcards: (
+        function(E[wildcards.experiment]) if configuration.has_masks(E[wildcards.experiment].settings) else []
+    )
+
+
+data_folder, data_check = files(paths.data_folder), files(paths.data_check)
+
+
+def shards(pattern):
+    """All shards of the output of an image-by-image step, as a function of the wildcards."""
+    return lambda wildcards: [path.format(**wildcards) for path in paths.shards(E[wildcards.experiment], pattern)]
+
+
+def cams_of(split):
+    """CAMs of a split, named by its key: the job's own shard, which has the same images, or else all shards."""
+    return lambda wildcards: paths.cams(
+        E[wildcards.experiment], split, f"{wildcards.method}/{wildcards.grids}", wildcards.get("shard")
+    )
+
+
+def predictions_of(split):
+    """All shards of the predictions of a split, named by its key."""
+    return lambda wildcards: paths.predictions(E[wildcards.experiment], split, f"{wildcards.method}/{wildcards.grids}")
+
+
+def refining_network(wildcards):
+    """Checkpoint of the network that guides the random walk."""
+    network = setting("refine", "network")(wildcards)
+    return f"results/{wildcards.experiment}/{wildcards.method}/{wildcards.grids}/{network}.pt"
+
+
+def starting_classifier(wildcards):
+    """The classifier whose backbone a variant starts from; none if it starts from ImageNet weights."""
+    try:
+        return paths.starting_classifier(E[wildcards.experiment], wildcards.method, wildcards.grids)
+    except UserError as error:
+        raise WorkflowError(str(error)) from error
+
+
+def cli_flag(name, *keys):
+    """One setting with its flag: Snakemake compares params as a set, in which bare values could change places."""
+    return lambda wildcards: configuration.cli_flags({name: setting(*keys)(wildcards)})
+
+
+def cli_flag_if_set(name, *keys):
+    """The same, but empty if the experiment leaves the setting out."""
+    return lambda wildcards: cli_flag(name, *keys)(wildcards) if keys[-1] in setting(*keys[:-1])(wildcards) else ""
+
+
+def cli_flags(*keys, prefix):
     """Command-line flags of a section of the experiment's settings, in an order that does not depend on the file."""
-    return lambda wildcards: configuration.flags(value(*keys)(wildcards), prefix)
+    return lambda wildcards: configuration.cli_flags(setting(*keys)(wildcards), prefix)
+
+
+def classifier_training(wildcards):
+    """Command-line flags of the training of a variant's classifier."""
+    section = setting("classify")(wildcards)
+    training = configuration.classifier_training(section, wildcards.method, wildcards.grids)
+    return configuration.cli_flags(training, "training")
 
 
 def precision(wildcards):
     """Flag of the arithmetic that networks compute in."""
-    return f"--hardware.precision {value('hardware', 'precision')(wildcards)}"
+    return f"--hardware.precision {setting('hardware', 'precision')(wildcards)}"
 
 
 def crf_on(wildcards):
-    """Flag of where CRFs are solved."""
-    return f"--crf-on {value('hardware', 'crf')(wildcards)}"
+    """Flag of the device that solves CRFs."""
+    return f"--crf-on {setting('hardware', 'crf')(wildcards)}"
 
 
 def crf_gpus(wildcards):
-    """GPUs that a step claims which does nothing but CRFs."""
-    return one_gpu(wildcards) if value("hardware", "crf")(wildcards) == "gpu" else 0
+    """GPUs of a step that solves only CRFs."""
+    return one_gpu(wildcards) if setting("hardware", "crf")(wildcards) == "gpu" else 0
 
 
 def workers(wildcards):
     """Processes that read and compute image by image."""
-    return value("hardware", "workers")(wildcards)
+    return setting("hardware", "workers")(wildcards)
 
 
 def network_threads(wildcards):
-    """CPU threads of a step that runs a network: the workers beside a GPU, all cores where the CPU does everything."""
+    """CPU threads of a step that runs a network: the workers beside a GPU, all cores if the CPU does everything."""
     return workers(wildcards) if gpus(wildcards) else all_cores(wildcards)
 
 
 def all_cores(wildcards):
-    """All cores of a local run; on a cluster, where there is no such number, as many as there are workers.
+    """All cores of a local run; on a cluster, which has no such number, as many as there are workers.
 
-    The process that runs a job there sees the cores of its node: it must not take more than was asked for.
+    A job on a cluster sees all cores of its node, but must not use more than it has requested.
     """
     if workflow.remote_exec:
         return workers(wildcards)
@@ -182,55 +211,32 @@ def all_cores(wildcards):
 
 
 def gpus(wildcards):
-    """GPUs that a training claims."""
-    return value("hardware", "gpu")(wildcards)
+    """GPUs of a training."""
+    return setting("hardware", "gpu")(wildcards)
 
 
 def one_gpu(wildcards):
-    """GPUs that an image-by-image step claims: it is spread by shards instead."""
+    """GPUs of an image-by-image step, which uses several through shards instead."""
     return min(1, gpus(wildcards))
 
 
-def shards(pattern):
-    """All shards of what an image-by-image step writes; the experiment says how many."""
-
-    def of_job(wildcards):
-        count = value("hardware", "shards")(wildcards)
-        named = dict(wildcards.items())
-        return [pattern.format(**named | {"shard": f"{i}of{count}"}) for i in range(1, count + 1)]
-
-    return of_job
+def experiments_with(*keys, among, repetitions=True):
+    """Pattern of the experiments whose setting is one of `among`; a pattern that never matches if there are none."""
+    names = [e.name for e in E.values() if e.setting(*keys) in among and (repetitions or not e.is_repetition)]
+    return "|".join(map(re.escape, names)) or "(?!)"
 
 
-def variant_of(name, pattern):
-    """Files of the variant that the experiment names as `name`, in its folder; all shards where there is {shard}."""
-
-    def of_job(wildcards):
-        path = f"results/{wildcards.experiment}/{value(name)(wildcards)}/{pattern}"
-        return shards(path)(wildcards) if "{shard}" in path else [path]
-
-    return of_job
+def own_data(source):
+    """Pattern of the experiments whose data come from `source`; repetitions share those of their experiment."""
+    return experiments_with("data", "source", among=[source], repetitions=False)
 
 
-def splits(experiment):
-    """Names of the splits by what they serve, as flags of `ppl.data.check` name them."""
-    data = EXPERIMENTS[experiment]["data"]
-    return {f"{part}-split": data[f"{part}_split"] for part in ("train", "seed", "val", "test")}
-
-
-def folder_lists(experiment):
-    """The lists of a user's dataset folder that exist: a change in them reruns what depends on the data."""
-    root = Path(EXPERIMENTS[experiment]["data"]["path"])
-    names = [f"ImageSets/Segmentation/{split}.txt" for split in sorted(set(splits(experiment).values()))]
-    found = [root / name for name in ("classes.txt", "labels.csv", *names) if (root / name).exists()]
-    return [str(file.absolute() if IS_MODULE else file) for file in found]  # absolute ones stay as they are
-
-
-def placed(text):
-    """A path of results that is no input or output, or a JSON text with some, below the prefix of a `module` statement."""
+def with_prefix(text):
+    """Paths in results/ that are neither input nor output, or a JSON text with some, below the prefix of a module."""
     return re.sub(r'(^|")results/', rf"\1{PREFIX}results/", text)
 
 
-def has_masks(experiment):
-    """Whether there is anything to measure with."""
-    return configuration.has_masks(EXPERIMENTS[experiment])
+def part_hash(*names):
+    """Digests of files of ppl/report that are not Python and so not part of a code hash."""
+    folder = Path(overview.__file__).parent
+    return " ".join(file_digest(folder / name)[:16] for name in names)

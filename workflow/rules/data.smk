@@ -4,13 +4,13 @@ rule compose_demo:
         directory("results/{experiment}/data"),
     params:
         code=code_hash("ppl.data.sources.demo"),
-        seed=flag("seed", "data", "seed"),
-        size=flag("size", "data", "size"),
-        train=flag("train", "data", "train"),
-        val=flag("val", "data", "val"),
-        test=flag("test", "data", "test"),
+        seed=cli_flag("seed", "data", "seed"),
+        size=cli_flag("size", "data", "size"),
+        train=cli_flag("train", "data", "train"),
+        val=cli_flag("val", "data", "val"),
+        test=cli_flag("test", "data", "test"),
     wildcard_constraints:
-        experiment=of_source("demo"),
+        experiment=own_data("demo"),
     message:
         "{wildcards.experiment}: photos and masks of the demo; {log}"
     log:
@@ -31,16 +31,16 @@ rule compose_demo:
 rule link_folder:
     """Links the user's photos, but for large ones that it shrinks, and copies the lists."""
     input:
-        lambda wildcards: folder_lists(wildcards.experiment),
+        files(paths.folder_lists),
     output:
         directory("results/{experiment}/data"),
     params:
         code=code_hash("ppl.data.sources.folder"),
-        path=value("data", "path"),
-        splits=lambda wildcards: sorted(set(splits(wildcards.experiment).values())),
-        max_side=max_side,
+        path=setting("data", "path"),
+        splits=lambda wildcards: sorted(set(paths.splits(E[wildcards.experiment]).values())),
+        max_side=cli_flag_if_set("max_side", "data", "max_side"),
     wildcard_constraints:
-        experiment=of_source("folder"),
+        experiment=own_data("folder"),
     message:
         "{wildcards.experiment}: links to the photos in {params.path}; {log}"
     log:
@@ -84,7 +84,7 @@ rule download_archive:
 rule unpack_archives:
     """Unpacks the archives of a public dataset, once for all experiments on it."""
     input:
-        archives,
+        lambda wildcards: paths.archives(wildcards.dataset, E.values()),
     output:
         directory("resources/{dataset}"),
     params:
@@ -110,14 +110,14 @@ rule unpack_archives:
 rule prepare_voc:
     """Makes a dataset folder of VOC 2012 and SBD: links photos and masks, decodes SBD's, labels from the XML."""
     input:
-        published_input,
+        files(paths.unpacked_archives),
     output:
         directory("results/{experiment}/data"),
     params:
         code=code_hash("ppl.data.sources.voc"),
-        path=published_path,
+        path=lambda wildcards, input: setting("data")(wildcards).get("path") or str(input),
     wildcard_constraints:
-        experiment=of_source("voc"),
+        experiment=own_data("voc"),
     message:
         "{wildcards.experiment}: photos, masks and labels of VOC and SBD; {log}"
     log:
@@ -137,15 +137,15 @@ rule prepare_voc:
 rule prepare_coco:
     """Makes a dataset folder of COCO 2014: links photos, draws masks and takes labels from its instances."""
     input:
-        published_input,
+        files(paths.unpacked_archives),
     output:
         directory("results/{experiment}/data"),
     params:
         code=code_hash("ppl.data.sources.coco"),
-        path=published_path,
-        convention=value("data", "coco_convention"),
+        path=lambda wildcards, input: setting("data")(wildcards).get("path") or str(input),
+        convention=setting("data", "coco_convention"),
     wildcard_constraints:
-        experiment=of_source("coco"),
+        experiment=own_data("coco"),
     message:
         "{wildcards.experiment}: photos, masks and labels of COCO; {log}"
     log:
@@ -171,7 +171,7 @@ rule check_data:
         "results/{experiment}/check.json",
     params:
         code=code_hash("ppl.data.check"),
-        splits=lambda wildcards: " ".join(f"--{k} {v}" for k, v in sorted(splits(wildcards.experiment).items())),
+        splits=lambda wildcards: configuration.cli_flags(paths.splits(E[wildcards.experiment])),
     message:
         "{wildcards.experiment}: check of every photo, label and mask; {log}"
     log:

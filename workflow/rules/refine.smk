@@ -7,9 +7,9 @@ rule label_confident:
         directory("results/{experiment}/{method}/{grids}/confident/{shard}"),
     params:
         code=code_hash("ppl.refine.reliable"),
-        split=value("data", "train_split"),
-        confident=flags("refine", "confident", prefix="confident"),
-        pairwise=flags("refine", "pairwise", prefix="pairwise"),
+        split=setting("data", "train_split"),
+        confident=cli_flags("refine", "confident", prefix="confident"),
+        pairwise=cli_flags("refine", "pairwise", prefix="pairwise"),
         crf_on=crf_on,
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     message:
@@ -41,8 +41,8 @@ rule train_refiner:
         curve="results/{experiment}/{method}/{grids}/{network}.csv",
     params:
         code=lambda wildcards: code_hash(f"ppl.refine.train_{wildcards.network}"),
-        train=flag("train-split", "data", "train_split"),
-        training=lambda wildcards: flags("refine", wildcards.network, prefix="training")(wildcards),
+        train=cli_flag("train-split", "data", "train_split"),
+        training=lambda wildcards: cli_flags("refine", wildcards.network, prefix="training")(wildcards),
         precision=precision,
     wildcard_constraints:
         network="irnet|affinitynet",
@@ -74,16 +74,16 @@ rule walk:
     output:
         directory("results/{experiment}/{method}/{grids}/pseudo/{shard}"),
     params:
-        network=value("refine", "network"),
-        code=lambda wildcards: code_hash(f"ppl.refine.walk_{value('refine', 'network')(wildcards)}"),
-        split=value("data", "train_split"),
-        walk=flags("refine", "walk", prefix="walk"),
-        pairwise=flags("refine", "pairwise", prefix="pairwise"),
+        network=setting("refine", "network"),
+        code=lambda wildcards: code_hash(f"ppl.refine.walk_{E[wildcards.experiment].settings['refine']['network']}"),
+        split=setting("data", "train_split"),
+        walk=cli_flags("refine", "walk", prefix="walk"),
+        pairwise=cli_flags("refine", "pairwise", prefix="pairwise"),
         crf_on=crf_on,
         precision=precision,
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     wildcard_constraints:
-        experiment=of_network("irnet", "affinitynet"),
+        experiment=experiments_with("refine", "network", among=["irnet", "affinitynet"]),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: pseudo labels by random walk {params.shard}; {log}"
     log:
@@ -112,11 +112,11 @@ rule crf_seeds:
         directory("results/{experiment}/{method}/{grids}/seed-crf/{shard}"),
     params:
         code=code_hash("ppl.refine.crf_seeds"),
-        split=value("data", "seed_split"),
-        threshold=flag("threshold", "cam", "threshold"),
-        confidence=flag("confidence", "refine", "confident", "confidence"),
-        iterations=flag("iterations", "refine", "confident", "iterations"),
-        pairwise=flags("refine", "pairwise", prefix="pairwise"),
+        split=setting("data", "seed_split"),
+        threshold=cli_flag("threshold", "cam", "threshold"),
+        confidence=cli_flag("confidence", "refine", "confident", "confidence"),
+        iterations=cli_flag("iterations", "refine", "confident", "iterations"),
+        pairwise=cli_flags("refine", "pairwise", prefix="pairwise"),
         crf_on=crf_on,
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     message:
@@ -146,15 +146,15 @@ use rule crf_seeds as crf_pseudo with:
         directory("results/{experiment}/{method}/{grids}/pseudo/{shard}"),
     params:
         code=code_hash("ppl.refine.crf_seeds"),
-        split=value("data", "train_split"),
-        threshold=flag("threshold", "cam", "threshold"),
-        confidence=flag("confidence", "refine", "confident", "confidence"),
-        iterations=flag("iterations", "refine", "confident", "iterations"),
-        pairwise=flags("refine", "pairwise", prefix="pairwise"),
+        split=setting("data", "train_split"),
+        threshold=cli_flag("threshold", "cam", "threshold"),
+        confidence=cli_flag("confidence", "refine", "confident", "confidence"),
+        iterations=cli_flag("iterations", "refine", "confident", "iterations"),
+        pairwise=cli_flags("refine", "pairwise", prefix="pairwise"),
         crf_on=crf_on,
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     wildcard_constraints:
-        experiment=of_network("none"),
+        experiment=experiments_with("refine", "network", among=["none"]),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: pseudo labels by CRF {params.shard}; {log}"
     log:
@@ -178,7 +178,7 @@ rule measure_crf_seeds:
         ),
     params:
         code=code_hash("ppl.measure.label_maps"),
-        split=value("data", "seed_split"),
+        split=setting("data", "seed_split"),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: seeds with CRF measured; {log}"
     log:
@@ -211,7 +211,7 @@ rule measure_pseudo:
         ),
     params:
         code=code_hash("ppl.measure.label_maps"),
-        split=value("data", "seed_split"),
+        split=setting("data", "seed_split"),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: pseudo labels measured; {log}"
     log:

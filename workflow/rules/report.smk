@@ -4,7 +4,9 @@ rule write_settings:
         "results/{experiment}/settings.yaml",
     params:
         code=code_hash("ppl.report.settings"),
-        settings=lambda wildcards: json.dumps(what_counts(wildcards.experiment), sort_keys=True),
+        settings=lambda wildcards: json.dumps(
+            configuration.result_settings(E[wildcards.experiment].settings), sort_keys=True
+        ),
     message:
         "{wildcards.experiment}: settings written down; {log}"
     log:
@@ -25,8 +27,8 @@ rule summary:
     """The headline numbers as a table for programs: seeds, pseudo labels, network."""
     input:
         settings="results/{experiment}/settings.yaml",
-        sweeps=where_measured(sweeps),
-        measured=where_measured(measures),
+        sweeps=if_masks(paths.sweeps),
+        measured=if_masks(paths.measures),
     output:
         report(
             "results/{experiment}/summary.csv",
@@ -59,17 +61,17 @@ rule write_report:
     input:
         data=data_folder,
         settings="results/{experiment}/settings.yaml",
-        cams=shown_cams,
-        confident=main_confident,
-        pseudo=variant_of("main", "pseudo/{shard}"),
-        predictions=main_shards("predictions/{split}-{shard}", "val_split"),
-        trainings=of_networks("classify", "csv"),
-        checkpoints=of_networks("classifier", "pt"),
-        sweeps=where_measured(sweeps),
-        measured=where_measured(measures),
-        repeated=where_measured(repeated),
+        cams=files(paths.reported_cams),
+        confident=files(paths.reliable_labels),
+        pseudo=files(paths.pseudo_labels),
+        predictions=files(paths.predictions, "val_split"),
+        trainings=files(paths.training_logs),
+        checkpoints=files(paths.checkpoints),
+        sweeps=if_masks(paths.sweeps),
+        measured=if_masks(paths.measures),
+        repeated=if_masks(paths.repeated_measures),
         # Not on the page as they are, but in the report that Snakemake makes of what led to it.
-        beside=where_measured(beside_page),
+        beside=if_masks(paths.summary_files),
         costs="results/{experiment}/costs.csv",
         curves="results/{experiment}/trainings.png",
     output:
@@ -84,7 +86,7 @@ rule write_report:
         code=code_hash("ppl.report.page"),
         template=part_hash("page.html", "page.css", "page.js"),
         paper=part_hash("paper.csv"),
-        benchmarks=placed("results/{experiment}/benchmarks"),
+        benchmarks=with_prefix("results/{experiment}/benchmarks"),
     message:
         "{wildcards.experiment}: report; {log}"
     log:
@@ -108,7 +110,7 @@ rule write_report:
 rule draw_trainings:
     """Draws loss and mAP over the steps of every training that the page shows."""
     input:
-        of_networks("classify", "csv"),
+        files(paths.training_logs),
     output:
         report(
             "results/{experiment}/trainings.png",
@@ -138,9 +140,9 @@ rule draw_trainings:
 rule tabulate_costs:
     """What every step took: minutes and memory, by the benchmark files of what the page is made of."""
     input:
-        of_networks("classify", "csv"),
-        where_measured(sweeps),
-        where_measured(measures),
+        files(paths.training_logs),
+        if_masks(paths.sweeps),
+        if_masks(paths.measures),
     output:
         report(
             "results/{experiment}/costs.csv",
@@ -151,7 +153,7 @@ rule tabulate_costs:
         ),
     params:
         code=code_hash("ppl.report.costs"),
-        benchmarks=placed("results/{experiment}/benchmarks"),
+        benchmarks=with_prefix("results/{experiment}/benchmarks"),
     message:
         "{wildcards.experiment}: what the steps took; {log}"
     log:
@@ -177,7 +179,7 @@ rule draw_stages:
         "results/{experiment}/{method}/{grids}/stages.png",
     params:
         code=code_hash("ppl.report.stages"),
-        split=value("data", "val_split"),
+        split=setting("data", "val_split"),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: features of each stage drawn; {log}"
     log:
@@ -198,7 +200,7 @@ rule draw_stages:
 rule tabulate:
     """The paper's tables and figures for an experiment, ours beside the paper's where its data are the same."""
     input:
-        files=lambda wildcards: tabulated.files(tables_of(wildcards)),
+        files=lambda wildcards: plan.files(plan.plan(wildcards.experiment, E)),
         data=data_folder,
     output:
         report(
@@ -212,7 +214,7 @@ rule tabulate:
     params:
         code=code_hash("ppl.report.tables"),
         paper=part_hash("paper.csv"),
-        plan=lambda wildcards: placed(json.dumps(tables_of(wildcards))),
+        plan=lambda wildcards: with_prefix(json.dumps(plan.plan(wildcards.experiment, E))),
     message:
         "{wildcards.experiment}: the paper's tables and figures; {log}"
     log:

@@ -8,9 +8,9 @@ rule train_deeplab:
         curve="results/{experiment}/{method}/{grids}/deeplab.csv",
     params:
         code=code_hash("ppl.segment.train"),
-        train=flag("train-split", "data", "train_split"),
-        architecture=flags("segment", "architecture", prefix="architecture"),
-        training=flags("segment", "training", prefix="training"),
+        train=cli_flag("train-split", "data", "train_split"),
+        architecture=cli_flags("segment", "architecture", prefix="architecture"),
+        training=cli_flags("segment", "training", prefix="training"),
         precision=precision,
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: training of DeepLab; {log}"
@@ -40,11 +40,11 @@ rule predict:
         directory("results/{experiment}/{method}/{grids}/predictions/{split}-{shard}"),
     params:
         code=code_hash("ppl.segment.predict_split"),
-        scales=flag("photo-scales", "segment", "photo_scales"),
-        batch=flag("batch-size", "segment", "batch_size"),
-        crf=flag("crf", "segment", "crf"),
-        iterations=flag("iterations", "segment", "iterations"),
-        pairwise=flags("segment", "pairwise", prefix="pairwise"),
+        scales=cli_flag("photo-scales", "segment", "photo_scales"),
+        batch=cli_flag("batch-size", "segment", "batch_size"),
+        crf=cli_flag("crf", "segment", "crf"),
+        iterations=cli_flag("iterations", "segment", "iterations"),
+        pairwise=cli_flags("segment", "pairwise", prefix="pairwise"),
         crf_on=crf_on,
         precision=precision,
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
@@ -72,7 +72,7 @@ rule measure_predictions:
     """IoU of the network on the validation split, with or without CRF; serves measuring only."""
     input:
         data=data_folder,
-        predictions=predictions("val_split"),
+        predictions=predictions_of("val_split"),
     output:
         report(
             "results/{experiment}/{method}/{grids}/val-{kind}.csv",
@@ -83,7 +83,7 @@ rule measure_predictions:
         ),
     params:
         code=code_hash("ppl.measure.label_maps"),
-        split=value("data", "val_split"),
+        split=setting("data", "val_split"),
         folders=lambda wildcards, input: [f"{folder}/{wildcards.kind}" for folder in input.predictions],
     wildcard_constraints:
         kind="raw|crf",
@@ -108,7 +108,7 @@ rule gather_test_predictions:
     """The main job: test predictions of the main variant in the layout of the VOC server, and the checked tar."""
     input:
         data=data_folder,
-        predictions=test_folders,
+        predictions=files(paths.predictions, "test_split"),
         # Beside the network, for those who take it elsewhere (ppl.predict); no prediction depends on it.
         settings=ancient("results/{experiment}/settings.yaml"),
     output:
@@ -116,8 +116,8 @@ rule gather_test_predictions:
         tar="results/{experiment}_test_preds.tar",
     params:
         code=code_hash("ppl.segment.voc_server"),
-        split=value("data", "test_split"),
-        folders=lambda wildcards, input: [f"{f}/{best_kind(wildcards.experiment)}" for f in input.predictions],
+        split=setting("data", "test_split"),
+        folders=lambda wildcards, input: [f"{f}/{paths.best_kind(E[wildcards.experiment])}" for f in input.predictions],
     message:
         "{wildcards.experiment}: test predictions gathered and packed; {log}"
     log:

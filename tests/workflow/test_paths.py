@@ -1,0 +1,130 @@
+"""Files of an experiment: which follow from which settings."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ppl.jobs.errors import UserError
+from ppl.workflow import paths
+from ppl.workflow.paths import Experiment
+
+PLAIN, MAIN = "baseline/plain", "explicit/s4k2"
+
+
+def experiment(name: str = "demo", **changes: Any) -> Experiment:
+    """An experiment of two shards; `changes` replace keys of its sections, or whole values."""
+    settings: dict[str, Any] = {
+        "repeats": name.split("-seed")[0],
+        "data": {
+            "source": "demo",
+            "train_split": "train",
+            "seed_split": "seeds",
+            "val_split": "val",
+            "test_split": "t",
+        },
+        "main": MAIN,
+        "compare": [PLAIN],
+        "seeds": [0],
+        "hardware": {"shards": 2},
+        "refine": {"network": "irnet"},
+        "segment": {"crf": True},
+    }
+    for key, value in changes.items():
+        settings[key] = {**settings[key], **value} if isinstance(value, dict) else value
+    return Experiment(name, settings)
+
+
+def test_a_repetition_has_its_own_results_on_the_same_data():
+    repetition = experiment("demo-seed7", seeds=[0, 7])
+    assert paths.data_folder(repetition) == "results/demo/data"
+    assert paths.data_check(repetition) == "results/demo/check.json"
+    assert paths.sweeps(repetition)[0] == f"results/demo-seed7/{PLAIN}/sweep.csv"
+    assert paths.repeated_measures(repetition) == []
+    assert [other.name for other in paths.repetitions(experiment(seeds=[4, 0, 7]))] == [
+        "demo",
+        "demo-seed0",
+        "demo-seed7",
+    ]
+    repeated = paths.repeated_measures(experiment(seeds=[0, 7]))
+    assert repeated == paths.sweeps(repetition) + paths.measures(repetition)
+
+
+def test_there_is_a_file_for_every_shard():
+    assert paths.shards(experiment(), "x/{shard}.h5") == ["x/1of2.h5", "x/2of2.h5"]
+    assert paths.cams(experiment(), "seed_split", PLAIN) == [
+        f"results/demo/{PLAIN}/cams/seeds-{shard}.h5" for shard in ("1of2", "2of2")
+    ]
+    assert paths.cams(experiment(), "seed_split", PLAIN, "2of2") == [f"results/demo/{PLAIN}/cams/seeds-2of2.h5"]
+    assert paths.predictions(experiment(), "val_split") == paths.predictions(experiment(), "val_split", MAIN)
+
+
+@pytest.mark.parametrize(("crf", "kinds"), [(True, ["raw", "crf"]), (False, ["raw"])])
+def test_the_last_kind_of_predictions_is_the_result(crf, kinds):
+    with_crf = experiment(segment={"crf": crf})
+    assert paths.best_kind(with_crf) == kinds[-1]
+    assert paths.measures(with_crf) == [
+        f"results/demo/{MAIN}/{name}.csv" for name in ("pseudo", *(f"val-{kind}" for kind in kinds))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("compare", "expected"), [([PLAIN], [PLAIN, MAIN]), ([MAIN, PLAIN], [MAIN, PLAIN]), ([], [MAIN])]
+)
+def test_the_main_variant_is_compared_once(compare, expected):
+    assert paths.compared_variants(experiment(compare=compare)) == expected
+
+
+@pytest.mark.parametrize("network", ["irnet", "affinitynet", "none"])
+def test_the_report_shows_the_networks_that_are_trained(network):
+    refined = experiment(refine={"network": network})
+    networks = [network, "deeplab"] if network != "none" else ["deeplab"]
+    assert paths.checkpoints(refined) == [
+        *(f"results/demo/{variant}/classifier.pt" for variant in (PLAIN, MAIN)),
+        *(f"results/demo/{MAIN}/{name}.pt" for name in networks),
+    ]
+    assert [Path(log).stem for log in paths.training_logs(refined)] == ["classify", "classify", *networks]
+    assert bool(paths.reliable_labels(refined)) == (network != "none")
+
+
+def test_without_masks_the_report_shows_the_main_variant_only(tmp_path):
+    unmeasured = experiment(data={"source": "folder", "path": str(tmp_path)})
+    assert paths.reported_variants(unmeasured) == [MAIN]
+    assert {path.split("/")[2] for path in paths.reported_cams(unmeasured)} == {"explicit"}
+    (tmp_path / "SegmentationClass").mkdir()
+    assert paths.reported_variants(unmeasured) == [PLAIN, MAIN]
+    assert [Path(path).stem for path in paths.reported_cams(unmeasured)] == [
+        f"{split}-{shard}" for split in ("seeds", "train") for shard in ("1of2", "2of2")
+    ]
+
+
+def test_only_list_files_that_exist_are_inputs(tmp_path):
+    own = experiment(data={"source": "folder", "path": str(tmp_path)})
+    assert paths.folder_lists(own) == []
+    (tmp_path / "labels.csv").touch()
+    (tmp_path / "ImageSets" / "Segmentation").mkdir(parents=True)
+    (tmp_path / "ImageSets" / "Segmentation" / "val.txt").touch()
+    assert [path.name for path in paths.folder_lists(own)] == ["labels.csv", "val.txt"]
+
+
+def test_test_photos_of_voc_are_needed_only_if_an_experiment_predicts_them():
+    voc, own = experiment(data={"source": "voc"}), experiment(data={"source": "voc", "path": "/mine"})
+    names = {"resources/archives/VOCtrainval_11-May-2012.tar", "resources/archives/benchmark.tgz"}
+    assert set(paths.archives("voc", [voc])) == names
+    tested = experiment(data={"source": "voc", "test_split": "test"})
+    assert set(paths.archives("voc", [voc, tested])) == {*names, "resources/archives/VOC2012test.tar"}
+    assert len(paths.archives("coco", [tested])) == 3
+    assert paths.unpacked_archives(voc) == ["resources/voc"]
+    assert paths.unpacked_archives(own) == []
+    everything = [voc, own, experiment(), experiment("demo-seed7")]
+    assert paths.without_download(everything) == [own.name, "demo"]
+
+
+@pytest.mark.parametrize(
+    ("variant", "start"),
+    [(("baseline", "plain"), []), (("explicit", "s4k2"), [PLAIN]), (("implicit", "s3k4-s4k2"), ["implicit/s3k4"])],
+)
+def test_a_variant_starts_from_an_earlier_classifier_of_the_same_experiment(variant, start):
+    assert paths.starting_classifier(experiment(), *variant) == [f"results/demo/{v}/classifier.pt" for v in start]
+    with pytest.raises(UserError, match="is no grid"):
+        paths.starting_classifier(experiment(), "implicit", "s9k9")

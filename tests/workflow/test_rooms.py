@@ -1,0 +1,148 @@
+"""Import rules of the rooms of `ppl`, read from the syntax trees: nothing is executed."""
+
+import ast
+import graphlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2] / "ppl"
+STEPS = ("data", "classify", "cam", "refine", "segment")
+SHARED = {"jobs", "crf", "networks", "training"}
+EVERYTHING_BUT_WORKFLOW = {*STEPS, *SHARED, "measure", "predict", "report"}
+MAY_IMPORT = {
+    "jobs": set(),
+    "crf": {"jobs"},
+    # The first step defines photos, labels and lists. Networks normalise its photos and trainings draw its crops: it is
+    # the one step that shared rooms import. In return it imports nothing but jobs.
+    "data": {"jobs"},
+    "networks": {"jobs", "data"},
+    "training": {"jobs", "data", "networks"},
+    **{step: SHARED | set(STEPS[: STEPS.index(step)]) for step in STEPS[1:]},
+    "measure": {"jobs", *STEPS},
+    "predict": SHARED | set(STEPS),
+    "report": EVERYTHING_BUT_WORKFLOW,
+    "workflow": EVERYTHING_BUT_WORKFLOW,
+}
+"""Other rooms that a room may import."""
+EXCEPTIONS = {
+    ("ppl", "ppl.predict.api"): "`ppl.load` is imported when it is first used: every step imports this package",
+    ("ppl.segment.predict", "ppl.predict.__main__"): "the former address of `python -m ppl.predict`",
+}
+MASKS = "SegmentationClass"
+OPENS_MASKS = re.compile(r"ppl\.(measure\..*|report\.(gallery|tables)|data\.check|data\.sources\.folder)")
+"""Modules that may ask a dataset for a mask or read one as truth: those that measure, check, show, or copy it."""
+DEFINE_MASKS = {"ppl.data.dataset", "ppl.data.masks"}
+OTHER_MASKS = {"ppl.data.sources.demo", "ppl.data.example", "ppl.predict.segmentation"}
+"""Modules whose `.mask` is that of a composed scene, or an output; they know no dataset."""
+NAMES_MASKS = re.compile(r"ppl\.(data\.(dataset|check|shrink|new|lists|sources\..*)|workflow\.config)")
+"""Modules that may name the folder of masks: they write or link it, or ask whether it exists."""
+
+
+def modules() -> dict[str, ast.Module]:
+    """Return the syntax tree of every module, docstrings included, by its name."""
+    trees = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = ["ppl", *path.relative_to(ROOT).with_suffix("").parts]
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        trees[name] = ast.parse(path.read_text(encoding="utf-8"))
+    return trees
+
+
+MODULES = modules()
+
+
+def imports(name: str) -> set[str]:
+    """Return the modules of ppl that a module imports, at its top or anywhere else."""
+    names = set()
+    for node in ast.walk(MODULES[name]):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return (names & MODULES.keys()) - {name}
+
+
+def room(module: str) -> str:
+    """Return the room of a module; empty for the package itself."""
+    return module.partition(".")[2].partition(".")[0]
+
+
+IMPORTS = {name: {other for other in imports(name) if (name, other) not in EXCEPTIONS} for name in MODULES}
+
+
+def code_strings(tree: ast.Module) -> Iterator[str]:
+    """Yield the strings of a module that are not docstrings."""
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value
+
+
+def names(tree: ast.Module) -> set[str]:
+    """Return all names that the code of a module mentions: variables, attributes, imports."""
+    mentioned = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    mentioned |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    return mentioned | {
+        alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+
+
+def test_nothing_lies_loose_beside_the_rooms():
+    assert [path.name for path in ROOT.iterdir() if path.is_file()] == ["__init__.py"]
+    rooms = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert rooms == MAY_IMPORT.keys()
+    with_code = [name for name in rooms if len(MODULES[f"ppl.{name}"].body) != 1]
+    assert with_code == []  # a package that imports modules would add them to every import of the others
+
+
+@pytest.mark.parametrize("name", MAY_IMPORT)
+def test_a_room_imports_only_rooms_below_it(name):
+    """Steps never import later ones, shared rooms import no step but data, and no job imports ppl.workflow."""
+    wrong = [
+        f"{module} imports {other}"
+        for module, others in IMPORTS.items()
+        for other in others
+        if room(module) == name and room(other) not in {name, "", *MAY_IMPORT[name]}
+    ]
+    assert wrong == []
+
+
+def test_no_module_imports_itself_over_others():
+    packages = {
+        name: {parent for parent in MODULES if parent != "ppl" and name.startswith(f"{parent}.")} for name in MODULES
+    }
+    graphlib.TopologicalSorter(
+        {name: IMPORTS[name] | packages[name] for name in MODULES}
+    ).prepare()  # raises CycleError
+
+
+def test_every_import_can_be_seen():
+    """Neither the code hash nor these tests follow relative imports, or module names in strings."""
+    for name, tree in MODULES.items():
+        for node in ast.walk(tree):
+            assert not (isinstance(node, ast.ImportFrom) and node.level), f"{name}: relative import"
+            if isinstance(node, ast.Call) and {"import_module", "__import__", "run_module", "exec", "eval"} & names(
+                node.func
+            ):
+                texts = [text for argument in node.args for text in code_strings(argument)]
+                assert not [text for text in texts if "ppl" in text], f"{name}: an import in a string"
+
+
+def test_masks_are_opened_only_where_they_are_measured_checked_or_shown():
+    wrong = []
+    for name, tree in MODULES.items():
+        if OPENS_MASKS.fullmatch(name) or name in DEFINE_MASKS:
+            continue
+        attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} | set(code_strings(tree))
+        without_dataset = name in OTHER_MASKS and "Dataset" not in names(tree) | attributes
+        if "read_truth" in names(tree) | attributes or ("mask" in attributes and not without_dataset):
+            wrong.append(name)
+    assert wrong == []
+
+
+def test_the_folder_of_masks_is_named_only_where_it_is_written_or_looked_for():
+    mentions = {name for name, tree in MODULES.items() if any(MASKS in text.split("/") for text in code_strings(tree))}
+    assert [name for name in mentions if not NAMES_MASKS.fullmatch(name)] == []
