@@ -1,6 +1,6 @@
 """Check a whole dataset before any training: list every fault at once, and warn of what makes results poor.
 
-python -m ppl.data.check --data mine.yaml    (the experiments of a settings file that have a folder of their own)
+python -m ppl.data.check --data mine.yaml    (experiments of a settings file with data.source folder)
 python -m ppl.data.check --data mine         (a dataset folder whose splits are called train, val and test)
 """
 
@@ -36,7 +36,7 @@ OF_AN_EXPERIMENT = ("train_split", "seed_split", "val_split", "test_split", "max
 @dataclass(frozen=True)
 class Settings:
     data: Path
-    """Dataset folder, or a settings file (.yaml) whose own experiments name folder, splits and data.max_side."""
+    """Dataset folder, or a settings file (.yaml) whose experiments name folder, splits and data.max_side."""
     train_split: str = "train"
     """Training split, with image-level labels."""
     seed_split: str = "train"

@@ -2,7 +2,9 @@
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -87,15 +89,17 @@ def wrong_values() -> Iterator[tuple[str, Any]]:
 CASES = list(wrong_values())
 
 
-def with_value(key: str, value: Any) -> dict[str, Any]:
-    """A configuration of one experiment, with one key set."""
+def with_section(key: str, change: Callable[[dict, str], None]) -> dict[str, Any]:
+    """A configuration of one experiment, with the section of one key changed."""
     changed = copy.deepcopy(DEMO)
     *sections, last = key.split(".")
-    section = changed
-    for name in sections:
-        section = section[name]
-    section[last] = value
+    change(reduce(getitem, sections, changed), last)
     return {"experiments": {"mine": changed}}
+
+
+def with_value(key: str, value: Any) -> dict[str, Any]:
+    """A configuration of one experiment, with one key set."""
+    return with_section(key, lambda section, last: section.update({last: value}))
 
 
 def refusal(content: Any) -> str:
@@ -125,12 +129,8 @@ def test_every_key_has_wrong_values():
 @pytest.mark.parametrize("key", [".".join(path) for path, _ in leaves(SCHEMA)])
 def test_a_wrong_value_is_named_by_its_key(key):
     for value in (value for case, value in CASES if case == key):
-        try:
-            text = refusal(with_value(key, value))
-        except BaseException:
-            print(f"{key}: {value!r}")
-            raise
-        assert f"experiments.mine.{key}" in text, value
+        print(repr(value))  # shown if the test fails
+        assert f"experiments.mine.{key}" in refusal(with_value(key, value))
 
 
 SECTIONS = sorted({".".join(path[:n]) for path, _ in leaves(SCHEMA) for n in range(1, len(path))})
@@ -145,12 +145,7 @@ def test_a_value_in_place_of_a_section_is_named(section, value):
 @pytest.mark.parametrize("section", SECTIONS)
 @pytest.mark.parametrize("key", ["unknown", "a\nb", "", 5, None, True, 1.5])
 def test_an_unknown_key_is_named(section, key):
-    content = with_value(f"{section}.unknown", 1)
-    inside = content["experiments"]["mine"]
-    for name in section.split("."):
-        inside = inside[name]
-    inside[key] = inside.pop("unknown")
-    text = refusal(content)
+    text = refusal(with_section(f"{section}.unknown", lambda inside, _: inside.update({key: 1})))
     assert f"experiments.mine.{section}" in text
     assert repr(key) in text
 
@@ -160,13 +155,7 @@ REQUIRED = [".".join(path) for path, _ in leaves(SCHEMA) if "patch_training" not
 
 @pytest.mark.parametrize("key", REQUIRED)
 def test_a_missing_key_is_named(key):
-    content = with_value(key, 1)
-    *sections, last = key.split(".")
-    inside = content["experiments"]["mine"]
-    for name in sections:
-        inside = inside[name]
-    del inside[last]
-    assert repr(last) in refusal(content)
+    assert repr(key.rpartition(".")[2]) in refusal(with_section(key, lambda section, last: section.pop(last)))
 
 
 TABLE = {"variants": ["baseline/plain"], "measures": ["seed"]}
