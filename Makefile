@@ -18,9 +18,9 @@ venv: .venv/.ready
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	  { echo "error: $(PYTHON) has no venv; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@command -v c++ g++ clang++ >/dev/null || \
-	  { echo "error: there is no C++ compiler, by which pydensecrf2 is built; on Debian and Ubuntu: apt-get install g++" >&2; exit 1; }
+	  { echo "error: there is no C++ compiler, which pydensecrf2 needs; on Debian and Ubuntu: apt-get install g++" >&2; exit 1; }
 	@$(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' || \
-	  { echo "error: Python.h is missing, which pydensecrf2 is built with; on Debian and Ubuntu: apt-get install python3-dev" >&2; exit 1; }
+	  { echo "error: Python.h is missing, which pydensecrf2 needs; on Debian and Ubuntu: apt-get install python3-dev" >&2; exit 1; }
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/pip install --quiet --no-compile --require-hashes --requirement requirements.lock
 	$(BIN)/pip install --quiet --no-deps --editable .

@@ -1,9 +1,9 @@
-"""The main job on real photos: six classes of PASCAL VOC 2012, reduced so that two CPU cores can do it.
+"""Run the main job on real photos: six classes of PASCAL VOC 2012, reduced to a size for two CPU cores.
 
-    python benchmarks/animals.py --data FOLDER     # a VOC folder with classes.txt, labels.csv and the splits
-                                                   # train, trainaug and val; then runs the workflow
+    python benchmarks/animals.py --data FOLDER
 
-Photos and masks are scaled to a longest side of 256 px; `trainaug` is cut to all of `train` and a part of the rest.
+FOLDER is a VOC folder with classes.txt, labels.csv and the splits train, trainaug and val. Photos and masks are resized
+to a longest side of 256 px; `trainaug` is reduced to all of `train` and a part of the rest.
 """
 
 import subprocess
@@ -26,11 +26,11 @@ RESULTS = ("report.html", "summary.csv", "curves.png")
 @dataclass(frozen=True)
 class Settings:
     data: Path
-    """The full dataset."""
+    """Full dataset."""
     side: int = 256
     """Longest side, pixels."""
     images: int = 1200
-    """Of the split trainaug."""
+    """Number of images in the split trainaug."""
     cores: int = 2
     reduced: Path = Path("results/animals-256")
 
@@ -46,7 +46,7 @@ def main(settings: Settings) -> None:
 
 
 def reduce(dataset: Dataset, folder: Path, side: int, images: int) -> None:
-    """Writes a smaller copy of a dataset: every split, with `trainaug` of `images` photos."""
+    """Write a smaller copy of a dataset with all splits, `trainaug` reduced to `images` photos."""
     train, val, trainaug = (dataset.split(name) for name in ("train", "val", "trainaug"))
     rest = [image for image in trainaug if image not in set(train)]
     step = max(1, len(rest) // max(1, images - len(train)))

@@ -1,8 +1,8 @@
-"""Every step against what public code does at it, on the same input in one process: `make bench`.
+"""Compare every step with what public code does, on the same input in one process: `make bench`.
 
-Prints a table and saves it as CSV and Markdown. Each side runs in turn, `repeats` times; seconds are medians, memory is
-the peak beyond what was in use before (of the GPU where there is one). `~` marks a reference that would take too long:
-its time follows from a smaller size by the number of operations. Other work on the machine spoils the figures.
+Prints a table and saves it as CSV and Markdown. Both sides run alternately, `repeats` times; seconds are medians,
+memory is the peak above the level before (of the GPU if there is one). `~` marks a reference that would take too long:
+its time is extrapolated from a smaller size by the number of operations. Run nothing else on the machine meanwhile.
 """
 
 import io
@@ -37,6 +37,7 @@ from ppl.classify.train import classification_loss
 from ppl.crf import dense as crf
 from ppl.crf.gpu import on_device
 from ppl.data.crops import Augmentation, cut_photo, draw_window
+from ppl.data.resize import upsample
 from ppl.data.sources.demo import open_photos
 from ppl.jobs.devices import autocast, set_arithmetic
 from ppl.jobs.errors import UserError
@@ -54,13 +55,13 @@ VOC_SIZE, VOC_CLASSES = (375, 500), 20
 @dataclass(frozen=True)
 class Settings:
     only: tuple[str, ...] = ()
-    """Rows whose names contain one of these words; empty: all."""
+    """Select rows whose names contain one of these words; empty: all."""
     data: Path | None = None
-    """A folder with photos for the rows that need some (JPEGImages of a dataset); else those of the demo, enlarged."""
+    """Folder of photos for rows that need some (JPEGImages of a dataset); default: photos of the demo, enlarged."""
     out: Path = Path("results/bench")
     repeats: int = 3
     workers: int = 2
-    """Processes of the confident labels."""
+    """Worker processes of the reliable labels."""
     large: Literal["auto", "yes", "no"] = "auto"
     """Networks at the paper's sizes: 512 px, batches of 16; auto: on a GPU."""
 
@@ -79,7 +80,7 @@ def main(settings: Settings) -> None:
             rows.append(measured(row, device, settings.repeats))
             print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
     if not rows:
-        raise UserError(f"no row has one of {', '.join(settings.only)} in its name; leave out --only to see all")
+        raise UserError(f"--only {' '.join(settings.only)}", "matches no row", "omit it to run all")
     table = pd.DataFrame(rows)
     settings.out.parent.mkdir(parents=True, exist_ok=True)
     with atomic(settings.out.with_suffix(".csv")) as temporary:
@@ -94,7 +95,7 @@ def main(settings: Settings) -> None:
 
 
 class Given(NamedTuple):
-    """What rows are made for."""
+    """Machine and inputs of the rows."""
 
     device: torch.device
     large: bool
@@ -102,26 +103,26 @@ class Given(NamedTuple):
     data: Path | None = None
 
     def photos(self, count: int, size: tuple[int, int] = VOC_SIZE) -> list[np.ndarray]:
-        """Photographs (h, w, 3) uint8, scaled to the size of a VOC photo."""
+        """Return photos (h, w, 3) uint8, resized to the size of a VOC photo."""
         if self.data is None:
             images = (source.image for source in open_photos()[1]["train"].backgrounds)
         else:
             images = (Image.open(path) for path in sorted(self.data.glob("*.jpg"))[:count])
         named = [np.array(image.convert("RGB").resize(size[::-1], Image.Resampling.BICUBIC)) for image in images]
         if not named:
-            raise UserError(f"{self.data}: no *.jpg in it; name the folder that holds the photos")
+            raise UserError(self.data, "no *.jpg in this folder", "name a folder of photos")
         return [named[i % len(named)] for i in range(count)]
 
 
 def smooth(channels: int, size: tuple[int, int], seed: int, cells: int = 12) -> Tensor:
-    """Random smooth maps (channels, h, w), as a network gives them."""
+    """Return random smooth maps (channels, h, w), similar to the output of a network."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.randn(1, channels, size[0] // cells + 2, size[1] // cells + 2, generator=generator)
     return nn.functional.interpolate(coarse, size, mode="bicubic", align_corners=False)[0]
 
 
 def cam_of(seed: int, classes: Sequence[int], size: tuple[int, int] = VOC_SIZE) -> Cam:
-    """A smooth CAM at stride 4 of some classes, zero in about half of the photo."""
+    """Return a smooth CAM of some classes at stride 4, zero in about half of the photo."""
     maps = smooth(len(classes), (-(-size[0] // 4), -(-size[1] // 4)), seed).relu()
     return Cam((maps / maps.amax((1, 2), keepdim=True)).numpy(), np.array(classes), size)
 
@@ -149,24 +150,24 @@ def confident(given: Given) -> Iterator[Row]:
     tasks = [(p, cam_of(i, ids[i % 4])) for i, p in enumerate(given.photos(24))]
 
     def ours() -> list[np.ndarray]:
-        return list(run_all(of_confident, tasks, workers=given.workers, total=len(tasks), name="confident"))
+        return list(run_all(of_confident, tasks, workers=given.workers, total=len(tasks), name="reliable labels"))
 
     def reference() -> list[np.ndarray]:
         label = partial(references.confident_labels, labels=VOC_CLASSES + 1)
-        return [label(photo, store.upsample(cam.maps, cam.size), cam.classes) for photo, cam in tasks]
+        return [label(photo, upsample(cam.maps, cam.size), cam.classes) for photo, cam in tasks]
 
     def error(a: list[np.ndarray], b: list[np.ndarray]) -> str:
-        found = {x.tobytes() for x in a}  # in the order in which workers finished
+        found = {x.tobytes() for x in a}  # workers finish in any order
         return f"{sum(x.tobytes() in found for x in b)} of {len(b)} maps equal"
 
-    name = f"confident labels, {len(tasks)} photos, {given.workers} cores"
+    name = f"reliable labels, {len(tasks)} photos, {given.workers} cores"
     yield Row(name, "one core, all 21 labels", 6, ours, reference, error)
 
 
 def crfs(given: Given) -> Iterator[Row]:
     (photo,) = given.photos(1)
     logits = 3 * smooth(81, VOC_SIZE, 1)
-    logits[4:] -= 20  # as a network rules out what is not there: background and three classes remain
+    logits[4:] -= 20  # improbable, as for classes that are absent: background and three classes remain
     eighty = logits.softmax(0).numpy()
     yield Row("CRF, 81 labels", "all labels", 7, partial(crf.from_probabilities, photo, eighty),
               partial(crf.from_probabilities, photo, eighty, keep=None), equal)  # fmt: skip
@@ -188,7 +189,7 @@ def sweeps(given: Given) -> Iterator[Row]:
         return sweep.table(counts, [str(i) for i in range(1, 21)]).miou.to_numpy() / 100
 
     reference = partial(references.sweep, truths, cams, VOC_CLASSES, sweep.THRESHOLDS)
-    yield Row("threshold sweep, 101 thresholds, 6 photos", "an evaluation each", 50, ours, reference, largest)
+    yield Row("threshold sweep, 101 thresholds, 6 photos", "one evaluation per threshold", 50, ours, reference, largest)
 
 
 def stores(given: Given) -> Iterator[Row]:
@@ -196,7 +197,7 @@ def stores(given: Given) -> Iterator[Row]:
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     file, dictionaries = folder / "cams.h5", folder / "npy"
     store.write(file, ((str(i), c) for i, c in enumerate(cams)), classes=["a", "b"], settings="", checkpoint="")
-    full = [store.upsample(c.maps, c.size) for c in cams]
+    full = [upsample(c.maps, c.size) for c in cams]
     references.write_dictionaries(dictionaries, full, [c.classes for c in cams])
     smaller = sum(f.stat().st_size for f in dictionaries.iterdir()) / file.stat().st_size
 
@@ -222,7 +223,7 @@ def exports(given: Given) -> Iterator[Row]:
     scales = (1, 0.5, 1.5, 2) if given.large else (1, 0.5)
     for variant in (("baseline", "plain"), ("explicit", "s2k2-s3k4-s4k6" if given.large else "s4k2")):
         ours, other = (classifier(*variant, given.device) for _ in range(2))
-        for network in (ours, other):  # as where a classifier finds what it is trained for: no small sum of large terms
+        for network in (ours, other):  # large logits, as of a trained classifier: no cancellation in their sums
             network.classifier.weight.data.abs_()
         backbones.fold_batchnorm(ours)
         ours.to(memory_format=torch.channels_last).eval()
@@ -304,7 +305,7 @@ def trainings(given: Given) -> Iterator[Row]:
 def pairs(given: Given) -> Iterator[Row]:
     side, batch = 128, 32 if given.large else 4
     boundary = torch.stack([smooth(1, (side, side), i)[0].sigmoid() for i in range(batch)])
-    # Of equal maxima either may get the gradient: noise leaves few of them.
+    # Any of several equal maxima may get the gradient: noise makes equal maxima rare.
     boundary = (boundary + 0.01 * torch.rand(boundary.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 0.99)
     boundary = boundary.to(given.device)
     labels = torch.stack([smooth(4, (side, side), i).argmax(0) for i in range(batch)]).to(given.device)
@@ -340,7 +341,7 @@ def inputs_of_training(given: Given) -> Iterator[Row]:
             references.training_view(data, augmentation, mean, std, np.random.default_rng(i))
 
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as a worker of a DataLoader
+    torch.set_num_threads(1)  # as in a worker of a DataLoader
     yield Row("input pipeline, 16 photos to crops of 512", "decode, resize, normalise, crop", 2, ours, reference)
     torch.set_num_threads(threads)
 
@@ -352,27 +353,27 @@ ROWS = (walks, confident, crfs, sweeps, stores, exports, branches, trainings, pa
 
 
 def relative(a: Tensor, b: Tensor) -> str:
-    """Largest difference, relative to the reference's maximum."""
+    """Return the largest difference relative to the maximum of the reference."""
     return f"{((a - b).abs().max() / b.abs().max()).item():.0e}"
 
 
 def largest(a: np.ndarray, b: np.ndarray) -> str:
-    """Largest difference."""
+    """Return the largest difference."""
     return f"{np.abs(a - b).max():.0e}"
 
 
 def fused(a: Tensor, b: Tensor) -> str:
-    """Largest difference of the maps in 0..1 that branches (B, branches, classes, h, w) fuse to."""
+    """Return the largest difference of the fused maps (0..1) of branches (B, branches, classes, h, w)."""
     return f"{max((fuse(x, 'mean') - fuse(y, 'mean')).abs().max().item() for x, y in zip(a, b, strict=True)):.0e}"
 
 
 def equal(a: np.ndarray, b: np.ndarray) -> str:
-    """Share of equal labels."""
+    """Return the share of equal labels."""
     return f"{100 * (a == b).mean():.3f} % equal"
 
 
 def classifier(method: str, variant: str, device: torch.device) -> PatchClassifier:
-    """A ResNet-50 classifier of the 20 classes of VOC with random weights."""
+    """Return a ResNet-50 classifier of the 20 classes of VOC with random weights."""
     torch.manual_seed(0)
     patched, global_branch = grids.branches(method, variant)
     network = PatchClassifier(
@@ -382,7 +383,7 @@ def classifier(method: str, variant: str, device: torch.device) -> PatchClassifi
 
 
 def _unjoin(network: nn.Module) -> nn.Module:
-    """The same network with BatchNorm behind its convolutions instead of in them."""
+    """Return the network with separate BatchNorm layers instead of BatchNorm folded into convolutions."""
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, backbones.FrozenNormConv2d):

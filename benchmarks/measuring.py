@@ -1,4 +1,4 @@
-"""Seconds, peak memory and agreement of two ways to one result, in one process: what bench.py and walk.py share."""
+"""Measure seconds, peak memory and agreement of two computations of the same result in one process."""
 
 import ctypes
 import gc
@@ -14,7 +14,7 @@ import torch
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison; `least` is the ratio that the project wants at least."""
+    """One comparison; `least` is the target ratio."""
 
     name: str
     against: str
@@ -22,24 +22,24 @@ class Row:
     ours: Callable[[], Any]
     reference: Callable[[], Any]
     error: Callable[[Any, Any], str] | None = None
-    """Compares our result with the reference's, or with that of `exact` where there is one."""
+    """Compares our result with that of `exact`, or of `reference` if `exact` is None."""
     exact: Callable[[], Any] | None = None
-    """What both approximate, in float64."""
+    """Computes the result in float64, which both approximate."""
     before: Callable[[], None] | None = None
-    """Done before each run, untimed."""
+    """Runs before each measurement, not timed."""
     estimate: float = 1
-    """The time of the full size in multiples of the time of `reference`, where that runs a smaller one."""
+    """Time of the full problem as a multiple of the time of `reference`, if that runs a smaller one."""
 
 
 def measured(row: Row, device: torch.device, repeats: int) -> dict[str, str]:
-    """The cells of a row of the table, after `repeats` runs of both sides in turn."""
+    """Return the cells of a table row after `repeats` alternating runs of both sides."""
     times: dict[str, list[float]] = {"ours": [], "reference": []}
     memory, outputs = {}, {}
     sides = {"ours": row.ours, "reference": row.reference}
     for turn in range(repeats + 1):
         for side, run in sides.items():
             if side == "reference" and turn > 1 and times[side][-1] > 20:
-                continue  # slow ones are run once behind the first
+                continue  # slow ones run only once more
             gc.collect()
             if row.before is not None:
                 row.before()
@@ -60,7 +60,7 @@ def measured(row: Row, device: torch.device, repeats: int) -> dict[str, str]:
         "ours s": f"{ours:.4g}",
         "reference s": f"{mark}{reference:.4g}",
         "ratio": f"{mark}{reference / ours:.3g}",
-        "wanted": f"{row.least:g}",
+        "target": f"{row.least:g}",
         "ours MB": f"{memory['ours']:.0f}",
         "reference MB": f"{memory['reference']:.0f}",
         "error": row.error(outputs["ours"], right) if row.error else "",
@@ -68,7 +68,7 @@ def measured(row: Row, device: torch.device, repeats: int) -> dict[str, str]:
 
 
 def _run(function: Callable[[], Any], device: torch.device) -> tuple[float, float, Any]:
-    """Seconds, peak memory in MB, and what it returns."""
+    """Return seconds, peak memory in MB, and the result of a function."""
     if device.type == "cuda":
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
@@ -86,16 +86,16 @@ def _run(function: Callable[[], Any], device: torch.device) -> tuple[float, floa
 
 
 def _give_memory_back() -> None:
-    """Returns free memory to the system, without which the peak says nothing about a run (glibc)."""
+    """Return free memory to the system (glibc), so that the peak is that of the next run."""
     ctypes.CDLL(None).malloc_trim(0)
 
 
 def reset_peak() -> None:
-    """Lets VmHWM begin anew (Linux)."""
+    """Reset VmHWM (Linux)."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
 def resident(field: str) -> float:
-    """A memory figure of this process in MB, VmRSS or its peak VmHWM (Linux)."""
+    """Return the resident memory of this process (VmRSS) or its peak (VmHWM) in MB (Linux)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1e3 for line in lines if line.startswith(field + ":"))

@@ -1,10 +1,10 @@
-"""Memory of every step at one and at twenty times as many photos: it must not grow with their number.
+"""Measure the memory of every step at N and at 20 N photos: it must not grow with the number of photos.
 
     python benchmarks/memory.py            # about ten minutes on two cores; Linux
 
-Runs tests/tiny.yaml with both numbers of photos, one epoch a training. A stand-in for `python` runs the steps and adds
-up, every few milliseconds, what a step and its worker processes hold of memory (PSS: shared pages count once). Prints
-the peaks as a Markdown table.
+Runs tests/tiny.yaml with both numbers of photos, one epoch per training. A wrapper of `python` runs the steps and sums,
+every few milliseconds, the memory of a step and its worker processes (PSS: shared pages count once). Prints the peaks
+as a Markdown table.
 """
 
 import os
@@ -23,15 +23,15 @@ import tyro
 import yaml
 
 REPOSITORY = Path(__file__).parents[1]
-PEAKS = "PPL_PEAKS"  # file that the stand-in writes to
-PAUSE = 0.02  # seconds between two looks
+PEAKS = "PPL_PEAKS"  # environment variable: file for the peaks
+PAUSE = 0.02  # seconds between two measurements
 STAND_IN = '#!/bin/sh\nexec "{python}" "{script}" --step "$@"\n'
 
 
 @dataclass(frozen=True)
 class Settings:
     photos: int = 60
-    """For training; half as many to validate, a quarter to predict."""
+    """Number of training photos; half as many for validation, a quarter for prediction."""
     times: int = 20
     cores: int = 2
 
@@ -49,7 +49,7 @@ def main(settings: Settings) -> None:
 
 
 def measured(photos: int, folder: Path, cores: int) -> dict[str, float]:
-    """Peak of each step in MB, over its jobs, for a run with that many photos."""
+    """Return the peak memory of each step in MB, over its jobs, for a run with `photos` training photos."""
     folder.mkdir()
     config = yaml.safe_load((REPOSITORY / "tests" / "tiny.yaml").read_text())
     own = config["experiments"]["tiny"]
@@ -66,7 +66,8 @@ def measured(photos: int, folder: Path, cores: int) -> dict[str, float]:
     targets = ["results/tiny_test_preds", "results/tiny/report.html", "results/tiny/summary.csv", "results/tiny/tables"]
     where = ["--snakefile", str(REPOSITORY / "workflow" / "Snakefile"), "--directory", str(folder)]
     options = ["--cores", str(cores), "--configfile", str(folder / "config.yaml"), "--"]
-    # Jobs use the `python` beside Snakemake's own: a link to this one, which would not find its packages by itself.
+    # Jobs run the `python` in the folder of Snakemake's Python. Snakemake runs from a link beside the wrapper, so that
+    # jobs run the wrapper; PYTHONPATH replaces the site packages, which a Python behind a link does not find.
     beside = python.with_name("snakemakes")
     beside.symlink_to(sys.executable)
     packages = os.pathsep.join([str(REPOSITORY), *site.getsitepackages()])
@@ -86,7 +87,7 @@ def measured(photos: int, folder: Path, cores: int) -> dict[str, float]:
 
 
 def step(arguments: list[str]) -> int:
-    """Runs a step as `python` would, and notes its peak."""
+    """Run a step as `python` would, and record its peak memory."""
     peak = 0.0
     with subprocess.Popen([sys.executable, *arguments]) as process:
         while process.poll() is None:
@@ -98,7 +99,7 @@ def step(arguments: list[str]) -> int:
 
 
 def held(process: int) -> float:
-    """MB that a process and its descendants hold."""
+    """Return the memory of a process and its descendants in MB."""
     total = 0
     try:
         root = psutil.Process(process)
@@ -106,7 +107,7 @@ def held(process: int) -> float:
             lines = Path(f"/proc/{each.pid}/smaps_rollup").read_text().splitlines()
             total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     except (psutil.NoSuchProcess, OSError, StopIteration):
-        pass  # one of them has just ended
+        pass  # a process has just ended
     return total / 1e3
 
 

@@ -1,11 +1,11 @@
-"""Images per second of every step at the paper's sizes on one device, and the hours that follow for whole datasets.
+"""Measure images per second of every step at the paper's sizes on one device; calculate the hours for whole datasets.
 
     python benchmarks/rates.py                  # measures, saves results/rates.csv, prints the hours
-    python benchmarks/rates.py --rates FILE     # only the hours, from rates measured elsewhere
+    python benchmarks/rates.py --rates FILE     # prints the hours only, from rates measured elsewhere
 
-Networks have random weights and see random numbers of the right shape: speed does not depend on either. Steps that one
-CPU core does alone (decoding, CRFs, writing) are measured on one core and divided by `cores`. The share of the peak is
-of what a large matrix product in bfloat16 reaches on the same device.
+Networks have random weights and random inputs of the right shape, on which speed does not depend. Steps of a single CPU
+core (decoding, CRFs, writing) are measured on one core and divided by `cores`. The share of the peak is relative to a
+large matrix product in bfloat16 on the same device.
 """
 
 import io
@@ -37,7 +37,7 @@ from ppl.classify.train import classification_loss
 from ppl.crf import dense as crf
 from ppl.data.crops import Augmentation, cut_photo, draw_window
 from ppl.jobs.devices import autocast, set_arithmetic
-from ppl.jobs.errors import UserError
+from ppl.jobs.errors import UserError, reason
 from ppl.jobs.files import atomic
 from ppl.measure import sweep
 from ppl.networks import backbones
@@ -56,21 +56,21 @@ EXPLICIT = ("explicit", "s2k2-s3k4-s4k6")
 class Settings:
     out: Path = Path("results/rates.csv")
     rates: Path | None = None
-    """A file of measured rates; nothing is measured then."""
+    """File of measured rates, instead of measuring."""
     batch: Literal["auto", "paper", "small"] = "auto"
-    """Batches of the paper, or of two images; auto: the paper's on a GPU."""
+    """Batches of the paper, or of two images; auto: the paper's on a GPU, else small."""
     repeats: int = 3
     data: Path | None = None
-    """A folder of VOC-sized photos; else those of the demo, enlarged."""
+    """Folder of VOC-sized photos; default: photos of the demo, enlarged."""
     devices: int = 1
-    """Devices that share the work, for the hours."""
+    """Number of devices, for the hours."""
     cores: int = 16
-    """CPU cores beside them, for the hours."""
+    """Number of CPU cores, for the hours."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step of `images` images; `on` what limits it."""
+    """A step that processes `images` images, limited by `on`."""
 
     name: str
     on: Literal["device", "core"]
@@ -80,7 +80,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is done with a dataset: images that are trained on and that are predicted, epochs, DeepLab's steps of 10."""
+    """Work on a dataset: numbers of training and predicted images, epochs, and DeepLab's steps of 10 images."""
 
     name: str
     train: int
@@ -117,15 +117,14 @@ def _read(path: Path) -> pd.DataFrame:
     try:
         rates = pd.read_csv(path)
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: {reason}; name the CSV that a run without --rates has saved") from None
+        raise UserError(path, reason(error), "name a CSV written by a run without --rates") from error
     if not {"step", "images_per_second"} <= set(rates.columns):
-        raise UserError(f"{path}: no table of rates; name the CSV that a run without --rates has saved")
+        raise UserError(path, "not a table of rates", "name a CSV written by a run without --rates")
     return rates
 
 
 def measured(settings: Settings) -> pd.DataFrame:
-    """Rates of all steps: step, on, images_per_second, tflops (of the device), share_of_peak."""
+    """Return the rates of all steps: step, on, images_per_second, tflops (of the device), share_of_peak."""
     set_arithmetic()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     paper = settings.batch == "paper" or (settings.batch == "auto" and device.type == "cuda")
@@ -146,14 +145,14 @@ def measured(settings: Settings) -> pd.DataFrame:
 
 
 def hours(plan: Plan, per_second: dict[str, float], *, devices: int, cores: int) -> pd.DataFrame:
-    """Images, hours and GB of each step of a plan, in the order of the workflow, with a last row of sums.
+    """Return images, hours and GB of each step of a plan in workflow order, with a last row of sums.
 
-    Devices and cores are taken to be fully used; decoding and CRFs of a step that also computes on a device are taken
-    to run beside it, so that the slower of the two counts.
+    Assumes that devices and cores are fully used, and that decoding and CRFs overlap with the computation on the
+    device: the slower of the two counts.
     """
     train, passes = plan.train, plan.epochs * plan.train
     cams = _bytes_of_cams() * train
-    masks = 4e3  # a PNG of classes of a VOC photo
+    masks = 4e3  # bytes of a label map of a VOC photo
     rows: list[tuple[str, float, list[tuple[str, str]], float]] = [
         ("classifier, baseline", passes, [("train baseline/plain", "device"), ("decode and crop", "core")], 0),
         ("classifier, explicit", passes, [("train explicit/s2k2-s3k4-s4k6", "device"), ("decode and crop", "core")], 0),
@@ -161,7 +160,7 @@ def hours(plan: Plan, per_second: dict[str, float], *, devices: int, cores: int)
         ("classifier, implicit s3", passes, [("train implicit/s3k4", "device"), ("decode and crop", "core")], 0),
         ("classifier, implicit s4", passes, [("train implicit/s4k6", "device"), ("decode and crop", "core")], 0),
         ("CAMs of the main variant", train, [("CAMs explicit", "device"), ("write CAM", "core")], cams),
-        ("confident labels", train, [("confident labels", "core")], masks * train),
+        ("reliable labels", train, [("reliable labels", "core")], masks * train),
         ("IRNet", plan.irnet_epochs * train, [("train IRNet", "device"), ("decode and crop", "core")], 0),
         ("walk and pseudo labels", train, [("boundaries and walk", "device")], masks * train),
         ("DeepLab", 10 * plan.deeplab_steps, [("train DeepLab", "device"), ("decode and crop", "core")], 0),
@@ -170,7 +169,7 @@ def hours(plan: Plan, per_second: dict[str, float], *, devices: int, cores: int)
     ]  # fmt: skip
     missing = {step for _, _, limits, _ in rows for step, _ in limits} - set(per_second)
     if missing:
-        raise UserError(f"the rates lack {', '.join(sorted(missing))}; measure them again")
+        raise UserError("rates", f"missing steps: {', '.join(sorted(missing))}", "measure them again")
     table = []
     for name, images, limits, size in rows:
         seconds = [images / (per_second[step] * (devices if on == "device" else cores)) for step, on in limits]
@@ -181,7 +180,7 @@ def hours(plan: Plan, per_second: dict[str, float], *, devices: int, cores: int)
 
 
 def steps(device: torch.device, paper: bool, given: Given) -> Iterator[Step]:
-    """Every step at the paper's sizes."""
+    """Yield every step at the paper's sizes."""
     batch = 16 if paper else 2
     targets = torch.ones(batch, VOC_CLASSES, device=device)
     crops = torch.randn(batch, 3, 512, 512, device=device).to(memory_format=torch.channels_last)
@@ -253,7 +252,7 @@ def _of_a_core(given: Given) -> Iterator[Step]:
 
     yield Step("write CAM", "core", len(cams), write)
     tasks = list(zip(photos[:2], cams, strict=False))
-    yield Step("confident labels", "core", len(tasks), lambda: [of_confident(task) for task in tasks])
+    yield Step("reliable labels", "core", len(tasks), lambda: [of_confident(task) for task in tasks])
     probabilities = (2 * smooth(VOC_CLASSES + 1, VOC_SIZE, 2)).softmax(0).numpy()
     probabilities[4:] *= 0.01
     yield Step("CRF 21 labels", "core", 1, lambda: crf.from_probabilities(photos[0], probabilities))
@@ -262,7 +261,7 @@ def _of_a_core(given: Given) -> Iterator[Step]:
 
 
 def _training(network: nn.Module, loss: Callable[[], torch.Tensor], device: torch.device) -> Callable[[], None]:
-    """A whole step: forward, backward, SGD."""
+    """Return a training step: forward, backward, SGD."""
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimizer = optimizer_of("sgd", [{"params": parameters, "lr": 1e-6, "weight_decay": 1e-4}], momentum=0.9)
 
@@ -298,13 +297,13 @@ def _walk(network: IRNet, photos: torch.Tensor, scores: torch.Tensor) -> None:
 
 
 def _bytes_of_cams() -> float:
-    """Bytes in the store for a photo of VOC's size with one and a half classes: float16 at stride 4, not compressed."""
+    """Return the bytes in the store of a VOC-sized photo with 1.5 classes: float16 at stride 4, uncompressed."""
     h, w = VOC_SIZE
     return 1.5 * 2 * math.ceil(h / 4) * math.ceil(w / 4)
 
 
 def _peak(device: torch.device) -> float:
-    """TFLOP/s of a matrix product in bfloat16."""
+    """Return the TFLOP/s of a matrix product in bfloat16."""
     side = 8192 if device.type == "cuda" else 2048
     a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
     torch.mm(a, b)

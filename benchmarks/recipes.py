@@ -1,7 +1,7 @@
-"""Patch learning against its baseline at equal budgets: the recipes of benchmarks/recipes.yaml, on train and val.
+"""Compare patch learning with its baseline at equal budgets: the recipes of benchmarks/recipes.yaml, on train and val.
 
-python benchmarks/animals.py --data FOLDER     # once: makes the photos that the recipes train on
-python benchmarks/recipes.py                   # trains and exports what is missing, then prints the table
+python benchmarks/animals.py --data FOLDER     # once: writes the training photos
+python benchmarks/recipes.py                   # trains, exports, and prints the table
 """
 
 import subprocess
@@ -25,7 +25,7 @@ class Settings:
     """Experiments of recipes.yaml."""
     cores: int = 2
     threshold: int = 30
-    """The fixed one, in percent of a map's maximum."""
+    """Fixed threshold, in percent of the maximum of a map."""
     out: Path = Path("results/recipes.csv")
 
 
@@ -59,9 +59,9 @@ def _store(run: tuple[str, str, int], seeds: list[int], split: str) -> Path:
 
 
 def _measured(path: Path, recipe: str, split: str, settings: Settings) -> dict[str, float]:
-    """mIoU of the seeds at the fixed and at the best threshold, and where that is."""
+    """Return the mIoU of the seeds at the fixed and at the best threshold, and the best threshold."""
     out = path.with_name(f"{split}.csv")
-    data = Path("results") / recipe / "data"  # shared by its seeds
+    data = Path("results") / recipe / "data"  # shared by its random seeds
     sweep.main(sweep.Settings(data=data, split=split, cams=(path,), out=out, workers=settings.cores))
     table = pd.read_csv(out)
     best = table.miou.idxmax()

@@ -1,4 +1,4 @@
-"""What public code does at each step, in words of our own: the other side of the comparisons in bench.py."""
+"""Reimplementations of what public code does at each step: the references of bench.py."""
 
 import io
 from collections.abc import Sequence
@@ -22,9 +22,9 @@ from ppl.refine.reliable import combine
 
 
 def confident_labels(photo: np.ndarray, cam: np.ndarray, classes: Sequence[int], *, labels: int) -> np.ndarray:
-    """Two CRFs, each with lattices of its own and over all `labels` of the dataset, on one core.
+    """Return reliable labels by two CRFs on one core, each with its own lattices and over all `labels` of the dataset.
 
-    Energies are those of `ppl.crf.dense.from_labels`; classes absent from the photo get a large one.
+    Energies are those of `ppl.crf.dense.from_labels`; classes absent from the photo get a large energy.
     """
     h, w, _ = photo.shape
     present = [0, *classes]
@@ -40,7 +40,7 @@ def confident_labels(photo: np.ndarray, cam: np.ndarray, classes: Sequence[int],
 
 
 def sweep(truths: Sequence[np.ndarray], cams: Sequence[Cam], classes: int, thresholds: np.ndarray) -> np.ndarray:
-    """mIoU (T,) by one evaluation of all images for each threshold."""
+    """Return the mIoU (T,) by one evaluation of all images per threshold."""
     figures = []
     for threshold in thresholds:
         matrix = sum(confusion(t, seed(c, threshold), classes) for t, c in zip(truths, cams, strict=True))
@@ -49,20 +49,20 @@ def sweep(truths: Sequence[np.ndarray], cams: Sequence[Cam], classes: int, thres
 
 
 def write_dictionaries(folder: Path, maps: Sequence[np.ndarray], classes: Sequence[Sequence[int]]) -> None:
-    """CAMs (K, h, w) as one `npy` file an image, float32 at full size, in a pickled dictionary."""
+    """Write CAMs (K, h, w) as one `npy` file per image: a pickled dictionary, float32 at full size."""
     folder.mkdir(exist_ok=True)
     for i, (of_image, ids) in enumerate(zip(maps, classes, strict=True)):
         np.save(folder / f"{i}.npy", {"keys": np.array(ids), "high_res": of_image.astype(np.float32)})
 
 
 def read_dictionaries(folder: Path, count: int) -> list[np.ndarray]:
-    """The maps of all images."""
+    """Return the maps of all images."""
     return [np.load(folder / f"{i}.npy", allow_pickle=True).item()["high_res"] for i in range(count)]
 
 
 @torch.inference_mode()
 def cams(network: PatchClassifier, photos: np.ndarray, scales: Sequence[float]) -> Tensor:
-    """Summed maps of each branch at stride 4, (B, branches, classes, h4, w4): photo by photo, scale by scale."""
+    """Return each branch's summed maps at stride 4, (B, branches, classes, h4, w4): photo by photo, scale by scale."""
     device = next(network.parameters()).device
     mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in (network.backbone.mean, network.backbone.std))
     outputs = []
@@ -83,7 +83,7 @@ def cams(network: PatchClassifier, photos: np.ndarray, scales: Sequence[float]) 
 
 
 def patch_branch(stages: nn.ModuleList, x: Tensor, k: int, phi1: nn.Module, phi2: nn.Module) -> Tensor:
-    """Merged features of one patched branch, each of the k x k patches sent alone."""
+    """Return the merged features of a patched branch, computed by a loop over the k x k patches."""
     patches = split(x, k).unflatten(0, (len(x), k * k))  # (B, k*k, C, h, w)
     outputs = []
     for i in range(k * k):
@@ -130,7 +130,7 @@ def pair_losses(boundary: Tensor, labels: Tensor, radius: int) -> Tensor:
 
 
 class UnjoinedNorm(nn.Module):
-    """The backbone's convolution with its BatchNorm behind it, as a pass of its own."""
+    """A convolution of the backbone with its BatchNorm as a separate layer."""
 
     def __init__(self, joined: nn.Module) -> None:
         super().__init__()
@@ -144,7 +144,7 @@ class UnjoinedNorm(nn.Module):
 
 
 def training_view(photo: bytes, augmentation: Augmentation, mean, std, rng: np.random.Generator) -> Tensor:
-    """Decodes a photo, rescales all of it, normalises, flips, then crops into a padded square: (3, crop, crop)."""
+    """Decode, rescale, normalise and flip a whole photo, then crop it into a padded square (3, crop, crop)."""
     image = Image.open(io.BytesIO(photo)).convert("RGB")
     factor = rng.uniform(*augmentation.long_side) / max(image.size)
     size = tuple(round(side * factor) for side in image.size)

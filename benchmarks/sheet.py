@@ -1,8 +1,8 @@
-"""Contact sheet of an experiment: photo, CAM, seed, pseudo label, prediction and truth of images at even distances.
+"""Draw a contact sheet of an experiment: photo, CAM, seed, pseudo label, prediction and truth of sampled images.
 
     python benchmarks/sheet.py --experiment demo --out docs/images/demo.png
 
-Seeds and pseudo labels are those of training images, predictions those of validation images, in two blocks of rows.
+The first rows show seeds and pseudo labels of training images, the others predictions of validation images.
 """
 
 from dataclasses import dataclass
@@ -32,9 +32,9 @@ class Settings:
     experiment: str
     out: Path
     photos: bool = True
-    """Without photos and masks: only what the workflow made, for data that must not be passed on."""
+    """False omits photos and masks, for data that may not be redistributed."""
     rows: int = 4
-    """Images of each split."""
+    """Images per split."""
 
 
 def main(settings: Settings) -> None:
@@ -61,7 +61,7 @@ def main(settings: Settings) -> None:
 
 
 def with_source(tiles: dict[str, np.ndarray], dataset: Dataset, image: str, photos: bool) -> dict[str, np.ndarray]:
-    """The tiles between photo and truth, where these are shown."""
+    """Return the tiles, with photo and truth around them if `photos`."""
     if not photos:
         return tiles
     tiles = {"photo": read_photo(dataset.photo(image)), **tiles}
@@ -69,12 +69,12 @@ def with_source(tiles: dict[str, np.ndarray], dataset: Dataset, image: str, phot
 
 
 def colour(labels: np.ndarray) -> np.ndarray:
-    """A label map in VOC's colours."""
+    """Return a label map in VOC's colours."""
     return VOC_COLOURS[labels]
 
 
 def draw(blocks: dict[str, list[dict[str, np.ndarray]]]) -> plt.Figure:
-    """One row an image, one column a tile; heat maps are those without colour."""
+    """Draw one row per image and one column per tile; two-dimensional tiles are heat maps."""
     columns = max(len(row) for rows in blocks.values() for row in rows)
     total = sum(len(rows) for rows in blocks.values())
     figure, axes = plt.subplots(total, columns, figsize=(1.7 * columns, 1.85 * total), squeeze=False)

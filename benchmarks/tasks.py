@@ -1,4 +1,4 @@
-"""What worker processes of bench.py run: they can import no main module, and start faster without torch."""
+"""Functions for worker processes of bench.py, which cannot import the main module and start faster without torch."""
 
 import numpy as np
 

@@ -1,8 +1,8 @@
-"""The sparse random walk against the dense matrix power and against plain sparse steps.
+"""Compare the sparse random walk with the dense matrix power and with plain sparse steps.
 
-Every pair of method and size runs in a process of its own, since the peak memory of a process never falls. Errors are
-relative to the maximum of plain steps in float64. Where the dense matrix would take too long, its time is extrapolated
-from the largest size that ran, by the number of operations, and its memory from the matrices it holds.
+Every pair of method and size runs in its own process, because the peak memory of a process never decreases. Errors are
+relative to the maximum of plain steps in float64. If the dense matrix would take too long, its time is extrapolated
+from the largest measured size by the number of operations, and its memory by the size of its matrices.
 """
 
 import multiprocessing
@@ -34,13 +34,13 @@ class Settings:
     repeats: int = 5
     """Runs of the fast methods; the dense power runs once."""
     largest_dense: int = 4000
-    """Pixels up to which the dense matrix power is run."""
+    """Maximum number of pixels for the dense matrix power."""
 
 
 class Measurement(NamedTuple):
     seconds: float
     memory: float
-    """Peak beyond what was in use before, in MB."""
+    """Peak above the level before, in MB."""
     error: float | None
 
 
@@ -64,7 +64,7 @@ def main(settings: Settings) -> None:
 
 
 def plain_steps(scores: Tensor, boundary: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """The walk as products of the sparse transition matrix with the scores, one for each step."""
+    """Return the scores after the walk, by one product with the sparse transition matrix per step."""
     transition = _transition(boundary.to(dtype)).transpose(0, 1).to_sparse_csr()
     columns = (scores.to(dtype) * (1 - boundary.to(dtype))).flatten(1).T.contiguous()  # (h w, C)
     for _ in range(STEPS):
@@ -73,7 +73,7 @@ def plain_steps(scores: Tensor, boundary: Tensor, dtype: torch.dtype = torch.flo
 
 
 def dense_power(scores: Tensor, boundary: Tensor) -> Tensor:
-    """The walk as the reference formulates it: the (h w, h w) matrix, squared eight times."""
+    """Return the scores after the walk as in the reference: the (h w, h w) matrix, squared eight times."""
     power = _transition(boundary).to_dense()
     for _ in range(STEPS.bit_length() - 1):
         power = power @ power
@@ -81,7 +81,7 @@ def dense_power(scores: Tensor, boundary: Tensor) -> Tensor:
 
 
 def _transition(boundary: Tensor) -> Tensor:
-    """Column-normalised transition matrix, sparse COO, assembled from lists of pairs."""
+    """Return the column-normalised transition matrix, sparse COO, assembled from lists of pairs."""
     h, w = boundary.shape
     device = boundary.device
     pixel = torch.arange(h * w, device=device).view(h, w)
@@ -105,7 +105,7 @@ def _transition(boundary: Tensor) -> Tensor:
 
 
 def inputs(classes: int, h: int, w: int) -> tuple[Tensor, Tensor]:
-    """Random scores and a smooth boundary map, as a network gives it."""
+    """Return random scores and a smooth boundary map, similar to the output of a network."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.randn(1, 1, h // 8 + 2, w // 8 + 2, generator=generator)
     boundary = torch.sigmoid(3 * functional.interpolate(coarse, (h, w), mode="bilinear")[0, 0] - 1)
@@ -121,10 +121,10 @@ def _in_new_process(
 
 def _measure(shape: tuple[int, int, int], threads: int, method: Callable[..., Tensor], repeats: int) -> Measurement:
     torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)  # the dense float32 power is full of them, and many times slower without this
+    torch.set_flush_denormal(True)  # the dense float32 power has many denormals, which make it many times slower
     warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
     small = inputs(1, 9, 9)
-    method(*small)  # loads libraries, starts threads
+    method(*small)  # load libraries and start threads
     scores, boundary = inputs(*shape)
     reset_peak()
     before = resident("VmRSS")

@@ -1,4 +1,4 @@
-"""What benchmarks compare with computes the same as the package; hours follow from rates."""
+"""The references of the benchmarks compute the same as the package; hours follow from rates."""
 
 import importlib
 from pathlib import Path
@@ -92,7 +92,7 @@ def test_hours_are_those_of_the_slower_of_device_and_cores(load) -> None:
         [
             "train baseline/plain", "train explicit/s2k2-s3k4-s4k6", "train implicit/s2k2", "train implicit/s3k4",
             "train implicit/s4k6", "CAMs explicit", "train IRNet", "boundaries and walk", "train DeepLab", "predict",
-            "decode and crop", "write CAM", "confident labels", "CRF 21 labels",
+            "decode and crop", "write CAM", "reliable labels", "CRF 21 labels",
         ],
         1.0,
     )  # fmt: skip
@@ -105,4 +105,4 @@ def test_hours_are_those_of_the_slower_of_device_and_cores(load) -> None:
     assert two["limited by"]["classifier, baseline"] == "core"
     both = rates.hours(plan, per_second, devices=2, cores=4).set_index("step")
     assert both.hours["classifier, baseline"] == 2.5
-    assert both.hours["confident labels"] == 0.25
+    assert both.hours["reliable labels"] == 0.25

@@ -4,7 +4,7 @@
 
 The copy differs in three ways: experiments have the size of tests/tiny.yaml; the files of a reader (photo, dataset)
 exist; commands of `exceptions.py` are planned or omitted. Each page is one shell script, in reading order.
-Exits with 1 if a page fails, and prints the end of its output, in which the last line with `+` names the command.
+Exits with 1 if a page fails, and prints the end of its output and the command that failed.
 """
 
 import os
@@ -111,7 +111,8 @@ def run(page: Path, root: Path) -> bool:
     done = subprocess.run(bash, cwd=root, env=environment(root), text=True, check=False, **pipes)
     print(f"{page.relative_to(pages.REPOSITORY)}: {time.monotonic() - started:.0f} s", flush=True)
     if done.returncode:
-        print("\n".join(done.stdout.splitlines()[-OUTPUT_LINES:]), flush=True)
+        lines = done.stdout.splitlines()
+        print(*lines[-OUTPUT_LINES:], f"failed: {[line for line in lines if line.startswith('+ ')][-1]}", sep="\n")
     return done.returncode == 0
 
 

@@ -17,7 +17,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_failing_command_ends_the_page_and_is_named(page: Path, tmp_path: Path, capsys, failing: str) -> None:
     page.write_text(f"1. First\n\n    ```\n    touch before  # a comment\n    {failing}\n    touch after\n    ```\n")
     assert not run.run(page, tmp_path)
-    assert f"+ page.md:3 {failing}\n" in capsys.readouterr().out
+    assert f"failed: + page.md:3 {failing}\n" in capsys.readouterr().out
     assert (tmp_path / "before").exists()
     assert not (tmp_path / "after").exists()
 

@@ -31,7 +31,7 @@ def clone(tmp_path: Path) -> Path:
     ("arguments", "told"),
     [
         (["PYTHON=./old"], "error: ./old is Python 3.9, and 3.11 or later is needed; name one"),
-        ([], "error: there is no C++ compiler, by which pydensecrf2 is built; on Debian"),
+        ([], "error: there is no C++ compiler, which pydensecrf2 needs; on Debian"),
     ],
 )
 def test_make_venv_tells_what_is_missing(clone, arguments, told):
