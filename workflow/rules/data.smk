@@ -31,7 +31,7 @@ rule compose_demo:
 rule link_folder:
     """Link the user's photos, shrink large ones, and copy the lists."""
     input:
-        files(paths.folder_lists),
+        user_lists,
     output:
         directory("results/{experiment}/data"),
     params:
