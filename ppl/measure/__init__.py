@@ -1,1 +1,1 @@
-"""Everything that opens a mask: mIoU of label maps, threshold sweeps of seeds, their curves."""
+"""Measuring against masks: mIoU of label maps, threshold sweeps of seeds, their curves; names of all measures."""

@@ -196,7 +196,7 @@ def repetitions(experiment: Experiment) -> list[Experiment]:
 
 
 def repeated_measures(experiment: Experiment) -> list[str]:
-    """Return what is measured in the repetitions of an experiment; none for a repetition itself."""
+    """Return sweeps and measures of the repetitions of an experiment; none for a repetition itself."""
     others = [] if experiment.is_repetition else repetitions(experiment)[1:]
     return [file for other in others for file in (*sweeps(other), *measures(other))]
 
@@ -221,5 +221,5 @@ def reported_cams(experiment: Experiment) -> list[str]:
 
 
 def summary_files(experiment: Experiment) -> list[str]:
-    """Return what Snakemake's own report shows of an experiment beside its page."""
+    """Return the files that Snakemake's own report shows beside the page of an experiment."""
     return [f"{experiment.folder}/{name}" for name in ("summary.csv", "curves.png")]

@@ -1,4 +1,4 @@
-"""The files that the tables and figures of an experiment are made of: the workflow asks here what to compute."""
+"""The files that the tables and figures of an experiment need, from which the workflow plans its jobs."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath

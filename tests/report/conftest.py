@@ -1,4 +1,4 @@
-"""A finished experiment in miniature: every file that the report reads, with numbers of its own."""
+"""A finished experiment in miniature: every file that the report reads, with distinct numbers."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ RESOLVED = {
 
 @dataclass(frozen=True)
 class Experiment:
-    """Where the miniature lies."""
+    """The folder of the miniature."""
 
     root: Path
 
@@ -35,7 +35,7 @@ class Experiment:
         return self.root / "explicit" / "s4k2"
 
     def settings(self, *, masks: bool = True) -> Settings:
-        """Arguments of the page; without masks there is neither a folder of them nor anything measured."""
+        """Return arguments of the page; without masks, delete them and omit all measures."""
         if not masks:
             folder = self.root / "data" / "SegmentationClass"
             for mask in folder.iterdir():
@@ -61,25 +61,25 @@ class Experiment:
 
 @pytest.fixture
 def experiment(tmp_path: Path) -> Experiment:
-    """One that a test may change."""
+    """A miniature that a test may change."""
     return _compose(tmp_path / "mini")
 
 
 @pytest.fixture(scope="session")
 def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    """One that tests only read."""
+    """A miniature that tests only read."""
     return _compose(tmp_path_factory.mktemp("report") / "mini")
 
 
 def _compose(root: Path) -> Experiment:
-    found = Experiment(root)
+    experiment = Experiment(root)
     rng = np.random.default_rng(0)
-    data, main = found.root / "data", found.main
+    data, main = experiment.root / "data", experiment.main
     maps = {"confident/1of1", "pseudo/1of1", "predictions/held_out-1of1/raw", "predictions/held_out-1of1/crf"}
     folders = [data / "JPEGImages", data / "SegmentationClass", *(main / name for name in maps)]
-    for folder in (*folders, data / "ImageSets" / "Segmentation", found.root / "baseline" / "plain"):
+    for folder in (*folders, data / "ImageSets" / "Segmentation", experiment.root / "baseline" / "plain"):
         folder.mkdir(parents=True)
-    _text(found.root / "settings.yaml", yaml.safe_dump(RESOLVED))
+    _text(experiment.root / "settings.yaml", yaml.safe_dump(RESOLVED))
     _text(data / "classes.txt", "\n".join(CLASSES))
     _text(data / "labels.csv", "\n".join(["image,classes", *(f"{image},null" for image in IMAGES)]))
     for split in ("seeds", "held_out"):
@@ -97,7 +97,7 @@ def _compose(root: Path) -> Experiment:
     rows = {"baseline/plain": ["0.29,31.1,5,6,7,8,9", "0.30,32.2,5,6,7,8,9", "0.31,30.3,5,6,7,8,9"]}
     rows["explicit/s4k2"] = ["0.29,43.3,5,6,70.1,30.2,29.6", "0.30,42.2,5,6,71.4,28.5,26.7", "0.31,41.1,5,6,7,8,9"]
     for variant, lines in rows.items():
-        _text(found.root / variant / "sweep.csv", "\n".join([header, *lines]))
+        _text(experiment.root / variant / "sweep.csv", "\n".join([header, *lines]))
     for name, value in {"pseudo": 51.57, "val-raw": 53.33, "val-crf": 55.55}.items():
         lines = ["class,iou,pixels", "background,80.00,100", '"<b>&""",,0', "null,23.14,50", f"mean,{value},150"]
         _text(main / f"{name}.csv", "\n".join(lines))
@@ -107,8 +107,8 @@ def _compose(root: Path) -> Experiment:
     _text(main / "classifier.pt", "not read, only digested")
     for shard, seconds, memory in (("1of2", 60, 100), ("2of2", 120, "NA")):
         line = f"s\th:m:s\tmax_rss\n{seconds}\t0:01:00\t{memory}\n"
-        _text(found.root / "benchmarks" / "explicit" / "s4k2" / f"cams-seeds-{shard}.tsv", line)
-    return found
+        _text(experiment.root / "benchmarks" / "explicit" / "s4k2" / f"cams-seeds-{shard}.tsv", line)
+    return experiment
 
 
 def _text(path: Path, text: str) -> None:

@@ -12,7 +12,7 @@ from ppl.report.figures import draw_graph, svg
 from ppl.report.origin import Step, columns, graph_of, next_steps
 from ppl.report.summary import variant_of
 
-MADE = {  # output: module, inputs
+OUTPUTS = {  # output: module, inputs
     "data": ("ppl.data.sources.demo", []),
     "baseline/plain/classifier.pt": ("ppl.classify.train", ["data"]),
     "explicit/s4k2/classifier.pt": ("ppl.classify.train", ["data", "baseline/plain/classifier.pt"]),
@@ -30,7 +30,7 @@ SWEEP = Step("measure.sweep", "explicit/s4k2")
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    for name, (module, inputs) in MADE.items():
+    for name, (module, inputs) in OUTPUTS.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         digest = f"{abs(hash(name)):064x}"
@@ -49,24 +49,23 @@ def test_shards_are_one_step_and_variants_several(results):
     assert graph.versions == {"python": "3.11"}
 
 
-def test_steps_come_after_what_they_read(results):
+def test_steps_come_after_their_inputs(results):
     graph = graph_of([results / "explicit/s4k2/sweep.csv"])
     assert all(graph.steps.index(before) < graph.steps.index(after) for before, after in graph.edges)
     place = {step: x for x, column in enumerate(columns(graph)) for step in column}
     assert all(place[before] < place[after] for before, after in graph.edges)
 
 
-def test_arrows_leave_out_what_a_longer_way_tells(results):
+def test_arrows_that_a_longer_path_implies_are_left_out(results):
     graph = graph_of([results / "explicit/s4k2/sweep.csv"])
     assert (DATA, SWEEP) in graph.edges
-    way = [DATA, BASELINE, CLASSIFIER, CAMS, SWEEP]
-    assert set(next_steps(graph)) == set(itertools.pairwise(way))
+    path = [DATA, BASELINE, CLASSIFIER, CAMS, SWEEP]
+    assert set(next_steps(graph)) == set(itertools.pairwise(path))
 
 
 def test_the_graph_is_drawn_with_every_step(results):
     graph = graph_of([results / "explicit/s4k2/sweep.csv"])
-    drawn = svg(lambda: draw_graph(graph), "graph", "steps")
-    assert drawn.count("classify.train") == 2
+    assert svg(lambda: draw_graph(graph), "graph", "steps").count("classify.train") == 2
 
 
 def test_results_without_records_have_no_steps(tmp_path):

@@ -28,7 +28,7 @@ def test_the_figures_are_those_of_the_summary(unchanged):
     assert [f"{measure.value:.1f}" for measure in headline] == [*rows[1][2:], *rows[2][1:-1]]
 
 
-def test_numbers_stand_below_their_names_and_fit_a_terminal(unchanged):
+def test_numbers_are_aligned_and_fit_a_terminal(unchanged):
     lines = overview.overview({unchanged.root: 0.3}).splitlines()
     header = next(line for line in lines if line.startswith("experiment"))
     row = next(line for line in lines if "explicit/s4k2" in line)
@@ -38,7 +38,7 @@ def test_numbers_stand_below_their_names_and_fit_a_terminal(unchanged):
     assert max(map(len, lines[3:7])) <= 100
 
 
-def test_what_there_is_not_is_not_shown(experiment):
+def test_missing_results_are_omitted(experiment):
     for name in ("val-crf.csv", "pseudo.csv"):
         (experiment.main / name).unlink()
     text = overview.overview({experiment.root: None})

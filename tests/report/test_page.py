@@ -1,3 +1,5 @@
+"""The page of a finished experiment in miniature, and the pictures and numbers on it."""
+
 import base64
 import json
 import subprocess
@@ -31,7 +33,7 @@ VOID = {"meta", "img", "br", "hr", "link", "input"}
 
 
 class Page(HTMLParser):
-    """Collects text, and tags with their attributes; fails on a tag that is closed where it is not open."""
+    """Collect text, and tags with their attributes; fail on a closing tag without an opening one."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -59,7 +61,7 @@ class Page(HTMLParser):
 
     @property
     def data(self) -> dict:
-        """What the page hands to its script, which stands first."""
+        """The JSON that the page's script reads, the first script of the page."""
         return json.JSONDecoder().raw_decode(self.script)[0]
 
     def attributes(self, name: str) -> list[str]:
@@ -80,7 +82,7 @@ def page(unchanged) -> Page:
     return written(unchanged.settings())
 
 
-def test_shows_what_was_measured(page):
+def test_the_page_shows_all_measures(page):
     for measured in ("32.2", "42.2", "43.3", "51.6", "53.3", "55.5", "71.4", "28.5", "26.7", "87.6", "23.1"):
         assert f" {measured} " in page.text
     assert "tuned on masks" in page.text
@@ -98,7 +100,7 @@ def test_class_names_are_text_never_markup(page):
     assert "</script" not in page.script
 
 
-def test_needs_no_other_file_and_no_network(page):
+def test_the_page_needs_no_other_file_and_no_network(page):
     addresses = [*page.attributes("src"), *page.attributes("href"), *page.attributes("xlink:href")]
     assert addresses
     assert all(address.startswith(("data:image/webp;base64,", "#")) or address == "data:," for address in addresses)
@@ -131,7 +133,7 @@ def test_same_inputs_give_the_same_page(page, unchanged):
     assert settings.out.read_bytes() == again.out.read_bytes()
 
 
-def test_without_masks_it_says_so_and_leaves_out_the_truth(experiment):
+def test_without_masks_the_page_says_so_and_omits_the_truth(experiment):
     page = written(experiment.settings(masks=False))
     assert "Nothing was measured: the dataset has no masks" in page.text
     assert "truth" not in [alt.split(":")[0] for alt in page.attributes("alt")]
@@ -145,25 +147,20 @@ def test_the_gallery_says_that_it_is_a_sample(experiment):
     assert [alt for alt in page.attributes("alt") if alt.startswith("photo ")] == ["photo photo_0", "photo photo_3"] * 2
 
 
-def test_labels_that_no_network_learned_from_are_not_shown(experiment):
-    page = written(replace(experiment.settings(), confident=()))
-    captions = page.attributes("alt")
-    assert "reliable label" not in captions
-    assert "pseudo label" in captions
+def test_missing_labels_and_benchmarks_are_omitted(experiment):
+    page = written(replace(experiment.settings(), confident=(), benchmarks=experiment.root / "nowhere"))
+    assert "reliable label" not in page.attributes("alt")
+    assert "pseudo label" in page.attributes("alt")
+    assert "There are no benchmark files" in page.text
 
 
-@pytest.mark.parametrize("spoilt", ["data/SegmentationClass", "explicit/s4k2/pseudo/1of1"])
-def test_a_label_map_of_another_size_is_named(experiment, spoilt):
-    file = experiment.root / spoilt / "photo_2.png"
+@pytest.mark.parametrize("folder", ["data/SegmentationClass", "explicit/s4k2/pseudo/1of1"])
+def test_a_label_map_of_another_size_is_named(experiment, folder):
+    file = experiment.root / folder / "photo_2.png"
     write_mask(file, np.zeros((8, 8), np.uint8))
     with pytest.raises(UserError, match=f"{file}: size mismatch"):
         main(experiment.settings())
     assert not experiment.settings().out.exists()
-
-
-def test_without_benchmarks_the_page_is_still_made(experiment):
-    page = written(replace(experiment.settings(), benchmarks=experiment.root / "nowhere"))
-    assert "There are no benchmark files" in page.text
 
 
 def test_shards_of_a_step_count_as_one(page):
@@ -171,21 +168,18 @@ def test_shards_of_a_step_count_as_one(page):
     assert page.text[start:].split()[1:4] == ["2", "3.0", "100"]
 
 
-def test_costs_of_a_job_too_short_to_be_looked_at():
-    rows = pd.DataFrame({"s": [0.5], "max_rss": ["-"]})
-    (cost,) = costs({"check": rows})
-    assert cost.step == "check"
-    assert np.isnan(cost.memory)
+def test_the_memory_of_a_job_too_short_to_measure_is_unknown():
+    (cost,) = costs({"check": pd.DataFrame({"s": [0.5], "max_rss": ["-"]})})
+    assert (cost.step, np.isnan(cost.memory)) == ("check", True)
 
 
 @given(st.integers(1, 300), st.integers(2, 20))
 def test_a_sample_is_spread_evenly(length, count):
     items = list(range(length))
-    chosen = evenly(items, count)
-    assert len(chosen) == min(length, count)
-    assert chosen[0] == 0
-    assert chosen[-1] == length - 1 or length == 1
-    gaps = np.diff(chosen)
+    sample = evenly(items, count)
+    assert len(sample) == min(length, count)
+    assert (sample[0], sample[-1]) == (0, length - 1)
+    gaps = np.diff(sample)
     assert not len(gaps) or gaps.max() - gaps.min() <= 1
 
 
@@ -199,7 +193,7 @@ def test_pictures_shrink_and_never_grow(size):
             assert image.width == pytest.approx(size[1] * max(image.size) / max(size), abs=0.51) or image.width == 1
 
 
-def test_a_picture_of_a_label_map_tells_every_id():
+def test_a_picture_of_a_label_map_preserves_every_id():
     labels = np.arange(256, dtype=np.uint8).reshape(16, 16)
     with decoded(labels_uri(labels)) as image:
         assert (np.asarray(image) == VOC_COLOURS[labels]).all()
@@ -219,18 +213,17 @@ label_maps = arrays(np.uint8, (9, 11), elements=st.sampled_from([0, 1, 2, 3, IGN
 def test_iou_of_an_image_is_that_of_its_confusion_matrix(truth, labels):
     decided = np.where(labels == IGNORE, 4, labels)  # what is ignored belongs to no class
     expected = 100 * iou(confusion(truth, decided, 4))[:4]
-    found = map_iou(truth, labels)
-    assert found == pytest.approx({i: v for i, v in enumerate(expected) if not np.isnan(v)}, abs=0.006)
+    assert map_iou(truth, labels) == pytest.approx({i: v for i, v in enumerate(expected) if not np.isnan(v)}, abs=0.006)
 
 
 @given(label_maps, st.integers(0, 2), st.randoms(use_true_random=False))
 def test_iou_of_a_seed_at_each_threshold_is_that_of_the_seed(truth, classes, random):
     maps = np.array([[[random.random() for _ in range(3)] for _ in range(3)] for _ in range(classes)], np.float32)
     cam = Cam(maps.reshape(classes, 3, 3), np.array([3, 1][:classes], int), (9, 11))
-    found = seed_ious(truth, cam)
+    ious = seed_ious(truth, cam)
     for place in (0, 30, 77, 100):
         expected = map_iou(truth, seed(cam, THRESHOLDS[place]))
-        assert {label: row[place] for label, row in found.items()} == pytest.approx(expected, abs=0.011)
+        assert {label: row[place] for label, row in ious.items()} == pytest.approx(expected, abs=0.011)
 
 
 def test_repetitions_give_mean_and_spread(experiment):

@@ -1,4 +1,4 @@
-"""The chain from a result to what it was made of: complete, checked, and the same when nothing has changed."""
+"""The chain from a result to its inputs: complete, checked, and the same when nothing has changed."""
 
 import json
 import shutil
@@ -31,20 +31,20 @@ class Step:
 
 
 @pytest.fixture
-def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of photos from outside, a checkpoint made of it, and a folder of maps made of both."""
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of external photos, a checkpoint trained on it, and a folder of maps that depends on both."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data" / "JPEGImages").mkdir(parents=True)
     (tmp_path / "data" / "JPEGImages" / "a.jpg").write_bytes(b"photo")
     (tmp_path / "data" / "classes.txt").write_text("cat\n")
     (tmp_path / "weights.pt").write_bytes(b"weights")
     Path("results").mkdir()
-    _make("results/net.pt")
-    _make("results/maps", "results/net.pt", folder=True)
+    _write("results/net.pt")
+    _write("results/maps", "results/net.pt", folder=True)
     return tmp_path
 
 
-def _make(out: str, *earlier: str, folder: bool = False, content: str = "x") -> None:
+def _write(out: str, *earlier: str, folder: bool = False, content: str = "x") -> None:
     path, log = Path(out), Path(f"{out}.csv")
     if folder:
         path.mkdir(exist_ok=True)
@@ -57,7 +57,7 @@ def _make(out: str, *earlier: str, folder: bool = False, content: str = "x") -> 
     provenance.record("ppl.measure.sweep", step)
 
 
-def test_a_record_holds_what_it_was_made_of_and_by(made: Path) -> None:
+def test_a_record_holds_inputs_settings_and_code(project: Path) -> None:
     record = provenance.read(Path("results/net.pt"))
     assert record["made_by"] == "ppl.measure.sweep"
     assert record["settings"] == {"seed": 3, "start": None, "training": {"weights": "weights.pt", "rates": [1, 2]}}
@@ -68,12 +68,12 @@ def test_a_record_holds_what_it_was_made_of_and_by(made: Path) -> None:
     assert provenance.read(Path("results/net.pt.csv"))["inputs"] == record["inputs"]
 
 
-def test_the_chain_leads_to_what_came_from_outside(made: Path, capsys: pytest.CaptureFixture) -> None:
+def test_the_chain_leads_to_the_external_inputs(project: Path, capsys: pytest.CaptureFixture) -> None:
     main(Settings(Path("results/maps/a.png")))
-    told = capsys.readouterr().out
-    assert told.startswith("results/maps  ")
+    output = capsys.readouterr().out
+    assert output.startswith("results/maps  ")
     for named in ("results/net.pt  ", "data  ", "external input, 2 files", "seed=3", 'training.weights="weights.pt"'):
-        assert named in told
+        assert named in output
     main(Settings(Path("results/maps"), json=True))
     assert json.loads(capsys.readouterr().out).keys() == {"results/maps", "results/net.pt", "data", "weights.pt"}
 
@@ -86,30 +86,30 @@ def test_the_chain_leads_to_what_came_from_outside(made: Path, capsys: pytest.Ca
         (lambda: Path("data/classes.txt").write_text("dog\n"), "its input data has changed"),
         (lambda: Path("data/JPEGImages/b.jpg").touch(), "its input data has changed"),
         (lambda: Path("results/maps/a.png").write_text("y"), "results/maps: has changed since it was written"),
-        (lambda: _make("results/net.pt", content="y"), "results/maps: its input results/net.pt has changed"),
+        (lambda: _write("results/net.pt", content="y"), "results/maps: its input results/net.pt has changed"),
     ],
 )
-def test_a_broken_chain_is_told(made: Path, change: Callable[[], object], fault: str) -> None:
+def test_a_changed_file_is_a_fault(project: Path, change: Callable[[], object], fault: str) -> None:
     change()
-    with pytest.raises(UserError, match=r"does not match its records: .*; run Snakemake again") as told:
+    with pytest.raises(UserError, match=r"does not match its records: .*; run Snakemake again") as error:
         main(Settings(Path("results/maps")))
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
     assert any(
         fault in f"{path}: {each}" for path, node in chain(Path("results/maps")).items() for each in node["faults"]
     )
 
 
-def test_equal_results_have_equal_records_wherever_they_are(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_equal_results_have_equal_records_wherever_they_are(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = provenance.file_of(Path("results/maps")).read_bytes()
-    _make("results/net.pt")
-    _make("results/maps", "results/net.pt", folder=True)
+    _write("results/net.pt")
+    _write("results/maps", "results/net.pt", folder=True)
     assert provenance.file_of(Path("results/maps")).read_bytes() == before
-    shutil.copytree(made, made / "elsewhere", ignore=shutil.ignore_patterns("elsewhere"))
+    shutil.copytree(project, project / "elsewhere", ignore=shutil.ignore_patterns("elsewhere"))
     monkeypatch.chdir("elsewhere")
     main(Settings(Path("results/maps")))
 
 
-def test_an_input_is_read_again_only_when_it_has_changed(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_input_is_read_again_only_when_it_has_changed(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = provenance.content(Path("results/maps"))
     assert provenance.recorded(Path("results/maps")) == right
     Path("results/maps/a.png").write_text("y")
@@ -119,7 +119,7 @@ def test_an_input_is_read_again_only_when_it_has_changed(made: Path, monkeypatch
     assert provenance.recorded(Path("data")) is None
 
 
-def test_what_no_step_has_made_is_told(made: Path) -> None:
+def test_a_file_without_record_is_refused(project: Path) -> None:
     with pytest.raises(UserError, match=r"data/classes.txt: no record of its origin"):
         main(Settings(Path("data/classes.txt")))
     with pytest.raises(UserError, match="results/absent: no such file; name a result"):

@@ -48,11 +48,11 @@ def planned(experiment):
     return text.replace("results/mini", str(experiment.root))
 
 
-def test_every_table_is_numbers_text_and_picture(experiment, planned, tmp_path):
+def test_every_table_is_written_as_csv_markdown_and_picture(experiment, planned, tmp_path):
     tables.main(tables.Settings(plan=planned, data=experiment.root / "data", out=tmp_path / "out"))
-    made = {path.name for path in (tmp_path / "out").iterdir()}
+    files_written = {path.name for path in (tmp_path / "out").iterdir()}
     names = ("table-V", "table-III", "cams", "precision_recall", "thresholds", "segmentations")
-    assert made == {"README.md", *(f"{name}.{kind}" for name in names for kind in ("csv", "md", "png"))}
+    assert files_written == {"README.md", *(f"{name}.{kind}" for name in names for kind in ("csv", "md", "png"))}
     table = pd.read_csv(tmp_path / "out" / "table-V.csv").set_index(["variant", "measure"])
     assert table.loc[(PLAIN, FIXED), "ours"] == 32.2
     assert table.loc[(EXPLICIT, FIXED), "ours"] == 42.2
@@ -94,7 +94,7 @@ def test_ours_stands_beside_the_papers_with_mean_spread_and_difference(tmp_path)
     assert unmeasured["paper"] == 49.74
 
 
-def test_the_table_for_readers_has_one_line_a_variant(tmp_path):
+def test_the_table_for_readers_has_one_line_per_variant(tmp_path):
     paths = {v: sweep(tmp_path / f"{i}.csv", best=50, fixed=40) for i, v in enumerate((PLAIN, EXPLICIT))}
     table = {"per_class": False, "rows": {v: {"seed": [p]} for v, p in paths.items()}}
     paper = read_paper()
@@ -106,7 +106,7 @@ def test_the_table_for_readers_has_one_line_a_variant(tmp_path):
     assert len({line.count("|") for line in text.splitlines()}) == 1
 
 
-def test_a_plan_names_one_file_a_seed_and_those_of_other_experiments():
+def test_a_plan_names_one_file_per_seed_also_of_other_experiments():
     shown = {"V": {"variants": [PLAIN, f"vgg/{PLAIN}"], "measures": ["seed", "val"]}}
     experiments = {
         "mine": experiment_named("mine", seeds=[3, 5], tables=shown),

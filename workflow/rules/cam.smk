@@ -1,5 +1,5 @@
 rule export_cams:
-    """Writes the class activation maps of a split, or of a shard of it (Section III-E)."""
+    """Write the class activation maps of a split, or of a shard of it (Section III-E)."""
     input:
         data=data_folder,
         classifier="results/{experiment}/{method}/{grids}/classifier.pt",
@@ -30,7 +30,7 @@ rule export_cams:
 
 
 rule sweep_seeds:
-    """Measures seeds at every background threshold; opens masks, and so serves measuring only."""
+    """Measure the seeds at every background threshold; reads masks."""
     input:
         data=data_folder,
         cams=cams_of("seed_split"),
@@ -63,7 +63,7 @@ rule sweep_seeds:
 
 
 rule draw_curves:
-    """Draws mIoU over the threshold, and precision over recall, for every compared variant (Figures 7 and 9)."""
+    """Draw mIoU over the threshold, and precision over recall, for every compared variant (Figures 7 and 9)."""
     input:
         files(paths.sweeps),
     output:

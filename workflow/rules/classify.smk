@@ -1,5 +1,5 @@
 rule train_classifier:
-    """Trains the classifier of one variant on image-level labels (Sections III-B to III-D)."""
+    """Train the classifier of one variant on image-level labels (Sections III-B to III-D)."""
     input:
         data=data_folder,
         check=data_check,

@@ -116,6 +116,12 @@ def if_masks(function):
     )
 
 
+def user_lists(wildcards):
+    """List files of a user's dataset folder; absolute in a module, as its prefix does not apply to them."""
+    lists = paths.folder_lists(E[wildcards.experiment])
+    return [str(file.absolute() if IS_MODULE else file) for file in lists]
+
+
 data_folder, data_check = files(paths.data_folder), files(paths.data_check)
 
 

@@ -1,5 +1,5 @@
 rule compose_demo:
-    """Composes the embedded demo from the photographs of the package, with exact masks."""
+    """Compose the embedded demo from photographs of the package, with exact masks."""
     output:
         directory("results/{experiment}/data"),
     params:
@@ -29,9 +29,9 @@ rule compose_demo:
 
 
 rule link_folder:
-    """Links the user's photos, but for large ones that it shrinks, and copies the lists."""
+    """Link the user's photos, shrink large ones, and copy the lists."""
     input:
-        files(paths.folder_lists),
+        user_lists,
     output:
         directory("results/{experiment}/data"),
     params:
@@ -59,7 +59,7 @@ rule link_folder:
 
 
 rule download_archive:
-    """Downloads an archive of a public dataset, and goes on where an interrupted download ended."""
+    """Download an archive of a public dataset, resuming an interrupted download."""
     output:
         "resources/archives/{archive}",
     params:
@@ -82,7 +82,7 @@ rule download_archive:
 
 
 rule unpack_archives:
-    """Unpacks the archives of a public dataset, once for all experiments on it."""
+    """Unpack the archives of a public dataset, once for all experiments on it."""
     input:
         lambda wildcards: paths.archives(wildcards.dataset, E.values()),
     output:
@@ -108,7 +108,7 @@ rule unpack_archives:
 
 
 rule prepare_voc:
-    """Makes a dataset folder of VOC 2012 and SBD: links photos and masks, decodes SBD's, labels from the XML."""
+    """Write a dataset folder of VOC 2012 and SBD: linked photos and masks, decoded masks of SBD, labels from the XML."""
     input:
         files(paths.unpacked_archives),
     output:
@@ -135,7 +135,7 @@ rule prepare_voc:
 
 
 rule prepare_coco:
-    """Makes a dataset folder of COCO 2014: links photos, draws masks and takes labels from its instances."""
+    """Write a dataset folder of COCO 2014: linked photos, masks and labels from its instances."""
     input:
         files(paths.unpacked_archives),
     output:
@@ -164,7 +164,7 @@ rule prepare_coco:
 
 
 rule check_data:
-    """Looks at every photo, label and mask before any training, and lists all faults at once."""
+    """Check every photo, label and mask before any training, and list all faults at once."""
     input:
         "results/{experiment}/data",
     output:

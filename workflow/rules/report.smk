@@ -1,5 +1,5 @@
 rule write_settings:
-    """Keeps the resolved settings of an experiment beside its results."""
+    """Write the resolved settings of an experiment beside its results."""
     output:
         "results/{experiment}/settings.yaml",
     params:
@@ -8,7 +8,7 @@ rule write_settings:
             configuration.result_settings(E[wildcards.experiment].settings), sort_keys=True
         ),
     message:
-        "{wildcards.experiment}: settings written down; {log}"
+        "{wildcards.experiment}: settings; {log}"
     log:
         "results/{experiment}/logs/settings.log",
     benchmark:
@@ -24,7 +24,7 @@ rule write_settings:
 
 
 rule summary:
-    """The headline numbers as a table for programs: seeds, pseudo labels, network."""
+    """Write the headline numbers as a table for programs: seeds, pseudo labels, network."""
     input:
         settings="results/{experiment}/settings.yaml",
         sweeps=if_masks(paths.sweeps),
@@ -57,7 +57,7 @@ rule summary:
 
 
 rule write_report:
-    """One self-contained page: numbers, curves, pictures, costs and settings of an experiment."""
+    """Write one self-contained page: numbers, curves, pictures, costs and settings of an experiment."""
     input:
         data=data_folder,
         settings="results/{experiment}/settings.yaml",
@@ -70,7 +70,7 @@ rule write_report:
         sweeps=if_masks(paths.sweeps),
         measured=if_masks(paths.measures),
         repeated=if_masks(paths.repeated_measures),
-        # Not on the page as they are, but in the report that Snakemake makes of what led to it.
+        # Not part of the page, but of Snakemake's own report about it.
         beside=if_masks(paths.summary_files),
         costs="results/{experiment}/costs.csv",
         curves="results/{experiment}/trainings.png",
@@ -108,7 +108,7 @@ rule write_report:
 
 
 rule draw_trainings:
-    """Draws loss and mAP over the steps of every training that the page shows."""
+    """Draw loss and mAP over the steps of every training on the page."""
     input:
         files(paths.training_logs),
     output:
@@ -138,7 +138,7 @@ rule draw_trainings:
 
 
 rule tabulate_costs:
-    """What every step took: minutes and memory, by the benchmark files of what the page is made of."""
+    """Write minutes and memory of every step, from Snakemake's benchmark files."""
     input:
         files(paths.training_logs),
         if_masks(paths.sweeps),
@@ -155,7 +155,7 @@ rule tabulate_costs:
         code=code_hash("ppl.report.costs"),
         benchmarks=with_prefix("results/{experiment}/benchmarks"),
     message:
-        "{wildcards.experiment}: what the steps took; {log}"
+        "{wildcards.experiment}: minutes and memory of the steps; {log}"
     log:
         "results/{experiment}/logs/costs.log",
     benchmark:
@@ -171,7 +171,7 @@ rule tabulate_costs:
 
 
 rule draw_stages:
-    """Features behind the stem and each stage (Figure 3)."""
+    """Draw features after the stem and each stage (Figure 3)."""
     input:
         data=data_folder,
         classifier="results/{experiment}/{method}/{grids}/classifier.pt",
@@ -181,7 +181,7 @@ rule draw_stages:
         code=code_hash("ppl.report.stages"),
         split=setting("data", "val_split"),
     message:
-        "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: features of each stage drawn; {log}"
+        "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: features of each stage; {log}"
     log:
         "results/{experiment}/logs/{method}/{grids}/stages.log",
     benchmark:
@@ -198,7 +198,7 @@ rule draw_stages:
 
 
 rule tabulate:
-    """The paper's tables and figures for an experiment, ours beside the paper's where its data are the same."""
+    """Write the paper's tables and figures for an experiment: ours, beside the paper's if its data are the same."""
     input:
         files=lambda wildcards: plan.files(plan.plan(wildcards.experiment, E)),
         data=data_folder,

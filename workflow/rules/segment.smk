@@ -1,5 +1,5 @@
 rule train_deeplab:
-    """Trains DeepLab v2 on the pseudo labels."""
+    """Train DeepLab v2 on the pseudo labels."""
     input:
         data=data_folder,
         labels=shards("results/{experiment}/{method}/{grids}/pseudo/{shard}"),
@@ -32,7 +32,7 @@ rule train_deeplab:
 
 
 rule predict:
-    """Label maps of a split, or of a shard of it: the network's own and those after the CRF."""
+    """Predict label maps of a split, or of a shard of it: by the network alone and after the CRF."""
     input:
         data=data_folder,
         deeplab="results/{experiment}/{method}/{grids}/deeplab.pt",
@@ -69,7 +69,7 @@ rule predict:
 
 
 rule measure_predictions:
-    """IoU of the network on the validation split, with or without CRF; serves measuring only."""
+    """Measure IoU of the network on the validation split, with or without CRF; reads masks."""
     input:
         data=data_folder,
         predictions=predictions_of("val_split"),
@@ -105,11 +105,11 @@ rule measure_predictions:
 
 
 rule gather_test_predictions:
-    """The main job: test predictions of the main variant in the layout of the VOC server, and the checked tar."""
+    """Gather the test predictions of the main variant in the VOC server's layout, and a checked tar of them."""
     input:
         data=data_folder,
         predictions=files(paths.predictions, "test_split"),
-        # Beside the network, for those who take it elsewhere (ppl.predict); no prediction depends on it.
+        # ppl.predict reads it beside the network; no prediction depends on it.
         settings=ancient("results/{experiment}/settings.yaml"),
     output:
         folder=directory("results/{experiment}_test_preds"),
