@@ -9,7 +9,7 @@ from torch.utils import data
 
 from ppl.data.dataset import Dataset
 from ppl.data.photos import photo_size, read_photo
-from ppl.jobs.parallel import leave_signals
+from ppl.jobs.lifetime import ignore_group_signals
 from ppl.jobs.shards import in_chunks
 
 
@@ -36,7 +36,7 @@ def photo_batches(
         batch_size=None,
         collate_fn=_as_is,
         num_workers=workers,
-        worker_init_fn=leave_signals,
+        worker_init_fn=ignore_group_signals,
     )
     return len(groups), iter(loader)
 

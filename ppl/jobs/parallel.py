@@ -71,6 +71,3 @@ def _finished(pending: dict[Future, int], bar: Bar) -> Iterator[Any]:
     for future in done:
         bar.update(pending.pop(future))
         yield future.result()
-
-
-leave_signals = ignore_group_signals  # until the callers in other rooms use the new name
