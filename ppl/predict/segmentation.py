@@ -125,7 +125,7 @@ def write(crf: Crf | None, classes: tuple[str, ...], task: Task) -> tuple[str, d
     """Writes the mask of a task and its overlay; the photo's name in the prediction, and its classes' shares."""
     found = segmentation(task.view, task.prediction, crf, classes)
     found.save(task.mask)
-    return task.prediction.image, found.shares
+    return task.prediction.image_id, found.shares
 
 
 def in_words(shares: Mapping[str, float]) -> str:
