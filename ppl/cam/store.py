@@ -65,7 +65,7 @@ class Store:
         self._file_of = {image_id: file for file, stored in images.items() for image_id in stored}
         if len(self._file_of) < sum(map(len, images.values())):
             names = ", ".join(file.filename for file in images)
-            raise UserError(names, "two CAMs of one image", "export the shards of one split again")
+            raise UserError(names, "the CAM of an image is stored twice", "export the shards of one split again")
 
     @property
     def images(self) -> list[str]:

@@ -142,7 +142,7 @@ def cams(tmp_path: Path) -> Path:
 @pytest.fixture
 def entry_points(root: Path, tmp_path: Path, cams: Path) -> list[tuple]:
     """What opens CAMs without torch, with settings that are sound."""
-    sure = confident.Confident("constant", 0.3, 0.05, 0.7, 2)
+    sure = confident.Reliable("constant", 0.3, 0.05, 0.7, 2)
     return [
         (sweep.main, sweep.Settings(root, "train", (cams,), tmp_path / "sweep.csv", 0)),
         (confident.main, confident.Settings(root, "train", (cams,), tmp_path / "sure", sure, IRNET, 0)),
