@@ -130,6 +130,8 @@ def _names(file: h5py.File) -> tuple[str, ...]:
 
 def _fault(cam: Cam, classes: int) -> str | None:
     """Return why a stored CAM is not one of some of `classes` classes; None if it is valid."""
+    if cam.classes.ndim != 1:
+        return "its classes are not a list"
     grid = tuple(-(-side // STRIDE) for side in cam.size)
     if min(cam.size) < 1 or cam.maps.shape != (len(cam.classes), *grid):
         return f"maps {cam.maps.shape} of {len(cam.classes)} classes for a photo of {cam.size}"

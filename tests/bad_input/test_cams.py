@@ -241,5 +241,5 @@ def test_a_spoilt_file_gives_cams_or_a_line(tmp_path_factory, one_line, changes)
 
 def test_cams_of_another_split_name_what_is_missing(root, tmp_path, refused, entry_points, cams):
     stored(cams, ("v1",))
-    refused(*entry_points[0], "image 't1' has no CAM", "export the split")
+    refused(*entry_points[0], "no CAM of image 't1'", "export the split")
     assert Dataset.open(root).split("train") == ["t1", "t2"]
