@@ -29,7 +29,7 @@ class Cams:
     """How maps are computed (Section IV-B)."""
 
     scales: tuple[float, ...]
-    """Sizes of the photo as factors; each also mirrored."""
+    """Factors by which photos are resized; each size is also mirrored."""
     fusion: Fusion
     """mean: the branches' normalised maps averaged (the paper); sum: raw maps added, then normalised."""
     power: float
@@ -55,7 +55,9 @@ def main(settings: Settings) -> None:
     network, content = load(settings.classifier, dataset.classes)
     images = dataset.split(settings.split)
     if len(set(images)) < len(images):
-        raise UserError(f"split {settings.split} of {settings.data}", "names an image twice", "keep one line")
+        raise UserError(
+            f"split {settings.split} of {settings.data}", "names an image twice", "remove the repeated line"
+        )
     images = shard_of(images, settings.shard)
     fold_batchnorm(network)
     network = network.to(device, memory_format=torch.channels_last)
@@ -74,14 +76,14 @@ def main(settings: Settings) -> None:
 def compute(
     network: PatchClassifier, dataset: Dataset, images: Sequence[str], cams: Cams, *, workers: int
 ) -> Iterator[tuple[str, Cam]]:
-    """Yields (image, Cam) for the labelled classes of each image, batch by batch."""
+    """Yield (image_id, Cam) for the labelled classes of each image, batch by batch."""
     _, batches = photo_batches(dataset, images, batch_size=cams.batch_size, workers=workers)
     for batch in batches:
         maps = branch_maps(network, batch.photos, cams.scales, power=cams.power)  # (B, branches, classes, h4, w4)
-        for image, of_image in zip(batch.images, maps, strict=True):
-            labels = dataset.labels_of(image)
+        for image_id, of_image in zip(batch.images, maps, strict=True):
+            labels = dataset.labels_of(image_id)
             fused = fuse(of_image[:, [i - 1 for i in labels]], cams.fusion)
-            yield image, Cam(fused.cpu().numpy(), labels, batch.photos.shape[1:3])
+            yield image_id, Cam(fused.cpu().numpy(), labels, batch.photos.shape[1:3])
 
 
 if __name__ == "__main__":

@@ -19,12 +19,12 @@ Fusion = Literal["mean", "sum"]
 
 @torch.inference_mode()
 def branch_maps(network: PatchClassifier, photos: np.ndarray, scales: Sequence[float], *, power: float = 1) -> Tensor:
-    """Raw maps of each branch, summed over scales and flips.
+    """Compute the raw maps of each branch, summed over scales and flips.
 
     photos (B, h, w, 3) uint8 -> (B, branches, classes, ceil(h / 4), ceil(w / 4)) float32, not negative. At each scale
-    the photo and its mirror image go through the network together; ReLU, the mirrored map turned back and added. Each
-    rectified map is raised to `power` before anything is added: AffinityNet takes the root (0.5) of those of VGG, whose
-    peaks would otherwise decide alone.
+    the photo and its mirror image go through the network together; after ReLU the mirrored map is flipped back and
+    added. Each rectified map is raised to `power` before anything is added: AffinityNet uses the root (0.5) for VGG,
+    whose peaks would otherwise dominate.
     """
     images = network.backbone.prepare(photos)  # (B, 3, h, w)
     b, _, h, w = images.shape
@@ -45,10 +45,10 @@ def branch_maps(network: PatchClassifier, photos: np.ndarray, scales: Sequence[f
 
 
 def fuse(maps: Tensor, fusion: Fusion) -> Tensor:
-    """One map per class in 0..1 from those of the branches: (branches, K, h, w) -> (K, h, w).
+    """Fuse the maps of the branches into one per class in 0..1: (branches, K, h, w) -> (K, h, w).
 
-    `mean`, the paper's: each branch's map divided by its maximum per class, then averaged. `sum`: the raw maps added,
-    then divided by the maximum, so that a branch weighs as much as it contributes to the score.
+    `mean` (the paper): each branch's map is divided by its maximum per class, then averaged. `sum`: the raw maps are
+    added, then divided by the maximum, so that a branch counts as much as it contributes to the score.
     """
     if fusion == "sum":
         maps = maps.sum(dim=0, keepdim=True)

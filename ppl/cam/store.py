@@ -19,6 +19,7 @@ from ppl.jobs.files import atomic
 
 FORMAT = 2
 PACKED = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
+REMEDY = "export the CAMs again"
 STRIDE = 4  # of the stored maps: the walk's grid
 
 
@@ -33,23 +34,23 @@ class Cam(NamedTuple):
 def write(
     path: Path, cams: Iterable[tuple[str, Cam]], *, classes: Sequence[str], settings: str, checkpoint: str
 ) -> int:
-    """Streams (image, Cam) into a new file, which appears under its name when complete; returns their number.
+    """Write pairs (image_id, Cam) to a new file, which appears under its name when complete; return their number.
 
-    UserError for maps that are not finite, as float16 gives them where activations are too large for it.
+    UserError for maps that are not finite, as activations beyond the range of float16 are.
     """
     count = 0
-    # This version of HDF5's format has checksums, but for where strings of variable length lie. Without them a damaged
-    # file can crash or hang the library instead of failing.
+    # This version of HDF5's format has checksums, except for strings of variable length. Without them a damaged file
+    # can crash or hang the library instead of raising an error.
     with atomic(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
         file.attrs.update(
             classes=_text(classes), settings=_text([settings])[0], checkpoint=_text([checkpoint])[0], format=FORMAT
         )
         group = file.create_group("cams")
-        for image, cam in cams:
+        for image_id, cam in cams:
             if not np.isfinite(cam.maps).all():
-                raise UserError(path, f"the map of {image!r} is not finite", "use precision 32-true, or train again")
+                raise UserError(path, f"the map of {image_id!r} is not finite", "use precision 32-true, or train again")
             packed = PACKED if cam.maps.size else {}
-            stored = group.create_dataset(image, data=cam.maps.astype(np.float16), **packed)
+            stored = group.create_dataset(image_id, data=cam.maps.astype(np.float16), **packed)
             stored.attrs["classes"] = np.asarray(cam.classes, dtype=np.uint8)
             stored.attrs["size"] = cam.size
             count += 1
@@ -57,79 +58,80 @@ def write(
 
 
 class Store:
-    """The CAMs of several files (shards) under one roof; use inside `open_store`."""
+    """The CAMs of several files (shards) as one store; made by `open_store`."""
 
     def __init__(self, images: Mapping[h5py.File, Sequence[str]]) -> None:
         self._files = list(images)
-        self._file_of = {image: file for file, stored in images.items() for image in stored}
+        self._file_of = {image_id: file for file, stored in images.items() for image_id in stored}
         if len(self._file_of) < sum(map(len, images.values())):
             names = ", ".join(file.filename for file in images)
-            raise UserError(names, "hold the CAM of an image twice", "export the shards of one split again")
+            raise UserError(names, "the CAM of an image is stored twice", "export the shards of one split again")
 
     @property
     def images(self) -> list[str]:
-        """Ids of all stored images, sorted."""
+        """Return the ids of all stored images, sorted."""
         return sorted(self._file_of)
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the classes 1..C."""
+        """Return the names of the classes 1..C."""
         return _names(self._files[0])
 
-    def read(self, image: str) -> Cam:
-        """The CAM of one image; UserError when it is not stored, or not as docs/cam-format.md says."""
-        if image not in self._file_of:
+    def read(self, image_id: str) -> Cam:
+        """Return the CAM of one image; UserError if it is not stored, or not as docs/cam-format.md says."""
+        if image_id not in self._file_of:
             names = ", ".join(file.filename for file in self._files)
-            raise UserError(names, f"no CAM of image {image!r}", "export the split that it belongs to")
-        file = self._file_of[image]
+            raise UserError(names, f"no CAM of image {image_id!r}", "export the split that it belongs to")
+        file = self._file_of[image_id]
         try:
-            stored = file["cams"][image]
+            stored = file["cams"][image_id]
             h, w = (int(side) for side in stored.attrs["size"])
             cam = Cam(stored[()].astype(np.float32), stored.attrs["classes"].astype(np.int64), (h, w))
-            fault = _fault(cam, len(self.class_names))
-        except Exception as error:  # h5py raises whatever is missing or of another kind
-            fault = reason(error)
-        if fault:
-            raise UserError(file.filename, f"not the CAM of {image!r} ({fault})", "export the CAMs again")
+        except Exception as error:  # h5py raises anything for missing or foreign content
+            raise UserError(file.filename, f"not a valid CAM of {image_id!r} ({reason(error)})", REMEDY) from error
+        if fault := _fault(cam, len(self.class_names)):
+            raise UserError(file.filename, f"not a valid CAM of {image_id!r} ({fault})", REMEDY)
         return cam
 
 
 @contextmanager
 def open_store(paths: Sequence[Path], classes: Sequence[str] | None = None) -> Iterator[Store]:
-    """Opens CAM files for reading; UserError when one is not a CAM store of this format, or of other `classes`."""
+    """Open CAM files for reading; UserError if one is not a CAM store of this format, or is of other `classes`."""
     with ExitStack() as stack:
         images = {}
         for path in paths:
             try:
                 file = stack.enter_context(h5py.File(path, "r"))
             except OSError as error:
-                raise UserError(path, f"not a readable HDF5 file ({reason(error)})", "export the CAMs again") from None
+                raise UserError(path, f"not a readable HDF5 file ({reason(error)})", REMEDY) from error
             try:
                 sound = int(file.attrs["format"]) == FORMAT and isinstance(file["cams"], h5py.Group)
                 names, stored = _names(file), list(file["cams"])
-            except Exception:  # h5py raises whatever is missing or of another kind
+            except Exception:  # h5py raises anything for missing or foreign content
                 sound = False
             if not sound:
-                raise UserError(path, f"not a CAM store of format {FORMAT}", "export the CAMs again")
+                raise UserError(path, f"not a CAM store of format {FORMAT}", REMEDY)
             if classes is not None and names != tuple(classes):
-                raise UserError(path, "holds other classes than classes.txt names", "export the CAMs again")
+                raise UserError(path, "holds other classes than classes.txt names", REMEDY)
             images[file] = stored
         yield Store(images)
 
 
 def _text(texts: Sequence[str]) -> np.ndarray:
-    """Texts as an array of fixed length in UTF-8."""
+    """Return texts as an array of fixed length in UTF-8."""
     encoded = [text.encode() for text in texts]
     return np.array(encoded, dtype=h5py.string_dtype("utf-8", max(1, *map(len, encoded))))
 
 
 def _names(file: h5py.File) -> tuple[str, ...]:
-    """Class names as a file has them."""
+    """Return the class names of a file."""
     return tuple(name.decode() for name in file.attrs["classes"])
 
 
 def _fault(cam: Cam, classes: int) -> str | None:
-    """Why what was stored is no CAM of some of `classes` classes; None where it is."""
+    """Return why a stored CAM is not one of some of `classes` classes; None if it is valid."""
+    if cam.classes.ndim != 1:
+        return "its classes are not a list"
     grid = tuple(-(-side // STRIDE) for side in cam.size)
     if min(cam.size) < 1 or cam.maps.shape != (len(cam.classes), *grid):
         return f"maps {cam.maps.shape} of {len(cam.classes)} classes for a photo of {cam.size}"

@@ -16,8 +16,8 @@ PHI_INITS = ("kaiming", "identity")
 class PatchClassifier(nn.Module):
     """Multi-label classifier on the concatenated features of its branches, with a bias-free 1x1 classifier.
 
-    A patched branch cuts the input of `grid.stage` into patches, re-encodes each by phi1, sends them through the
-    remaining stages as one batch, and merges them behind phi2. The global branch sends no gradient into stages below
+    A patched branch splits the input of `grid.stage` into patches, re-encodes each by phi1, passes them through the
+    remaining stages as one batch, and merges them after phi2. The global branch sends no gradient into stages below
     `trained_from`, a patched branch none below its patch point where `stop_at_patches` (explicit fusion, III-D).
     """
 
@@ -46,16 +46,16 @@ class PatchClassifier(nn.Module):
 
     @property
     def branches(self) -> int:
-        """Number of concatenated features."""
-        return len(self.grids) + self.global_branch
+        """Return the number of concatenated features."""
+        return len(self.grids) + int(self.global_branch)
 
     def phi_parameters(self) -> list[nn.Parameter]:
-        """Parameters of phi1 and phi2 of all branches."""
+        """Return the parameters of phi1 and phi2 of all branches."""
         return [*self.phi1.parameters(), *self.phi2.parameters()]
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """Features of each branch, all (B, C, h, w), the global one first, of normalised images (B, 3, H, W)."""
-        inputs = {}  # what enters each stage, for the branches to cut
+        """Return the features (B, C, h, w) of each branch, the global one first, of normalised images (B, 3, H, W)."""
+        inputs = {}  # of each stage, for the patched branches
         patched = {grid.stage for grid in self.grids}
         last = len(self.backbone.stages) if self.global_branch else max(patched)
         for index, stage in enumerate(self.backbone.stages[:last]):
@@ -75,8 +75,8 @@ class PatchClassifier(nn.Module):
         for stage in self.backbone.stages[grid.stage :]:
             patches = stage(patches)
         patches = phi2(patches)  # (B*k*k, C2, h, w)
-        # Where a stride does not divide a patch's side, each patch comes out up to a cell too large, and the k of them
-        # would drift apart from the global branch: they are brought back to the extent that they cover.
+        # If a stride does not divide a patch's side, each patch comes out up to a cell too large, and the k of them
+        # would be out of register with the global branch: they are resized to the extent that they cover.
         stride = self.backbone.output_stride // min(2**grid.stage, self.backbone.output_stride)
         covered = tuple(-(-grid.k * s // stride) for s in side)
         merged = merge(patches, grid.k, tuple(grid.k * s for s in patches.shape[-2:]))
@@ -85,12 +85,12 @@ class PatchClassifier(nn.Module):
         return merged[:, :, : -(-x.shape[2] // stride), : -(-x.shape[3] // stride)]
 
     def maps(self, x: Tensor) -> Tensor:
-        """Class activation maps before any normalisation, per branch: (B, branches, classes, h, w), Equation 2."""
+        """Return the class activation maps of each branch, not normalised: (B, branches, classes, h, w), Equation 2."""
         weights = self.classifier.weight.chunk(self.branches, dim=1)
         return torch.stack([F.conv2d(f, w) for f, w in zip(self.features(x), weights, strict=True)], dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Contribution of each branch to the logits, (B, branches, classes): the logits are their sum over branches.
+        """Return the contributions of the branches to the logits, (B, branches, classes); their sum is the logits.
 
         Equal to the 1x1 classifier on globally averaged concatenated features.
         """
@@ -100,12 +100,12 @@ class PatchClassifier(nn.Module):
 
 
 def _phi(channels: int, init: str) -> nn.Conv2d:
-    """A 3x3 convolution on `channels`: Kaiming uniform (Section IV-B; it is torch's own), or near the identity.
+    """Return a 3x3 convolution on `channels`: Kaiming uniform (Section IV-B, torch's default), or near the identity.
 
-    Near the identity a patched branch starts from ImageNet features, which short training needs.
+    Near the identity a patched branch starts from ImageNet features, which short trainings need.
     """
     if init not in PHI_INITS:
-        raise ValueError(f"phi_init is {' or '.join(PHI_INITS)}, not {init!r}")
+        raise ValueError(f"phi_init must be {' or '.join(PHI_INITS)}, got {init!r}")
     conv = nn.Conv2d(channels, channels, 3, padding=1)
     if init == "identity":
         with torch.no_grad():

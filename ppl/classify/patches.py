@@ -1,4 +1,4 @@
-"""Patch and Merge Operation: feature maps cut into a K x K grid and put together again (Section III-B, Figure 4)."""
+"""Patch and Merge Operation: split feature maps into a K x K grid and merge them again (Section III-B, Figure 4)."""
 
 import math
 
@@ -7,9 +7,9 @@ from torch.nn import functional as F
 
 
 def split(x: Tensor, k: int) -> Tensor:
-    """Cuts (B, C, H, W) into K x K patches (B * k * k, C, ceil(H / k), ceil(W / k)), by image, row, column.
+    """Split (B, C, H, W) into K x K patches (B * k * k, C, ceil(H / k), ceil(W / k)), by image, row, column.
 
-    Zeros at the bottom and right fill the last patches where k does not divide H or W.
+    Zeros at the bottom and right fill the last patches if k does not divide H or W.
     """
     b, c, height, width = x.shape
     h, w = math.ceil(height / k), math.ceil(width / k)
@@ -18,7 +18,7 @@ def split(x: Tensor, k: int) -> Tensor:
 
 
 def merge(patches: Tensor, k: int, size: tuple[int, int]) -> Tensor:
-    """Puts patches (B * k * k, C, h, w) together and crops to `size` (H, W): the exact inverse of `split`."""
+    """Merge patches (B * k * k, C, h, w) and crop to `size` (H, W): the exact inverse of `split`."""
     n, c, h, w = patches.shape
     x = patches.reshape(n // (k * k), k, k, c, h, w).permute(0, 3, 1, 4, 2, 5).reshape(-1, c, k * h, k * w)
     return x[:, :, : size[0], : size[1]]

@@ -19,7 +19,7 @@ class Grid(NamedTuple):
 
 
 def parse(method: str, grids: str) -> tuple[Grid, ...]:
-    """Grids of a variant, ordered by stage; () for `baseline/plain`. UserError for a name that cannot exist."""
+    """Return the grids of a variant, ordered by stage; () for `baseline/plain`. UserError for an invalid name."""
     if method not in METHODS:
         raise UserError(f"method {method!r}", "unknown method", f"choose one of {', '.join(METHODS)}")
     if (method == "baseline") != (grids == PLAIN):
@@ -33,23 +33,25 @@ def parse(method: str, grids: str) -> tuple[Grid, ...]:
         match = re.fullmatch(r"s(\d+)k(\d+)", part)
         if not match or int(match[1]) not in STAGES or not 2 <= int(match[2]) <= MAX_K:
             raise UserError(
-                f"{method}/{grids}", f"{part!r} is no grid", f"write s2, s3 or s4, then k2 to k{MAX_K}, as in s4k6"
+                f"{method}/{grids}", f"{part!r} is not a grid", f"write s2, s3 or s4, then k2 to k{MAX_K}, as in s4k6"
             )
         parsed.append(Grid(int(match[1]), int(match[2])))
     if name(parsed) != grids or [g.stage for g in parsed] != sorted({g.stage for g in parsed}):
         raise UserError(
-            f"{method}/{grids}", "not its usual name", "name each stage once, in rising order, as in s2k2-s3k4-s4k6"
+            f"{method}/{grids}",
+            "not the canonical name",
+            "name each stage once, in ascending order, as in s2k2-s3k4-s4k6",
         )
     return tuple(parsed)
 
 
 def name(grids: list[Grid] | tuple[Grid, ...]) -> str:
-    """Name of a sequence of grids, the inverse of `parse`."""
+    """Return the name of a sequence of grids, the inverse of `parse`."""
     return "-".join(f"s{stage}k{k}" for stage, k in grids) or PLAIN
 
 
 def start(method: str, grids: str) -> tuple[str, str] | None:
-    """Variant whose backbone this one starts from; None for ImageNet weights.
+    """Return the variant whose backbone this one starts from; None for ImageNet weights.
 
     The implicit method follows Algorithm 1: each step from the step before. Explicit fusion starts from the plain
     classifier (Section III-D), and so does its local-only ablation (Table VIII).
@@ -63,7 +65,7 @@ def start(method: str, grids: str) -> tuple[str, str] | None:
 
 
 def branches(method: str, grids: str) -> tuple[tuple[Grid, ...], bool]:
-    """Patched branches that the network of a variant holds, and whether it has the global branch.
+    """Return the patched branches of the network of a variant, and whether it has the global branch.
 
     An implicit step holds only the branch of its last grid (Algorithm 1); explicit fusion holds all at once.
     """

@@ -1,7 +1,7 @@
 """Dense CRF inference (Kraehenbuehl and Koltun) on hard labels and on probabilities.
 
-Worker processes run this on one image each, so that the module does not import torch. What solves a CRF is a parameter:
-pydensecrf on one CPU core, or `ppl.crf.gpu` on a GPU.
+Worker processes run this on one image each, so the module does not import torch. The solver is a parameter: pydensecrf
+on one CPU core, or `ppl.crf.gpu` on a GPU.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,7 +42,7 @@ DEEPLAB = Pairwise(1, 3, 67, 3, 4)
 
 
 def on_cpu(photo: np.ndarray, labels: int, pairwise: Pairwise) -> Infer:
-    """Solves by pydensecrf, on one core."""
+    """Solve by pydensecrf, on one core."""
     h, w, _ = photo.shape
     crf = dcrf.DenseCRF2D(w, h, labels)
     crf.addPairwiseGaussian(sxy=pairwise.gaussian_sxy, compat=pairwise.gaussian_compat)
@@ -70,7 +70,7 @@ def from_labels(
     pairwise: Pairwise = IRNET,
     solver: Solver = on_cpu,
 ) -> list[np.ndarray]:
-    """Label maps after a dense CRF whose unary term trusts given labels, one for each labelling.
+    """Return label maps after a dense CRF whose unary term trusts the input labels, one for each labelling.
 
     With L labels, the background and the classes present, a pixel's own label has the energy -log(confidence), every
     other one -log((1 - confidence) / (L - 1)). All labellings share one pair of lattices, which take most of the time
@@ -109,7 +109,7 @@ def from_several_probabilities(
     pairwise: Pairwise = DEEPLAB,
     solver: Solver = on_cpu,
 ) -> list[np.ndarray]:
-    """Label maps as `from_probabilities` makes them of each (L, h, w) alone, with all labels taking part.
+    """Return the label maps of `from_probabilities` for each (L, h, w), with all labels taking part.
 
     They share one pair of lattices, which take most of the time to build. ValueError for shapes that do not fit.
     """
@@ -133,7 +133,7 @@ def from_probabilities(
     keep: float | None = 0.05,
     solver: Solver = on_cpu,
 ) -> np.ndarray:
-    """Label map after a dense CRF whose unary term is -log of a network's probabilities, of at least 1e-5.
+    """Return the label map after a dense CRF whose unary term is -log of a network's probabilities, at least 1e-5.
 
     Time and memory grow with the number of labels, so that only those that could appear take part: the strongest of
     some pixel, or somewhere above `keep` (None: all take part). A label left out has a small part in every message
@@ -156,7 +156,7 @@ def from_probabilities(
 
 
 def _energy(probabilities: np.ndarray) -> np.ndarray:
-    """Unary energies (L, h w) float32 of probabilities (L, h, w)."""
+    """Return unary energies (L, h w) float32 of probabilities (L, h, w)."""
     return -np.log(np.clip(probabilities, LEAST_PROBABILITY, 1, dtype=np.float32)).reshape(len(probabilities), -1)
 
 

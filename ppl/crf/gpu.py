@@ -12,14 +12,14 @@ from ppl.crf.lattice import Lattice
 
 
 def on_device(device: torch.device) -> Solver:
-    """A solver, as `ppl.crf.dense` takes it, that works on `device`; several times slower than pydensecrf on a CPU."""
+    """Return a solver for `ppl.crf.dense` that computes on `device`; several times slower than pydensecrf on a CPU."""
 
     def solve(photo: np.ndarray, labels: int, pairwise: Pairwise) -> Infer:
-        with _exactly(device):
+        with _in_float32(device):
             messages = pairwise_messages(torch.from_numpy(np.array(photo)).to(device), pairwise)
 
         def infer(energy: np.ndarray, iterations: int) -> np.ndarray:
-            with _exactly(device):
+            with _in_float32(device):
                 beliefs = mean_field(torch.from_numpy(energy).to(device), messages, iterations)
                 return beliefs.argmax(dim=0).cpu().numpy()
 
@@ -29,7 +29,7 @@ def on_device(device: torch.device) -> Solver:
 
 
 def pairwise_messages(photo: Tensor, pairwise: Pairwise) -> Callable[[Tensor], Tensor]:
-    """What the Potts terms of a photo (h, w, 3) uint8 send: from beliefs (h w, L) to support, as large."""
+    """Return the messages of the Potts terms of a photo (h, w, 3) uint8, from beliefs (h w, L) to support (h w, L)."""
     h, w, _ = photo.shape
     rows, columns = (torch.arange(side, device=photo.device, dtype=torch.float32) for side in (h, w))
     place = torch.stack(torch.meshgrid(rows, columns, indexing="ij")[::-1], dim=-1).reshape(-1, 2)  # (h w, 2): x, y
@@ -44,7 +44,7 @@ def pairwise_messages(photo: Tensor, pairwise: Pairwise) -> Callable[[Tensor], T
 
 
 def mean_field(energy: Tensor, messages: Callable[[Tensor], Tensor], iterations: int) -> Tensor:
-    """Beliefs (L, h w) after some parallel updates from the unary energies (L, h w)."""
+    """Return beliefs (L, h w) after some parallel updates from the unary energies (L, h w)."""
     unary = energy.t().contiguous()  # (h w, L)
     beliefs = (-unary).softmax(dim=1)
     for _ in range(iterations):
@@ -53,7 +53,7 @@ def mean_field(energy: Tensor, messages: Callable[[Tensor], Tensor], iterations:
 
 
 @contextmanager
-def _exactly(device: torch.device) -> Iterator[None]:
-    """In float32, also where the network before it computes in half precision, and without gradients."""
+def _in_float32(device: torch.device) -> Iterator[None]:
+    """Compute in float32, also if the network before it runs in half precision, and without gradients."""
     with torch.inference_mode(), torch.autocast(device.type, enabled=False):
         yield

@@ -22,7 +22,7 @@ class Lattice:
     """
 
     def __init__(self, features: Tensor) -> None:
-        """`features` (N, d) float32, in standard deviations. ValueError where they lie too far apart to be packed."""
+        """Build the lattice of `features` (N, d) float32, in standard deviations; ValueError if it is too large."""
         points, dimensions = features.shape
         corners = dimensions + 1
         remainder, rank, weights = _simplices(features)
@@ -31,7 +31,7 @@ class Lattice:
         gain = 1 / (1 + 2.0**-dimensions)  # the blur's own
         every = torch.arange(0, points * corners + 1, corners, device=features.device)
         norm = torch.ones(points, device=features.device)
-        for _ in range(2):  # plain, which tells the sums of the weights; then normalised by them
+        for _ in range(2):  # plain, for the sums of the weights; then normalised by them
             scaled = (weights * norm[:, None]).flatten()
             pixels, shape = vertices.order // corners, (self._count, points)
             self._splat = csr(vertices.starts, pixels, scaled[vertices.order], shape, check=False)
@@ -39,7 +39,7 @@ class Lattice:
             norm = (self.filter(norm[:, None])[:, 0] + 1e-20).rsqrt()
 
     def filter(self, values: Tensor) -> Tensor:
-        """Values (N, C) float32 of the points -> (N, C): at each point the weighted sum over its neighbourhood."""
+        """Return at each point the weighted sum over its neighbourhood of values (N, C) float32."""
         now = values.new_zeros(self._count + 1, values.shape[1])  # the last row stands for absent neighbours
         then = torch.zeros_like(now)
         now[:-1] = self._splat @ values
@@ -63,7 +63,7 @@ class _Vertices(NamedTuple):
 
 
 def _simplices(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The simplex around each point: (N, d + 1) coordinates of its vertex of colour 0, ranks, barycentric weights."""
+    """Return the simplex around each point, (N, d + 1) each: its vertex of colour 0, ranks, barycentric weights."""
     points, d = features.shape
     deviation = math.sqrt(2 / 3) * (d + 1)  # of the blur, in cells: features are stretched to it
     steps = torch.arange(1, d + 1, device=features.device, dtype=features.dtype)
@@ -109,8 +109,8 @@ def _vertices(remainder: Tensor, rank: Tensor) -> _Vertices:
     starts = torch.cat([first.nonzero()[:, 0], order.new_tensor([points * corners])])
 
     def find(wanted: Tensor) -> Tensor:
-        found = torch.searchsorted(distinct, wanted).clamp(max=len(distinct) - 1)
-        return torch.where(distinct[found] == wanted, found, len(distinct))
+        index = torch.searchsorted(distinct, wanted).clamp(max=len(distinct) - 1)
+        return torch.where(distinct[index] == wanted, index, len(distinct))
 
     neighbours = []
     for axis in range(corners):  # one step along it: +1 in every coordinate, less d + 1 in its own

@@ -1,4 +1,4 @@
-"""Which solver a step uses: pydensecrf in worker processes, or one GPU in this process."""
+"""The choice of a solver: pydensecrf in worker processes, or one GPU in this process."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def choose(where: Where, workers: int, device: "torch.device | None" = None) -> tuple[Solver, int]:
-    """The solver of a step, and in how many worker processes: 0 on a GPU, `device` or one that is claimed here."""
+    """Return the solver of a step and its number of worker processes, 0 on a GPU (`device`, or one claimed here)."""
     if where == "gpu":
         from ppl.crf.gpu import on_device
         from ppl.jobs.devices import Hardware, inference_device

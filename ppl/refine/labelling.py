@@ -40,10 +40,9 @@ def label_all(
 
 def _write(dataset: Dataset, cams: Sequence[Path], folder: Path, label: Label, images: Sequence[str]) -> None:
     with open_store(cams, dataset.classes) as store:
-        for image in images:
-            photo, cam = read_photo(dataset.photo(image)), store.read(image)
+        for image_id in images:
+            photo, cam = read_photo(dataset.photo(image_id)), store.read(image_id)
             if photo.shape[:2] != cam.size:
-                raise UserError(
-                    dataset.photo(image), f"is {photo.shape[:2]}, its CAM {cam.size}", "export the CAMs again"
-                )
-            write_mask(folder / f"{image}.png", label(photo, cam))
+                what = f"shape mismatch: photo {photo.shape[:2]}, CAM {cam.size}"
+                raise UserError(dataset.photo(image_id), what, "export the CAMs again")
+            write_mask(folder / f"{image_id}.png", label(photo, cam))

@@ -40,7 +40,7 @@ def main(settings: Settings) -> None:
 
 
 def check(tar: Path, dataset: Dataset, images: Sequence[str], *, name: Path) -> None:
-    """UserError that lists the faults of an archive under its final `name`, one a line; silent where there is none."""
+    """Raise UserError with the faults of an archive, one a line, under its final `name`."""
     faults = list(archive_faults(tar, dataset, images))
     if faults:
         lines = "".join(f"\n  {fault}" for fault in faults[:FAULTS_SHOWN])
@@ -50,15 +50,12 @@ def check(tar: Path, dataset: Dataset, images: Sequence[str], *, name: Path) -> 
 
 
 def archive_faults(tar: Path, dataset: Dataset, images: Sequence[str]) -> Iterator[str]:
-    """Faults of an archive that should hold ID.png in SERVER_FOLDER for each of `images` and nothing else.
+    """Yield the faults of an archive that should hold ID.png in SERVER_FOLDER for each of `images` and nothing else.
 
-    Reads it member by member and unpacks nothing. Entries for the folders of that path are no fault.
+    Reads it member by member and unpacks nothing. Entries for the folders of that path are allowed.
     """
-    missing, folders, seen = (
-        dict.fromkeys(images),
-        {str(folder) for folder in (SERVER_FOLDER, *SERVER_FOLDER.parents)},
-        set(),
-    )
+    folders = {str(folder) for folder in (SERVER_FOLDER, *SERVER_FOLDER.parents)}
+    missing, names = dict.fromkeys(images), set()
     shrunk = full_sizes(dataset.root)
     try:
         with tarfile.open(tar, "r:") as archive:
@@ -66,7 +63,7 @@ def archive_faults(tar: Path, dataset: Dataset, images: Sequence[str]) -> Iterat
                 path = PurePosixPath(member.name)
                 if member.isdir() and member.name in folders:
                     continue
-                if member.name in seen:
+                if member.name in names:
                     yield f"{member.name!r}: is there twice"
                 elif path.is_absolute() or ".." in path.parts:
                     yield f"{member.name!r}: leads out of the archive; its path starts with results/"
@@ -80,14 +77,14 @@ def archive_faults(tar: Path, dataset: Dataset, images: Sequence[str]) -> Iterat
                         yield from map_faults(archive.extractfile(member), path.stem, dataset, shrunk.get(path.stem))
                     else:
                         yield f"{member.name!r}: is a link or no file at all; the map itself is wanted"
-                seen.add(member.name)
+                names.add(member.name)
     except (OSError, tarfile.TarError) as error:
         yield f"is not a readable tar without compression, or ends early ({error})"
     yield from (f"{image}.png: is missing" for image in missing)
 
 
 def map_faults(file: IO[bytes], image: str, dataset: Dataset, full: Size | None = None) -> Iterator[str]:
-    """Faults of a label map: a palette PNG in VOC's colours, of the photo's size, with ids 0 to C and no 255.
+    """Yield the faults of a label map: a palette PNG in VOC's colours, of the photo's size, with ids 0 to C, not 255.
 
     `full` is the size (h, w) that the photo had if it was shrunk.
     """

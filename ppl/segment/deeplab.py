@@ -29,14 +29,14 @@ class DeepLab(nn.Module):
             nn.init.zeros_(conv.bias)
 
     def single_scale(self, x: Tensor) -> Tensor:
-        """Logits (B, C+1, ceil(H/stride), ceil(W/stride)) of normalised images (B, 3, H, W)."""
+        """Return logits (B, C+1, ceil(H/stride), ceil(W/stride)) of normalised images (B, 3, H, W)."""
         features = self.backbone(x)
         return sum(conv(features) for conv in self.aspp)
 
     def forward(self, x: Tensor) -> list[Tensor] | Tensor:
-        """Logits (B, C+1, h, w) of normalised images (B, 3, H, W), the maximum over the scales.
+        """Return logits (B, C+1, h, w) of normalised images (B, 3, H, W), the maximum over the scales.
 
-        In training, a list: the logits of each scale, brought to the size of the first, and, of several, their maximum.
+        In training, a list: the logits of each scale, resized to the first, and, if there are several, their maximum.
         """
         logits = [self.single_scale(rescale(x, scale)) for scale in self.scales]
         if len(logits) == 1:
@@ -48,9 +48,9 @@ class DeepLab(nn.Module):
 
 
 def segmentation_loss(outputs: Sequence[Tensor], labels: Tensor) -> Tensor:
-    """Sum over `outputs` (B, C+1, h, w) of the mean cross-entropy with `labels` (B, H, W), ids 0..C or 255 (ignored).
+    """Return the sum over `outputs` (B, C+1, h, w) of the mean cross-entropy with `labels` (B, H, W).
 
-    Labels are brought to the size of the logits by nearest neighbour. 0 where all pixels are ignored.
+    Labels are ids 0..C, or 255 (ignored); they are resized to the logits by nearest neighbour. 0 if all are ignored.
     """
     total = outputs[0].new_zeros((), dtype=torch.float32)
     for logits in outputs:
@@ -64,9 +64,9 @@ def segmentation_loss(outputs: Sequence[Tensor], labels: Tensor) -> Tensor:
 def parameter_groups(
     network: DeepLab, *, lr: float, head_lr_factor: float, weight_decay: float
 ) -> list[dict[str, Any]]:
-    """Optimiser groups: the backbone at `lr`, ASPP weights at `head_lr_factor` times it, its biases at twice that.
+    """Return optimiser groups: the backbone at `lr`, ASPP weights at `head_lr_factor` times it, biases at twice that.
 
-    Biases have no weight decay.
+    Those biases have no weight decay.
     """
     weights, biases = [conv.weight for conv in network.aspp], [conv.bias for conv in network.aspp]
     return [
@@ -77,17 +77,17 @@ def parameter_groups(
 
 
 def resize(x: Tensor, size: Sequence[int]) -> Tensor:
-    """(B, C, h, w) to (B, C, *size), bilinear."""
+    """Resize (B, C, h, w) to (B, C, *size), bilinear."""
     return F.interpolate(x, tuple(size), mode="bilinear", align_corners=False)
 
 
 def rescale(x: Tensor, scale: float) -> Tensor:
-    """(B, C, h, w) with its sides multiplied by `scale`, bilinear; itself at 1."""
+    """Multiply the sides of (B, C, h, w) by `scale`, bilinear."""
     return x if scale == 1 else resize(x, [max(1, round(side * scale)) for side in x.shape[-2:]])
 
 
 def nearest(labels: Tensor, size: Sequence[int]) -> Tensor:
-    """Labels (B, H, W) of any type at the centres of a grid of `size` (h, w): (B, h, w).
+    """Return labels (B, H, W) of any type at the centres of a grid of `size` (h, w): (B, h, w).
 
     The centres are those that `resize` assumes, so that training and inference agree on where a cell lies.
     """

@@ -1,4 +1,4 @@
-"""From predicted scores to label maps on disk; worker processes run this, so that the module does without torch."""
+"""Label maps from predicted scores. Worker processes import this module, so it does not import torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,27 +23,27 @@ class Crf:
 class Prediction(NamedTuple):
     """Image id, photo (h, w, 3) uint8, log-probabilities (C+1, h', w') at the network's stride, labels (h, w) uint8."""
 
-    image: str
+    image_id: str
     photo: np.ndarray
     scores: np.ndarray
     labels: np.ndarray
 
 
 def probabilities(scores: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Probabilities (C+1, h, w) float32 at `size` of log-probabilities (C+1, h', w'), upsampled bilinearly."""
+    """Return probabilities (C+1, h, w) float32 at `size` of log-probabilities (C+1, h', w'), upsampled bilinearly."""
     unary = upsample(scores, size)  # (C+1, h, w)
     unary = np.exp(unary - unary.max(axis=0))
     return unary / unary.sum(axis=0)
 
 
 def refined(photo: np.ndarray, scores: np.ndarray, crf: Crf) -> np.ndarray:
-    """Label map (h, w) uint8 of scores (C+1, h', w') upsampled bilinearly, after a CRF on the photo (h, w, 3) uint8."""
+    """Return the label map (h, w) uint8 of scores (C+1, h', w') after a CRF on the photo (h, w, 3) uint8."""
     likely = probabilities(scores, photo.shape[:2])
     return from_probabilities(photo, likely, iterations=crf.iterations, pairwise=crf.pairwise, solver=crf.solver)
 
 
 def write_prediction(folder: Path, crf: Crf | None, prediction: Prediction) -> None:
-    """Writes FOLDER/raw/ID.png, and FOLDER/crf/ID.png where there is a CRF."""
-    write_mask(folder / "raw" / f"{prediction.image}.png", prediction.labels)
+    """Write FOLDER/raw/ID.png, and with a CRF also FOLDER/crf/ID.png."""
+    write_mask(folder / "raw" / f"{prediction.image_id}.png", prediction.labels)
     if crf is not None:
-        write_mask(folder / "crf" / f"{prediction.image}.png", refined(prediction.photo, prediction.scores, crf))
+        write_mask(folder / "crf" / f"{prediction.image_id}.png", refined(prediction.photo, prediction.scores, crf))

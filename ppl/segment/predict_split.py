@@ -1,6 +1,6 @@
 """Writes the label maps that a segmentation network predicts for a split, or for a shard of it.
 
-OUT/raw/ID.png holds the network's own, OUT/crf/ID.png those after a dense CRF.
+OUT/raw/ID.png are those of the network alone, OUT/crf/ID.png those after a dense CRF.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,13 +34,13 @@ class Settings:
     checkpoint: Path
     out: Path
     photo_scales: tuple[float, ...]
-    """Photos are resized by these factors before the network, whose training saw objects of such sizes."""
+    """Factors by which photos are resized for the network, to object sizes as in its training."""
     batch_size: int
     """Photos of equal size in one batch."""
     crf: bool
     """Also write label maps after a dense CRF."""
     iterations: int
-    """Of the CRF."""
+    """Iterations of the CRF."""
     pairwise: Pairwise
     hardware: Hardware
     """`workers` run the CRF."""
@@ -62,7 +62,7 @@ def main(settings: Settings) -> None:
         predicted = predict_all(
             network, dataset, images, settings.batch_size, scales=settings.photo_scales, workers=hardware.workers
         )
-        crf, workers = None, 0  # without a CRF there is nothing to spread
+        crf, workers = None, 0  # without a CRF, workers have nothing to compute
         if settings.crf:
             solver, workers = choose(settings.crf_on, hardware.workers, device)
             crf = Crf(settings.iterations, settings.pairwise, solver)
@@ -73,15 +73,14 @@ def main(settings: Settings) -> None:
         for kind in kinds:
             written = sum(1 for _ in (folder / kind).iterdir())
             if written != len(images):
-                raise UserError(
-                    f"{settings.out}/{kind}", f"{written} of {len(images)} maps", "the split repeats an image"
-                )
+                what = f"{written} maps for {len(images)} images"
+                raise UserError(settings.out / kind, what, "remove repeated ids from the split")
 
 
 def predict_all(
     network: DeepLab, dataset: Dataset, images: Sequence[str], batch_size: int, *, scales: Sequence[float], workers: int
 ) -> Iterator[Prediction]:
-    """Yields the prediction for each image, those of one size after another, batch by batch."""
+    """Yield the prediction for each image, batch by batch of photos of one size."""
     _, batches = photo_batches(dataset, images, batch_size=batch_size, workers=min(workers, 1))
     for batch in batches:
         yield from predict_batch(network, batch.images, batch.photos, scales)

@@ -28,7 +28,7 @@ class Settings:
     """Folder; the maps lie below it in results/VOC2012/Segmentation/comp6_test_cls."""
     tar: Path
     workers: int = 0
-    """Processes that enlarge the maps of photos that were shrunk."""
+    """Worker processes that enlarge the maps of shrunk photos."""
 
 
 def main(settings: Settings) -> None:
@@ -36,24 +36,26 @@ def main(settings: Settings) -> None:
     images = dataset.split(settings.split)
     maps = find_maps(settings.predictions, images)
     sizes = full_sizes(settings.data)
-    with atomic(settings.out) as folder, atomic(settings.tar) as temporary:  # a wrong tar gets no name, nor its folder
+    with atomic(settings.out) as folder, atomic(settings.tar) as temporary:  # neither appears if the tar is wrong
         target = folder / SERVER_FOLDER
         target.mkdir(parents=True)
-        served = partial(serve, target)
+        write = partial(write_submission_map, target)
         tasks = ((path, sizes.get(image)) for image, path in zip(images, maps, strict=True))
         for _ in run_all(
-            served, tasks, workers=settings.workers if sizes else 0, total=len(images), name="maps gathered"
+            write, tasks, workers=settings.workers if sizes else 0, total=len(images), name="maps gathered"
         ):
             pass
         written = sum(1 for _ in target.iterdir())
         if written != len(images):
-            raise UserError(settings.out, f"{written} maps for {len(images)} images", "the split names an image twice")
+            raise UserError(
+                settings.out, f"{written} maps for {len(images)} images", "remove repeated ids from the split"
+            )
         pack(target, temporary)
         check(temporary, dataset, images, name=settings.tar)
 
 
-def serve(folder: Path, task: tuple[Path, Size | None]) -> None:
-    """Copies a label map, or writes it at the size (h, w) that the photo had before it was shrunk."""
+def write_submission_map(folder: Path, task: tuple[Path, Size | None]) -> None:
+    """Copy a label map, or write it at the size (h, w) that the photo had before it was shrunk."""
     path, size = task
     if size is None:
         shutil.copyfile(path, folder / path.name)
@@ -62,7 +64,7 @@ def serve(folder: Path, task: tuple[Path, Size | None]) -> None:
 
 
 def pack(folder: Path, tar: Path) -> None:
-    """Writes the files of a folder as a tar under the server's path; equal files give an equal tar."""
+    """Write the files of a folder as a tar under the server's path; equal files give an equal tar."""
     with tarfile.open(tar, "w", format=tarfile.USTAR_FORMAT) as archive:
         for path in sorted(folder.iterdir()):
             member = tarfile.TarInfo(str(SERVER_FOLDER / path.name))  # a new one has mtime, uid and gid 0 and mode 0644

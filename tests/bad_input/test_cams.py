@@ -96,7 +96,7 @@ def cams(tmp_path: Path) -> Path:
 @pytest.fixture
 def entry_points(root: Path, tmp_path: Path, cams: Path) -> dict[str, tuple]:
     """The steps that read CAMs without torch, with valid settings."""
-    labels = reliable.Confident("constant", 0.3, 0.05, 0.7, 2)
+    labels = reliable.Reliable("constant", 0.3, 0.05, 0.7, 2)
     return {
         "sweep": (sweep.main, sweep.Settings(root, "train", (cams,), tmp_path / "sweep.csv", 0)),
         "reliable": (reliable.main, reliable.Settings(root, "train", (cams,), tmp_path / "sure", labels, IRNET, 0)),

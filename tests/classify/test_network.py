@@ -222,5 +222,5 @@ def test_initial_phi(tiny: str, init: str, near: bool) -> None:
 def test_impossible_classifiers_are_refused(tiny: str) -> None:
     with pytest.raises(ValueError, match="at least one branch"):
         PatchClassifier(backbones.build(tiny), CLASSES, global_branch=False)
-    with pytest.raises(ValueError, match="phi_init is kaiming or identity, not 'zeros'"):
+    with pytest.raises(ValueError, match="phi_init must be kaiming or identity, got 'zeros'"):
         PatchClassifier(backbones.build(tiny), CLASSES, grids=ALL, phi_init="zeros")

@@ -84,7 +84,7 @@ def test_a_resnet_learns_from_photos_and_image_level_labels_alone(settings: Sett
     assert network.branches == 3
 
 
-def test_training_tells_the_classes_apart(settings: Settings) -> None:
+def test_training_separates_the_classes(settings: Settings) -> None:
     training = replace(settings.training, epochs=30, optimizer="adamw", lr=1e-2, new_lr_factor=1, phi_lr_factor=1)
     train.main(replace(settings, training=training))
     log = pd.read_csv(settings.log)
@@ -109,7 +109,7 @@ def test_a_validation_without_any_class_has_no_map(settings: Settings) -> None:
     assert pd.read_csv(settings.log)["mAP"].isna().all()
 
 
-def test_a_checkpoint_holds_what_made_it(settings: Settings) -> None:
+def test_a_checkpoint_holds_its_settings(settings: Settings) -> None:
     train.main(replace(settings, method="local", grids="s3k2"))
     network, content = checkpoint.load(settings.out)
     assert not network.training
@@ -125,7 +125,7 @@ def test_a_checkpoint_holds_what_made_it(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_a_seed_decides_the_weights_and_workers_do_not(settings: Settings, optimizer: str) -> None:
+def test_weights_depend_on_the_seed_and_not_on_workers(settings: Settings, optimizer: str) -> None:
     training = replace(settings.training, epochs=1, optimizer=optimizer, lr=1e-3)
     settings = replace(settings, training=training, method="explicit", grids="s3k2")
     first = _trained(_named(settings, "first"))
@@ -223,7 +223,7 @@ def test_groups_of_biases_at_the_weights_rate_train_alike(settings: Settings) ->
         torch.testing.assert_close(weights, apart[name])
 
 
-def test_jitter_and_rates_of_biases_change_what_is_learnt_and_resume(
+def test_jitter_and_rates_of_biases_change_the_weights_and_resume(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     training = replace(settings.training, bias_lr_factor=2, decay_biases=False, jitter=0.3)
@@ -238,7 +238,7 @@ def test_jitter_and_rates_of_biases_change_what_is_learnt_and_resume(
 def _stop(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, *, step: int, how: Callable[[], None], error: type
 ) -> None:
-    """Trains until `how` is called in the loss of a step."""
+    """Train until `how` is called in the loss of a step."""
     calls, loss = [], train.classification_loss
 
     def stopped(*arguments: Tensor) -> Tensor:
@@ -263,22 +263,19 @@ def _terminate() -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "how", "error", "kept"),
-    [(3, _raise, KeyboardInterrupt, 2), (4, _raise, KeyboardInterrupt, 2), (3, _terminate, SystemExit, 3)],
-    ids=["after an epoch", "within an epoch", "SIGTERM"],
+    ("step", "how", "error", "saved"), [(4, _raise, KeyboardInterrupt, 2), (3, _terminate, SystemExit, 3)]
 )
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_an_interrupted_run_goes_on_to_the_same_weights(
+def test_an_interrupted_run_with_adamw_resumes_to_the_same_weights(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture,
-    step: int, how: Callable[[], None], error: type, kept: int, optimizer: str,
+    step: int, how: Callable[[], None], error: type, saved: int,
 ) -> None:  # fmt: skip
-    training = replace(settings.training, optimizer=optimizer, lr=1e-3)
+    training = replace(settings.training, optimizer="adamw", lr=1e-3)
     settings = replace(settings, method="implicit", grids="s3k2", training=training)
     whole, broken = _named(settings, "whole"), _named(settings, "broken")
     _stop(broken, monkeypatch, step=step, how=how, error=error)
     capsys.readouterr()
     resumed = _trained(broken)
-    assert f"resuming from step {kept}" in capsys.readouterr().err
+    assert f"resuming from step {saved}" in capsys.readouterr().err
     assert _equal(_trained(whole), resumed)
     logs = [pd.read_csv(s.log).drop(columns="seconds") for s in (whole, broken)]
     pd.testing.assert_frame_equal(*logs)
@@ -335,18 +332,6 @@ def test_other_hardware_does_not_start_over(
     _stop(settings, monkeypatch, step=3, how=_raise, error=KeyboardInterrupt)
     train.main(replace(settings, hardware=replace(settings.hardware, workers=1)))
     assert "resuming from step 2" in capsys.readouterr().err
-
-
-def test_a_loss_that_is_not_finite_stops(settings: Settings) -> None:
-    with pytest.raises(UserError, match=r"the loss is (nan|inf) at step 2"):
-        train.main(replace(settings, training=replace(settings.training, lr=1e30)))
-    assert not settings.out.exists()
-
-
-def test_a_photo_that_is_missing_is_named(settings: Settings) -> None:
-    (settings.data / "JPEGImages" / "scene.2.jpg").unlink()
-    with pytest.raises(UserError, match=r"scene.2.jpg: not a readable photo"):
-        train.main(settings)
 
 
 def test_unlabelled_photos_are_trained_on(settings: Settings) -> None:

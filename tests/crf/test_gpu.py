@@ -5,6 +5,7 @@ import torch
 from ppl.crf import dense as crf
 from ppl.crf.gpu import on_device
 from ppl.crf.lattice import Lattice
+from ppl.crf.solvers import choose
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
@@ -84,9 +85,9 @@ def test_half_precision_around_it_changes_nothing() -> None:
     np.testing.assert_array_equal(alone, inside)
 
 
-def test_a_gpu_takes_the_place_of_the_worker_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert crf.choose("cpu", 3) == (crf.on_cpu, 3)
-    assert crf.choose("gpu", 3, torch.device("cpu")) == (crf.on_cpu, 3)  # no GPU here: the quicker one on a CPU
-    solver, workers = crf.choose("gpu", 3, torch.device("cuda"))
+def test_a_gpu_replaces_the_worker_processes() -> None:
+    assert choose("cpu", 3) == (crf.on_cpu, 3)
+    assert choose("gpu", 3, torch.device("cpu")) == (crf.on_cpu, 3)  # without a GPU the faster one on a CPU
+    solver, workers = choose("gpu", 3, torch.device("cuda"))
     assert solver is not crf.on_cpu
     assert workers == 0
