@@ -17,7 +17,6 @@ from ppl.data.batches import photo_batches
 from ppl.data.dataset import Dataset
 from ppl.jobs.command import command
 from ppl.jobs.devices import Hardware, autocast, inference_device
-from ppl.jobs.errors import UserError
 from ppl.jobs.files import file_digest
 from ppl.jobs.progress import progress
 from ppl.jobs.shards import part_of, shard_of
@@ -53,12 +52,7 @@ def main(settings: Settings) -> None:
     dataset = Dataset.open(settings.data)
     device = inference_device(settings.hardware)
     network, content = load(settings.classifier, dataset.classes)
-    images = dataset.split(settings.split)
-    if len(set(images)) < len(images):
-        raise UserError(
-            f"split {settings.split} of {settings.data}", "names an image twice", "remove the repeated line"
-        )
-    images = shard_of(images, settings.shard)
+    images = shard_of(dataset.split(settings.split), settings.shard)
     fold_batchnorm(network)
     network = network.to(device, memory_format=torch.channels_last)
     maps = compute(network, dataset, images, settings.cams, workers=settings.hardware.workers)

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from ppl.classify.average_precision import mean_average_precision
 from ppl.classify.build import KIND, Architecture, build, init_from_checkpoint
 from ppl.classify.network import PatchClassifier
-from ppl.data.crops import Augmentation, FittedPhotos, Views, label_vectors
+from ppl.data.crops import Augmentation, ResizedImages, TrainingCrops, label_vectors
 from ppl.data.dataset import Dataset
 from ppl.jobs.command import command
 from ppl.jobs.devices import Hardware
@@ -93,7 +93,7 @@ def main(settings: Settings) -> None:
             classifier=training.keep_classifier, classes=dataset.classes,
         )  # fmt: skip
     network.to(memory_format=torch.channels_last)
-    views, validation = _training_views(dataset, settings, network), _validation(dataset, settings, network)
+    crops, validation = _training_crops(dataset, settings, network), _validation(dataset, settings, network)
     stored = {
         "kind": KIND,
         "settings": {
@@ -109,10 +109,10 @@ def main(settings: Settings) -> None:
         fabric,
         network,
         _optimizer(network, training),
-        views,
+        crops,
         lambda network, images, targets: classification_loss(network(images), targets, training.branch_loss),
         Schedule.of_epochs(
-            len(views),
+            len(crops),
             epochs=training.epochs,
             batch_size=training.batch_size,
             poly_power=training.power,
@@ -172,9 +172,9 @@ def _optimizer(network: PatchClassifier, training: Training) -> torch.optim.Opti
     return optimizer(training.optimizer, classifier_groups(network, training), momentum=training.momentum)
 
 
-def _training_views(dataset: Dataset, settings: Settings, network: PatchClassifier) -> Views:
+def _training_crops(dataset: Dataset, settings: Settings, network: PatchClassifier) -> TrainingCrops:
     images, training = dataset.split(settings.train_split), settings.training
-    return Views(
+    return TrainingCrops(
         dataset.photos(images),
         label_vectors([dataset.labels_of(image) for image in images], len(dataset.classes)),
         Augmentation(training.crop, long_side=training.long_side, jitter=training.jitter),
@@ -187,7 +187,7 @@ def _validation(dataset: Dataset, settings: Settings, network: PatchClassifier) 
     """Return a function that measures mAP on the validation photos, by their image-level labels."""
     images = dataset.split(settings.val_split)
     targets = label_vectors([dataset.labels_of(image) for image in images], len(dataset.classes)).long()
-    photos = FittedPhotos(
+    photos = ResizedImages(
         dataset.photos(images), settings.training.crop, mean=network.backbone.mean, std=network.backbone.std
     )
     loader = DataLoader(

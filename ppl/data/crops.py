@@ -202,6 +202,3 @@ def _crop(image: np.ndarray, window: Window) -> np.ndarray:
     """Return the part of a photo (h, w, 3) or a label map (h, w) inside a window's box."""
     left, top, right, bottom = window.box
     return image[top:bottom, left:right]
-
-
-Views, FittedPhotos = TrainingCrops, ResizedImages  # former names, until all call sites use the new ones

@@ -15,7 +15,6 @@ from ppl.crf.solvers import choose
 from ppl.data.batches import PhotoBatch, photo_batches
 from ppl.data.dataset import Dataset
 from ppl.jobs.devices import Hardware, autocast, inference_device
-from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic
 from ppl.jobs.parallel import run_all
 from ppl.jobs.shards import part_of, shard_of
@@ -62,10 +61,6 @@ def walk_split(settings: Settings, load: Load, walk_batch: WalkBatch) -> None:
         name = f"random walk, {part_of(settings.split, settings.shard)}"
         for _ in run_all(write, walked, workers=workers, total=len(images), name=name):
             pass
-        written = sum(1 for _ in folder.iterdir())
-        if written != len(images):
-            what = f"{written} labels for {len(images)} images"
-            raise UserError(settings.out, what, "remove repeated ids from the split")
 
 
 @torch.inference_mode()

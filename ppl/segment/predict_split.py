@@ -16,7 +16,6 @@ from ppl.data.batches import photo_batches
 from ppl.data.dataset import Dataset
 from ppl.jobs.command import command
 from ppl.jobs.devices import Hardware, autocast, inference_device
-from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic
 from ppl.jobs.parallel import run_all
 from ppl.jobs.shards import part_of, shard_of
@@ -56,8 +55,7 @@ def main(settings: Settings) -> None:
     fold_batchnorm(network)
     network = network.to(device, memory_format=torch.channels_last)
     with atomic(settings.out) as folder, autocast(device, hardware.precision):
-        kinds = ("raw", "crf") if settings.crf else ("raw",)
-        for kind in kinds:
+        for kind in ("raw", "crf") if settings.crf else ("raw",):
             (folder / kind).mkdir(parents=True)
         predicted = predict_all(
             network, dataset, images, settings.batch_size, scales=settings.photo_scales, workers=hardware.workers
@@ -70,11 +68,6 @@ def main(settings: Settings) -> None:
         name = f"predictions, {part_of(settings.split, settings.shard)}"
         for _ in run_all(write, predicted, workers=workers, total=len(images), name=name):
             pass
-        for kind in kinds:
-            written = sum(1 for _ in (folder / kind).iterdir())
-            if written != len(images):
-                what = f"{written} maps for {len(images)} images"
-                raise UserError(settings.out / kind, what, "remove repeated ids from the split")
 
 
 def predict_all(

@@ -12,7 +12,6 @@ from ppl.data.masks import read_mask, write_mask
 from ppl.data.resize import enlarge
 from ppl.data.shrink import Size, full_sizes
 from ppl.jobs.command import command
-from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic
 from ppl.jobs.parallel import run_all
 from ppl.segment.check_server import check
@@ -45,11 +44,6 @@ def main(settings: Settings) -> None:
             write, tasks, workers=settings.workers if sizes else 0, total=len(images), name="maps gathered"
         ):
             pass
-        written = sum(1 for _ in target.iterdir())
-        if written != len(images):
-            raise UserError(
-                settings.out, f"{written} maps for {len(images)} images", "remove repeated ids from the split"
-            )
         pack(target, temporary)
         check(temporary, dataset, images, name=settings.tar)
 

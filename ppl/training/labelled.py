@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ppl.data.crops import Augmentation, Views
+from ppl.data.crops import Augmentation, TrainingCrops
 from ppl.data.dataset import Dataset
 from ppl.data.label_maps import find_maps
 from ppl.jobs.devices import Hardware
@@ -59,7 +59,7 @@ def train_on_labels(
     fabric = launch(run.hardware, seed)
     network = build(len(dataset.classes)).to(memory_format=torch.channels_last)
     backbone = network.backbone
-    crops = Views(dataset.photos(images), labels, augmentation, mean=backbone.mean, std=backbone.std)
+    crops = TrainingCrops(dataset.photos(images), labels, augmentation, mean=backbone.mean, std=backbone.std)
     lists = [dataset.root / "classes.txt", dataset.list_of(run.train_split)]
     own_weights = [] if weights in ("imagenet", "none") else [Path(weights)]
     train_to_checkpoint(
