@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from ppl.crf.dense import Pairwise
+from ppl.data import label_maps
 from ppl.data.dataset import Dataset
 from ppl.data.lists import write_lists
 from ppl.data.masks import VOC_COLOURS, read_mask
@@ -240,7 +241,7 @@ def test_a_photo_that_a_dataset_shrinks_gets_the_submitted_mask(settings: Settin
     )  # fmt: skip
     maps = (tmp_path / "split" / "crf",)
     voc_server.main(voc_server.Settings(tmp_path / "data", "all", maps, tmp_path / "submit", tmp_path / "submit.tar"))
-    submitted = read_mask(tmp_path / "submit" / voc_server.FOLDER / "a.png")
+    submitted = read_mask(tmp_path / "submit" / label_maps.SERVER_FOLDER / "a.png")
     segmenter = predict.Segmenter(settings.weights, device="cpu", max_side=side)
     shrunk = segmenter.segment(tmp_path / "data" / "JPEGImages" / "a.jpg").labels
     original = segmenter.segment(own / "JPEGImages" / "a.jpg").labels

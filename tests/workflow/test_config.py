@@ -129,9 +129,9 @@ def test_every_experiment_of_the_repository_is_valid():
         ("refine.irnet.scale", [2, 1], "refine.irnet.scale: 2 is greater than 1"),
         ("refine.confident", {"foreground": 0.2, "background": 0.4}, "background 0.4 is greater than foreground 0.2"),
         ("refine.network", "affinitynet", "refine.walk.background: 0.5 is a score"),  # the demo's is IRNet's
-        ("main", "explicit/s9k1", "'s9k1' is no grid"),
+        ("main", "explicit/s9k1", "'s9k1' is not a grid"),
         ("compare", ["baseline/s4k6"], "`plain` belongs to the baseline"),
-        ("compare", ["implicit/s4k6-s2k2"], "name each stage once, in rising order"),
+        ("compare", ["implicit/s4k6-s2k2"], "name each stage once, in ascending order"),
         ("data.source", "folder", "source folder needs path"),
         ("data.train_split", "../elsewhere", "does not match"),
         ("data.train_split", "-out", "does not match"),
@@ -139,7 +139,7 @@ def test_every_experiment_of_the_repository_is_valid():
             ("tables", {"V": {"variants": [variant], "measures": ["seed"]}}, message)
             for variant, message in {
                 "other/baseline/plain": "experiments.demo.tables.V: unknown experiment 'other'",
-                "implicit/s9k2": "'s9k2' is no grid",
+                "implicit/s9k2": "'s9k2' is not a grid",
                 "plain": "experiments.demo.tables.V.variants.0",
             }.items()
         ),
@@ -186,8 +186,8 @@ def test_possible_targets_pass(target):
     [
         ("results/voc_test_preds", "unknown experiment 'voc_test_preds'; choose one of demo"),
         ("results/voc/report.html", "unknown experiment 'voc'"),
-        ("results/demo/explicit/s9k1/sweep.csv", "'s9k1' is no grid"),
-        ("results/demo/explicit/s4k17/sweep.csv", "'s4k17' is no grid"),
+        ("results/demo/explicit/s9k1/sweep.csv", "'s9k1' is not a grid"),
+        ("results/demo/explicit/s4k17/sweep.csv", "'s4k17' is not a grid"),
         ("results/demo/explicit/s04k2/sweep.csv", "name each stage once"),
         ("results/demo/implict/s4k2/sweep.csv", "method 'implict'"),
         ("results/demo/baseline/s4k2/sweep.csv", "`plain` belongs to the baseline"),

@@ -126,5 +126,5 @@ def test_test_photos_of_voc_are_needed_only_if_an_experiment_predicts_them():
 )
 def test_a_variant_starts_from_an_earlier_classifier_of_the_same_experiment(variant, start):
     assert paths.starting_classifier(experiment(), *variant) == [f"results/demo/{v}/classifier.pt" for v in start]
-    with pytest.raises(UserError, match="is no grid"):
+    with pytest.raises(UserError, match="is not a grid"):
         paths.starting_classifier(experiment(), "implicit", "s9k9")
