@@ -103,14 +103,8 @@ def train(
     read_every = 1 if fabric.device.type == "cpu" and fabric.world_size == 1 else READ_EVERY
     with show_progress(name=name, unit="step", total=schedule.steps, initial=progress.step) as bar:
         for images, targets in loader:
-            for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * schedule.rate(progress.step)
-            images = images.to(fabric.device, memory_format=torch.channels_last, non_blocking=True)
-            value = loss(network, images, targets.to(fabric.device, non_blocking=True))
-            fabric.backward(value)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            losses.append(value.detach())
+            rate = schedule.rate(progress.step)
+            losses.append(_train_step(fabric, network, optimizer, loss, images, targets, rate))
             progress.step += 1
             epoch_ends = schedule.ends_epoch(progress.step)
             reads = epoch_ends or progress.step % read_every == 0
@@ -136,6 +130,26 @@ def train(
     if fabric.is_global_zero:
         write_log(log, progress.rows)  # also where a resumed run had nothing left to train
         writer.close()
+
+
+def _train_step(
+    fabric: Fabric,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loss: Loss,
+    images: Tensor,
+    targets: Tensor,
+    rate: float,
+) -> Tensor:
+    """Update the weights once, at `rate` times the initial learning rates; return the loss, without reading it."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * rate
+    images = images.to(fabric.device, memory_format=torch.channels_last, non_blocking=True)
+    value = loss(network, images, targets.to(fabric.device, non_blocking=True))
+    fabric.backward(value)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return value.detach()
 
 
 def _check_batch_size(batch_size: int, devices: int) -> None:
