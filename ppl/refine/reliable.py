@@ -1,4 +1,4 @@
-"""Write reliable labels, the training targets of the refinement network: foreground and background where CAMs are certain.
+"""Write reliable labels, the training targets of the refinement network: foreground and background of certain CAMs.
 
 Worker processes run this on one image each, so the module does not import torch.
 """
