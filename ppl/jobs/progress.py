@@ -1,4 +1,4 @@
-"""Progress of a step: a bar that redraws in a terminal; whole lines in a file, readable and fit for `tail -f`."""
+"""Progress of a step: a bar that redraws in a terminal; whole lines in a file, readable with `tail -f`."""
 
 import os
 import re
@@ -56,7 +56,7 @@ def progress(
 
 @dataclass
 class Lines:
-    """Progress in a file that is no terminal: a line now and then, and a last one. The interface is that of tqdm."""
+    """Progress as lines of a file: one at intervals, and a last one. The interface is that of tqdm."""
 
     file: TextIO
     name: str

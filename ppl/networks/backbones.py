@@ -75,8 +75,8 @@ def build(name: str, *, weights: str = "none", output_stride: int = 16, dilated:
     """Return a backbone at output stride 8, 16 or 32, with `weights` = imagenet, none, or the path of a state dict.
 
     Below 32 the last stages lose their stride; `dilated` widens their filters in exchange (DeepLab), the classifier
-    leaves them as they are (Section IV-B). ValueError for a builder whose stages do not have the
-    order that the module describes.
+    leaves them as they are (Section IV-B). ValueError for a builder whose stages do not have the order that
+    the module describes.
     """
     if name not in BUILDERS:
         raise UserError(f"backbone {name!r}", "unknown backbone", f"choose one of {', '.join(BUILDERS)}")

@@ -1,4 +1,4 @@
-"""Trained networks for scripts and notebooks: one's own photos in a few lines.
+"""Trained networks for scripts and notebooks: inference on photos in a few lines.
 
 import ppl
 

@@ -56,11 +56,11 @@ def output_names(photos: Sequence[Path]) -> list[str]:
     taken, names = {LEGEND}, []
     for photo in photos:
         prefix = "" if shared[photo.stem.casefold()] == 1 else f"{photo.absolute().parent.name}-"
-        wanted = name = os.fsencode(prefix + photo.stem)[:MAX_NAME_BYTES].decode(errors="ignore")
+        base = name = os.fsencode(prefix + photo.stem)[:MAX_NAME_BYTES].decode(errors="ignore")
         number = 1
         while name.casefold() in taken:
             number += 1
-            name = f"{wanted}-{number}"
+            name = f"{base}-{number}"
         taken.add(name.casefold())
         names.append(name)
     return names

@@ -105,13 +105,13 @@ def map_faults(file: IO[bytes], image_id: str, dataset: Dataset, full: Size | No
             ids = np.array(opened)
             colours = np.array(opened.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)  # may end at the last id
     except Exception as error:  # Pillow's decoders raise exceptions of many types
-        yield f"{name}: not a readable PNG ({reason(error)})"
+        yield f"{name}: is not a readable PNG ({reason(error)})"
         return
     highest = int(ids.max())
     if highest > len(dataset.classes):
         yield f"{name}: id {highest}, the last class is {len(dataset.classes)}"
     if not np.array_equal(colours, VOC_COLOURS[: len(colours)]) or len(colours) <= min(highest, len(dataset.classes)):
-        yield f"{name}: the palette is not VOC's colour map"
+        yield f"{name}: its palette is not VOC's colour map"
 
 
 if __name__ == "__main__":
