@@ -37,8 +37,8 @@ def load(
     """Return a trained network in evaluation mode on the CPU, and its checkpoint (`settings`, `classes`, `code`).
 
     `architecture` returns the settings of the network's shape, `build` creates the network from these and the number of
-    classes. UserError if the file does not contain such a network, or if `classes` differ from those that the network was
-    trained for.
+    classes. UserError if the file does not contain such a network, or if `classes` differ from those that the network
+    was trained for.
     """
     content = read_content(path, kind)
     if classes is not None and content["classes"] != list(classes):
@@ -137,4 +137,4 @@ def fill(network: nn.Module, weights: Mapping[str, Tensor], path: Path | str) ->
     try:
         network.load_state_dict(weights)
     except Exception as error:  # torch raises anything for a foreign state dict, whose names may not be texts
-        raise UserError(path, f"made by another version of the code ({reason(error)})", "make it again") from error
+        raise UserError(path, f"written by another version of the code ({reason(error)})", "make it again") from error
