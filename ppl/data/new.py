@@ -168,7 +168,7 @@ def match_masks(folder: Path, photos: PhotoFolder, ids: Mapping[PurePosixPath, s
 
 
 def named_classes(path: Path, table: Table) -> tuple[str, ...]:
-    """Return the classes in the order of a file; UserError where the table names others."""
+    """Return the classes in the order of a file; UserError if the table names others."""
     try:
         classes = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:

@@ -70,7 +70,7 @@ def shrunk_size(size: tuple[int, int], max_side: int) -> tuple[int, int]:
 
 
 def photo_size(path: Path | str, *, most: int = MAX_PIXELS) -> tuple[int, int]:
-    """Return (h, w) of an upright photo from its header; UserError where it has more than `most` pixels."""
+    """Return (h, w) of an upright photo from its header; UserError if it has more than `most` pixels."""
     with open_image(path, "photo", tuple(PHOTO_FORMATS), most) as image:
         (width, height), orientation = call_pillow(path, "photo", lambda: (_stored_size(image), _orientation(image)))
     return (width, height) if orientation in (5, 6, 7, 8) else (height, width)

@@ -24,7 +24,7 @@ REMEDIES = {
     errno.EPERM: "change the permissions, or ask the owner to",
     errno.ENOENT: "name an existing file, or run the step that writes it",
 }
-"""Advice where the system's own message ("No space left on device") does not imply one."""
+"""Advice if the system's own message ("No space left on device") does not imply one."""
 WORKER_ERROR = f"{UserError.__module__}.{UserError.__name__}: "
 """Start of a UserError in the traceback of a data loader's worker process."""
 

@@ -118,7 +118,7 @@ class StopRequest:
 def end_with_snakemake() -> None:
     """Send SIGTERM to this process when its Snakemake, or the shell between the two, dies; exit if it is dead already.
 
-    Does nothing without PPL_PARENT, or where the system has no pidfd (Linux has).
+    Does nothing without PPL_PARENT, or if the system has no pidfd (Linux has).
     """
     snakemake = os.environ.get(PARENT, "")
     if not snakemake.isdecimal() or not hasattr(os, "pidfd_open"):

@@ -119,7 +119,7 @@ Bar = tqdm | Lines
 
 
 def _terminal_size() -> dict[str, Any]:
-    """Return tqdm's settings of its size: fixed where a terminal (of a container, say) reports 0, else dynamic."""
+    """Return tqdm's settings of its size: fixed if a terminal (of a container, say) reports 0, else dynamic."""
     try:
         known = all(os.get_terminal_size(sys.stderr.fileno()))
     except OSError:

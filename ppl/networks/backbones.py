@@ -5,7 +5,7 @@ order in which data flows through them, a BatchNorm right after its convolution,
 larger than 1x1 with a stride: `_join_norms` and `_drop_stride` need that, and raise ValueError otherwise.
 
 The demo trains on a CPU, in minutes, so the speed of CPU training is part of the product. `FrozenNormConv2d` here and
-`networks/depthwise.py` serve it alone: both compute what the plain layers compute, in a fraction of the time.
+`networks/depthwise.py` exist only for this: both compute the result of the plain layers in a fraction of the time.
 """
 
 import math

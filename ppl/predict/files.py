@@ -67,7 +67,7 @@ def output_names(photos: Sequence[Path]) -> list[str]:
 
 
 def check_outputs(out: Path, names: Sequence[str], photos: Sequence[Path]) -> None:
-    """Raise UserError where a result would replace one of the photos, or `out` is not a folder."""
+    """Raise UserError if a result would replace one of the photos, or `out` is not a folder."""
     if os.path.lexists(out) and not out.is_dir():
         raise UserError(out, "not a folder", "choose another one with --out")
     read = {os.path.realpath(photo) for photo in photos}

@@ -22,7 +22,7 @@ REQUESTED = "as requested"
 PAPER = "paper defaults: no settings.yaml two directories above the weights; the workflow writes one"
 
 OF_ANOTHER_FORMAT = (KeyError, TypeError, ValueError)
-"""Raised where a settings file lacks a key or holds a value of another type."""
+"""Raised if a settings file lacks a key or holds a value of another type."""
 
 
 class Setting(NamedTuple):

@@ -27,7 +27,7 @@ PREFIX = workflow.modifier.path_modifier.prefix or ""
 try:
     complete = configuration.with_shipped_defaults(config, Path(workflow.source_path("../../config/config.yaml"))) if IS_MODULE else config
     EXPERIMENTS = configuration.resolve(complete, Path(workflow.source_path("../schemas/config.schema.yaml")))
-    # Rules see a target only after Snakemake has wrapped their errors in several lines.
+    # Check targets here: Snakemake would wrap the error of a rule in several lines.
     for target in [] if IS_MODULE else configuration.possible_targets(sys.argv[1:]):
         configuration.check_target(target, EXPERIMENTS)
     if workflow.is_main_process and not IS_MODULE and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
@@ -206,7 +206,7 @@ def network_threads(wildcards):
 def all_cores(wildcards):
     """Return the number of cores of a local run; on a cluster, the number of workers.
 
-    A job on a cluster sees all cores of its node, but must not use more than it has requested.
+    A job on a cluster can use all cores of its node, but must use only those that it has requested.
     """
     if workflow.remote_exec:
         return workers(wildcards)
