@@ -48,7 +48,7 @@ def main(settings: Settings) -> None:
 def reduce(dataset: Dataset, folder: Path, side: int, images: int) -> None:
     """Write a smaller copy of a dataset with all splits, `trainaug` reduced to `images` photos."""
     train, val, trainaug = (dataset.split(name) for name in ("train", "val", "trainaug"))
-    rest = [image for image in trainaug if image not in set(train)]
+    rest = [image_id for image_id in trainaug if image_id not in set(train)]
     step = max(1, len(rest) // max(1, images - len(train)))
     splits = {"train": train, "val": val, "trainaug": sorted([*train, *rest[::step][: images - len(train)]])}
     for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
@@ -58,13 +58,13 @@ def reduce(dataset: Dataset, folder: Path, side: int, images: int) -> None:
     for name in ("classes.txt", "labels.csv"):
         (folder / name).write_bytes((dataset.root / name).read_bytes())
     measured = {*train, *val}
-    for image in progress(sorted({*splits["trainaug"], *val}), name="photos reduced", unit="image"):
-        photo = Image.fromarray(read_photo(dataset.photo(image)))
+    for image_id in progress(sorted({*splits["trainaug"], *val}), name="photos reduced", unit="image"):
+        photo = Image.fromarray(read_photo(dataset.photo(image_id)))
         size = tuple(max(1, round(length * side / max(photo.size))) for length in photo.size)
-        photo.resize(size, Image.Resampling.BICUBIC).save(folder / "JPEGImages" / f"{image}.jpg", quality=95)
-        if image in measured:
-            mask = Image.fromarray(read_mask(dataset.mask(image)))
-            write_mask(folder / "SegmentationClass" / f"{image}.png", mask.resize(size, Image.Resampling.NEAREST))
+        photo.resize(size, Image.Resampling.BICUBIC).save(folder / "JPEGImages" / f"{image_id}.jpg", quality=95)
+        if image_id in measured:
+            mask = Image.fromarray(read_mask(dataset.mask(image_id)))
+            write_mask(folder / "SegmentationClass" / f"{image_id}.png", mask.resize(size, Image.Resampling.NEAREST))
 
 
 if __name__ == "__main__":

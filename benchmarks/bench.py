@@ -24,7 +24,7 @@ import torch
 import tyro
 from measuring import Row, measured
 from PIL import Image
-from tasks import of_confident
+from tasks import label_reliably
 from torch import Tensor, nn
 from walk import dense_power, inputs, plain_steps
 
@@ -72,9 +72,9 @@ def main(settings: Settings) -> None:
     large = settings.large == "yes" or (settings.large == "auto" and device.type == "cuda")
     name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     print(f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    given, rows = Given(device, large, settings.workers, settings.data), []
+    setup, rows = Setup(device, large, settings.workers, settings.data), []
     for make in ROWS:
-        for row in make(given):
+        for row in make(setup):
             if settings.only and not any(word in row.name for word in settings.only):
                 continue
             rows.append(measured(row, device, settings.repeats))
@@ -94,7 +94,7 @@ def main(settings: Settings) -> None:
 # Inputs
 
 
-class Given(NamedTuple):
+class Setup(NamedTuple):
     """Machine and inputs of the rows."""
 
     device: torch.device
@@ -130,14 +130,14 @@ def cam_of(seed: int, classes: Sequence[int], size: tuple[int, int] = VOC_SIZE) 
 # Rows
 
 
-def walks(given: Given) -> Iterator[Row]:
-    on_cpu = given.device.type == "cpu"
+def walks(setup: Setup) -> Iterator[Row]:
+    on_cpu = setup.device.type == "cpu"
     sizes = [(63, 63, 300), (94, 125, 2000)] if on_cpu else [(63, 63, 20), (94, 125, 20), (120, 160, 20)]
     for h, w, least in sizes:
-        scores, boundary = (x.to(given.device) for x in inputs(3, h, w))
+        scores, boundary = (x.to(setup.device) for x in inputs(3, h, w))
         ours, exact = partial(propagate, scores, boundary), partial(plain_steps, scores, boundary, torch.float64)
         small = on_cpu and h * w > 4000
-        few = [x.to(given.device) for x in inputs(3, 63, 63)]
+        few = [x.to(setup.device) for x in inputs(3, 63, 63)]
         reference = partial(dense_power, *few) if small else partial(dense_power, scores, boundary)
         growth = (h * w / 63**2) ** 3 if small else 1
         yield Row(f"walk {h}x{w}", "dense matrix, 8 squarings", least, ours, reference, relative, exact, None, growth)
@@ -145,41 +145,41 @@ def walks(given: Given) -> Iterator[Row]:
         yield Row(f"walk {h}x{w}", "256 sparse steps", 2.5, ours, plain, relative, exact)
 
 
-def confident(given: Given) -> Iterator[Row]:
+def reliable(setup: Setup) -> Iterator[Row]:
     ids = [(1,), (3, 8), (15,), (2, 15)]
-    tasks = [(p, cam_of(i, ids[i % 4])) for i, p in enumerate(given.photos(24))]
+    tasks = [(p, cam_of(i, ids[i % 4])) for i, p in enumerate(setup.photos(24))]
 
     def ours() -> list[np.ndarray]:
-        return list(run_all(of_confident, tasks, workers=given.workers, total=len(tasks), name="reliable labels"))
+        return list(run_all(label_reliably, tasks, workers=setup.workers, total=len(tasks), name="reliable labels"))
 
     def reference() -> list[np.ndarray]:
-        label = partial(references.confident_labels, labels=VOC_CLASSES + 1)
+        label = partial(references.reliable_labels, labels=VOC_CLASSES + 1)
         return [label(photo, upsample(cam.maps, cam.size), cam.classes) for photo, cam in tasks]
 
     def error(a: list[np.ndarray], b: list[np.ndarray]) -> str:
-        found = {x.tobytes() for x in a}  # workers finish in any order
-        return f"{sum(x.tobytes() in found for x in b)} of {len(b)} maps equal"
+        maps = {x.tobytes() for x in a}  # workers finish in any order
+        return f"{sum(x.tobytes() in maps for x in b)} of {len(b)} maps equal"
 
-    name = f"reliable labels, {len(tasks)} photos, {given.workers} cores"
+    name = f"reliable labels, {len(tasks)} photos, {setup.workers} cores"
     yield Row(name, "one core, all 21 labels", 6, ours, reference, error)
 
 
-def crfs(given: Given) -> Iterator[Row]:
-    (photo,) = given.photos(1)
+def crfs(setup: Setup) -> Iterator[Row]:
+    (photo,) = setup.photos(1)
     logits = 3 * smooth(81, VOC_SIZE, 1)
     logits[4:] -= 20  # improbable, as for classes that are absent: background and three classes remain
     eighty = logits.softmax(0).numpy()
     yield Row("CRF, 81 labels", "all labels", 7, partial(crf.from_probabilities, photo, eighty),
               partial(crf.from_probabilities, photo, eighty, keep=None), equal)  # fmt: skip
-    if given.device.type == "cuda":
+    if setup.device.type == "cuda":
         for labels, least in ((2, 20), (21, 50)):
             probabilities = (2 * smooth(labels, VOC_SIZE, 2)).softmax(0).numpy()
             run = partial(crf.from_probabilities, photo, probabilities, keep=None)
             yield Row(f"CRF on the GPU, {labels} labels", "pydensecrf", least,
-                      partial(run, solver=on_device(given.device)), run, equal)  # fmt: skip
+                      partial(run, solver=on_device(setup.device)), run, equal)  # fmt: skip
 
 
-def sweeps(given: Given) -> Iterator[Row]:
+def sweeps(setup: Setup) -> Iterator[Row]:
     rng = np.random.default_rng(0)
     cams = [cam_of(i, (1 + i % 20, 1 + (i + 7) % 20)) for i in range(6)]
     truths = [np.kron(rng.integers(0, 21, (8, 10)), np.ones((47, 50), int))[:375, :500].astype(np.uint8) for _ in cams]
@@ -192,7 +192,7 @@ def sweeps(given: Given) -> Iterator[Row]:
     yield Row("threshold sweep, 101 thresholds, 6 photos", "one evaluation per threshold", 50, ours, reference, largest)
 
 
-def stores(given: Given) -> Iterator[Row]:
+def stores(setup: Setup) -> Iterator[Row]:
     cams = [cam_of(i, (1, 2)[: 1 + i % 2]) for i in range(64)]
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     file, dictionaries = folder / "cams.h5", folder / "npy"
@@ -218,18 +218,18 @@ def stores(given: Given) -> Iterator[Row]:
     shutil.rmtree(folder)
 
 
-def exports(given: Given) -> Iterator[Row]:
-    batch = np.stack(given.photos(8 if given.large else 2))
-    scales = (1, 0.5, 1.5, 2) if given.large else (1, 0.5)
-    for variant in (("baseline", "plain"), ("explicit", "s2k2-s3k4-s4k6" if given.large else "s4k2")):
-        ours, other = (classifier(*variant, given.device) for _ in range(2))
+def exports(setup: Setup) -> Iterator[Row]:
+    batch = np.stack(setup.photos(8 if setup.large else 2))
+    scales = (1, 0.5, 1.5, 2) if setup.large else (1, 0.5)
+    for variant in (("baseline", "plain"), ("explicit", "s2k2-s3k4-s4k6" if setup.large else "s4k2")):
+        ours, other = (classifier(*variant, setup.device) for _ in range(2))
         for network in (ours, other):  # large logits, as of a trained classifier: no cancellation in their sums
             network.classifier.weight.data.abs_()
         backbones.fold_batchnorm(ours)
         ours.to(memory_format=torch.channels_last).eval()
         _unjoin(other).eval()
         yield Row(f"CAM export, {'/'.join(variant)}, {len(batch)} photos, {len(scales)} scales",
-                  "photo by photo, scale by scale, float32", 2 if given.device.type == "cpu" else 5,
+                  "photo by photo, scale by scale, float32", 2 if setup.device.type == "cpu" else 5,
                   partial(_maps, ours, batch, scales), partial(references.cams, other, batch, scales),
                   fused)  # fmt: skip
 
@@ -239,8 +239,8 @@ def _maps(network: PatchClassifier, batch: np.ndarray, scales: Sequence[float]) 
         return branch_maps(network, batch, scales)
 
 
-def branches(given: Given) -> Iterator[Row]:
-    device, large = given.device, given.large
+def branches(setup: Setup) -> Iterator[Row]:
+    device, large = setup.device, setup.large
     network = classifier("explicit", "s4k6", device)
     size = 32 if large else 14
     x = torch.randn(16 if large else 4, network.backbone.channels[3], size, size, device=device)
@@ -261,8 +261,8 @@ def branches(given: Given) -> Iterator[Row]:
               reference, relative)  # fmt: skip
 
 
-def trainings(given: Given) -> Iterator[Row]:
-    device, large = given.device, given.large
+def trainings(setup: Setup) -> Iterator[Row]:
+    device, large = setup.device, setup.large
     least = 1.8 if device.type == "cpu" else 3
     crop, batch = (512, 16) if large else (256, 8)
     images, targets = torch.randn(batch, 3, crop, crop, device=device), torch.ones(batch, VOC_CLASSES, device=device)
@@ -302,13 +302,13 @@ def trainings(given: Given) -> Iterator[Row]:
               partial(deeplab_step, other, x, labels, nullcontext))  # fmt: skip
 
 
-def pairs(given: Given) -> Iterator[Row]:
-    side, batch = 128, 32 if given.large else 4
+def pairs(setup: Setup) -> Iterator[Row]:
+    side, batch = 128, 32 if setup.large else 4
     boundary = torch.stack([smooth(1, (side, side), i)[0].sigmoid() for i in range(batch)])
     # Any of several equal maxima may get the gradient: noise makes equal maxima rare.
     boundary = (boundary + 0.01 * torch.rand(boundary.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 0.99)
-    boundary = boundary.to(given.device)
-    labels = torch.stack([smooth(4, (side, side), i).argmax(0) for i in range(batch)]).to(given.device)
+    boundary = boundary.to(setup.device)
+    labels = torch.stack([smooth(4, (side, side), i).argmax(0) for i in range(batch)]).to(setup.device)
     labels[labels == 3] = 255
 
     def step(loss: Callable[[Tensor], Tensor], dtype: torch.dtype = torch.float32) -> Tensor:
@@ -322,10 +322,10 @@ def pairs(given: Given) -> Iterator[Row]:
               relative, partial(reference, torch.float64))  # fmt: skip
 
 
-def inputs_of_training(given: Given) -> Iterator[Row]:
+def inputs_of_training(setup: Setup) -> Iterator[Row]:
     augmentation = Augmentation(512, long_side=(320, 640))
     encoded = []
-    for photo in given.photos(16):
+    for photo in setup.photos(16):
         buffer = io.BytesIO()
         Image.fromarray(photo).save(buffer, "JPEG", quality=95)
         encoded.append(buffer.getvalue())
@@ -346,7 +346,7 @@ def inputs_of_training(given: Given) -> Iterator[Row]:
     torch.set_num_threads(threads)
 
 
-ROWS = (walks, confident, crfs, sweeps, stores, exports, branches, trainings, pairs, inputs_of_training)
+ROWS = (walks, reliable, crfs, sweeps, stores, exports, branches, trainings, pairs, inputs_of_training)
 
 
 # Helpers

@@ -52,12 +52,18 @@ def measured(photos: int, folder: Path, cores: int) -> dict[str, float]:
     """Return the peak memory of each step in MB, over its jobs, for a run with `photos` training photos."""
     folder.mkdir()
     config = yaml.safe_load((REPOSITORY / "tests" / "tiny.yaml").read_text())
-    own = config["experiments"]["tiny"]
-    own["data"] |= {"train": photos, "val": photos // 2, "test": photos // 4}
-    for section in (own["classify"]["training"], own["classify"]["patch_training"], own["refine"]["irnet"]):
+    experiment = config["experiments"]["tiny"]
+    experiment["data"] |= {"train": photos, "val": photos // 2, "test": photos // 4}
+    for section in (
+        experiment["classify"]["training"],
+        experiment["classify"]["patch_training"],
+        experiment["refine"]["irnet"],
+    ):
         section["epochs"] = 1
-    own["hardware"]["shards"] = 1
-    own["tables"] = {"III": {"variants": [own["main"]], "measures": ["seed", "crf", "val"], "per_class": True}}
+    experiment["hardware"]["shards"] = 1
+    experiment["tables"] = {
+        "III": {"variants": [experiment["main"]], "measures": ["seed", "crf", "val"], "per_class": True}
+    }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     python, notes = folder / "bin" / "python", folder / "peaks"
     python.parent.mkdir()
@@ -91,14 +97,14 @@ def step(arguments: list[str]) -> int:
     peak = 0.0
     with subprocess.Popen([sys.executable, *arguments]) as process:
         while process.poll() is None:
-            peak = max(peak, held(process.pid))
+            peak = max(peak, memory_of(process.pid))
             time.sleep(PAUSE)
     with open(os.environ[PEAKS], "a") as notes:
         notes.write(f"{arguments[1]} {peak:.1f}\n")
     return process.returncode
 
 
-def held(process: int) -> float:
+def memory_of(process: int) -> float:
     """Return the memory of a process and its descendants in MB."""
     total = 0
     try:

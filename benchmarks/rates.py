@@ -24,9 +24,9 @@ import numpy as np
 import pandas as pd
 import torch
 import tyro
-from bench import VOC_CLASSES, VOC_SIZE, Given, cam_of, classifier, smooth
+from bench import VOC_CLASSES, VOC_SIZE, Setup, cam_of, classifier, smooth
 from PIL import Image
-from tasks import of_confident
+from tasks import label_reliably
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from walk import inputs
@@ -132,7 +132,7 @@ def measured(settings: Settings) -> pd.DataFrame:
     peak = _peak(device)
     print(f"{name}, torch {torch.__version__}: a matrix product in bfloat16 reaches {peak:.2f} TFLOP/s", flush=True)
     rows = []
-    for step in steps(device, paper, Given(device, paper, 1, settings.data)):
+    for step in steps(device, paper, Setup(device, paper, 1, settings.data)):
         step.run()
         with FlopCounterMode(display=False) as counter:
             step.run()
@@ -179,7 +179,7 @@ def hours(plan: Plan, per_second: dict[str, float], *, devices: int, cores: int)
     return table.round({"hours": 2, "GB written": 2})
 
 
-def steps(device: torch.device, paper: bool, given: Given) -> Iterator[Step]:
+def steps(device: torch.device, paper: bool, setup: Setup) -> Iterator[Step]:
     """Yield every step at the paper's sizes."""
     batch = 16 if paper else 2
     targets = torch.ones(batch, VOC_CLASSES, device=device)
@@ -191,7 +191,7 @@ def steps(device: torch.device, paper: bool, given: Given) -> Iterator[Step]:
     network = classifier(*EXPLICIT, device).eval()
     backbones.fold_batchnorm(network)
     network.to(memory_format=torch.channels_last)
-    photos = np.stack(given.photos(8 if paper else 1))
+    photos = np.stack(setup.photos(8 if paper else 1))
     yield Step(
         "CAMs explicit", "device", len(photos), _computing(device, partial(branch_maps, network, photos, SCALES))
     )
@@ -217,18 +217,18 @@ def steps(device: torch.device, paper: bool, given: Given) -> Iterator[Step]:
     yield Step("train DeepLab", "device", batch, _training(deeplab, loss, device))
     deeplab.eval()
     backbones.fold_batchnorm(deeplab)
-    photos = np.stack(given.photos(4 if paper else 1))
+    photos = np.stack(setup.photos(4 if paper else 1))
     predict = partial(log_probabilities, deeplab, photos, (1,))
     yield Step("predict", "device", len(photos), _computing(device, predict))
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield from _of_a_core(given)
+    yield from _of_a_core(setup)
     torch.set_num_threads(threads)
 
 
-def _of_a_core(given: Given) -> Iterator[Step]:
-    photos = given.photos(8)
+def _of_a_core(setup: Setup) -> Iterator[Step]:
+    photos = setup.photos(8)
     encoded = []
     for photo in photos:
         buffer = io.BytesIO()
@@ -252,7 +252,7 @@ def _of_a_core(given: Given) -> Iterator[Step]:
 
     yield Step("write CAM", "core", len(cams), write)
     tasks = list(zip(photos[:2], cams, strict=False))
-    yield Step("reliable labels", "core", len(tasks), lambda: [of_confident(task) for task in tasks])
+    yield Step("reliable labels", "core", len(tasks), lambda: [label_reliably(task) for task in tasks])
     probabilities = (2 * smooth(VOC_CLASSES + 1, VOC_SIZE, 2)).softmax(0).numpy()
     probabilities[4:] *= 0.01
     yield Step("CRF 21 labels", "core", 1, lambda: crf.from_probabilities(photos[0], probabilities))

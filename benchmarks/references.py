@@ -21,7 +21,7 @@ from ppl.refine.lines import lines_within
 from ppl.refine.reliable import combine
 
 
-def confident_labels(photo: np.ndarray, cam: np.ndarray, classes: Sequence[int], *, labels: int) -> np.ndarray:
+def reliable_labels(photo: np.ndarray, cam: np.ndarray, classes: Sequence[int], *, labels: int) -> np.ndarray:
     """Return reliable labels by two CRFs on one core, each with its own lattices and over all `labels` of the dataset.
 
     Energies are those of `ppl.crf.dense.from_labels`; classes absent from the photo get a large energy.

@@ -44,28 +44,28 @@ def main(settings: Settings) -> None:
     rows = {"train": [], "val": []}
     with open_store(sorted((variant / "cams").glob(f"{data['train_split']}-*.h5"))) as cams:
         pseudo = sorted((variant / "pseudo").iterdir())
-        for image in evenly(dataset.split(data["seed_split"]), settings.rows):
-            cam = cams.read(image)
-            label = read_mask(find_maps(pseudo, [image])[0])
+        for image_id in evenly(dataset.split(data["seed_split"]), settings.rows):
+            cam = cams.read(image_id)
+            label = read_mask(find_maps(pseudo, [image_id])[0])
             tiles = {"CAM": upsample(cam.maps, cam.size).max(axis=0)}
             tiles |= {"seed": colour(seed(cam, resolved["cam"]["threshold"])), "pseudo label": colour(label)}
-            rows["train"].append(with_source(tiles, dataset, image, settings.photos))
+            rows["train"].append(with_source(tiles, dataset, image_id, settings.photos))
     predictions = sorted((variant / "predictions").glob(f"{data['val_split']}-*"))
-    for image in evenly(dataset.split(data["val_split"]), settings.rows):
+    for image_id in evenly(dataset.split(data["val_split"]), settings.rows):
         kinds = ["raw", "crf"] if resolved["segment"]["crf"] else ["raw"]
-        tiles = {k: colour(read_mask(find_maps([p / k for p in predictions], [image])[0])) for k in kinds}
+        tiles = {k: colour(read_mask(find_maps([p / k for p in predictions], [image_id])[0])) for k in kinds}
         tiles = {{"raw": "prediction", "crf": "prediction, CRF"}[k]: tile for k, tile in tiles.items()}
-        rows["val"].append(with_source(tiles, dataset, image, settings.photos))
+        rows["val"].append(with_source(tiles, dataset, image_id, settings.photos))
     with atomic(settings.out) as temporary:
         draw(rows).savefig(temporary, dpi=80)
 
 
-def with_source(tiles: dict[str, np.ndarray], dataset: Dataset, image: str, photos: bool) -> dict[str, np.ndarray]:
+def with_source(tiles: dict[str, np.ndarray], dataset: Dataset, image_id: str, photos: bool) -> dict[str, np.ndarray]:
     """Return the tiles, with photo and truth around them if `photos`."""
     if not photos:
         return tiles
-    tiles = {"photo": read_photo(dataset.photo(image)), **tiles}
-    return {**tiles, "truth": colour(read_mask(dataset.mask(image)))} if dataset.has_masks else tiles
+    tiles = {"photo": read_photo(dataset.photo(image_id)), **tiles}
+    return {**tiles, "truth": colour(read_mask(dataset.mask(image_id)))} if dataset.has_masks else tiles
 
 
 def colour(labels: np.ndarray) -> np.ndarray:

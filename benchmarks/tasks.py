@@ -7,7 +7,7 @@ from ppl.data.resize import upsample
 from ppl.refine.reliable import reliable_labels
 
 
-def of_confident(task: tuple[np.ndarray, Cam]) -> np.ndarray:
+def label_reliably(task: tuple[np.ndarray, Cam]) -> np.ndarray:
     """Return the reliable labels (h, w) of a photo and its CAM."""
     photo, cam = task
     return reliable_labels(photo, upsample(cam.maps, cam.size), cam.classes)

@@ -1,1 +1,1 @@
-"""Step `cam`: class activation maps, their store and the threshold sweep (Section III-E, Figures 7 and 9)."""
+"""Step `cam`: class activation maps, their store, and seeds (Section III-E)."""

@@ -1,4 +1,4 @@
-"""Writes the class activation maps of a split, or of a shard of it, to HDF5."""
+"""Write the class activation maps of a split, or of a shard of it, to HDF5."""
 
 import dataclasses
 import json
@@ -25,7 +25,7 @@ from ppl.networks.backbones import fold_batchnorm
 
 @dataclass(frozen=True)
 class Cams:
-    """How maps are computed (Section IV-B)."""
+    """Settings of the maps (Section IV-B)."""
 
     scales: tuple[float, ...]
     """Factors by which photos are resized; each size is also mirrored."""
@@ -52,15 +52,15 @@ def main(settings: Settings) -> None:
     dataset = Dataset.open(settings.data)
     device = inference_device(settings.hardware)
     network, content = load(settings.classifier, dataset.classes)
-    images = shard_of(dataset.split(settings.split), settings.shard)
+    image_ids = shard_of(dataset.split(settings.split), settings.shard)
     fold_batchnorm(network)
     network = network.to(device, memory_format=torch.channels_last)
-    maps = compute(network, dataset, images, settings.cams, workers=settings.hardware.workers)
+    maps = compute(network, dataset, image_ids, settings.cams, workers=settings.hardware.workers)
     name = f"CAMs, {part_of(settings.split, settings.shard)}"
     with autocast(device, settings.hardware.precision):
         store.write(
             settings.out,
-            progress(maps, name=name, unit="image", total=len(images)),
+            progress(maps, name=name, unit="image", total=len(image_ids)),
             classes=dataset.classes,
             settings=json.dumps({**dataclasses.asdict(settings.cams), **content["settings"]}, sort_keys=True),
             checkpoint=file_digest(settings.classifier),
@@ -68,10 +68,10 @@ def main(settings: Settings) -> None:
 
 
 def compute(
-    network: PatchClassifier, dataset: Dataset, images: Sequence[str], cams: Cams, *, workers: int
+    network: PatchClassifier, dataset: Dataset, image_ids: Sequence[str], cams: Cams, *, workers: int
 ) -> Iterator[tuple[str, Cam]]:
     """Yield (image_id, Cam) for the labelled classes of each image, batch by batch."""
-    _, batches = photo_batches(dataset, images, batch_size=cams.batch_size, workers=workers)
+    _, batches = photo_batches(dataset, image_ids, batch_size=cams.batch_size, workers=workers)
     for batch in batches:
         maps = branch_maps(network, batch.photos, cams.scales, power=cams.power)  # (B, branches, classes, h4, w4)
         for image_id, of_image in zip(batch.images, maps, strict=True):

@@ -22,7 +22,7 @@ def hard_labels(maps: np.ndarray, classes: Sequence[int] | np.ndarray, threshold
     """Return the class of the highest score where that exceeds `threshold`, else background.
 
     maps (K, h, w) floating point, classes (K,) ids in 1..254 -> (h, w) uint8. Of equal scores the first wins.
-    Raises ValueError where the number of classes differs or an id is out of range.
+    Raises ValueError if the number of classes differs or an id is out of range.
     """
     strongest, score = _strongest(maps, classes)
     return np.where(score > maps.dtype.type(threshold), strongest, 0).astype(np.uint8)

@@ -1,6 +1,6 @@
 """The CAM store: HDF5 files that h5py alone can read (docs/cam-format.md).
 
-cams/{image}          float16 (classes, ceil(h / 4), ceil(w / 4)), 0..1, compressed
+cams/{ID}             float16 (classes, ceil(h / 4), ceil(w / 4)), 0..1, compressed
     .attrs["classes"] 1-based class ids of the planes
     .attrs["size"]    (h, w) of the photo
 .attrs                classes (names), settings (JSON), checkpoint (SHA-256), format (version of this layout)
@@ -36,7 +36,7 @@ def write(
 ) -> int:
     """Write pairs (image_id, Cam) to a new file, which appears under its name when complete; return their number.
 
-    UserError for maps that are not finite, as activations beyond the range of float16 are.
+    UserError for maps that are not finite, such as activations beyond the range of float16.
     """
     count = 0
     # This version of HDF5's format has checksums, except for strings of variable length. Without them a damaged file
@@ -58,7 +58,7 @@ def write(
 
 
 class Store:
-    """The CAMs of several files (shards) as one store; made by `open_store`."""
+    """The CAMs of several files (shards) as one store; created by `open_store`."""
 
     def __init__(self, images: Mapping[h5py.File, Sequence[str]]) -> None:
         self._files = list(images)
@@ -78,7 +78,7 @@ class Store:
         return _names(self._files[0])
 
     def read(self, image_id: str) -> Cam:
-        """Return the CAM of one image; UserError if it is not stored, or not as docs/cam-format.md says."""
+        """Return the CAM of one image; UserError if it is not stored, or not in the format of docs/cam-format.md."""
         if image_id not in self._file_of:
             names = ", ".join(file.filename for file in self._files)
             raise UserError(names, f"no CAM of image {image_id!r}", "export the split that it belongs to")
@@ -87,7 +87,7 @@ class Store:
             stored = file["cams"][image_id]
             h, w = (int(side) for side in stored.attrs["size"])
             cam = Cam(stored[()].astype(np.float32), stored.attrs["classes"].astype(np.int64), (h, w))
-        except Exception as error:  # h5py raises anything for missing or foreign content
+        except Exception as error:  # h5py raises exceptions of many types for missing or foreign content
             raise UserError(file.filename, f"not a valid CAM of {image_id!r} ({reason(error)})", REMEDY) from error
         if fault := _fault(cam, len(self.class_names)):
             raise UserError(file.filename, f"not a valid CAM of {image_id!r} ({fault})", REMEDY)
@@ -105,11 +105,11 @@ def open_store(paths: Sequence[Path], classes: Sequence[str] | None = None) -> I
             except OSError as error:
                 raise UserError(path, f"not a readable HDF5 file ({reason(error)})", REMEDY) from error
             try:
-                sound = int(file.attrs["format"]) == FORMAT and isinstance(file["cams"], h5py.Group)
+                valid = int(file.attrs["format"]) == FORMAT and isinstance(file["cams"], h5py.Group)
                 names, stored = _names(file), list(file["cams"])
-            except Exception:  # h5py raises anything for missing or foreign content
-                sound = False
-            if not sound:
+            except Exception:  # h5py raises exceptions of many types for missing or foreign content
+                valid = False
+            if not valid:
                 raise UserError(path, f"not a CAM store of format {FORMAT}", REMEDY)
             if classes is not None and names != tuple(classes):
                 raise UserError(path, "holds other classes than classes.txt names", REMEDY)
@@ -129,7 +129,7 @@ def _names(file: h5py.File) -> tuple[str, ...]:
 
 
 def _fault(cam: Cam, classes: int) -> str | None:
-    """Return why a stored CAM is not one of some of `classes` classes; None if it is valid."""
+    """Return why a stored CAM is invalid for a dataset of `classes` classes; None if it is valid."""
     if cam.classes.ndim != 1:
         return "its classes are not a list"
     grid = tuple(-(-side // STRIDE) for side in cam.size)

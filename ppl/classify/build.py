@@ -1,4 +1,4 @@
-"""Building and loading classifiers."""
+"""Build and load classifiers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ def init_from_checkpoint(
 
     With `classifier` each branch also starts from the classifier of its kind, a patched one from the global one if the
     earlier step had no other, all scaled so that logits start as large as they were; the earlier step must have been
-    trained for the same `classes`. Otherwise it stays new.
+    trained for the same `classes`. Otherwise the classifier stays new.
     """
     content = checkpoints.read_content(path, KIND)
     with checkpoints.reading_settings(path):

@@ -75,8 +75,8 @@ class PatchClassifier(nn.Module):
         for stage in self.backbone.stages[grid.stage :]:
             patches = stage(patches)
         patches = phi2(patches)  # (B*k*k, C2, h, w)
-        # If a stride does not divide a patch's side, each patch comes out up to a cell too large, and the k of them
-        # would be out of register with the global branch: they are resized to the extent that they cover.
+        # If a stride does not divide a patch's side, each patch becomes up to a cell too large, and the k of them
+        # would not align with the global branch: they are resized to the extent that they cover.
         stride = self.backbone.output_stride // min(2**grid.stage, self.backbone.output_stride)
         covered = tuple(-(-grid.k * s // stride) for s in side)
         merged = merge(patches, grid.k, tuple(grid.k * s for s in patches.shape[-2:]))

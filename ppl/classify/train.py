@@ -1,4 +1,4 @@
-"""Trains the classifier of one variant from photos and image-level labels; opens no mask."""
+"""Train the classifier of one variant from photos and image-level labels, without masks."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from ppl.training.schedule import Schedule
 
 @dataclass(frozen=True)
 class Training:
-    """How the classifier is trained (Section IV-B)."""
+    """Training settings of the classifier (Section IV-B)."""
 
     weights: str
     """Backbone weights without an earlier step: imagenet, none, or the path of a state dict."""
@@ -62,7 +62,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Settings:
-    """One training: inputs, outputs, and how."""
+    """Inputs, outputs and settings of one training."""
 
     data: Path
     train_split: str
@@ -173,10 +173,10 @@ def _optimizer(network: PatchClassifier, training: Training) -> torch.optim.Opti
 
 
 def _training_crops(dataset: Dataset, settings: Settings, network: PatchClassifier) -> TrainingCrops:
-    images, training = dataset.split(settings.train_split), settings.training
+    image_ids, training = dataset.split(settings.train_split), settings.training
     return TrainingCrops(
-        dataset.photos(images),
-        label_vectors([dataset.labels_of(image) for image in images], len(dataset.classes)),
+        dataset.photos(image_ids),
+        label_vectors([dataset.labels_of(image_id) for image_id in image_ids], len(dataset.classes)),
         Augmentation(training.crop, long_side=training.long_side, jitter=training.jitter),
         mean=network.backbone.mean,
         std=network.backbone.std,
@@ -185,10 +185,10 @@ def _training_crops(dataset: Dataset, settings: Settings, network: PatchClassifi
 
 def _validation(dataset: Dataset, settings: Settings, network: PatchClassifier) -> Measure:
     """Return a function that measures mAP on the validation photos, by their image-level labels."""
-    images = dataset.split(settings.val_split)
-    targets = label_vectors([dataset.labels_of(image) for image in images], len(dataset.classes)).long()
+    image_ids = dataset.split(settings.val_split)
+    targets = label_vectors([dataset.labels_of(image_id) for image_id in image_ids], len(dataset.classes)).long()
     photos = ResizedImages(
-        dataset.photos(images), settings.training.crop, mean=network.backbone.mean, std=network.backbone.std
+        dataset.photos(image_ids), settings.training.crop, mean=network.backbone.mean, std=network.backbone.std
     )
     loader = DataLoader(
         photos,
@@ -200,7 +200,7 @@ def _validation(dataset: Dataset, settings: Settings, network: PatchClassifier) 
     def measure(trained: nn.Module) -> dict[str, float]:
         device = next(trained.parameters()).device
         scores = torch.empty(0, len(dataset.classes))
-        with progress(name=f"validation, {settings.val_split}", unit="image", total=len(images), part=True) as bar:
+        with progress(name=f"validation, {settings.val_split}", unit="image", total=len(image_ids), part=True) as bar:
             for batch in loader:
                 logits = trained(batch.to(device, memory_format=torch.channels_last))  # (B, branches, C)
                 scores = torch.cat([scores, logits.float().sum(dim=1).sigmoid().cpu()])

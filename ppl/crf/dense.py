@@ -32,10 +32,10 @@ Infer = Callable[[np.ndarray, int], np.ndarray]
 """From unary energies (L, h w) float32 and a number of iterations to the strongest label of each pixel, (h w,)."""
 
 Solver = Callable[[np.ndarray, int, Pairwise], Infer]
-"""From a photo (h, w, 3) uint8, the number of labels L and the pairwise terms to what infers, on the same lattices."""
+"""From a photo (h, w, 3) uint8, the number of labels L and pairwise terms to a function that infers labels."""
 
 Where = Literal["cpu", "gpu"]
-"""Where the CRFs of a step are solved: in worker processes, or by the process that holds a GPU if there is one."""
+"""Device that solves the CRFs of a step: the CPU, in worker processes, or the GPU of this process if there is one."""
 
 IRNET = Pairwise(3, 3, 50, 5, 10)
 DEEPLAB = Pairwise(1, 3, 67, 3, 4)
@@ -92,11 +92,11 @@ def from_labels(
             raise ValueError(f"labels {np.unique(labelling).tolist()} are not all among {labels.tolist()}")
     if len(labels) == 1:
         return [np.zeros(photo.shape[:2], np.uint8) for _ in labellings]
-    own, other = -np.log(confidence), -np.log((1 - confidence) / (len(labels) - 1))
+    same, different = -np.log(confidence), -np.log((1 - confidence) / (len(labels) - 1))
     infer = solver(photo, len(labels), pairwise)
     outputs = []
     for labelling in labellings:
-        energy = np.where(labelling.reshape(-1) == labels[:, None], own, other).astype(np.float32)  # (L, h w)
+        energy = np.where(labelling.reshape(-1) == labels[:, None], same, different).astype(np.float32)  # (L, h w)
         outputs.append(labels.astype(np.uint8)[infer(energy, iterations)].reshape(labelling.shape))
     return outputs
 
@@ -111,7 +111,7 @@ def from_several_probabilities(
 ) -> list[np.ndarray]:
     """Return the label maps of `from_probabilities` for each (L, h, w), with all labels taking part.
 
-    They share one pair of lattices, which take most of the time to build. ValueError for shapes that do not fit.
+    They share one pair of lattices, which take most of the time to build. ValueError for inconsistent shapes.
     """
     _check_photo(photo)
     size, count = photo.shape[:2], len(several[0])
@@ -136,11 +136,11 @@ def from_probabilities(
     """Return the label map after a dense CRF whose unary term is -log of a network's probabilities, at least 1e-5.
 
     Time and memory grow with the number of labels, so that only those that could appear take part: the strongest of
-    some pixel, or somewhere above `keep` (None: all take part). A label left out has a small part in every message
-    between pixels, so that few pixels notice: one in a thousand on smooth random maps of 81 labels, 9 of which remain.
+    some pixel, or somewhere above `keep` (None: all take part). An omitted label has a small part in every message
+    between pixels, so that few pixels change: one in a thousand on smooth random maps of 81 labels, 9 of which remain.
 
     photo (h, w, 3) uint8, probabilities (L, h, w) in 0..1 of labels 0..L - 1 -> (h, w) uint8.
-    Raises ValueError for shapes that do not fit or more than 255 labels.
+    Raises ValueError for inconsistent shapes or more than 255 labels.
     """
     _check_photo(photo)
     if probabilities.ndim != 3 or probabilities.shape[1:] != photo.shape[:2] or not 0 < len(probabilities) <= 255:

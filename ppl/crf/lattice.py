@@ -1,7 +1,7 @@
 """The permutohedral lattice in tensors: Gaussian filters in a few dimensions (Adams, Baek, Davis 2010), on any device.
 
-pydensecrf keeps the lattice in a hash table and goes through it point by point. Here its vertices are found by sorting
-packed keys, and values go to and from them by two sparse matrices, so that a photo takes a handful of large operations.
+pydensecrf keeps the lattice in a hash table and goes through it point by point. Here its vertices are determined by
+sorting packed keys, and two sparse matrices map values to and from them: a photo takes a few large operations.
 """
 
 import math
@@ -28,7 +28,7 @@ class Lattice:
         remainder, rank, weights = _simplices(features)
         vertices = _vertices(remainder, rank)
         self._neighbours, self._count = vertices.neighbours, len(vertices.starts) - 1
-        gain = 1 / (1 + 2.0**-dimensions)  # the blur's own
+        gain = 1 / (1 + 2.0**-dimensions)  # of the blur
         every = torch.arange(0, points * corners + 1, corners, device=features.device)
         norm = torch.ones(points, device=features.device)
         for _ in range(2):  # plain, for the sums of the weights; then normalised by them
@@ -53,7 +53,8 @@ class _Vertices(NamedTuple):
     """The distinct vertices of all simplices, in the order of their keys.
 
     of_corner (N * (d + 1),): vertex of each corner of each point; order: the corners sorted by vertex; starts (V + 1,):
-    where those of a vertex begin in it; neighbours: the vertices before and after each along an axis, V where absent.
+    the index of the first corner of each vertex in it; neighbours: the vertices before and after each along an axis, V
+    if absent.
     """
 
     of_corner: Tensor
@@ -68,7 +69,7 @@ def _simplices(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     deviation = math.sqrt(2 / 3) * (d + 1)  # of the blur, in cells: features are stretched to it
     steps = torch.arange(1, d + 1, device=features.device, dtype=features.dtype)
     scaled = features * (deviation / (steps * (steps + 1)).sqrt())
-    # Onto the plane x_0 + ... + x_d = 0: coordinate j is the sum of what follows minus j times the j-th.
+    # Project onto the plane x_0 + ... + x_d = 0: coordinate j is the sum of what follows minus j times the j-th.
     following = scaled.flip(1).cumsum(1).flip(1)  # (N, d): sum of scaled[:, j:]
     elevated = torch.cat([following, features.new_zeros(points, 1)], dim=1)
     elevated[:, 1:] -= steps * scaled
@@ -108,9 +109,9 @@ def _vertices(remainder: Tensor, rank: Tensor) -> _Vertices:
     of_corner = torch.empty_like(order).scatter_(0, order, first.cumsum(0) - 1)
     starts = torch.cat([first.nonzero()[:, 0], order.new_tensor([points * corners])])
 
-    def find(wanted: Tensor) -> Tensor:
-        index = torch.searchsorted(distinct, wanted).clamp(max=len(distinct) - 1)
-        return torch.where(distinct[index] == wanted, index, len(distinct))
+    def find(keys: Tensor) -> Tensor:
+        index = torch.searchsorted(distinct, keys).clamp(max=len(distinct) - 1)
+        return torch.where(distinct[index] == keys, index, len(distinct))
 
     neighbours = []
     for axis in range(corners):  # one step along it: +1 in every coordinate, less d + 1 in its own

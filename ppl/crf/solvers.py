@@ -1,4 +1,4 @@
-"""The choice of a solver: pydensecrf in worker processes, or one GPU in this process."""
+"""Choose a solver: pydensecrf in worker processes, or one GPU in this process."""
 
 from typing import TYPE_CHECKING
 

@@ -1,1 +1,1 @@
-"""Step `data`: a dataset folder in VOC layout with image-level labels, whatever the source."""
+"""Step `data`: a dataset folder in VOC layout with image-level labels, from any source."""

@@ -1,4 +1,4 @@
-"""Check a whole dataset before any training: list every fault at once, and warn of what makes results poor.
+"""Check a whole dataset before any training: list every fault at once, and warn of causes of poor results.
 
 python -m ppl.data.check --data mine.yaml    (experiments of a settings file with data.source folder)
 python -m ppl.data.check --data mine         (a dataset folder whose splits are called train, val and test)
@@ -191,7 +191,7 @@ def label_warnings(dataset: Dataset, image_ids: Sequence[str]) -> Iterator[Findi
             many = f"classes have fewer than {FEW} training photos"
             yield Finding(f"class {name!r}", what, "label more photos, or expect poor masks", many)
         if count == total:
-            what = "is on every training photo, so that it cannot be told from its surroundings"
+            what = "is on every training photo, so that it cannot be distinguished from its surroundings"
             yield Finding(
                 f"class {name!r}", what, "add photos without it, with empty classes", "classes are on every photo"
             )
@@ -236,7 +236,7 @@ def folder_faults(dataset: Dataset, image_ids: Sequence[str]) -> Iterator[Findin
 def check_files(
     dataset: Dataset, image_ids: Sequence[str], measured: set[str], max_side: int | None, workers: int
 ) -> Findings:
-    """Read every photo and every mask in `measured`, and return what is wrong with them, sorted."""
+    """Read every photo and every mask in `measured`; return their faults and warnings, sorted."""
     image_ids = [image_id for image_id in image_ids if not id_fault(image_id)]
     chunks = in_chunks(image_ids, IMAGES_PER_TASK)
     tasks = ((dataset, max_side, [(image_id, image_id in measured) for image_id in chunk]) for chunk in chunks)
@@ -248,7 +248,7 @@ def check_files(
 
 
 def check_image(dataset: Dataset, image_id: str, with_mask: bool, max_side: int | None = None) -> Findings:
-    """Return what is wrong with a photo and its mask; with `max_side` they may have up to MAX_STORED pixels."""
+    """Return the faults and warnings of a photo and its mask; with `max_side` they may have up to MAX_STORED pixels."""
     path, mask_path = dataset.photo(image_id), dataset.mask(image_id)
     place = str(path.relative_to(dataset.root))
     if not os.path.lexists(path):
@@ -279,7 +279,7 @@ def check_image(dataset: Dataset, image_id: str, with_mask: bool, max_side: int 
 
 
 def mask_faults(dataset: Dataset, place: str, mask: np.ndarray, size: tuple[int, int]) -> Iterator[Finding]:
-    """Yield faults of a mask (h, w): another size than the photo's `size` (h, w), ids outside 0..C and 255."""
+    """Yield faults of a mask (h, w): a size other than the photo's `size` (h, w), ids outside 0..C and 255."""
     if mask.shape != size:
         (h, w), (height, width) = mask.shape, size
         what = f"shape mismatch: expected {width}x{height}, as the photo, got {w}x{h}"

@@ -40,7 +40,7 @@ class Window:
 
 
 def draw_window(size: tuple[int, int], augmentation: Augmentation, rng: np.random.Generator) -> Window:
-    """Draw a window of a photo of `size` (h, w): the crop lies anywhere in the rescaled photo, or the other way round.
+    """Sample a window of a photo of `size` (h, w): the crop lies anywhere in the rescaled photo, or vice versa.
 
     Boxes consist of whole pixels of the photo, so that the scale of a crop is exact within half a pixel.
     """
@@ -154,7 +154,7 @@ class TrainingCrops(data.Dataset):
         photo = read_photo(self.photos[index])
         rng = np.random.default_rng(seed)
         window = draw_window(photo.shape[:2], self.augmentation, rng)
-        if self.augmentation.jitter:  # drawn last, so that windows do not depend on it
+        if self.augmentation.jitter:  # sampled last, so that windows do not depend on it
             photo = jitter_colours(photo, self.augmentation.jitter, rng)
         image = cut_photo(photo, window, self.augmentation.crop, self.mean, self.std)
         if isinstance(self.targets, Tensor):
@@ -191,7 +191,7 @@ def label_vectors(labels: Sequence[tuple[int, ...]], classes: int) -> Tensor:
 def _shift_hue(image: Image.Image, shift: float) -> Image.Image:
     """Return an RGB image with its hue shifted by a share of the colour circle, in steps of 1/256."""
     steps = round(shift * 256)
-    if not steps:  # the conversion to HSV and back would lose a little
+    if not steps:  # the conversion to HSV and back is not exact
         return image
     hsv = np.array(image.convert("HSV"))
     hsv[..., 0] += np.uint8(steps % 256)  # wraps around

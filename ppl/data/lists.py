@@ -1,4 +1,4 @@
-"""Writing of a dataset folder's text files (layout: `ppl.data.dataset`), in UTF-8."""
+"""Write a dataset folder's text files (layout: `ppl.data.dataset`), in UTF-8."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ def write_lists(
 ) -> None:
     """Write `classes.txt`, `labels.csv` and the list of each split into a dataset folder.
 
-    `labels` holds class names by image id; each image's names and the images are written in the given order.
+    `labels` holds class names by image id; images and names are written in the order of `labels`.
     """
     write_lines(folder / "classes.txt", classes)
     write_labels(folder / "labels.csv", labels)

@@ -1,4 +1,4 @@
-"""Label maps as palette PNGs: reading, writing, and VOC's colour map. Only measuring steps call `read_truth`."""
+"""Read and write label maps as palette PNGs, in VOC's colour map. Only measuring steps call `read_truth`."""
 
 from pathlib import Path
 

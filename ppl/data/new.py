@@ -31,7 +31,7 @@ MAX_WORKERS = 8  # more processes seldom help a single GPU or a few cores
 # Epochs by network, and the number of photos for which they suffice.
 PAPER_EPOCHS = {"CLASSIFIER": (5, 10_000), "IRNET": (3, 10_000)}
 SMALL_EPOCHS = {"CLASSIFIER": (4, 1_000), "IRNET": (2, 1_000)}
-MAX_EPOCHS = 12  # more gained nothing on a hundred photos (docs/own-data.md)
+MAX_EPOCHS = 12  # more epochs did not improve results on a hundred photos (docs/own-data.md)
 CONVERTIBLE = {".heic", ".heif", ".avif", ".raw", ".dng", ".cr2", ".nef", ".arw"}
 Labels = dict[PurePosixPath, frozenset[str]]
 
@@ -47,7 +47,7 @@ class Settings:
     masks: Path | None = None
     """Folder of masks, PNGs of class numbers named as the photos: only for measuring, and some suffice."""
     classes: Path | None = None
-    """Names of classes, one a line, in the order of the numbers in masks (from 1)."""
+    """Names of classes, one per line, in the order of the numbers in masks (from 1)."""
     val_share: float = 0.1
     """Share of the labelled photos to hold out for validation."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
@@ -117,7 +117,7 @@ def main(settings: Settings) -> None:
 
 
 def refuse_to_harm(out: Path, photos: Path) -> None:
-    """Raise UserError where the dataset folder would replace something that this command did not write."""
+    """Raise UserError if the dataset folder would replace files that this command did not write."""
     if photos.resolve().is_relative_to(out.resolve()):
         raise UserError(out, "contains your photos", "choose another --name")
     if out.resolve().is_relative_to(photos.resolve()):
@@ -168,7 +168,7 @@ def match_masks(folder: Path, photos: PhotoFolder, ids: Mapping[PurePosixPath, s
 
 
 def named_classes(path: Path, table: Table) -> tuple[str, ...]:
-    """Return the classes in the order of a file; UserError where the table names others."""
+    """Return the classes in the order of a file; UserError if the table names others."""
     try:
         classes = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
@@ -241,7 +241,7 @@ def epochs(least: int, enough: int, photos: int) -> int:
 
 
 def has_gpu() -> bool:
-    """Whether NVIDIA's driver lists a GPU; importing torch would take seconds."""
+    """Return whether NVIDIA's driver lists a GPU; importing torch would take seconds."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return False

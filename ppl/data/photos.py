@@ -1,4 +1,4 @@
-"""Reading of photos: the only module that decodes them. Worker processes use it, so it does not import torch."""
+"""Read photos: the only module that decodes them. Worker processes use it, so it does not import torch."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ PHOTO_FORMATS = {
     "GIF": (".gif",),
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
 }
-"""Formats of photos and their suffixes; none is decoded by another program, as EPS is by Ghostscript."""
+"""Formats of photos and their suffixes; all are decoded by Pillow itself, unlike EPS, which needs Ghostscript."""
 PHOTO_SUFFIXES = {suffix for suffixes in PHOTO_FORMATS.values() for suffix in suffixes}
 ORIENTATION = 0x0112  # in EXIF
 UPRIGHT = {
@@ -70,7 +70,7 @@ def shrunk_size(size: tuple[int, int], max_side: int) -> tuple[int, int]:
 
 
 def photo_size(path: Path | str, *, most: int = MAX_PIXELS) -> tuple[int, int]:
-    """Return (h, w) of an upright photo from its header; UserError where it has more than `most` pixels."""
+    """Return (h, w) of an upright photo from its header; UserError if it has more than `most` pixels."""
     with open_image(path, "photo", tuple(PHOTO_FORMATS), most) as image:
         (width, height), orientation = call_pillow(path, "photo", lambda: (_stored_size(image), _orientation(image)))
     return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
@@ -90,7 +90,7 @@ def open_image(path: Path | str, kind: str, formats: tuple[str, ...], most: int 
 
 
 def call_pillow(path: Path | str, kind: str, call: Callable[[], Result]) -> Result:
-    """Return the result of `call`, which only calls Pillow; whatever that raises for a damaged file is a UserError."""
+    """Return the result of `call`, which only calls Pillow; any exception for a damaged file becomes a UserError."""
     try:
         return call()
     except Image.DecompressionBombError as error:

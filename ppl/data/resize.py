@@ -1,4 +1,4 @@
-"""Resizing of maps with Pillow: worker processes use it, so it does not import torch."""
+"""Resize maps with Pillow: worker processes use it, so it does not import torch."""
 
 import numpy as np
 from PIL import Image

@@ -1,4 +1,4 @@
-"""Shrinking of large photos and their masks, and the record of their original sizes.
+"""Shrink large photos and their masks, and record their original sizes.
 
 The file SIZES of a dataset folder lists the photos that were shrunk with their original size (h, w).
 """
@@ -65,7 +65,7 @@ def _shrunk_photo(photo: Path, out: Path, max_side: int) -> Size | None:
 
 
 def _shrunk_mask(mask: Path, size: Size, reduced: Size, target: Path) -> bool:
-    """Write a mask of `size` at the reduced size by nearest neighbours; False if it is unreadable or another size."""
+    """Write a mask of `size` at the reduced size by nearest neighbours; False if it is unreadable or not of `size`."""
     try:
         labels = read_mask(mask, most=MAX_STORED)
     except UserError:

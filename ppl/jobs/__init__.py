@@ -1,1 +1,1 @@
-"""What every job needs: command line and signals, whole files, worker processes, progress, devices, provenance."""
+"""Infrastructure of jobs: command line and signals, whole files, worker processes, progress, devices, provenance."""

@@ -17,9 +17,9 @@ NOT_HASHED = {
     "ppl.jobs.progress": "messages",
     "ppl.jobs.provenance": "records of results",
 }
-"""Modules left out of every digest, with the reason; so are modules that only they import."""
+"""Modules omitted from every digest, with the reason; modules that only they import are omitted too."""
 MESSAGES = {"print", "UserError"}
-"""Functions all of whose arguments are text for people. Those of a raised exception are left out too."""
+"""Functions all of whose arguments are text for people. Those of a raised exception are omitted too."""
 LABELLED = {"progress", "run_all", "label_all", "train_to_checkpoint", "train_on_labels", "train"}
 """Functions that show progress."""
 LABELS = {"name", "unit"}
@@ -29,7 +29,7 @@ LABELS = {"name", "unit"}
 def code_hash(*modules: str) -> str:
     """Return a digest of the syntax trees of modules such as "ppl.cam.export" and all ppl modules they import.
 
-    Left out: comments, docstrings, formatting, messages, and the modules of NOT_HASHED. ValueError if a module is not
+    Omitted: comments, docstrings, formatting, messages, and the modules of NOT_HASHED. ValueError if a module is not
     part of ppl.
     """
     digests = [f"{module} {_digest(module)}" for module in sorted(hashed_modules(*modules))]
@@ -49,7 +49,7 @@ def hashed_modules(*modules: str) -> set[str]:
 
 
 class _WithoutMessages(ast.NodeTransformer):
-    """Remove from a syntax tree what only people read: docstrings, and arguments of messages."""
+    """Remove text for people from a syntax tree: docstrings, and arguments of messages."""
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
         """Empty the body of a function that returns a UserError: it composes a message."""

@@ -1,4 +1,4 @@
-"""How every entry point runs: settings as command line, errors as one line, a record of its outputs."""
+"""Run entry points: parse settings from the command line, print errors as one line, record outputs."""
 
 import errno
 import importlib
@@ -24,7 +24,7 @@ REMEDIES = {
     errno.EPERM: "change the permissions, or ask the owner to",
     errno.ENOENT: "name an existing file, or run the step that writes it",
 }
-"""Advice where the system's own message ("No space left on device") does not imply one."""
+"""Advice if the system's own message ("No space left on device") does not imply one."""
 WORKER_ERROR = f"{UserError.__module__}.{UserError.__name__}: "
 """Start of a UserError in the traceback of a data loader's worker process."""
 
@@ -56,7 +56,7 @@ def command(main: Callable[[Settings], None], settings: type[Settings]) -> None:
 
 
 def explain(error: BaseException) -> str | None:
-    """Return the message of an error that a user can mend, usually one line; None for a programming error."""
+    """Return the message of an error that a user can fix, usually one line; None for a programming error."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, RuntimeError) and WORKER_ERROR in str(error):

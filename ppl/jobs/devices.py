@@ -91,7 +91,7 @@ _GPU_LOCKS: list[socket.socket] = []  # closing one would release it
 
 
 def _try_lock(name: str) -> socket.socket | None:
-    """Bind a socket to an abstract address (Linux), which only one process of a machine can; None if it is taken.
+    """Bind a socket to an abstract address (Linux), which only one process of a machine can do; None if it is in use.
 
     Unlike a lock file it cannot be deleted by a clean-up of /tmp, left over, or owned by another user: the kernel
     releases it when the process ends, however it ends.

@@ -1,4 +1,4 @@
-"""Errors that a user can mend, and messages of libraries as one line."""
+"""Errors that a user can fix, and messages of libraries as one line."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ LENGTH = 200  # characters of a library's message
 class UserError(Exception):
     """A mistake in input or configuration, printed as one line without a traceback: `WHERE: WHAT; REMEDY`.
 
-    `where` is the file, option or key, `what` is wrong with it, `remedy` mends it; `details` follow, one per line.
+    `where` is the file, option or key, `what` is wrong with it, `remedy` fixes it; `details` follow, one per line.
     It can be pickled, so worker processes can raise it. PPL_TRACEBACK=1 prints the traceback (`ppl.jobs.command`).
     """
 

@@ -1,4 +1,4 @@
-"""Signals, parents and the end of processes: which process reacts to what.
+"""Signals, parents and the end of processes: which process reacts to which event.
 
     process          SIGTERM                    SIGINT (Ctrl-C)            death of the parent (SIGKILL, out of memory)
     ---------------  -------------------------  -------------------------  --------------------------------------------
@@ -19,7 +19,7 @@
     data loaders
 
 The shell prefix (workflow/rules/common.smk) sets PPL_PARENT to Snakemake's process id. It marks the jobs of one
-Snakemake among all processes, and tells a job whose death to watch for. Where it is not set, a user has started the
+Snakemake among all processes, and names the process whose death ends a job. If it is not set, a user has started the
 step by hand, and no parent is watched.
 
 Snakemake's own process imports this module, so it must not import torch.
@@ -118,7 +118,7 @@ class StopRequest:
 def end_with_snakemake() -> None:
     """Send SIGTERM to this process when its Snakemake, or the shell between the two, dies; exit if it is dead already.
 
-    Does nothing without PPL_PARENT, or where the system has no pidfd (Linux has).
+    Does nothing without PPL_PARENT, or if the system has no pidfd (Linux has).
     """
     snakemake = os.environ.get(PARENT, "")
     if not snakemake.isdecimal() or not hasattr(os, "pidfd_open"):

@@ -12,7 +12,7 @@ from ppl.jobs.errors import UserError
 from ppl.jobs.lifetime import ignore_group_signals
 from ppl.jobs.progress import Bar, progress
 
-QUEUED = 3  # items drawn ahead of results, per worker
+QUEUED = 3  # items submitted ahead of results, per worker
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -28,7 +28,7 @@ def run_all(
 ) -> Iterator[Result]:
     """Yield `function(item)` for all items, in the order in which they finish, computed by `workers` processes.
 
-    Items are drawn in this thread as workers become free, so memory does not grow with their number and a generator
+    Items are taken in this thread as workers become free, so memory does not grow with their number and a generator
     may run a network on a GPU. Workers are new processes, not forks of one that holds threads or a GPU; they import the
     module of `function` but not the main module (so keep torch out of the former), use one CPU thread each, and end
     with this process. With `workers=0` this process computes everything, as it must where `function` uses a GPU.
@@ -45,7 +45,7 @@ def run_all(
         return
     # loky restarts a worker whose memory has grown by 300 MB, and warns of a leak; large photos need that much.
     warnings.filterwarnings("ignore", "A worker (was restarted|stopped) while some jobs were given to the executor")
-    # Not joblib.Parallel, which is built on loky: it draws items in another thread, ahead of the reader of results.
+    # Not joblib.Parallel, which is built on loky: it takes items in another thread, ahead of the reader of results.
     pool = ProcessPoolExecutor(workers, initializer=ignore_group_signals, env={"OMP_NUM_THREADS": "1"})
     pending: dict[Future, int] = {}
     complete = False
@@ -66,7 +66,7 @@ def run_all(
 
 
 def _finished(pending: dict[Future, int], bar: Bar) -> Iterator[Any]:
-    """Wait for at least one result; yield and remove those that are there."""
+    """Wait for at least one result; yield and remove those that are complete."""
     done, _ = wait(pending, return_when=FIRST_COMPLETED)
     for future in done:
         bar.update(pending.pop(future))

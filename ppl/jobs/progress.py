@@ -1,4 +1,4 @@
-"""Progress of a step: a bar that redraws in a terminal; whole lines in a file, readable and fit for `tail -f`."""
+"""Progress of a step: a bar that redraws in a terminal; whole lines in a file, readable with `tail -f`."""
 
 import os
 import re
@@ -56,7 +56,7 @@ def progress(
 
 @dataclass
 class Lines:
-    """Progress in a file that is no terminal: a line now and then, and a last one. The interface is that of tqdm."""
+    """Progress as lines of a file: one at intervals, and a last one. The interface is that of tqdm."""
 
     file: TextIO
     name: str
@@ -119,7 +119,7 @@ Bar = tqdm | Lines
 
 
 def _terminal_size() -> dict[str, Any]:
-    """Return tqdm's settings of its size: fixed where a terminal (of a container, say) reports 0, else dynamic."""
+    """Return tqdm's settings of its size: fixed if a terminal (of a container, say) reports 0, else dynamic."""
     try:
         known = all(os.get_terminal_size(sys.stderr.fileno()))
     except OSError:

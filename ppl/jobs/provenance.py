@@ -1,7 +1,7 @@
 """Provenance: a record beside every output, `.NAME.provenance.json`, of its code, settings and inputs.
 
 The digest of an input is taken from the input's own record if nothing has changed since, so each file is read once.
-Records hold neither times nor names of machines: equal results have equal records, except for tables of times.
+Records contain neither times nor host names: equal results have equal records, except for tables of times.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""The measures of an experiment: their names, files and captions. Every table, page and rule takes them from here."""
+"""The measures of an experiment: their names, files and captions. Every table, page and rule uses them."""
 
 from typing import NamedTuple
 
@@ -19,9 +19,9 @@ class Measure(NamedTuple):
     title: str
     """In the paper's tables."""
     column: str
-    """In the overview; empty if it is not shown there."""
+    """In the overview; empty if it has no column there."""
     in_paper: bool
-    """Whether the paper's figure of this key is to be compared with it."""
+    """Whether it is compared with the paper's number of this key."""
 
 
 SWEEP = "sweep.csv"

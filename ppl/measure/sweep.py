@@ -51,7 +51,7 @@ def main(settings: Settings) -> None:
 def histogram(truth: np.ndarray, cam: Cam, classes: int) -> np.ndarray:
     """Count pixels by (truth, strongest class, number of thresholds below its score): (C+1, C+1, 102) int64.
 
-    `truth` is (h, w) uint8; 255 is left out. At threshold j a pixel belongs to its strongest class if more than j
+    `truth` is (h, w) uint8; 255 is ignored. At threshold j a pixel belongs to its strongest class if more than j
     thresholds lie below its score, and to background otherwise: every threshold follows from the one histogram.
     """
     strongest, score = strongest_class(cam)

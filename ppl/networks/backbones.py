@@ -5,7 +5,7 @@ order in which data flows through them, a BatchNorm right after its convolution,
 larger than 1x1 with a stride: `_join_norms` and `_drop_stride` need that, and raise ValueError otherwise.
 
 The demo trains on a CPU, in minutes, so the speed of CPU training is part of the product. `FrozenNormConv2d` here and
-`networks/depthwise.py` serve it alone: both compute what the plain layers compute, in a fraction of the time.
+`networks/depthwise.py` exist only for this: both compute the result of the plain layers in a fraction of the time.
 """
 
 import math
@@ -75,8 +75,8 @@ def build(name: str, *, weights: str = "none", output_stride: int = 16, dilated:
     """Return a backbone at output stride 8, 16 or 32, with `weights` = imagenet, none, or the path of a state dict.
 
     Below 32 the last stages lose their stride; `dilated` widens their filters in exchange (DeepLab), the classifier
-    leaves them as they are (Section IV-B). ValueError for a builder whose stages do not have the
-    order that the module describes.
+    leaves them as they are (Section IV-B). ValueError for a builder whose stages do not have the order that
+    the module describes.
     """
     if name not in BUILDERS:
         raise UserError(f"backbone {name!r}", "unknown backbone", f"choose one of {', '.join(BUILDERS)}")

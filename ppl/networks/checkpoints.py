@@ -1,4 +1,4 @@
-"""Checkpoints: a network with the settings and the code version that made it."""
+"""Checkpoints: a network with its settings and code version."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,14 +17,14 @@ Network = TypeVar("Network", bound=nn.Module)
 Architecture = TypeVar("Architecture")
 
 MISFITS = (LookupError, TypeError, ValueError, ArithmeticError)
-"""What reading a setting raises that is missing or of another type."""
+"""Exceptions raised on reading a setting that is missing or of another type."""
 
 
 def save(path: Path, network: nn.Module, *, kind: str, settings: dict[str, Any], code: str, **more: Any) -> None:
-    """Write a network with the settings and the code version that made it; loads with `weights_only=True`."""
+    """Write a network with its settings and code version; it loads with `weights_only=True`."""
     content = {"kind": kind, "settings": settings, "code": code, "network": network.state_dict(), **more}
     with atomic(path) as temporary, temporary.open("wb") as file:
-        torch.save(content, file)  # given a path, torch would store its name too: equal networks, other bytes
+        torch.save(content, file)  # torch would store the name of a path, and equal networks would differ in bytes
 
 
 def load(
@@ -36,9 +36,9 @@ def load(
 ) -> tuple[Network, dict[str, Any]]:
     """Return a trained network in evaluation mode on the CPU, and its checkpoint (`settings`, `classes`, `code`).
 
-    `architecture` reads from the stored settings what decides the shape of the network, `build` makes the network of
-    that and of the number of classes. UserError when the file does not hold such a network, or when `classes` are
-    given and differ from those that the network was trained for.
+    `architecture` returns the settings of the network's shape, `build` creates the network from these and the number of
+    classes. UserError if the file does not contain such a network, or if `classes` differ from those that the network
+    was trained for.
     """
     content = read_content(path, kind)
     if classes is not None and content["classes"] != list(classes):
@@ -74,7 +74,7 @@ def read(path: Path | str, what: str, remedy: str) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(path, error.strerror or str(error), remedy) from error
-    except UnpicklingError as error:  # its message recommends to execute the file
+    except UnpicklingError as error:  # its message recommends executing the file
         raise UserError(path, f"not {what} (damaged, or with objects that could run code)", remedy) from error
     except Exception as error:  # torch's reader raises anything for a damaged file
         raise UserError(path, f"not {what} ({reason(error)})", remedy) from error
@@ -94,7 +94,7 @@ def check_weights(weights: Mapping[str, Any], path: Path | str) -> None:
 
 @contextmanager
 def reading_settings(path: Path | str, errors: tuple[type[Exception], ...] = MISFITS) -> Iterator[None]:
-    """Around code that reads the stored settings of a checkpoint: a UserError where they are those of other code.
+    """Raise UserError if the stored settings of a checkpoint, which the enclosed code reads, are those of other code.
 
     Catches `errors` alone; by default those of missing keys and of values of another type.
     """
@@ -124,7 +124,7 @@ def typed(kind: type[Architecture], values: Mapping[str, Any], *, exact: bool = 
 
 
 def _has_type(value: Any, hint: Any) -> bool:
-    """Whether a value has a type such as int, float, str, Literal["a", "b"] or tuple[int, ...]."""
+    """Return whether a value has a type such as int, float, str, Literal["a", "b"] or tuple[int, ...]."""
     if get_origin(hint) is Literal:
         return value in get_args(hint)
     if get_origin(hint) is tuple:
@@ -133,8 +133,8 @@ def _has_type(value: Any, hint: Any) -> bool:
 
 
 def fill(network: nn.Module, weights: Mapping[str, Tensor], path: Path | str) -> None:
-    """Load the weights of the checkpoint at `path` into a network; UserError when they are those of another one."""
+    """Load the weights of the checkpoint at `path` into a network; UserError if they are those of another network."""
     try:
         network.load_state_dict(weights)
     except Exception as error:  # torch raises anything for a foreign state dict, whose names may not be texts
-        raise UserError(path, f"made by another version of the code ({reason(error)})", "make it again") from error
+        raise UserError(path, f"written by another version of the code ({reason(error)})", "make it again") from error

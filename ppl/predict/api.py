@@ -1,4 +1,4 @@
-"""Trained networks for scripts and notebooks: one's own photos in a few lines.
+"""Trained networks for scripts and notebooks: inference on photos in a few lines.
 
 import ppl
 
@@ -192,7 +192,7 @@ class ClassActivation:
     classes: tuple[str, ...]
     """Name of each map."""
     photo: np.ndarray
-    """(h', w', 3) uint8 RGB, shrunk where the photo is larger than a picture on a screen."""
+    """(h', w', 3) uint8 RGB, shrunk if the photo is larger than a picture on a screen."""
 
     @property
     def maps(self) -> np.ndarray:

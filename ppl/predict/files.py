@@ -56,18 +56,18 @@ def output_names(photos: Sequence[Path]) -> list[str]:
     taken, names = {LEGEND}, []
     for photo in photos:
         prefix = "" if shared[photo.stem.casefold()] == 1 else f"{photo.absolute().parent.name}-"
-        wanted = name = os.fsencode(prefix + photo.stem)[:MAX_NAME_BYTES].decode(errors="ignore")
+        base = name = os.fsencode(prefix + photo.stem)[:MAX_NAME_BYTES].decode(errors="ignore")
         number = 1
         while name.casefold() in taken:
             number += 1
-            name = f"{wanted}-{number}"
+            name = f"{base}-{number}"
         taken.add(name.casefold())
         names.append(name)
     return names
 
 
 def check_outputs(out: Path, names: Sequence[str], photos: Sequence[Path]) -> None:
-    """Raise UserError where a result would replace one of the photos, or `out` is not a folder."""
+    """Raise UserError if a result would replace one of the photos, or `out` is not a folder."""
     if os.path.lexists(out) and not out.is_dir():
         raise UserError(out, "not a folder", "choose another one with --out")
     read = {os.path.realpath(photo) for photo in photos}

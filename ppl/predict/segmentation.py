@@ -60,7 +60,7 @@ class Segmentation:
     classes: tuple[str, ...]
     """Names of 1..C."""
     photo: np.ndarray
-    """(h', w', 3) uint8 RGB, shrunk where the photo is larger than a picture on a screen."""
+    """(h', w', 3) uint8 RGB, shrunk if the photo is larger than a picture on a screen."""
     scores: np.ndarray
     """Log-probabilities (C+1, h'', w'') float32 at the network's stride, before any CRF."""
 

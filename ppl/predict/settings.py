@@ -18,11 +18,11 @@ from ppl.segment.postprocess import Crf
 SETTINGS = "settings.yaml"
 SAMPLE = 100  # photos of the training split whose size is read
 UNSHRUNK = 0.95  # share of them that would not be shrunk
-REQUESTED = "as asked for"
+REQUESTED = "as requested"
 PAPER = "paper defaults: no settings.yaml two directories above the weights; the workflow writes one"
 
 OF_ANOTHER_FORMAT = (KeyError, TypeError, ValueError)
-"""Raised where a settings file lacks a key or holds a value of another type."""
+"""Raised if a settings file lacks a key or holds a value of another type."""
 
 
 class Setting(NamedTuple):
@@ -113,7 +113,7 @@ def longest_side(experiment: Experiment, requested: int | None, in_crop: int) ->
     if sides:
         size = round(float(np.quantile(sides, UNSHRUNK)))
         return Setting(size, f"the training photos in {experiment.path.parent / 'data'} are no larger")
-    return Setting(in_crop, "training showed no more of a photo at once")
+    return Setting(in_crop, "the largest part of a photo in a training crop")
 
 
 def _training_sides(experiment: Experiment) -> list[int]:

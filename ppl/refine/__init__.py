@@ -1,1 +1,1 @@
-"""Refinement of CAMs into pseudo labels: confident labels, affinity network, random walk (Sec. III-F)."""
+"""Refinement of CAMs into pseudo labels: reliable labels, affinity network, random walk (Sec. III-F)."""

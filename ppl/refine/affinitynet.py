@@ -1,4 +1,4 @@
-"""AffinityNet (Ahn and Kwak, CVPR 2018): which neighbouring pixels belong together. The paper uses it with VGG16."""
+"""AffinityNet (Ahn and Kwak, CVPR 2018): affinities of neighbouring pixels. The paper uses it with VGG16."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -110,7 +110,8 @@ def affinity_loss(features: Tensor, labels: Tensor, radius: int) -> Tensor:
     """Return bg / 4 + fg / 4 + neg / 2, each the mean over its pairs of pixels nearer than `radius` to each other.
 
     bg and fg: pairs of equal labels, 0 and above, with -log(a + 1e-5); neg: pairs of different labels, with
-    -log(1 + 1e-5 - a). Pairs with a label 255 are ignored, a kind without pairs is zero. One offset at a time.
+    -log(1 + 1e-5 - a). Pairs with a label 255 are ignored, the mean of a kind without pairs is zero.
+    Offsets are processed one at a time.
 
     features (B, C, h, w), labels (B, h, w) integers.
     """

@@ -1,4 +1,4 @@
-"""Writes seeds after a dense CRF: Table I's middle column, and the pseudo labels of `refine.network: none`."""
+"""Write seeds after a dense CRF: Table I's middle column, and the pseudo labels of `refine.network: none`."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -36,7 +36,7 @@ class Settings:
 
 def main(settings: Settings) -> None:
     dataset = Dataset.open(settings.data)
-    images = shard_of(dataset.split(settings.split), settings.shard)
+    image_ids = shard_of(dataset.split(settings.split), settings.shard)
     solver, workers = choose(settings.crf_on, settings.workers)
     label = partial(
         crf_seed,
@@ -47,7 +47,7 @@ def main(settings: Settings) -> None:
         solver=solver,
     )
     name = f"CRF of seeds, {part_of(settings.split, settings.shard)}"
-    label_all(dataset, images, settings.cams, settings.out, label, workers=workers, name=name)
+    label_all(dataset, image_ids, settings.cams, settings.out, label, workers=workers, name=name)
 
 
 def crf_seed(

@@ -1,6 +1,6 @@
 """IRNet (Ahn, Cho and Kwak, CVPR 2019): class boundaries from frozen backbone features (Sec. III-F).
 
-IRNet's second branch, displacements to instance centres, serves instance masks only and is left out.
+IRNet's second branch, displacements to instance centres, is needed only for instance masks and is omitted.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Label maps from photos and CAMs alone, image by image in worker processes that do not import torch."""
+"""Write label maps computed from photos and CAMs alone, image by image in worker processes that do not import torch."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -22,23 +22,30 @@ Label = Callable[[np.ndarray, Cam], np.ndarray]
 
 
 def label_all(
-    dataset: Dataset, images: Sequence[str], cams: Sequence[Path], out: Path, label: Label, *, workers: int, name: str
+    dataset: Dataset,
+    image_ids: Sequence[str],
+    cams: Sequence[Path],
+    out: Path,
+    label: Label,
+    *,
+    workers: int,
+    name: str,
 ) -> None:
     """Write OUT/ID.png for each image by `label`, which must pickle; the folder appears when it is complete.
 
-    UserError where a photo does not fit its CAM.
+    UserError if the size of a photo differs from that of its CAM.
     """
-    chunks = in_chunks(images, IMAGES_PER_TASK)
+    chunks = in_chunks(image_ids, IMAGES_PER_TASK)
     with atomic(out) as folder:
         folder.mkdir()
         write = partial(_write, dataset, cams, folder, label)
-        for _ in run_all(write, chunks, workers=workers, total=len(images), size=len, name=name):
+        for _ in run_all(write, chunks, workers=workers, total=len(image_ids), size=len, name=name):
             pass
 
 
-def _write(dataset: Dataset, cams: Sequence[Path], folder: Path, label: Label, images: Sequence[str]) -> None:
+def _write(dataset: Dataset, cams: Sequence[Path], folder: Path, label: Label, image_ids: Sequence[str]) -> None:
     with open_store(cams, dataset.classes) as store:
-        for image_id in images:
+        for image_id in image_ids:
             photo, cam = read_photo(dataset.photo(image_id)), store.read(image_id)
             if photo.shape[:2] != cam.size:
                 what = f"shape mismatch: photo {photo.shape[:2]}, CAM {cam.size}"

@@ -53,7 +53,7 @@ def maxima_along(radius: int, at: Callable[[Offset], Tensor]) -> Iterator[tuple[
 
 
 def _pixels(end: Offset) -> tuple[Offset, ...]:
-    """Grid points less than one pixel from the segment between (0, 0) and `end`, inside their bounding rectangle."""
+    """Return the grid points less than one pixel from the segment from (0, 0) to `end`, in its bounding rectangle."""
     dy, dx = end
     rows, columns = range(dy + 1), range(min(dx, 0), max(dx, 0) + 1)
     return tuple((y, x) for y in rows for x in columns if (dy * x - dx * y) ** 2 < dy**2 + dx**2)

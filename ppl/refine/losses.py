@@ -60,11 +60,11 @@ def pair_losses(boundary: Tensor, labels: Tensor, radius: int) -> PairLosses:
 
 
 class _PairLosses(torch.autograd.Function):
-    """The three losses; the forward pass computes the gradients too, while it has the terms of each pair."""
+    """The three losses; the forward pass also computes the gradients, as it has the terms of each pair."""
 
     @staticmethod
     def forward(ctx: Any, boundary: Tensor, labels: Tensor, radius: int) -> tuple[Tensor, ...]:
-        """boundary (B, h, w) float32, labels (B, h, w) -> three scalars."""
+        """Return the three losses of boundary (B, h, w) float32 and labels (B, h, w)."""
         batch, h, w = boundary.shape
         margin = radius - 1
         rows, columns = max(0, h - margin), max(0, w - 2 * margin)  # of source pixels
@@ -75,7 +75,7 @@ class _PairLosses(torch.autograd.Function):
         keys = _ordered_keys(boundary)
 
         def at(values: Tensor, dy: int, dx: int) -> Tensor:
-            """The values at the offset (dy, dx) from every source pixel: (B, rows, columns)."""
+            """Return the values at the offset (dy, dx) from every source pixel: (B, rows, columns)."""
             return values[..., dy : dy + rows, margin + dx : margin + dx + columns]
 
         source = at(labels, 0, 0)  # (B, rows, columns)
@@ -105,16 +105,16 @@ class _PairLosses(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """Three scalars -> gradient of the boundary; labels and radius have none."""
+        """Return the gradient of the boundary from those of the three losses; labels and radius have none."""
         gradients, counts = ctx.saved_tensors
         weights = (torch.stack(grads) / (counts + EPSILON)).float()
         return (weights.view(3, 1, 1, 1) * gradients).sum(0), None, None
 
 
 def _ordered_keys(boundary: Tensor) -> Tensor:
-    """Return int64 keys, the bits of the value above the index of the pixel, whose maximum is that of the values.
+    """Return int64 keys: the bits of the value, followed by the index of the pixel.
 
-    One maximum over keys thus yields the highest value and its position: non-negative floats order as their bits do.
+    Non-negative floats have the same order as their bits, so the maximum key yields the highest value and its position.
     """
     pixel = torch.arange(boundary.numel(), device=boundary.device).view(boundary.shape)
     return (boundary.contiguous().view(torch.int32).long() << 32) | pixel

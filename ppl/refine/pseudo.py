@@ -15,7 +15,7 @@ from ppl.data.resize import upsample
 
 @dataclass(frozen=True)
 class Walk:
-    """The random walk, and how its scores become labels."""
+    """Settings of the random walk and of the labels from its scores."""
 
     radius: int
     beta: float
@@ -26,7 +26,7 @@ class Walk:
     that walks with the others (AffinityNet)."""
     batch_size: int
     crf: bool
-    """A dense CRF on the pseudo labels."""
+    """Apply a dense CRF to the pseudo labels."""
 
 
 class WalkedScores(NamedTuple):

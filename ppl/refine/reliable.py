@@ -1,4 +1,4 @@
-"""Writes reliable labels, which the refinement network learns from: foreground and background where the CAM is certain.
+"""Write reliable labels, the training targets of the refinement network: foreground and background of certain CAMs.
 
 Worker processes run this on one image each, so the module does not import torch.
 """
@@ -26,7 +26,7 @@ from ppl.refine.labelling import label_all
 
 @dataclass(frozen=True)
 class Reliable:
-    """Which labels are reliable."""
+    """Settings of the reliable labels."""
 
     scores: Literal["constant", "power"]
     """Score of background: a threshold (IRNet), or (1 - strongest class)^power (AffinityNet)."""
@@ -55,11 +55,11 @@ class Settings:
 
 def main(settings: Settings) -> None:
     dataset = Dataset.open(settings.data)
-    images = shard_of(dataset.split(settings.split), settings.shard)
+    image_ids = shard_of(dataset.split(settings.split), settings.shard)
     solver, workers = choose(settings.crf_on, settings.workers)
     label = partial(_label, settings.confident, settings.pairwise, solver)
     name = f"reliable labels, {part_of(settings.split, settings.shard)}"
-    label_all(dataset, images, settings.cams, settings.out, label, workers=workers, name=name)
+    label_all(dataset, image_ids, settings.cams, settings.out, label, workers=workers, name=name)
 
 
 def _label(reliable: Reliable, pairwise: Pairwise, solver: Solver, photo: np.ndarray, cam: Cam) -> np.ndarray:
@@ -105,7 +105,7 @@ def reliable_labels(
     """Return foreground above the strict threshold, background below the lenient one, both after a dense CRF; else 255.
 
     photo (h, w, 3) uint8, cam (C, h, w) of the image's classes, relative to their maximum, classes (C,) ids
-    -> (h, w) uint8. Raises ValueError for shapes that do not fit or thresholds in the wrong order.
+    -> (h, w) uint8. Raises ValueError for inconsistent shapes or thresholds in the wrong order.
     """
     if bg_threshold > fg_threshold:
         raise ValueError(f"the background threshold {bg_threshold} is above the foreground threshold {fg_threshold}")

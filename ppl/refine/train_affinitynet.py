@@ -1,4 +1,4 @@
-"""Trains AffinityNet on reliable labels; opens no mask."""
+"""Train AffinityNet on reliable labels, without masks."""
 
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -15,7 +15,7 @@ from ppl.training.schedule import Schedule
 
 @dataclass(frozen=True)
 class Training:
-    """How AffinityNet is trained (its public reference)."""
+    """Training settings of AffinityNet (its public reference)."""
 
     backbone: str
     weights: str

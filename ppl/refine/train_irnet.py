@@ -1,4 +1,4 @@
-"""Trains IRNet's boundary branch on reliable labels; opens no mask."""
+"""Train IRNet's boundary branch on reliable labels, without masks."""
 
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -16,7 +16,7 @@ from ppl.training.schedule import Schedule
 
 @dataclass(frozen=True)
 class Training:
-    """How IRNet is trained (Section IV-B)."""
+    """Training settings of IRNet (Section IV-B)."""
 
     backbone: str
     weights: str

@@ -9,7 +9,7 @@ from torch import Tensor
 from ppl.crf.sparse import csr
 from ppl.refine.lines import Offset, PixelLine, lines_within
 
-TOLERANCE = 1e-7  # of the Chebyshev series: sum of the coefficients left out; t^256 then needs degree 84
+TOLERANCE = 1e-7  # of the Chebyshev series: sum of the omitted coefficients; t^256 then needs degree 84
 
 
 @torch.no_grad()
@@ -26,8 +26,8 @@ def propagate(scores: Tensor, boundary: Tensor, radius: int = 5, beta: float = 1
     t^s = sum_k c_k T_k(t) (Chebyshev polynomials), and the c_k vanish quickly beyond k ~ sqrt(s), so a few products
     of the sparse S with an (h w, C) matrix replace the power. Memory grows with h w radius^2.
 
-    scores (C, h, w) floating point, boundary (h, w) in 0..1, on one device -> (C, h, w) like `scores`. The sums run in
-    float64: it costs no time here, as float32 spends the gain on denormal numbers, and the error is 100 times smaller.
+    scores (C, h, w) floating point, boundary (h, w) in 0..1, on one device -> (C, h, w) like `scores`. The sums use
+    float64, which is not slower here, as denormal numbers slow float32 down, and reduces the error 100 times.
     Raises ValueError for other shapes, devices or ranges.
     """
     _check_boundary(boundary, scores)
@@ -144,7 +144,7 @@ def _normalised_affinity(
     neighbours = inside.flatten(1).T.contiguous()  # (h w, offsets)
     values = affinity.flatten(1).T.contiguous().masked_select(neighbours)  # (pairs,), contiguous: a quarter of the time
     del affinity
-    pixel = torch.arange(pixels, dtype=torch.int32, device=device)  # 32 bits: what MKL and cuSPARSE compute with
+    pixel = torch.arange(pixels, dtype=torch.int32, device=device)  # int32: the index type of MKL and cuSPARSE
     offset = torch.tensor(shifts, dtype=torch.int32, device=device)
     columns = (pixel[:, None] + offset).masked_select(neighbours)  # (pairs,)
     values *= scale.index_select(0, columns)

@@ -1,4 +1,4 @@
-"""Writes pseudo labels of a split, or of a shard of it: CAMs after a random walk with AffinityNet's affinities."""
+"""Write pseudo labels of a split, or of a shard of it: CAMs after a random walk with AffinityNet's affinities."""
 
 from collections.abc import Iterator, Sequence
 

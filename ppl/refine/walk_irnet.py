@@ -1,4 +1,4 @@
-"""Writes pseudo labels of a split, or of a shard of it: CAMs after a random walk that stops at IRNet's boundaries."""
+"""Write pseudo labels of a split, or of a shard of it: CAMs after a random walk that stops at IRNet's boundaries."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""Pseudo labels of a split, or of a shard of it, by the random walk of one of the refinement networks."""
+"""Write pseudo labels of a split, or of a shard of it, by the random walk of one of the refinement networks."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -46,20 +46,20 @@ WalkBatch = Callable[[Any, PhotoBatch, Sequence[Cam], Walk], Iterator[WalkedScor
 def walk_split(settings: Settings, load: Load, walk_batch: WalkBatch) -> None:
     """Write the pseudo labels OUT/ID.png of a shard; the folder appears when it is complete."""
     dataset, hardware = Dataset.open(settings.data), settings.hardware
-    images = shard_of(dataset.split(settings.split), settings.shard)
+    image_ids = shard_of(dataset.split(settings.split), settings.shard)
     device = inference_device(hardware)
     network = load(settings.network)[0].to(device, memory_format=torch.channels_last)
     computing = autocast(device, hardware.precision)
     with open_store(settings.cams, dataset.classes) as cams, atomic(settings.out) as folder, computing:
         folder.mkdir()
         _, batches = photo_batches(
-            dataset, images, batch_size=settings.walk.batch_size, workers=min(hardware.workers, 1)
+            dataset, image_ids, batch_size=settings.walk.batch_size, workers=min(hardware.workers, 1)
         )
         walked = _walk_batches(network, batches, cams, settings.walk, walk_batch)
         solver, workers = choose(settings.crf_on, max(1, hardware.workers), device)
         write = partial(write_label, folder, settings.walk, settings.pairwise, solver)
         name = f"random walk, {part_of(settings.split, settings.shard)}"
-        for _ in run_all(write, walked, workers=workers, total=len(images), name=name):
+        for _ in run_all(write, walked, workers=workers, total=len(image_ids), name=name):
             pass
 
 

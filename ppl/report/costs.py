@@ -36,7 +36,7 @@ def main(settings: Settings) -> None:
 
 
 def read_benchmarks(folder: Path) -> dict[str, pd.DataFrame]:
-    """Read Snakemake's benchmark files by their path below `folder` without suffix; none if there is no folder."""
+    """Read Snakemake's benchmark files by their path below `folder` without suffix; empty if it does not exist."""
     paths = sorted(folder.rglob("*.tsv"))
     return {path.relative_to(folder).with_suffix("").as_posix(): pd.read_csv(path, sep="\t") for path in paths}
 

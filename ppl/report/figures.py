@@ -16,7 +16,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-# Placeholders that no plotted line has; in the SVG they become the page's own colours, light or dark.
+# Placeholder colours that no plotted line uses; the SVG has the page's colours of text and background instead.
 TEXT, GROUND = "#010203", "#fdfcfb"
 STYLE = {
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), TEXT),
@@ -24,7 +24,7 @@ STYLE = {
     "figure.facecolor": "none",
     "legend.facecolor": GROUND,
     "savefig.facecolor": "none",
-    "figure.dpi": 72,  # that of SVG: canvas coordinates are then those of the file
+    "figure.dpi": 72,  # as in SVG, so that canvas coordinates equal those of the file
 }
 
 
@@ -80,7 +80,7 @@ def draw_per_class(columns: Mapping[str, Sequence[float]], names: Sequence[str])
 
 
 def draw_graph(graph: Graph) -> Figure:
-    """Draw the steps from left to right, with an arrow from each to those that read its output."""
+    """Draw the steps from left to right, with an arrow from each step to those that read its output."""
     layers = columns(graph)
     rows = max(map(len, layers))
     figure, axes = plt.subplots(figsize=(max(10, 1.5 * len(layers)), 0.75 * rows), layout="constrained")
@@ -93,7 +93,7 @@ def draw_graph(graph: Graph) -> Figure:
             place[step] = (x, (i + 0.5) * rows / len(steps))
             text = f"{step.module}\n{step.variant}".strip().replace("-", "-\n", step.variant.count("-") // 2)
             axes.text(*place[step], text, ha="center", va="center", fontsize=8, bbox=box, zorder=3)
-    # A step may read outputs of several earlier ones; an arrow that a longer path implies is left out.
+    # A step may read outputs of several earlier ones; arrows implied by a longer path are omitted.
     for before, after in next_steps(graph):
         arrow = {"arrowstyle": "-|>", "color": TEXT, "alpha": 0.6, "shrinkA": 34, "shrinkB": 36, "linewidth": 0.9}
         axes.annotate("", place[after], place[before], arrowprops=arrow, zorder=1)

@@ -35,7 +35,7 @@ class Planes(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """One image, with IoU in percent by class id for the classes in its truth; without truth nothing is measured."""
+    """One image, with IoU in percent by class id for the classes in its truth; empty without truth."""
 
     image_id: str
     classes: list[int]
@@ -96,7 +96,7 @@ def _chunk(source: Source, task: Sequence[tuple[str, Mapping[str, Path]]]) -> li
 
 
 def sample(dataset: Dataset, image_id: str, cams: Mapping[str, Cam], paths: Mapping[str, Path]) -> Sample:
-    """Return the sample of one image, given its CAMs by variant and the files of its label maps by caption.
+    """Return the sample of one image from its CAMs by variant and the files of its label maps by caption.
 
     UserError if the size of a label map or mask differs from that of the photo.
     """
@@ -132,31 +132,31 @@ def sample(dataset: Dataset, image_id: str, cams: Mapping[str, Cam], paths: Mapp
 def map_iou(truth: np.ndarray, labels: np.ndarray) -> dict[int, float]:
     """Return the IoU in percent of `labels` by class of the truth, both (h, w) uint8; label 255 counts as missed."""
     ids = _ids(truth[truth != IGNORE], labels)
-    place = _places(ids)
-    # Only ids in one of the maps get a row of the confusion matrix: an image shows few of many classes.
-    values = 100 * iou(confusion(np.where(truth == IGNORE, IGNORE, place[truth]), place[labels], len(ids) - 1))
+    index = _index_table(ids)
+    # Only ids in one of the maps get a row of the confusion matrix: an image contains few of many classes.
+    values = 100 * iou(confusion(np.where(truth == IGNORE, IGNORE, index[truth]), index[labels], len(ids) - 1))
     return {int(i): round(float(value), 2) for i, value in zip(ids, values, strict=True) if not np.isnan(value)}
 
 
 def seed_ious(truth: np.ndarray, cam: Cam) -> dict[int, list[float]]:
     """Return the IoU in percent of a CAM's seed at each threshold of the sweep, by class of the truth (h, w) uint8."""
     ids = _ids(truth[truth != IGNORE], cam.classes)
-    place = _places(ids)
-    local = Cam(cam.maps, place[cam.classes].astype(np.int64), cam.size)
-    matrices = confusions(histogram(np.where(truth == IGNORE, IGNORE, place[truth]), local, len(ids) - 1))
+    index = _index_table(ids)
+    local = Cam(cam.maps, index[cam.classes].astype(np.int64), cam.size)
+    matrices = confusions(histogram(np.where(truth == IGNORE, IGNORE, index[truth]), local, len(ids) - 1))
     values = (100 * iou(matrices)).round(2)  # (101, ids)
     return {int(i): values[:, n].tolist() for n, i in enumerate(ids) if not np.isnan(values[0, n])}
 
 
 def _ids(*arrays: np.ndarray) -> np.ndarray:
-    """The ids in any of the arrays, background among them, sorted."""
+    """Return the sorted ids that occur in any of the arrays, and background."""
     counts = sum(np.bincount(array.ravel(), minlength=256) for array in arrays)
     counts[0] += 1
     return np.flatnonzero(counts)
 
 
-def _places(ids: np.ndarray) -> np.ndarray:
-    """Table (256,) uint8 from an id to its place in `ids`."""
+def _index_table(ids: np.ndarray) -> np.ndarray:
+    """Return a table (256,) uint8 from an id to its index in `ids`."""
     table = np.zeros(256, np.uint8)
     table[ids] = np.arange(len(ids))
     return table

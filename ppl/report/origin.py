@@ -1,6 +1,6 @@
 """The steps that led to a result, from the records beside each output (ppl/jobs/provenance.py).
 
-Snakemake's own graph shows what would run; this one shows what did run, with digests, also without the workflow.
+Snakemake's own graph shows the jobs to run; this one shows the steps that ran, with digests, also without the workflow.
 """
 
 from collections.abc import Iterable
@@ -70,7 +70,7 @@ def graph_of(outputs: Iterable[Path]) -> Graph:
 
 
 def columns(graph: Graph) -> list[list[Step]]:
-    """Return the steps in columns by their longest path from a start, each near the steps that it reads."""
+    """Return the steps in columns by their longest path from a start, each near the steps whose output it reads."""
     place: dict[Step, float] = {}
     layers = []
     for generation in nx.topological_generations(_directed(graph.steps, graph.edges)):

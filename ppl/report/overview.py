@@ -2,8 +2,8 @@
 
     python -m ppl.report.overview results/demo
 
-It needs no finished report; the workflow ends with the same text. Only the standard library reads the tables, as pandas
-takes longer to start.
+It does not need a finished report; the workflow prints the same text at its end. The tables are read with the standard
+library, because importing pandas takes longer.
 """
 
 import csv
@@ -22,7 +22,7 @@ from ppl.measure.measures import HEADLINE, MEASURES, SEED_BEST, SEED_FIXED, SWEE
 
 MINUTES = "minutes"
 COLUMNS = (*(measure.column for measure in MEASURES if measure.column), MINUTES)
-UNKNOWN = ("", "NA", "-")  # IoU of a class that no mask has; time of a job that ended before it was measured
+UNKNOWN = ("", "NA", "-")  # IoU of a class without ground truth; time of a job that ended before it was measured
 NOTE = (
     "mIoU in percent: seeds at the configured threshold and at the one that fits the masks best,\n"
     "pseudo labels, predictions of the network and those with CRF. Minutes: sum over all jobs."
@@ -67,7 +67,7 @@ def threshold_of(folder: Path) -> float | None:
 
 
 def overview(thresholds: Mapping[Path, float | None]) -> str:
-    """Return mIoU, minutes and paths of experiments, given as folders with the threshold of their seeds.
+    """Return mIoU, minutes and paths of experiments; `thresholds` holds the threshold of their seeds by folder.
 
     Missing results are omitted. UserError if a table is damaged.
     """
@@ -106,7 +106,7 @@ def variants(folder: Path, minutes: Iterable[str]) -> list[str]:
 
 
 def measured(folder: Path, threshold: float | None) -> dict[str, float]:
-    """Return the mIoU in percent by column, as far as it was measured, of the variant in `folder`."""
+    """Return the measured mIoU in percent of the variant in `folder`, by column."""
     values = {}
     sweep = _numbers(folder / SWEEP, "threshold", "miou")
     if sweep:
@@ -131,7 +131,7 @@ def minutes_of(folder: Path) -> dict[str, float]:
 
 
 def _numbers(path: Path, *columns: str, delimiter: str = ",") -> list[tuple[float, ...]]:
-    """Columns of a table, row by row; empty if there is no such file."""
+    """Return columns of a table, row by row; empty if there is no such file."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file, delimiter=delimiter))
@@ -144,7 +144,7 @@ def _numbers(path: Path, *columns: str, delimiter: str = ",") -> list[tuple[floa
 
 
 def _aligned(rows: Sequence[Sequence[str]], *, words: int) -> list[str]:
-    """Lines of a text table: `words` columns aligned left, then numbers; repeated first cells are blank."""
+    """Return the lines of a text table: `words` columns aligned left, then numbers; repeated first cells are blank."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines, before = [], None
     for first, *others in rows:

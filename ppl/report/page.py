@@ -43,12 +43,12 @@ class Settings:
     cams: tuple[Path, ...]
     """METHOD/GRIDS/cams/*.h5 of every variant on the page; they hold the seed split."""
     confident: tuple[Path, ...]
-    """Folders of reliable labels that hold the seed split, as do those of the pseudo labels; or none."""
+    """Folders of reliable labels, which contain the seed split, as do those of the pseudo labels; or none."""
     pseudo: tuple[Path, ...]
     predictions: tuple[Path, ...]
     """Folders with raw/ and, if there is a CRF, crf/ of the validation split."""
     trainings: tuple[Path, ...]
-    """METHOD/GRIDS/{classify,irnet,affinitynet,deeplab}.csv, as far as these networks are trained."""
+    """METHOD/GRIDS/{classify,irnet,affinitynet,deeplab}.csv of the networks that are trained."""
     checkpoints: tuple[Path, ...]
     """METHOD/GRIDS/*.pt, whose digests the page lists."""
     sweeps: tuple[Path, ...]
@@ -89,7 +89,7 @@ class Gallery(NamedTuple):
     size: int
     samples: list[Sample]
     cams: list[str]
-    """Variants with CAMs, the main one last; none: the gallery shows no seeds."""
+    """Variants with CAMs, the main one last; if empty, the gallery has no seeds."""
     judged: list[str]
     """Captions of the measured label maps, the seeds first."""
 
@@ -151,7 +151,7 @@ def script_data(
     markers: Sequence[Mapping[str, Any]],
     sections: Sequence[Gallery],
 ) -> dict[str, Any]:
-    """Return what the page's script reads, for JSON."""
+    """Return the data of the page's script, for JSON."""
     return {
         "colours": {swatch.id: swatch.colour for swatch in legend(classes)},
         "names": {swatch.id: swatch.name for swatch in legend(classes)},
@@ -170,7 +170,7 @@ def points(sweep: pd.DataFrame) -> dict[str, list[float]]:
 
 
 def for_script(sample: Sample) -> dict[str, Any]:
-    """Return the part of a sample that the page's script reads; the rest stands in the page itself."""
+    """Return the part of a sample that the page's script reads; the HTML contains the rest."""
     cams = {variant: planes._asdict() for variant, planes in sample.cams.items()}
     return {"classes": sample.classes, "size": sample.size, "cams": cams, "iou": sample.iou, "seeds": sample.seeds}
 
@@ -264,7 +264,7 @@ def last_row(kind: str, variant: str, rows: pd.DataFrame) -> Training:
 
 
 def _by(key: Callable[[Path], str], paths: Iterable[Path]) -> dict[str, tuple[Path, ...]]:
-    """Paths grouped by a key, in the order of its first appearance."""
+    """Return paths grouped by a key, in the order of its first appearance."""
     groups: dict[str, tuple[Path, ...]] = {}
     for path in paths:
         groups[key(path)] = (*groups.get(key(path), ()), path)

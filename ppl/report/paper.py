@@ -9,7 +9,7 @@ from ppl.measure.measures import MEASURES
 
 PAPER = Path(__file__).with_name("paper.csv")
 SOURCE = {"IV": "coco"}
-"""Data of a table; that of all others is VOC."""
+"""Source of the data by table; voc for all others."""
 KEYS = {measure.name: measure.key for measure in MEASURES if measure.in_paper}
 """The paper's names of our measures."""
 
@@ -20,7 +20,7 @@ def read_paper() -> pd.DataFrame:
 
 
 def reported(source: str, experiment: str, variant: str, measure: str) -> tuple[float, str] | None:
-    """Return the paper's mIoU in percent and the table that has it, for one of our measures; None if it has none.
+    """Return the paper's mIoU in percent and its table, for one of our measures; None if the paper reports none.
 
     `source` is that of the data. The paper's VGG16 rows belong to the experiment of that name in the configuration.
     """

@@ -24,7 +24,7 @@ class Swatch(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The result of comparing a pixel of a label map with the truth, as the page paints it."""
+    """The result of comparing a pixel of a label map with the truth, and its colour on the page."""
 
     name: str
     caption: str
@@ -35,7 +35,7 @@ class Outcome(NamedTuple):
     """Share of the grey photo; the rest is the colour."""
 
 
-OUTCOMES = (  # colours of Okabe and Ito, which the colour-blind can tell apart
+OUTCOMES = (  # colours of Okabe and Ito, which colour-blind readers can distinguish
     Outcome("right", "right", "#009e73", 0.35),
     Outcome("missed", "missed", "#0072b2", 0.35),
     Outcome("false", "false", "#d55e00", 0.35),

@@ -1,4 +1,4 @@
-"""Draws what a classifier's backbone sees: a channel behind the stem and behind each stage (Figure 3)."""
+"""Draw features of a classifier's backbone: one channel after the stem and after each stage (Figure 3)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Settings:
     classifier: Path
     out: Path
     seed: int = 0
-    """Draws the channel of each stage, the same for all images."""
+    """Random seed that selects the channel of each stage, the same for all images."""
 
 
 def main(settings: Settings) -> None:
@@ -35,7 +35,7 @@ def main(settings: Settings) -> None:
     network, _ = checkpoint.load(settings.classifier)
     draws = np.random.default_rng(settings.seed)
     channels = [int(draws.integers(count)) for count in network.backbone.channels]
-    photos = [read_photo(dataset.photo(image)) for image in evenly(dataset.split(settings.split), IMAGES)]
+    photos = [read_photo(dataset.photo(image_id)) for image_id in evenly(dataset.split(settings.split), IMAGES)]
     rows = [{"photo": photo, **stage_tiles(network, photo, channels)} for photo in photos]
     with atomic(settings.out) as temporary:
         draw_sheet(rows).savefig(temporary, dpi=110, metadata={"Date": None, "Software": None})
@@ -43,7 +43,7 @@ def main(settings: Settings) -> None:
 
 @torch.inference_mode()
 def stage_tiles(network: PatchClassifier, photo: np.ndarray, channels: Sequence[int]) -> dict[str, np.ndarray]:
-    """One channel of the output of the stem and of each stage as heat (h_i, w_i, 3) uint8, from its least to its most.
+    """Return heat maps (h_i, w_i, 3) uint8 of one channel of the stem and of each stage, scaled to its range.
 
     photo (h, w, 3) uint8; `channels` one index per stage.
     """
@@ -52,9 +52,9 @@ def stage_tiles(network: PatchClassifier, photo: np.ndarray, channels: Sequence[
     tiles = {}
     for index, (features, channel) in enumerate(zip(outputs, channels, strict=True)):
         plane = features[0, channel].numpy()
-        shown = (plane - plane.min()) / max(np.ptp(plane), 1e-12)
+        scaled = (plane - plane.min()) / max(np.ptp(plane), 1e-12)
         name = "stem" if index == 0 else f"stage {index}"
-        tiles[f"{name}, channel {channel}"] = (255 * HEAT(shown)[..., :3]).round().astype(np.uint8)
+        tiles[f"{name}, channel {channel}"] = (255 * HEAT(scaled)[..., :3]).round().astype(np.uint8)
     return tiles
 
 

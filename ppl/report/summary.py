@@ -1,4 +1,4 @@
-"""Write the headline numbers of an experiment as a table for programs."""
+"""Write the headline numbers of an experiment as a machine-readable table."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -96,9 +96,9 @@ def read_iou(path: Path | str) -> pd.DataFrame:
 
 
 def variant_of(path: Path) -> str:
-    """Return METHOD/GRIDS of the folder that a result lies in; empty if it lies in none."""
+    """Return METHOD/GRIDS of the folder that a result lies in; empty if there is none."""
     parts = path.parts
-    # From the end: a folder above the results may be called local.
+    # Search from the end: a folder above the results may be called local.
     places = (i for i in reversed(range(len(parts) - 1)) if parts[i] in METHODS and GRIDS.fullmatch(parts[i + 1]))
     return next(("/".join(parts[i : i + 2]) for i in places), "")
 

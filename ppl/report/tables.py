@@ -55,7 +55,7 @@ class Settings:
     out: Path
     """Folder."""
     files: tuple[Path, ...] = ()
-    """Those that the plan names, for the record of the inputs."""
+    """Files that the plan names, for the record of the inputs."""
 
 
 def main(settings: Settings) -> None:
@@ -149,8 +149,8 @@ def draw_table(rows: pd.DataFrame) -> Figure:
         panel.set(title=measure, xlabel="mIoU (%)" if part["class"].eq(MEAN).all() else "IoU (%)")
         panel.grid(alpha=0.3)
         low, high = panel.get_xlim()
-        wider = max(0, (MIN_SPAN - (high - low)) / 2)  # so that a difference of a tenth does not fill the panel
-        panel.set_xlim(low - wider, high + wider)
+        margin = max(0, (MIN_SPAN - (high - low)) / 2)  # so that a difference of a tenth does not fill the panel
+        panel.set_xlim(low - margin, high + margin)
     axes.flat[0].set_yticks(range(len(labels)), labels)
     axes.flat[0].set_ylim(len(labels) - 0.5, -0.5)
     figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
@@ -215,7 +215,7 @@ def _draw_sweeps(
 
 
 def _values(key: str, files: Sequence[str], threshold: float) -> dict[str, pd.DataFrame]:
-    """Percent by class (rows, the mean last) and random seed (columns), by title of the measure."""
+    """Return percent by class (rows, the mean last) and random seed (columns), by title of the measure."""
     if key != "seed":
         return {TITLES[key]: pd.concat([read_iou(file).set_index("class")["iou"] for file in files], axis=1)}
     sweeps = [pd.read_csv(file) for file in files]
@@ -226,19 +226,19 @@ def _values(key: str, files: Sequence[str], threshold: float) -> dict[str, pd.Da
 
 
 def _classes(row: pd.Series) -> pd.Series:
-    """IoU by class of a row of a sweep, the mean last."""
+    """Return the IoU by class of a row of a sweep, the mean last."""
     classes = row.filter(like="iou_").rename(lambda name: name.removeprefix("iou_"))
     return pd.concat([classes, pd.Series({MEAN: row["miou"]})]).astype(float)
 
 
 def _labels(rows: pd.DataFrame) -> pd.Series:
-    """The paper's name of a row and ours, if both have one."""
+    """Return the paper's name of a row and ours, if both have one."""
     both = (rows["variant"] != "") & (rows["variant"] != rows["row"])
     return rows["row"].where(~both, rows["variant"] + " (" + rows["row"] + ")")
 
 
 def _names(rows: pd.DataFrame) -> pd.Series:
-    """Our name of a row, or the paper's if it is another method."""
+    """Return our name of a row, or the paper's if it is another method."""
     return rows["variant"].where(rows["variant"] != "", rows["row"])
 
 

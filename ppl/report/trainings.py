@@ -21,7 +21,7 @@ TRAININGS = {"classify": "Classifier", "irnet": "IRNet", "affinitynet": "Affinit
 @dataclass(frozen=True)
 class Settings:
     trainings: tuple[Path, ...]
-    """METHOD/GRIDS/{classify,irnet,affinitynet,deeplab}.csv, as far as these networks are trained."""
+    """METHOD/GRIDS/{classify,irnet,affinitynet,deeplab}.csv of the networks that are trained."""
     out: Path
     """PNG."""
 

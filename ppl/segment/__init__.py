@@ -1,1 +1,1 @@
-"""Step `segment`: DeepLab v2 on pseudo labels, its evaluation and test predictions (Section III-F)."""
+"""Step `segment`: DeepLab v2 on pseudo labels, its predictions, and the archive for VOC's server (Section III-F)."""

@@ -1,4 +1,4 @@
-"""Building and loading DeepLab."""
+"""Build and load DeepLab."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Architecture:
     rates: tuple[int, ...]
     """Dilation of each ASPP convolution, cells of the last stage: 6 12 18 24 for large crops at stride 8."""
     scales: tuple[float, ...]
-    """Factors at which the network sees its input, in training and inference; the first sets the logits' size."""
+    """Scales at which the network processes its input, in training and inference; the first sets the logits' size."""
 
     def __post_init__(self) -> None:
         if not self.rates:

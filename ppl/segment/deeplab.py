@@ -16,7 +16,7 @@ class DeepLab(nn.Module):
     """Segmentation network for `classes` foreground classes and background.
 
     The head sums one dilated 3x3 convolution per rate, in cells of the backbone's last stage (ASPP). The whole network
-    sees its input at each of `scales`; the first sets the size of the logits.
+    processes its input at each of `scales`; the first sets the size of the logits.
     """
 
     def __init__(self, backbone: Backbone, classes: int, rates: Sequence[int], scales: Sequence[float]) -> None:
@@ -25,7 +25,7 @@ class DeepLab(nn.Module):
         width = backbone.channels[-1]
         self.aspp = nn.ModuleList(nn.Conv2d(width, classes + 1, 3, padding=r, dilation=r) for r in rates)
         for conv in self.aspp:
-            nn.init.normal_(conv.weight, std=0.001)  # small logits: large ones would first spoil the backbone
+            nn.init.normal_(conv.weight, std=0.001)  # small logits: large ones would damage the backbone at first
             nn.init.zeros_(conv.bias)
 
     def single_scale(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The former address of `python -m ppl.predict`."""
+"""Former entry point of `python -m ppl.predict`, kept for compatibility."""
 
 import sys
 

@@ -1,6 +1,6 @@
-"""Writes the label maps that a segmentation network predicts for a split, or for a shard of it.
+"""Write the label maps that a segmentation network predicts for a split, or for a shard of it.
 
-OUT/raw/ID.png are those of the network alone, OUT/crf/ID.png those after a dense CRF.
+OUT/raw/ID.png are the label maps of the network alone, OUT/crf/ID.png those after a dense CRF.
 """
 
 from collections.abc import Iterator, Sequence
@@ -49,7 +49,7 @@ class Settings:
 
 def main(settings: Settings) -> None:
     dataset, hardware = Dataset.open(settings.data), settings.hardware
-    images = shard_of(dataset.split(settings.split), settings.shard)
+    image_ids = shard_of(dataset.split(settings.split), settings.shard)
     device = inference_device(hardware)
     network, _ = load(settings.checkpoint, dataset.classes)
     fold_batchnorm(network)
@@ -58,7 +58,7 @@ def main(settings: Settings) -> None:
         for kind in ("raw", "crf") if settings.crf else ("raw",):
             (folder / kind).mkdir(parents=True)
         predicted = predict_all(
-            network, dataset, images, settings.batch_size, scales=settings.photo_scales, workers=hardware.workers
+            network, dataset, image_ids, settings.batch_size, scales=settings.photo_scales, workers=hardware.workers
         )
         crf, workers = None, 0  # without a CRF, workers have nothing to compute
         if settings.crf:
@@ -66,15 +66,21 @@ def main(settings: Settings) -> None:
             crf = Crf(settings.iterations, settings.pairwise, solver)
         write = partial(write_prediction, folder, crf)
         name = f"predictions, {part_of(settings.split, settings.shard)}"
-        for _ in run_all(write, predicted, workers=workers, total=len(images), name=name):
+        for _ in run_all(write, predicted, workers=workers, total=len(image_ids), name=name):
             pass
 
 
 def predict_all(
-    network: DeepLab, dataset: Dataset, images: Sequence[str], batch_size: int, *, scales: Sequence[float], workers: int
+    network: DeepLab,
+    dataset: Dataset,
+    image_ids: Sequence[str],
+    batch_size: int,
+    *,
+    scales: Sequence[float],
+    workers: int,
 ) -> Iterator[Prediction]:
     """Yield the prediction for each image, batch by batch of photos of one size."""
-    _, batches = photo_batches(dataset, images, batch_size=batch_size, workers=min(workers, 1))
+    _, batches = photo_batches(dataset, image_ids, batch_size=batch_size, workers=min(workers, 1))
     for batch in batches:
         yield from predict_batch(network, batch.images, batch.photos, scales)
 

@@ -1,4 +1,4 @@
-"""Trains DeepLab v2 from photos and pseudo labels; opens no mask of the dataset."""
+"""Train DeepLab v2 from photos and pseudo labels, without the dataset's masks."""
 
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -18,7 +18,7 @@ from ppl.training.schedule import Schedule
 
 @dataclass(frozen=True)
 class Training:
-    """How the segmentation network is trained (Section III-F; the recipe of DeepLab v2)."""
+    """Training settings of the segmentation network (Section III-F; the recipe of DeepLab v2)."""
 
     weights: str
     """Backbone weights: imagenet, none, or the path of a state dict."""
@@ -43,7 +43,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Settings(LabelledRun):
-    """One training: inputs, outputs, and how."""
+    """Inputs, outputs and settings of one training."""
 
     architecture: Architecture
     training: Training

@@ -1,4 +1,4 @@
-"""Gathers test predictions in the layout of the VOC evaluation server, and packs them into a tar that is checked."""
+"""Gather test predictions in the layout of the VOC evaluation server, and pack them into a tar that is then checked."""
 
 import shutil
 import tarfile
@@ -32,20 +32,20 @@ class Settings:
 
 def main(settings: Settings) -> None:
     dataset = Dataset.open(settings.data)
-    images = dataset.split(settings.split)
-    maps = find_maps(settings.predictions, images)
+    image_ids = dataset.split(settings.split)
+    maps = find_maps(settings.predictions, image_ids)
     sizes = full_sizes(settings.data)
-    with atomic(settings.out) as folder, atomic(settings.tar) as temporary:  # neither appears if the tar is wrong
+    with atomic(settings.out) as folder, atomic(settings.tar) as temporary:  # neither appears if the tar has faults
         target = folder / SERVER_FOLDER
         target.mkdir(parents=True)
         write = partial(write_submission_map, target)
-        tasks = ((path, sizes.get(image)) for image, path in zip(images, maps, strict=True))
+        tasks = ((path, sizes.get(image_id)) for image_id, path in zip(image_ids, maps, strict=True))
         for _ in run_all(
-            write, tasks, workers=settings.workers if sizes else 0, total=len(images), name="maps gathered"
+            write, tasks, workers=settings.workers if sizes else 0, total=len(image_ids), name="maps gathered"
         ):
             pass
         pack(target, temporary)
-        check(temporary, dataset, images, name=settings.tar)
+        check(temporary, dataset, image_ids, name=settings.tar)
 
 
 def write_submission_map(folder: Path, task: tuple[Path, Size | None]) -> None:

@@ -1,4 +1,4 @@
-"""Means over a batch that several processes share."""
+"""Means over a batch that is shared by several processes."""
 
 import torch
 from torch import Tensor, distributed

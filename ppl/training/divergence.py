@@ -37,7 +37,7 @@ def check_weights(progress: Progress, schedule: Schedule, saved: State) -> None:
 
 
 def _failure(what: str, step: int, schedule: Schedule, saved: State) -> UserError:
-    """The error of a step, with its learning rates, the last saved state and advice."""
+    """Return the error of a step, with its learning rates, the last saved state and advice."""
     rates = sorted({group["lr"] for group in saved.optimizer.param_groups})
     rates = " to ".join(f"{rate:.3g}" for rate in dict.fromkeys([rates[0], rates[-1]]))
     resumable = "no resumable state yet"

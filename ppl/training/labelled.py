@@ -20,7 +20,7 @@ from ppl.training.schedule import Schedule
 
 @dataclass(frozen=True)
 class LabelledRun:
-    """Inputs and outputs of a training on label maps; opens no mask of the dataset."""
+    """Inputs and outputs of a training on label maps; the dataset's masks are not read."""
 
     data: Path
     train_split: str
@@ -47,21 +47,21 @@ def train_on_labels(
     augmentation: Augmentation,
     schedule: Callable[[int], Schedule],
 ) -> None:
-    """Train the network that `build` makes of the number of classes, and write its checkpoint of `kind`.
+    """Train the network that `build` creates for the number of classes, and write its checkpoint of `kind`.
 
     `name` is the network's name in messages, `seed` that of new layers. `settings` go into the checkpoint; with the
     label maps, the dataset's lists and a file of backbone `weights` they decide whether an interrupted run can be
     resumed. `loss` takes crops (B, 3, H, W) and their labels (B, H, W) uint8, `schedule` the number of photos.
     """
     dataset = Dataset.open(run.data)
-    images = dataset.split(run.train_split)
-    labels = find_maps(run.labels, images)
+    image_ids = dataset.split(run.train_split)
+    labels = find_maps(run.labels, image_ids)
     fabric = launch(run.hardware, seed)
     network = build(len(dataset.classes)).to(memory_format=torch.channels_last)
     backbone = network.backbone
-    crops = TrainingCrops(dataset.photos(images), labels, augmentation, mean=backbone.mean, std=backbone.std)
+    crops = TrainingCrops(dataset.photos(image_ids), labels, augmentation, mean=backbone.mean, std=backbone.std)
     lists = [dataset.root / "classes.txt", dataset.list_of(run.train_split)]
-    own_weights = [] if weights in ("imagenet", "none") else [Path(weights)]
+    weight_files = [] if weights in ("imagenet", "none") else [Path(weights)]
     train_to_checkpoint(
         fabric,
         network,
@@ -72,7 +72,7 @@ def train_on_labels(
         name=name,
         out=run.out,
         stored={"kind": kind, "settings": dict(settings), "code": run.code, "classes": list(dataset.classes)},
-        digest=digest_of((settings, run.code), *lists, *labels, *own_weights),
+        digest=digest_of((settings, run.code), *lists, *labels, *weight_files),
         log=run.log,
         workers=run.hardware.workers,
     )

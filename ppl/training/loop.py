@@ -22,7 +22,7 @@ from ppl.training.log import write_log
 from ppl.training.schedule import Schedule, StepSampler
 from ppl.training.state import Progress, State
 
-READ_EVERY = 20  # steps between readings of the loss where a reading makes processes or a GPU wait; else every step
+READ_EVERY = 20  # steps between readings of the loss if a reading makes processes or a GPU wait; else every step
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """From a network, images (B, 3, H, W) and their targets to the loss, a mean over the batch."""
@@ -128,7 +128,7 @@ def train(
     if not progress.measured or progress.step < schedule.steps:
         raise AssertionError("the loop ended before its last step")
     if fabric.is_global_zero:
-        write_log(log, progress.rows)  # also where a resumed run had nothing left to train
+        write_log(log, progress.rows)  # also if a resumed run had nothing left to train
         writer.close()
 
 

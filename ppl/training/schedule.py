@@ -1,4 +1,4 @@
-"""The poly schedule of learning rates, and which samples each step takes."""
+"""The poly schedule of learning rates, and the samples of each step."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Schedule:
 
     @classmethod
     def of_epochs(cls, length: int, *, epochs: int, batch_size: int, poly_power: float, seed: int) -> "Schedule":
-        """Return the schedule of whole epochs over `length` samples; each drops the rest that fills no batch."""
+        """Return the schedule of whole epochs over `length` samples; samples that do not fill a batch are dropped."""
         epoch_steps = max(1, length // batch_size)
         return cls(epochs * epoch_steps, epoch_steps, batch_size, poly_power, seed)
 

@@ -16,7 +16,7 @@ from ppl.jobs.files import atomic
 
 @dataclass
 class Progress:
-    """Position of a training, and what it has logged."""
+    """Position of a training, and its log."""
 
     step: int = 0
     loss: float = 0.0
@@ -68,7 +68,7 @@ class State:
 def load(path: Path) -> dict[str, Any]:
     """Return a saved state on the CPU: loading copies it to the GPU, except AdamW's step counters.
 
-    AdamW reads these at every step, so that on a GPU each would make it wait. UserError for another file.
+    AdamW reads these at every step, which on a GPU would wait for each. UserError for another file.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)

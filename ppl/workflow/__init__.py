@@ -1,1 +1,1 @@
-"""What only Snakemake's own process imports: the resolved configuration, paths of files, running jobs, locks."""
+"""Modules that only Snakemake's own process imports: configuration, paths of files, plans, running jobs, locks."""

@@ -170,13 +170,13 @@ def check_target(target: str, experiments: Mapping[str, Any]) -> None:
 
 
 def has_masks(settings: Mapping[str, Any]) -> bool:
-    """Return whether the dataset has masks: known before the data are prepared, as the plan depends on it."""
+    """Return whether the dataset has masks, before the data are prepared, as the plan depends on it."""
     data = settings["data"]
     return data["source"] != "folder" or (Path(data["path"]) / "SegmentationClass").is_dir()
 
 
 def _section(value: Any, where: str) -> Mapping[str, Any]:
-    """A mapping of the file, empty for null; UserError for anything else."""
+    """Return a mapping of the file, empty for null; UserError for anything else."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -186,7 +186,7 @@ def _section(value: Any, where: str) -> Mapping[str, Any]:
 
 
 def _check_name(name: Any) -> None:
-    """UserError for a name that cannot be an experiment's: it is a folder, a wildcard and a part of command lines."""
+    """Raise UserError for an invalid name: it is used as a folder, a wildcard and a part of command lines."""
     if not isinstance(name, str) or not name.replace("-", "").replace("_", "").isalnum() or len(name) > MAX_NAME:
         what = f"invalid experiment name {repr(name)[:MAX_NAME]}"
         raise UserError("configuration", what, "use letters, digits, - and _")
@@ -196,7 +196,7 @@ def _check_name(name: Any) -> None:
 
 
 def _check_references(resolved: Mapping[str, Mapping[str, Any]]) -> None:
-    """UserError if a table or figure shows a variant of an experiment that does not exist."""
+    """Raise UserError if a table or figure shows a variant of an experiment that does not exist."""
     for name, settings in resolved.items():
         for part in ("tables", "figures"):
             for title, table in settings[part].items():
@@ -238,7 +238,7 @@ def _check(name: str, settings: dict[str, Any], validator: Draft202012Validator)
 
 
 def _variants(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """All variants that an experiment names, each with its key."""
+    """Yield all variants that an experiment names, each with its key."""
     yield "main", settings["main"]
     for variant in settings["compare"]:
         yield "compare", variant
@@ -249,7 +249,7 @@ def _variants(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _message(error: ValidationError) -> str:
-    """The message of a schema error in one line of bounded length, with a hint for numbers that YAML reads as text."""
+    """Return the message of a schema error as one bounded line, with a hint for numbers that YAML reads as text."""
     message = " ".join(error.message.split())
     if len(message) > MAX_MESSAGE:
         message = f"{message[: MAX_MESSAGE // 2]} ... {message[-MAX_MESSAGE // 2 :]}"
@@ -259,7 +259,7 @@ def _message(error: ValidationError) -> str:
 
 
 def _not_finite(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Paths and messages of NaN and infinity, which satisfy many ranges of the schema."""
+    """Yield paths and messages of NaN and infinity, which satisfy many ranges of the schema."""
     if isinstance(value, Mapping | list):
         for key, part in value.items() if isinstance(value, Mapping) else enumerate(value):
             yield from _not_finite(part, (*path, key))
@@ -271,7 +271,7 @@ def _check_background(where: str, refine: Mapping[str, Any]) -> None:
     confident = refine["confident"]
     foreground, background = confident["foreground"], confident["background"]
     if confident["scores"] == "constant":
-        # A lower threshold leaves less to background; of powers the higher one does.
+        # A lower threshold assigns fewer pixels to background; of powers the higher one does.
         if max(foreground, background) > 1:
             raise UserError(f"{where}.confident", "a threshold is greater than 1", "powers need scores: power")
         if background > foreground:

@@ -1,4 +1,4 @@
-"""Progress of running jobs and reasons of failed ones, which Snakemake's own messages leave out.
+"""Progress of running jobs and reasons of failed ones, which Snakemake's own messages omit.
 
 A handler on Snakemake's logger, attached in `onstart`, tracks the jobs by Snakemake's log events. It is not a logger
 plugin (snakemake_interface_logger_plugins), for three reasons: Snakemake finds plugins by listing the packages on

@@ -1,10 +1,10 @@
 """Remove the lock files of a killed Snakemake, so that the same command continues its run.
 
 Snakemake creates .snakemake/locks/*.lock while it runs, and removes them when it ends, also on SIGTERM and Ctrl-C.
-After SIGKILL, lack of memory or a power failure they stay, and Snakemake refuses to run until a user has made sure that
+After SIGKILL, lack of memory or a power failure they stay, and Snakemake refuses to run until a user has checked that
 no other Snakemake is running and has called `snakemake --unlock`. That check is done here: every Snakemake of this
 workflow holds a lock of the kernel (flock) on one file as long as it lives. If that lock is free, no such Snakemake is
-running, and lock files of one that has not ended normally are stale.
+running, and the lock files of one that has not ended normally are stale.
 """
 
 import atexit

@@ -18,7 +18,7 @@ ARCHIVES = {
 }
 """Archives of the public datasets."""
 VOC_TEST = "VOC2012test.tar"
-"""VOC's test photos, which lie behind a login."""
+"""VOC's test photos, which need a login."""
 
 
 @dataclass(frozen=True)
@@ -125,9 +125,9 @@ def predictions(experiment: Experiment, split: str, variant: str | None = None) 
 
 
 def reliable_labels(experiment: Experiment) -> list[str]:
-    """Return the folders of the main variant's reliable labels; none if no network learns from them."""
-    learns = experiment.setting("refine", "network") != "none"
-    return shards(experiment, f"{experiment.main}/confident/{{shard}}") if learns else []
+    """Return the folders of the main variant's reliable labels; none if no network is trained on them."""
+    is_trained = experiment.setting("refine", "network") != "none"
+    return shards(experiment, f"{experiment.main}/confident/{{shard}}") if is_trained else []
 
 
 def pseudo_labels(experiment: Experiment) -> list[str]:
@@ -158,7 +158,7 @@ def checkpoints(experiment: Experiment) -> list[str]:
 
 
 def _of_networks(experiment: Experiment, *, classifier: str, suffix: str) -> list[str]:
-    """One file of each classifier, then those of the main variant's other networks."""
+    """Return one file of each classifier, then those of the main variant's other networks."""
     classifiers = [f"{experiment.folder}/{v}/{classifier}.{suffix}" for v in reported_variants(experiment)]
     refiner = experiment.setting("refine", "network")
     networks = ["deeplab"] if refiner == "none" else [refiner, "deeplab"]

@@ -9,7 +9,7 @@ from ppl.workflow import paths
 from ppl.workflow.paths import Experiment
 
 COMPARABLE = {"voc", "coco"}
-"""Sources of data on which the paper reports figures."""
+"""Sources of data on which the paper reports results."""
 
 
 class Place(NamedTuple):
@@ -26,7 +26,7 @@ def place(experiment: str, name: str) -> Place:
 
 
 def plan(name: str, experiments: Mapping[str, Experiment]) -> dict[str, Any]:
-    """Return what `ppl.report.tables` draws for experiment `name`, with the files that each row is made of.
+    """Return what `ppl.report.tables` draws for experiment `name`, with the files of each row.
 
     A row of a table has one file per random seed; of a figure only the first seed counts. No file is opened.
     """
@@ -58,7 +58,7 @@ def folder_of(file: str) -> str:
 
 
 def _table(name: str, table: Mapping[str, Any], experiments: Mapping[str, Experiment]) -> dict[str, Any]:
-    """A table of a plan: files by variant and measure."""
+    """Return a table of a plan: files by variant and measure."""
     rows = {}
     for variant in table["variants"]:
         where = place(name, variant)
@@ -67,7 +67,7 @@ def _table(name: str, table: Mapping[str, Any], experiments: Mapping[str, Experi
 
 
 def _figure(name: str, figure: Mapping[str, Any], experiments: Mapping[str, Experiment]) -> dict[str, Any]:
-    """A figure of a plan: files by variant."""
+    """Return a figure of a plan: files by variant."""
     shows = figure["shows"]
     return {"shows": shows, "rows": {v: _pictured(place(name, v), shows, experiments) for v in figure["variants"]}}
 
@@ -86,14 +86,14 @@ def _figure_files(planned: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _measured(where: Place, key: str, experiments: Mapping[str, Experiment]) -> list[str]:
-    """The CSV of a measure, one per random seed."""
+    """Return the CSV files of a measure, one per random seed."""
     experiment = experiments[where.experiment]
     file = file_of(key, crf=experiment.setting("segment", "crf"))
     return [f"{seed.folder}/{where.variant}/{file}" for seed in paths.repetitions(experiment)]
 
 
 def _pictured(where: Place, shows: str, experiments: Mapping[str, Experiment]) -> list[str]:
-    """The files that a figure shows of a variant."""
+    """Return the files that a figure shows of a variant."""
     experiment = experiments[where.experiment]
     match shows:
         case "precision_recall" | "thresholds":

@@ -82,7 +82,7 @@ def test_sweep_store_and_confident_labels(references: ModuleType, tmp_path: Path
     references.write_dictionaries(tmp_path / "npy", [full], [cam.classes])
     np.testing.assert_array_equal(references.read_dictionaries(tmp_path / "npy", 1)[0], full)
     labels = reliable_labels(photo, full, cam.classes)
-    assert (labels == references.confident_labels(photo, full, cam.classes, labels=6)).mean() > 0.99
+    assert (labels == references.reliable_labels(photo, full, cam.classes, labels=6)).mean() > 0.99
 
 
 def test_hours_are_those_of_the_slower_of_device_and_cores(load) -> None:

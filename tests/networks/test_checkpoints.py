@@ -91,6 +91,6 @@ def test_a_file_that_is_not_a_checkpoint_of_the_kind_is_refused(tmp_path: Path) 
     with pytest.raises(UserError, match=r"a.pt: trained for other classes"):
         load(path, ["a", "b"])
     save(path, SETTINGS, nn.Linear(2, 4))
-    with pytest.raises(UserError, match=r"a.pt: made by another version of the code") as refused:
+    with pytest.raises(UserError, match=r"a.pt: written by another version of the code") as refused:
         load(path)
     assert "\n" not in str(refused.value)

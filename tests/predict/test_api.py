@@ -139,10 +139,10 @@ def test_the_origin_of_settings_is_shown(folder: Path, name: str) -> None:
     settings.rename(folder / "moved.yaml")
     alone = repr(ppl.load(folder / name, device="cpu"))
     assert "(paper defaults: no settings.yaml two directories" in alone
-    assert f"max_side {96 if name == 'deeplab.pt' else 64} (training showed no more" in alone
-    assert "as asked for" not in shown + alone
+    assert f"max_side {96 if name == 'deeplab.pt' else 64} (the largest part of a photo" in alone
+    assert "as requested" not in shown + alone
     named = repr(ppl.load(folder / name, settings=folder / "moved.yaml", max_side=7, device="cpu"))
-    assert "max_side 7 (as asked for)" in named
+    assert "max_side 7 (as requested)" in named
     assert "moved.yaml" in named
 
 

@@ -155,7 +155,7 @@ def test_the_legend_names_every_id(settings: Settings) -> None:
 def test_settings_are_printed_with_their_origin(settings: Settings, capsys) -> None:
     predict.main(replace(settings, photo_scales=(2.0,), crf=True))
     told = capsys.readouterr().out
-    assert "photo_scales 2 (as asked for)" in told
+    assert "photo_scales 2 (as requested)" in told
     assert f"crf of 2 iterations ({settings.weights.parents[2] / 'settings.yaml'})" in told
     assert "max_side 52 (the training photos in" in told
 
@@ -210,7 +210,7 @@ def test_the_command_ends_with_1_after_a_broken_photo(finish: Callable[[str], Pa
     assert done.returncode == 1, done.stderr
     assert "1 of 2 photos" in done.stderr
     assert "Traceback" not in done.stderr
-    assert "crf off (as asked for)" in done.stdout
+    assert "crf off (as requested)" in done.stdout
     assert len(_masks(tmp_path / "predictions")) == 1
 
 

@@ -96,13 +96,13 @@ def test_each_fault_of_a_map_is_named_alone(entries, faults, content, fault: str
 @pytest.mark.parametrize(
     ("name", "fault"),
     [
-        (MAP, "is there twice"),
-        ("/" + MAP, "leads out of the archive"),
-        (f"{FOLDER}/../scene.1.png", "leads out of the archive"),
-        ("./" + MAP, "does not belong there"),
-        ("scene.1.png", "does not belong there"),
-        (f"{FOLDER}/notes.txt", "does not belong there"),
-        (f"{FOLDER}/scene.9.png", "is no image of the list"),
+        (MAP, "appears twice"),
+        ("/" + MAP, "lies outside the archive"),
+        (f"{FOLDER}/../scene.1.png", "lies outside the archive"),
+        ("./" + MAP, "unexpected member"),
+        ("scene.1.png", "unexpected member"),
+        (f"{FOLDER}/notes.txt", "unexpected member"),
+        (f"{FOLDER}/scene.9.png", "not in the list of images"),
     ],
 )
 def test_whatever_else_is_in_the_archive_is_named(entries, faults, name: str, fault: str) -> None:
@@ -133,11 +133,11 @@ def test_the_command_says_all_or_that_all_is_well(scenes, entries, faults, tmp_p
     settings = Settings(tar=tmp_path / "packed.tar", data=scenes.root, split="all")
     faults(entries)
     check_server.main(settings)
-    assert capsys.readouterr().out.splitlines() == [f"{settings.tar}: 4 label maps as the server wants them"]
+    assert capsys.readouterr().out.splitlines() == [f"{settings.tar}: 4 label maps in the server's format"]
     faults(entries | {MAP: b""}, ("more", b""), ("again", b""))
     with pytest.raises(UserError, match=r"packed.tar: 3 faults") as refused:
         check_server.main(settings)
     assert len(str(refused.value).splitlines()) == 4
-    monkeypatch.setattr(check_server, "FAULTS_SHOWN", 2)
+    monkeypatch.setattr(check_server, "MAX_FAULTS", 2)
     with pytest.raises(UserError, match=r"and 1 more$"):
         check_server.main(settings)

@@ -1,4 +1,4 @@
-"""Settings of each experiment, what Snakemake does at its start and end, and how settings reach a command line."""
+"""Settings of each experiment, handlers of Snakemake's start and end, and command-line flags of the settings."""
 
 import json
 import re
@@ -27,7 +27,7 @@ PREFIX = workflow.modifier.path_modifier.prefix or ""
 try:
     complete = configuration.with_shipped_defaults(config, Path(workflow.source_path("../../config/config.yaml"))) if IS_MODULE else config
     EXPERIMENTS = configuration.resolve(complete, Path(workflow.source_path("../schemas/config.schema.yaml")))
-    # Rules see a target only after Snakemake has wrapped their errors in several lines.
+    # Check targets here: Snakemake would wrap the error of a rule in several lines.
     for target in [] if IS_MODULE else configuration.possible_targets(sys.argv[1:]):
         configuration.check_target(target, EXPERIMENTS)
     if workflow.is_main_process and not IS_MODULE and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
@@ -40,7 +40,7 @@ jobs = Jobs()
 
 
 def quiet():
-    """Whether `--quiet` turns progress messages off."""
+    """Return whether `--quiet` turns progress messages off."""
     return any(option.name in ("PROGRESS", "ALL") for option in workflow.output_settings.quiet or ())
 
 
@@ -78,7 +78,7 @@ onerror:
 
 
 def python_path():
-    """Shell prefix that puts Snakemake's Python first on PATH; empty if jobs run in their own conda environment."""
+    """Return a shell prefix that puts Snakemake's Python first on PATH; empty if jobs run in their own conda environment."""
     if workflow.deployment_settings and workflow.deployment_settings.deployment_method:
         return ""
     folder = shlex.quote(str(Path(sys.executable).parent)).replace("{", "{{").replace("}", "}}")
@@ -96,28 +96,28 @@ shell.prefix(
 
 
 E = {name: paths.Experiment(name, settings) for name, settings in EXPERIMENTS.items()}
-"""Experiments and their repetitions by name; ppl/workflow/paths.py has the functions of them."""
+"""Experiments and their repetitions by name; ppl/workflow/paths.py defines their files."""
 
 
 def setting(*keys):
-    """One value of the experiment's settings, as a function of the wildcards."""
+    """Return one value of the experiment's settings, as a function of the wildcards."""
     return lambda wildcards: E[wildcards.experiment].setting(*keys)
 
 
 def files(function, *arguments):
-    """Files of the experiment by a function of ppl/workflow/paths.py, as a function of the wildcards."""
+    """Return files of the experiment by a function of ppl/workflow/paths.py, as a function of the wildcards."""
     return lambda wildcards: function(E[wildcards.experiment], *arguments)
 
 
 def if_masks(function):
-    """The same, but none if the dataset has no masks to measure with."""
+    """Return the same, but no files if the dataset has no masks to measure with."""
     return lambda wildcards: (
         function(E[wildcards.experiment]) if configuration.has_masks(E[wildcards.experiment].settings) else []
     )
 
 
 def user_lists(wildcards):
-    """List files of a user's dataset folder; absolute in a module, as its prefix does not apply to them."""
+    """Return the list files of a user's dataset folder; absolute in a module, as its prefix does not apply to them."""
     lists = paths.folder_lists(E[wildcards.experiment])
     return [str(file.absolute() if IS_MODULE else file) for file in lists]
 
@@ -126,30 +126,30 @@ data_folder, data_check = files(paths.data_folder), files(paths.data_check)
 
 
 def shards(pattern):
-    """All shards of the output of an image-by-image step, as a function of the wildcards."""
+    """Return all shards of the output of an image-by-image step, as a function of the wildcards."""
     return lambda wildcards: [path.format(**wildcards) for path in paths.shards(E[wildcards.experiment], pattern)]
 
 
 def cams_of(split):
-    """CAMs of a split, named by its key: the job's own shard, which has the same images, or else all shards."""
+    """Return CAMs of a split, named by its key: the job's own shard, which has the same images, or else all shards."""
     return lambda wildcards: paths.cams(
         E[wildcards.experiment], split, f"{wildcards.method}/{wildcards.grids}", wildcards.get("shard")
     )
 
 
 def predictions_of(split):
-    """All shards of the predictions of a split, named by its key."""
+    """Return all shards of the predictions of a split, named by its key."""
     return lambda wildcards: paths.predictions(E[wildcards.experiment], split, f"{wildcards.method}/{wildcards.grids}")
 
 
 def refining_network(wildcards):
-    """Checkpoint of the network that guides the random walk."""
+    """Return the checkpoint of the network that guides the random walk."""
     network = setting("refine", "network")(wildcards)
     return f"results/{wildcards.experiment}/{wildcards.method}/{wildcards.grids}/{network}.pt"
 
 
 def starting_classifier(wildcards):
-    """The classifier whose backbone a variant starts from; none if it starts from ImageNet weights."""
+    """Return the classifier whose backbone a variant starts from; none if it starts from ImageNet weights."""
     try:
         return paths.starting_classifier(E[wildcards.experiment], wildcards.method, wildcards.grids)
     except UserError as error:
@@ -157,56 +157,56 @@ def starting_classifier(wildcards):
 
 
 def cli_flag(name, *keys):
-    """One setting with its flag: Snakemake compares params as a set, in which bare values could change places."""
+    """Return one setting with its flag: Snakemake compares params as a set, which does not detect swapped bare values."""
     return lambda wildcards: configuration.cli_flags({name: setting(*keys)(wildcards)})
 
 
 def cli_flag_if_set(name, *keys):
-    """The same, but empty if the experiment leaves the setting out."""
+    """Return the same, but empty if the experiment does not have the setting."""
     return lambda wildcards: cli_flag(name, *keys)(wildcards) if keys[-1] in setting(*keys[:-1])(wildcards) else ""
 
 
 def cli_flags(*keys, prefix):
-    """Command-line flags of a section of the experiment's settings, in an order that does not depend on the file."""
+    """Return command-line flags of a section of the experiment's settings, in an order that does not depend on the file."""
     return lambda wildcards: configuration.cli_flags(setting(*keys)(wildcards), prefix)
 
 
 def classifier_training(wildcards):
-    """Command-line flags of the training of a variant's classifier."""
+    """Return command-line flags of the training of a variant's classifier."""
     section = setting("classify")(wildcards)
     training = configuration.classifier_training(section, wildcards.method, wildcards.grids)
     return configuration.cli_flags(training, "training")
 
 
 def precision(wildcards):
-    """Flag of the arithmetic that networks compute in."""
+    """Return the flag of the precision of networks."""
     return f"--hardware.precision {setting('hardware', 'precision')(wildcards)}"
 
 
 def crf_on(wildcards):
-    """Flag of the device that solves CRFs."""
+    """Return the flag of the device that solves CRFs."""
     return f"--crf-on {setting('hardware', 'crf')(wildcards)}"
 
 
 def crf_gpus(wildcards):
-    """GPUs of a step that solves only CRFs."""
+    """Return the number of GPUs of a step that solves only CRFs."""
     return one_gpu(wildcards) if setting("hardware", "crf")(wildcards) == "gpu" else 0
 
 
 def workers(wildcards):
-    """Processes that read and compute image by image."""
+    """Return the number of processes that read and compute image by image."""
     return setting("hardware", "workers")(wildcards)
 
 
 def network_threads(wildcards):
-    """CPU threads of a step that runs a network: the workers beside a GPU, all cores if the CPU does everything."""
+    """Return the CPU threads of a step that runs a network: the workers beside a GPU, all cores without one."""
     return workers(wildcards) if gpus(wildcards) else all_cores(wildcards)
 
 
 def all_cores(wildcards):
-    """All cores of a local run; on a cluster, which has no such number, as many as there are workers.
+    """Return the number of cores of a local run; on a cluster, the number of workers.
 
-    A job on a cluster sees all cores of its node, but must not use more than it has requested.
+    A job on a cluster can use all cores of its node, but must use only those that it has requested.
     """
     if workflow.remote_exec:
         return workers(wildcards)
@@ -217,32 +217,32 @@ def all_cores(wildcards):
 
 
 def gpus(wildcards):
-    """GPUs of a training."""
+    """Return the number of GPUs of a training."""
     return setting("hardware", "gpu")(wildcards)
 
 
 def one_gpu(wildcards):
-    """GPUs of an image-by-image step, which uses several through shards instead."""
+    """Return the number of GPUs of an image-by-image step, which uses several through shards instead."""
     return min(1, gpus(wildcards))
 
 
 def experiments_with(*keys, among, repetitions=True):
-    """Pattern of the experiments whose setting is one of `among`; a pattern that never matches if there are none."""
+    """Return a pattern of the experiments whose setting is one of `among`; a pattern that never matches if there are none."""
     names = [e.name for e in E.values() if e.setting(*keys) in among and (repetitions or not e.is_repetition)]
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
 def own_data(source):
-    """Pattern of the experiments whose data come from `source`; repetitions share those of their experiment."""
+    """Return a pattern of the experiments whose data come from `source`; repetitions share those of their experiment."""
     return experiments_with("data", "source", among=[source], repetitions=False)
 
 
 def with_prefix(text):
-    """Paths in results/ that are neither input nor output, or a JSON text with some, below the prefix of a module."""
+    """Add the prefix of a module to paths in results/ that are neither input nor output, also in a JSON text."""
     return re.sub(r'(^|")results/', rf"\1{PREFIX}results/", text)
 
 
 def part_hash(*names):
-    """Digests of files of ppl/report that are not Python and so not part of a code hash."""
+    """Return digests of files of ppl/report that are not Python and so not part of a code hash."""
     folder = Path(overview.__file__).parent
     return " ".join(file_digest(folder / name)[:16] for name in names)

@@ -1,5 +1,5 @@
 rule label_confident:
-    """Confident labels by dense CRF, from the CAMs alone."""
+    """Write reliable labels by dense CRF, from the CAMs alone."""
     input:
         data=data_folder,
         cams=cams_of("train_split"),
@@ -13,7 +13,7 @@ rule label_confident:
         crf_on=crf_on,
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     message:
-        "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: confident labels {params.shard}; {log}"
+        "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: reliable labels {params.shard}; {log}"
     log:
         "results/{experiment}/logs/{method}/{grids}/confident-{shard}.log",
     benchmark:
@@ -66,7 +66,7 @@ rule train_refiner:
 
 
 rule walk:
-    """Pseudo labels: CAMs after a random walk that the refinement network guides (Section III-F)."""
+    """Write pseudo labels: CAMs after a random walk that the refinement network guides (Section III-F)."""
     input:
         data=data_folder,
         cams=cams_of("train_split"),
@@ -104,7 +104,7 @@ rule walk:
 
 
 rule crf_seeds:
-    """Seeds after a CRF, on the split on which they are measured (Table I)."""
+    """Write seeds after a CRF, on the split on which they are measured (Table I)."""
     input:
         data=data_folder,
         cams=cams_of("seed_split"),
@@ -164,7 +164,7 @@ use rule crf_seeds as crf_pseudo with:
 
 
 rule measure_crf_seeds:
-    """IoU of the seeds after a CRF (Table I); serves measuring only."""
+    """Measure IoU of the seeds after a CRF (Table I); reads masks."""
     input:
         data=data_folder,
         labels=shards("results/{experiment}/{method}/{grids}/seed-crf/{shard}"),
@@ -197,7 +197,7 @@ rule measure_crf_seeds:
 
 
 rule measure_pseudo:
-    """IoU of the pseudo labels on the split that has masks; serves measuring only."""
+    """Measure IoU of the pseudo labels on the seed split; reads masks."""
     input:
         data=data_folder,
         labels=shards("results/{experiment}/{method}/{grids}/pseudo/{shard}"),

@@ -24,7 +24,7 @@ rule write_settings:
 
 
 rule summary:
-    """Write the headline numbers as a table for programs: seeds, pseudo labels, network."""
+    """Write the headline numbers as a machine-readable table: seeds, pseudo labels, network."""
     input:
         settings="results/{experiment}/settings.yaml",
         sweeps=if_masks(paths.sweeps),
@@ -40,7 +40,7 @@ rule summary:
     params:
         code=code_hash("ppl.report.summary"),
     message:
-        "{wildcards.experiment}: summary of the figures; {log}"
+        "{wildcards.experiment}: summary of the results; {log}"
     log:
         "results/{experiment}/logs/summary.log",
     benchmark:

@@ -1,1 +1,1 @@
-"""Reading what people have: folders of photos and tables of labels, as `ppl.data.new` takes them."""
+"""Read a user's folder of photos and table of labels, for `ppl.data.new`."""

@@ -1,4 +1,4 @@
-"""Folders of photos of any depth and naming: listing them, assigning image ids, and looking photos up by name."""
+"""Folders of photos of any depth and naming: list them, assign image ids, and look photos up by name."""
 
 import hashlib
 import os
@@ -102,7 +102,7 @@ class PhotoIndex:
 
 
 def _common(photo: PurePosixPath, folders: Sequence[str]) -> int | None:
-    """Return how many folders before the name agree, from the last on; None where both name one and they differ."""
+    """Return how many folders before the name agree, from the last on; None where they differ."""
     parents = [_key(part) for part in photo.parts[:-1]]
     agree = 0
     for parent, folder in zip(reversed(parents), reversed(folders), strict=False):

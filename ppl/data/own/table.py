@@ -1,4 +1,4 @@
-"""Reading of label tables: class names in one column, a column of 0 and 1 for each class, or a row per class.
+"""Read label tables: class names in one column, a column of 0 and 1 for each class, or a row per class.
 
 Columns are separated by comma, semicolon or tab, with or without a line of titles, in UTF-8, UTF-16 or Windows-1252.
 """
@@ -49,7 +49,7 @@ class Table:
 
 
 def read_table(path: Path, is_photo: Callable[[str], bool]) -> Table:
-    """Read a table of labels; `is_photo` tells whether a cell names a photo.
+    """Read a table of labels; `is_photo` returns whether a cell names a photo.
 
     Rows of the same photo are merged. UserError for a table that cannot be read or interpreted.
     """
@@ -95,7 +95,7 @@ def _merged(pairs: Iterable[tuple[str, Iterable[str]]]) -> dict[str, ClassNames]
 
 
 def _without_titles(rows: Sequence[Sequence[str]], column: int) -> _Content:
-    """Interpret a table without titles: every cell beside the photo's holds names of classes."""
+    """Interpret a table without titles: every cell other than the photo's holds names of classes."""
     rows = [row for row in rows if _has(row, column)]
     cells = [[cell for i, cell in enumerate(row) if i != column] for row in rows]
     return _Content(_named(rows, column, cells), "no line of titles, names of classes beside the photo")
@@ -138,7 +138,7 @@ def _named(rows: Sequence[Sequence[str]], column: int, cells: Sequence[Sequence[
 
 
 def _holds_flags(cells: Sequence[str]) -> bool:
-    """Whether all cells are flags such as 0, 1, yes or empty, and not all are empty."""
+    """Return whether all cells are flags such as 0, 1, yes or empty, and not all are empty."""
     stripped = {cell.strip().casefold() for cell in cells}
     return stripped <= YES | NO and stripped != {""} and bool(stripped)
 

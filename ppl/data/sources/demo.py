@@ -30,10 +30,10 @@ OBJECT_COUNTS = (0.62, 0.28, 0.1)  # probability of 1, 2, 3 objects
 SMALLEST = 0.5  # side, in image sides, of the square as large as an object's box
 LARGEST = (0.95, 0.75, 0.6)  # the same in an image of 1, 2, 3 objects
 LONGEST = 1.0  # longer side of an object's box, at most, in image sides
-DISTRACTOR = 0.3  # probability of an object of no class
+DISTRACTOR = 0.3  # probability of an object without a class
 ENLARGEMENT = 2.0  # of a cut-out, at most
 MIN_AREA = 0.01  # of the image, that every object shows
-MIN_VISIBLE = 0.6  # of an object, whatever covers it
+MIN_VISIBLE = 0.6  # of an object, after occlusion
 CHUNK = 50  # images per task of a worker process
 ATTEMPTS = 50  # to place an object
 
@@ -41,19 +41,19 @@ ATTEMPTS = 50  # to place an object
 @dataclass(frozen=True)
 class Settings:
     out: Path
-    """dataset folder to write"""
+    """Dataset folder to write."""
     seed: int
-    """random seed"""
+    """Random seed."""
     size: int
-    """side of the square images, pixels"""
+    """Side of the square images, pixels."""
     train: int
-    """images of the split train"""
+    """Images of the split train."""
     val: int
-    """images of the split val"""
+    """Images of the split val."""
     test: int
-    """images of the split test"""
+    """Images of the split test."""
     workers: int = 1
-    """worker processes; images do not depend on their number"""
+    """Worker processes; images do not depend on their number."""
 
     def __post_init__(self) -> None:
         if self.seed < 0 or not 32 <= self.size <= 1024 or min(self.train, self.val, self.test) < 0:
@@ -173,10 +173,10 @@ def compose(sources: Sources, *, size: int, rng: np.random.Generator) -> Composi
             source = pool[rng.integers(len(pool))]
             layer = _place(source.image, size, LARGEST[count - 1], rng)
             opaque = np.asarray(layer.getchannel("A")) > 127  # (size, size)
-            tried = np.where(opaque, np.int8(len(placed)), owner)
-            if _all_visible(tried, [*placed, (label, int(opaque.sum()))]):
+            candidate = np.where(opaque, np.int8(len(placed)), owner)
+            if _all_visible(candidate, [*placed, (label, int(opaque.sum()))]):
                 image = _paste(image, layer, rng)
-                owner = tried
+                owner = candidate
                 placed.append((label, int(opaque.sum())))
                 names.append(source.name)
                 break
@@ -189,7 +189,7 @@ def _pool(sources: Sources, label: int, rng: np.random.Generator) -> tuple[Sourc
 
 
 def _all_visible(owner: np.ndarray, placed: list[tuple[int, int]]) -> bool:
-    """Whether enough of each labelled object (label, area) is visible in the map of objects (h, w)."""
+    """Return whether enough of each labelled object (label, area) is visible in the map of objects (h, w)."""
     visible = np.bincount(owner[owner >= 0], minlength=len(placed))
     return all(
         pixels >= max(MIN_AREA * owner.size, MIN_VISIBLE * area)

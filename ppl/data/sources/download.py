@@ -24,7 +24,7 @@ class Archive(NamedTuple):
     sha256: str
 
 
-# All by TLS. The organisers' server offers VOC's test photos only by HTTP and behind a login (docs/voc.md), so this is
+# All use TLS. The organisers' server offers VOC's test photos only by HTTP and behind a login (docs/voc.md), so this is
 # a mirror. COCO's own address presents the certificate of the storage service, which is used here instead.
 COCO = "https://s3.amazonaws.com/images.cocodataset.org"
 ARCHIVES = {
@@ -62,7 +62,7 @@ class Settings:
 def main(settings: Settings) -> None:
     name = settings.out.name
     if name not in ARCHIVES:
-        raise UserError(name, "unknown archive", f"known are {', '.join(ARCHIVES)}")
+        raise UserError(name, "unknown archive", f"choose one of {', '.join(ARCHIVES)}")
     fetch(ARCHIVES[name], settings.out)
 
 
@@ -92,20 +92,20 @@ class _Resuming:
         self.part = out.with_name(f"{out.name}.part")
 
     def __call__(self, url: str, output_file: str, _: pooch.Pooch | None) -> None:
-        held = self.part.stat().st_size if self.part.exists() else 0
+        present = self.part.stat().st_size if self.part.exists() else 0
         try:
-            response = urlopen(Request(url, headers={"Range": f"bytes={held}-"} if held else {}), timeout=TIMEOUT)
+            response = urlopen(Request(url, headers={"Range": f"bytes={present}-"} if present else {}), timeout=TIMEOUT)
         except HTTPError as error:
             if error.code != 416:  # nothing is left to download: the checksum decides
                 raise
             os.replace(self.part, output_file)
             return
         with response:
-            held = held if response.status == 206 else 0  # a server may ignore the range and send the whole file
-            total = held + int(response.headers.get("Content-Length", 0))
+            present = present if response.status == 206 else 0  # a server may ignore the range and send the whole file
+            total = present + int(response.headers.get("Content-Length", 0))
             with (
-                self.part.open("ab" if held else "wb") as file,
-                progress(name=f"download of {self.part.stem}", unit="B", total=total or None, initial=held) as bar,
+                self.part.open("ab" if present else "wb") as file,
+                progress(name=f"download of {self.part.stem}", unit="B", total=total or None, initial=present) as bar,
             ):
                 while block := response.read(BLOCK):
                     file.write(block)

@@ -31,7 +31,7 @@ class Settings:
     workers: int = 1
 
     def reads(self) -> tuple[Path, ...]:
-        """Return nothing: the digest of the output covers all files that it links and copies."""
+        """Return no paths: the digest of the output covers all files that it links and copies."""
         return ()
 
 

@@ -1,4 +1,4 @@
-"""Unpack tar and zip archives into one folder, which appears when all are complete."""
+"""Unpack tar and zip archives into one folder, which appears when all are unpacked."""
 
 import gzip
 import hashlib

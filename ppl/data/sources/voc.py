@@ -68,7 +68,7 @@ def main(settings: Settings) -> None:
 
 
 def find_voc(root: Path) -> Path:
-    """Return the folder VOC2012 in or below `root`; UserError where a part of it is missing."""
+    """Return the folder VOC2012 in or below `root`; UserError if a part of it is missing."""
     voc = _first(root, ("VOCdevkit/VOC2012", "VOC2012", "."), "JPEGImages", "VOC 2012 (VOCdevkit/VOC2012)")
     for name in ("Annotations", "SegmentationClass", f"{LISTS}/train.txt", f"{LISTS}/val.txt"):
         if not (voc / name).exists():
@@ -87,7 +87,7 @@ def trainaug(train: Sequence[str], val: Sequence[str], extra: Sequence[str]) -> 
 
 
 def check_test(path: Path, splits: dict[str, list[str]]) -> None:
-    """Raise UserError where the list of test images `path` is incomplete, so that the server would refuse the results.
+    """Raise UserError if the list of test images `path` is incomplete, so that the server would refuse the results.
 
     Only for VOC 2012, recognised by the published numbers of train and val.
     """

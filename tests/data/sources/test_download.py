@@ -111,5 +111,5 @@ def test_archives_come_by_tls_and_have_a_sha256(name: str) -> None:
 
 
 def test_an_unknown_archive_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"b.tar: unknown archive; known are VOCtrainval"):
+    with pytest.raises(UserError, match=r"b.tar: unknown archive; choose one of VOCtrainval"):
         download.main(download.Settings(tmp_path / "b.tar"))
