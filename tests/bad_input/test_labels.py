@@ -68,8 +68,8 @@ BROKEN = {"classes.txt": CLASSES, "labels.csv": TABLES}
 @pytest.mark.parametrize(
     ("name", "kind"), [(name, kind) for name in BROKEN for kind in (*BROKEN[name], "absent", "folder", "loop")]
 )
-def test_a_broken_file_is_refused(root, one_line, misplace, name, kind):
-    write(root, name, BROKEN[name][kind]) if kind in BROKEN[name] else misplace(root / name, kind)
+def test_a_broken_file_is_refused(root, one_line, spoil, name, kind):
+    write(root, name, BROKEN[name][kind]) if kind in BROKEN[name] else spoil(root / name, kind)
     with pytest.raises(UserError) as error:
         Dataset.open(root)
     assert len(one_line(error.value, f"{root}/{name}").splitlines()) == 1

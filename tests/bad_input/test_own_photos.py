@@ -81,8 +81,8 @@ def test_a_file_as_output_folder_is_refused(settings, refused, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["absent", "folder"])
-def test_missing_weights_are_refused(tmp_path, one_line, misplace, kind):
-    misplace(tmp_path / "a.pt", kind)
+def test_missing_weights_are_refused(tmp_path, one_line, spoil, kind):
+    spoil(tmp_path / "a.pt", kind)
     with pytest.raises(UserError) as error:
         ppl.load(tmp_path / "a.pt")
     one_line(error.value, "a.pt")

@@ -138,9 +138,9 @@ def test_a_broken_annotation_of_voc_is_refused(devkit, refused, text):
 
 @pytest.mark.parametrize("name", [f"VOC2012/{voc.LISTS}/train.txt", f"VOC2012/{voc.LISTS}/val.txt", "SBD/train.txt"])
 @pytest.mark.parametrize("kind", ["folder", "loop", "binary"])
-def test_a_broken_list_of_voc_is_refused(devkit, refused, misplace, name, kind):
+def test_a_broken_list_of_voc_is_refused(devkit, refused, spoil, name, kind):
     path = devkit.root / name
-    path.write_bytes(b"\xff\xfe\0") if kind == "binary" else misplace(path, kind)
+    path.write_bytes(b"\xff\xfe\0") if kind == "binary" else spoil(path, kind)
     refused(voc.main, devkit, "; unpack")
 
 
