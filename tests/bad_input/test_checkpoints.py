@@ -64,7 +64,7 @@ def put(*keys: Any) -> Callable[[Path], None]:
 
 def drop(*keys: str) -> Callable[[Path], None]:
     *sections, last = keys
-    return content(lambda stored: reduce(getitem, sections, stored).pop(last) and None)
+    return content(lambda stored: reduce(getitem, sections, stored).__delitem__(last))
 
 
 def first_weight(make: Callable[[torch.Tensor], Any]) -> Callable[[Path], None]:
