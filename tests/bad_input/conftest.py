@@ -40,25 +40,44 @@ def one_line() -> Callable[..., str]:
 
 @pytest.fixture
 def refused(tmp_path: Path) -> Refused:
-    """Runs `main(settings)`, which has to end in a line that names `named`, and to leave nothing that was not there."""
+    """Runs `main(settings)`, which must end in a text that names `named` (of `lines` lines) and write nothing."""
 
-    def run(main: Callable[[Any], None], settings: Any, *named: str) -> str:
+    def run(main: Callable[[Any], Any], settings: Any, *named: str, lines: int | None = None) -> str:
         before = sorted(tmp_path.rglob("*"))
         with pytest.raises(UserError) as error:
             main(settings)
         assert sorted(tmp_path.rglob("*")) == before
-        return text_of(error.value, *named)
+        text = text_of(error.value, *named)
+        assert lines in (None, len(text.splitlines())), text
+        return text
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def valid_or_one_line(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """Reads a file of any bytes: returns what `read(path)` returns, or None where it refuses them in one line."""
+    path = tmp_path_factory.mktemp("any") / "any"
+
+    def run(read: Callable[[Path], Any], content: bytes) -> Any:
+        path.write_bytes(content)
+        try:
+            return read(path)
+        except UserError as error:
+            text_of(error, str(path))
 
     return run
 
 
 @pytest.fixture
-def misplace() -> Callable[[Path, str], None]:
-    """Puts something that is not a file in the place of one: nothing, a folder, or a link that leads nowhere."""
+def spoil() -> Callable[[Path, bytes | str], None]:
+    """Replaces a file by other bytes, or by something that is not a file: nothing, a folder, a link to nowhere."""
 
-    def put(path: Path, kind: str) -> None:
+    def put(path: Path, kind: bytes | str) -> None:
         path.unlink(missing_ok=True)
-        if kind == "folder":
+        if isinstance(kind, bytes):
+            path.write_bytes(kind)
+        elif kind == "folder":
             path.mkdir()
         elif kind in ("loop", "dangling"):
             path.symlink_to(path if kind == "loop" else path.with_name("nowhere"))

@@ -1,6 +1,7 @@
 """The reader of CAM files: damaged, foreign and inconsistent ones are refused in one line."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from hypothesis import strategies as st
 
 from ppl.cam.store import Cam, open_store, write
 from ppl.crf.dense import IRNET
-from ppl.jobs.errors import UserError
 from ppl.measure import sweep
 from ppl.refine import crf_seeds, reliable
 
@@ -83,9 +83,17 @@ OF_BYTES = {
 }  # fmt: skip
 
 
+WIDER_PHOTO = both(put("cams/t1", SOUND.repeat(2, 2)), attribute("cams/t1", "size", [6, 16]))
+
+
 def edit(path: Path, change: Change) -> None:
     with h5py.File(path, "a") as file:
         change(file)
+
+
+def read_all(*paths: Path) -> list[Cam]:
+    with open_store(paths, CLASSES) as store:
+        return [store.read(image_id) for image_id in ("t1", "t2")]
 
 
 @pytest.fixture
@@ -93,107 +101,68 @@ def cams(tmp_path: Path) -> Path:
     return stored(tmp_path / "cams.h5")
 
 
-@pytest.fixture
-def entry_points(root: Path, tmp_path: Path, cams: Path) -> dict[str, tuple]:
-    """The steps that read CAMs without torch, with valid settings."""
+@pytest.mark.parametrize("step", ["sweep", "reliable", "seeds"])
+def test_sound_cams_are_read_and_broken_ones_stop_every_step(root, tmp_path, refused, cams, step):
     labels = reliable.Reliable("constant", 0.3, 0.05, 0.7, 2)
-    return {
-        "sweep": (sweep.main, sweep.Settings(root, "train", (cams,), tmp_path / "sweep.csv", 0)),
-        "reliable": (reliable.main, reliable.Settings(root, "train", (cams,), tmp_path / "sure", labels, IRNET, 0)),
-        "seeds": (
-            crf_seeds.main, crf_seeds.Settings(root, "train", (cams,), tmp_path / "seeds", 0.3, 0.7, 2, IRNET, 0)
-        ),
-    }  # fmt: skip
-
-
-STEPS = ("sweep", "reliable", "seeds")
-
-
-def read_all(path: Path) -> list[Cam]:
-    with open_store([path], CLASSES) as store:
-        return [store.read(image_id) for image_id in ("t1", "t2")]
-
-
-@pytest.mark.parametrize("step", STEPS)
-def test_sound_cams_are_read_and_broken_ones_stop_every_step(entry_points, refused, cams, step):
-    main, sound = entry_points[step]
-    for change in (OF_IMAGE["NaN"], OF_FILE["no format"]):
+    main, sound = {
+        "sweep": (sweep.main, sweep.Settings(root, "train", (cams,), tmp_path / "out", 0)),
+        "reliable": (reliable.main, reliable.Settings(root, "train", (cams,), tmp_path / "out", labels, IRNET, 0)),
+        "seeds": (crf_seeds.main, crf_seeds.Settings(root, "train", (cams,), tmp_path / "out", 0.3, 0.7, 2, IRNET, 0)),
+    }[step]
+    for change, *named in (
+        (OF_IMAGE["NaN"], str(cams), AGAIN), (OF_FILE["no format"], str(cams), AGAIN), (WIDER_PHOTO, "t1.png"),
+    ):  # fmt: skip
         edit(cams, change)
-        refused(main, sound, str(cams), AGAIN)
+        refused(main, sound, *named)
         stored(cams)
     main(sound)
     assert sound.out.exists()
 
 
 @pytest.mark.parametrize("change", [*OF_FILE.values(), *OF_IMAGE.values()], ids=[*OF_FILE, *OF_IMAGE])
-def test_an_inconsistent_file_is_refused(cams, one_line, change):
+def test_an_inconsistent_file_is_refused(cams, refused, change):
     edit(cams, change)
-    with pytest.raises(UserError) as error:
-        read_all(cams)
-    one_line(error.value, str(cams), "; export the", *(["'t1'"] if change in OF_IMAGE.values() else []))
+    refused(read_all, cams, str(cams), "; export the", *(["'t1'"] if change in OF_IMAGE.values() else []))
 
 
 @pytest.mark.parametrize("kind", [*OF_BYTES, "absent", "folder", "loop"])
-def test_a_damaged_file_is_refused(cams, one_line, misplace, kind):
-    cams.write_bytes(OF_BYTES[kind](cams.read_bytes())) if kind in OF_BYTES else misplace(cams, kind)
-    with pytest.raises(UserError) as error:
-        read_all(cams)
-    one_line(error.value, str(cams), AGAIN)
+def test_a_damaged_file_is_refused(cams, refused, spoil, kind):
+    spoil(cams, OF_BYTES[kind](cams.read_bytes()) if kind in OF_BYTES else kind)
+    refused(read_all, cams, str(cams), AGAIN)
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_cams_of_another_size_than_the_photo_are_refused(entry_points, refused, cams, step):
-    edit(cams, both(put("cams/t1", SOUND.repeat(2, 2)), attribute("cams/t1", "size", [6, 16])))
-    refused(*entry_points[step], "t1.png")
+def test_cams_of_another_split_are_refused(root, tmp_path, refused):
+    cams = stored(tmp_path / "cams.h5", ("v1",))
+    refused(sweep.main, sweep.Settings(root, "train", (cams,), tmp_path / "out", 0), "image 't1'", "export the split")
 
 
-def test_cams_of_another_split_are_refused(refused, entry_points, cams):
-    stored(cams, ("v1",))
-    refused(*entry_points["sweep"], "image 't1'", "export the split")
-
-
-def test_an_image_in_two_files_is_refused(tmp_path, one_line):
+def test_an_image_in_two_files_is_refused(tmp_path, refused):
     paths = [stored(tmp_path / "1.h5"), stored(tmp_path / "2.h5", ("t2", "t3"))]
-    with pytest.raises(UserError) as error, open_store(paths):
-        pass
-    one_line(error.value, *map(str, paths), "twice")
+    refused(lambda _: read_all(*paths), None, *map(str, paths), "twice")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_maps_that_are_not_finite_are_not_stored(tmp_path, value, one_line):
-    cams = [
-        (name, Cam(np.full((1, 2, 2), v, np.float32), np.array([1]), (6, 8)))
-        for name, v in zip("ab", (0.5, value), strict=True)
-    ]
-    with pytest.raises(UserError) as error:
-        write(tmp_path / "cams.h5", cams, classes=CLASSES, settings="", checkpoint="")
-    one_line(error.value, "cams.h5", "'b'", "32-true")
-    assert not list(tmp_path.iterdir())
+def test_maps_that_are_not_finite_are_not_stored(tmp_path, value, refused):
+    maps = [("a", np.full((1, 2, 2), 0.5, np.float32)), ("b", np.full((1, 2, 2), value, np.float32))]
+    cams = [(name, Cam(m, np.array([1]), (6, 8))) for name, m in maps]
+    storing = partial(write, cams=cams, classes=CLASSES, settings="", checkpoint="")
+    refused(storing, tmp_path / "cams.h5", "cams.h5", "'b'", "32-true")
 
 
 @given(st.binary(max_size=300), st.booleans())
 @settings(max_examples=40)
-def test_arbitrary_bytes_are_refused(tmp_path_factory, one_line, content, signed):
-    path = tmp_path_factory.getbasetemp() / "any.h5"
-    path.write_bytes(b"\x89HDF\r\n\x1a\n" * signed + content)
-    with pytest.raises(UserError) as error, open_store([path]):
-        pass
-    one_line(error.value, str(path))
+def test_arbitrary_bytes_are_refused(valid_or_one_line, content, signed):
+    assert valid_or_one_line(read_all, b"\x89HDF\r\n\x1a\n" * signed + content) is None
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.binary(min_size=1, max_size=4)), min_size=1, max_size=4))
 @settings(max_examples=80)
-def test_a_file_with_changed_bytes_gives_valid_cams_or_one_line(tmp_path_factory, one_line, changes):
-    folder = tmp_path_factory.getbasetemp()
-    sound, path = folder / "sound.h5", folder / "changed.h5"
+def test_a_file_with_changed_bytes_gives_valid_cams_or_one_line(tmp_path_factory, valid_or_one_line, changes):
+    sound = tmp_path_factory.getbasetemp() / "sound.h5"
     content = bytearray((sound if sound.exists() else stored(sound)).read_bytes())
     for place, value in changes:
         place %= len(content)
         content[place : place + len(value)] = value
-    path.write_bytes(content)
-    try:
-        cams = read_all(path)
-    except UserError as error:
-        one_line(error, str(path))
-    else:
-        assert all(cam.maps.shape == (len(cam.classes), 2, 2) and np.isfinite(cam.maps).all() for cam in cams)
+    for cam in valid_or_one_line(read_all, content) or ():
+        assert cam.maps.shape == (len(cam.classes), 2, 2)
+        assert np.isfinite(cam.maps).all()

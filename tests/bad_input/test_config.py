@@ -2,15 +2,17 @@
 
 import copy
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import reduce
 from operator import getitem
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ppl.jobs.errors import UserError
@@ -40,53 +42,31 @@ def leaves(schema: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tu
 
 
 def is_valid(value: Any, form: Mapping[str, Any]) -> bool:
-    """Whether a value of OTHER_TYPES is valid for a key."""
+    """Whether a value is valid for a key: stricter than the schema for strings, for NaN, and for 8.0 as an integer."""
     kind = form.get("type", "string")
-    if kind in ("number", "integer"):
-        sound = isinstance(value, int | float if kind == "number" else int) and not isinstance(value, bool)
-        low, high = form.get("minimum", form.get("exclusiveMinimum", -math.inf)), form.get("maximum", math.inf)
-        return sound and low <= value <= high and value in form.get("enum", [value])
-    if kind == "array":
-        inside = isinstance(value, list) and all(is_valid(item, form["items"]) for item in value)
-        return inside and form.get("minItems", 0) <= len(value) <= form.get("maxItems", math.inf)
-    if kind == "boolean":
-        return isinstance(value, bool)
-    if kind == "object":
-        return value == {}
-    return value == "text" and "enum" not in form and "/" not in form["pattern"]  # a file's name, or a split's
+    if "nan" in repr(value) or (kind == "integer" and isinstance(value, float)):
+        return False
+    other_text = kind == "string" and "enum" not in form and value != "text"
+    return not other_text and jsonschema.Draft202012Validator(form).is_valid(value)
 
 
-def beyond(form: Mapping[str, Any]) -> list[Any]:
-    """Values out of range, of the right type or nearly."""
-    kind, values = form.get("type", "string"), []
+def wrong_values(form: Mapping[str, Any]) -> list[Any]:
+    """Values of another type, or out of range and of the right type or nearly."""
+    kind, values = form.get("type", "string"), [*OTHER_TYPES]
     if "enum" in form:
-        values = ["none of them", -8, *(v.swapcase() if isinstance(v, str) else v + 1 for v in form["enum"])]
+        values += ["none of them", -8, *(v.swapcase() if isinstance(v, str) else v + 1 for v in form["enum"])]
     elif kind in ("number", "integer"):
-        values = [-1, -1e-9, -(10**30), 10**30, -math.inf, math.nan, "1", "1e-4", "0x10", 1e300]
-        values += [form[bound] + 1 for bound in ("maximum", "exclusiveMaximum") if bound in form]
-        values += [form[bound] - 1 for bound in ("minimum", "exclusiveMinimum") if bound in form]
-        values += [form[bound] for bound in ("exclusiveMinimum", "exclusiveMaximum") if bound in form]
+        values += [-1, -1e-9, -(10**30), 10**30, -math.inf, "1", "1e-4", "0x10", 1e300, 1.5, 8.0, "8"]
+        values += [form[bound] + by for bound in form if "imum" in bound for by in (-1, 0, 1)]
     elif kind == "string":
-        values = ["-dash", "two\nlines", "a\0b", "\n"]
+        values += ["-dash", "two\nlines", "a\0b", "\n"]
     elif kind == "array":
-        values = [[None], [{}], ["text", 3], [True, False], [[1, 2]], [math.nan, 1], list(range(1, 2000)), "1, 2"]
-        values += [[value] * max(1, form.get("minItems", 1)) for value in beyond(form["items"])[:4]]
-    if kind == "integer":
-        values += [1.5, 8.0, "8"]
-    exclusive = [form.get("exclusiveMinimum"), form.get("exclusiveMaximum")]
-    return [value for value in values if not is_valid(value, form) or value in exclusive]
+        values += [[None], [{}], ["text", 3], [True, False], [[1, 2]], [math.nan, 1], list(range(1, 2000)), "1, 2"]
+        values += [[value] * max(1, form.get("minItems", 1)) for value in wrong_values(form["items"])]
+    return [value for value in values if not is_valid(value, form)]
 
 
-def wrong_values() -> Iterator[tuple[str, Any]]:
-    for path, form in leaves(SCHEMA):
-        known = set()
-        for value in [*(value for value in OTHER_TYPES if not is_valid(value, form)), *beyond(form)]:
-            if repr(value)[:200] not in known:
-                known.add(repr(value)[:200])
-                yield ".".join(path), value
-
-
-CASES = list(wrong_values())
+KEYS = {".".join(path): form for path, form in leaves(SCHEMA)}
 
 
 def with_section(key: str, change: Callable[[dict, str], None]) -> dict[str, Any]:
@@ -107,11 +87,9 @@ def refusal(content: Any) -> str:
     with pytest.raises(UserError) as error:
         config.resolve(content, SCHEMA_FILE)
     text = str(error.value)
-    assert len(text.splitlines()) == 1
-    assert text.startswith("configuration: ")
-    assert "; " in text
+    assert re.fullmatch("configuration: .*; .*", text)
+    assert text.isprintable()  # one line
     assert len(text) < 600
-    assert text.isprintable()
     return text
 
 
@@ -119,16 +97,15 @@ def test_the_configuration_of_the_fixtures_is_valid():
     assert config.resolve({"experiments": {"mine": DEMO}}, SCHEMA_FILE).keys() == {"mine"}
 
 
-def test_every_key_has_wrong_values():
-    keys = {".".join(path) for path, _ in leaves(SCHEMA)}
-    counts = {key: sum(case == key for case, _ in CASES) for key in keys}
-    assert min(counts.values()) >= 2, min(counts, key=counts.get)
-    assert len(keys) > 120
+def test_every_key_is_tried():
+    assert len(KEYS) > 120
 
 
-@pytest.mark.parametrize("key", [".".join(path) for path, _ in leaves(SCHEMA)])
+@pytest.mark.parametrize("key", KEYS)
 def test_a_wrong_value_is_named_by_its_key(key):
-    for value in (value for case, value in CASES if case == key):
+    values = wrong_values(KEYS[key])
+    assert len(values) >= 2
+    for value in values:
         print(repr(value))  # shown if the test fails
         assert f"experiments.mine.{key}" in refusal(with_value(key, value))
 
@@ -150,10 +127,7 @@ def test_an_unknown_key_is_named(section, key):
     assert repr(key) in text
 
 
-REQUIRED = [".".join(path) for path, _ in leaves(SCHEMA) if "patch_training" not in path and path[0] != "data"]
-
-
-@pytest.mark.parametrize("key", REQUIRED)
+@pytest.mark.parametrize("key", [key for key in KEYS if "patch_training" not in key and not key.startswith("data.")])
 def test_a_missing_key_is_named(key):
     assert repr(key.rpartition(".")[2]) in refusal(with_section(key, lambda section, last: section.pop(last)))
 
@@ -182,16 +156,12 @@ def test_a_wrong_table_or_figure_is_named(key, value):
     assert f"experiments.mine.{key}" in refusal(with_value(key, value))
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        *((key, value) for key in ("main", "compare") for value in (
-            "explicit/s9k1", "explicit/s4k1", "explicit/s4k99", "explicit/plain", "baseline/s4k2", "magic/s4k2",
-            "explicit/s4k2-s3k2", "explicit/s4k2-s4k2", "explicit/s04k2", "explicit", "explicit/s4k2/more", "../s4k2",
-            "explicit/s4k2\n", "Explicit/s4k2", " explicit/s4k2", "",
-        )),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("key", ["main", "compare"])
+@pytest.mark.parametrize("value", [
+    "explicit/s9k1", "explicit/s4k1", "explicit/s4k99", "explicit/plain", "baseline/s4k2", "magic/s4k2",
+    "explicit/s4k2-s3k2", "explicit/s4k2-s4k2", "explicit/s04k2", "explicit", "explicit/s4k2/more", "../s4k2",
+    "explicit/s4k2\n", "Explicit/s4k2", " explicit/s4k2", "",
+])  # fmt: skip
 def test_an_invalid_variant_is_named(key, value):
     assert f"experiments.mine.{key}" in refusal(with_value(key, [value] if key == "compare" else value))
 
@@ -209,11 +179,6 @@ def test_an_invalid_split_is_named(key, value):
 )
 def test_an_invalid_name_of_an_experiment_is_refused(name):
     assert "invalid experiment name" in refusal({"experiments": {name: DEMO}})
-
-
-@pytest.mark.parametrize("content", [[], [1], "text", 5, 0.5, True, None, {}], ids=str)
-def test_another_value_than_a_configuration_is_refused(content):
-    refusal(content)
 
 
 @pytest.mark.parametrize("value", [[], [1], "text", 5, 0, False, math.nan], ids=str)
@@ -241,20 +206,18 @@ JSON = st.recursive(
 
 
 @given(JSON)
+@example([])
+@example({})
 @settings(max_examples=60)
 def test_arbitrary_content_is_refused(content):
     refusal(content)
 
 
-@given(st.sampled_from([".".join(path) for path, _ in leaves(SCHEMA)]), JSON)
+@given(st.sampled_from([*KEYS]), JSON)
 @settings(max_examples=150)
 def test_an_arbitrary_value_is_accepted_or_refused_in_one_line(key, value):
     try:
-        resolved = config.resolve(with_value(key, value), SCHEMA_FILE)
+        assert config.resolve(with_value(key, value), SCHEMA_FILE)
     except UserError as error:
         text = str(error)
-    else:
-        assert resolved
-        return
-    assert len(text.splitlines()) == 1
-    assert "experiments.mine" in text
+        assert re.fullmatch(".*experiments.mine.*", text)

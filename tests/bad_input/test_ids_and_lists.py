@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import h5py
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ppl.cam.store import Cam, open_store, write
+from ppl.crf.dense import IRNET
 from ppl.data import check
 from ppl.data.dataset import MAX_ID_BYTES, Dataset, id_fault
 from ppl.data.label_maps import find_maps
@@ -21,6 +23,7 @@ from ppl.data.masks import write_mask
 from ppl.data.sources import folder
 from ppl.jobs.errors import UserError
 from ppl.measure import label_maps, sweep
+from ppl.refine import reliable
 from ppl.segment import voc_server
 
 LISTS = "ImageSets/Segmentation"
@@ -46,20 +49,16 @@ CONTENTS = {
 
 
 @pytest.mark.parametrize("kind", [*CONTENTS, "absent", "folder", "loop"])
-def test_a_broken_list_is_refused(root, one_line, misplace, kind):
-    path = root / LISTS / "train.txt"
-    content, message = CONTENTS.get(kind, (None, "docs/own-data.md"))
-    path.write_bytes(content) if content is not None else misplace(path, kind)
-    with pytest.raises(UserError) as error:
-        Dataset.open(root).split("train")
-    assert len(one_line(error.value, f"{LISTS}/train.txt: ", message).splitlines()) == 1
+def test_a_broken_list_is_refused(root, refused, spoil, kind):
+    content, message = CONTENTS.get(kind, (kind, "docs/own-data.md"))
+    spoil(root / LISTS / "train.txt", content)
+    refused(Dataset.open(root).split, "train", f"{LISTS}/train.txt: ", message, lines=1)
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 @pytest.mark.parametrize("kind", ["empty", "latin-1", "twice", "upwards", "absent"])
-def test_the_check_reports_broken_lists(root, checking, refused, misplace, split, kind):
-    path = root / LISTS / f"{split}.txt"
-    path.write_bytes(CONTENTS[kind][0]) if kind in CONTENTS else misplace(path, kind)
+def test_the_check_reports_broken_lists(root, checking, refused, spoil, split, kind):
+    spoil(root / LISTS / f"{split}.txt", CONTENTS.get(kind, [kind])[0])
     refused(check.main, checking, f"{LISTS}/{split}.txt")
 
 
@@ -109,9 +108,8 @@ def test_a_valid_id_goes_through_check_store_measuring_and_archive(root, checkin
         write_mask(tmp_path / "maps" / f"{i}.png", np.ones((6, 8), np.uint8))
     assert [path.stem for path in find_maps([tmp_path / "maps"], image_ids)] == image_ids
     label_maps.main(label_maps.Settings(root, "train", (tmp_path / "maps",), "train", tmp_path / "iou.csv"))
-    voc_server.main(
-        voc_server.Settings(root, "train", (tmp_path / "maps",), tmp_path / "served", tmp_path / "served.tar")
-    )
+    served = tmp_path / "served"
+    voc_server.main(voc_server.Settings(root, "train", (tmp_path / "maps",), served, served.with_suffix(".tar")))
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60).map(str.strip))
@@ -136,8 +134,7 @@ def test_any_text_names_files_and_stores_or_is_refused(tmp_path_factory, image_i
 def test_one_image_of_any_size_goes_through_every_step(root, checking, steps, size):
     from ppl.cam import export
     from ppl.classify import train
-    from ppl.crf.dense import IRNET
-    from ppl.refine import reliable, walk_affinitynet, walk_irnet
+    from ppl.refine import walk_affinitynet, walk_irnet
     from ppl.segment import predict_split
 
     write_lines(root / LISTS / "train.txt", ["t1"])
@@ -148,43 +145,37 @@ def test_one_image_of_any_size_goes_through_every_step(root, checking, steps, si
     batch = replace(steps.training.training, batch_size=7)  # larger than the split
     train.main(replace(steps.training, training=batch))
     export.main(steps.exporting)
-    labels = reliable.Reliable("constant", 0.3, 0.05, 0.7, 2)
-    labelling = reliable.Settings(root, "train", (steps.exporting.out,), root.with_name("sure"), labels, IRNET, 0)
-    reliable.main(labelling)
-    for walk, walking in zip((walk_irnet, walk_affinitynet), steps.walking.values(), strict=True):
-        walk.main(walking)
+    labels, cams = reliable.Reliable("constant", 0.3, 0.05, 0.7, 2), (steps.exporting.out,)
+    reliable.main(reliable.Settings(root, "train", cams, root.with_name("sure"), labels, IRNET, 0))
+    walk_irnet.main(steps.walking["irnet"])
+    walk_affinitynet.main(steps.walking["affinitynet"])
     predict_split.main(steps.predicting)
-    sweep.main(sweep.Settings(root, "train", (steps.exporting.out,), root.with_name("sweep.csv"), 0))
-    for out in (labelling.out, *(walking.out for walking in steps.walking.values()), steps.predicting.out / "crf"):
-        with Image.open(out / "t1.png") as label:
+    sweep.main(sweep.Settings(root, "train", cams, root.with_name("sweep.csv"), 0))
+    for out in ("sure", "labels-irnet", "labels-affinitynet", "predictions/crf"):
+        with Image.open(root.with_name(out) / "t1.png") as label:
             assert label.size == size[::-1]
 
 
-@pytest.mark.parametrize("name", ["classes.txt", "labels.csv", f"{LISTS}/train.txt", f"{LISTS}/val.txt", "JPEGImages"])
-@pytest.mark.parametrize("kind", ["absent", "swapped", "loop"])
-def test_an_incomplete_dataset_folder_is_not_linked(root, tmp_path, refused, name, kind):
-    path = root / name
-    was_file = path.is_file()
-    path.rename(tmp_path / "aside")
-    if kind == "loop":
-        path.symlink_to(path)
-    elif kind == "swapped":
-        path.mkdir() if was_file else path.touch()
-    refused(folder.main, folder.Settings(root, ("train", "val", "test"), tmp_path / "out"), str(root), name)
+REQUIRED = ("classes.txt", "labels.csv", f"{LISTS}/train.txt", f"{LISTS}/val.txt", "JPEGImages")
 
 
-@pytest.mark.parametrize("place", ["data", ".", "data/../data", "link"])
-def test_a_dataset_folder_is_not_replaced_by_its_link(root, tmp_path, refused, place):
-    (tmp_path / "link").symlink_to(root)
-    refused(folder.main, folder.Settings(root, ("train", "val", "test"), tmp_path / place), "choose another folder")
+@pytest.mark.parametrize(
+    ("name", "kind"), [*product(REQUIRED, ["absent", "swapped", "loop"]), ("SegmentationClass", "swapped")]
+)
+def test_an_incomplete_dataset_folder_is_not_linked(root, tmp_path, refused, spoil, name, kind):
+    path = (root / name).rename(tmp_path / "aside")
+    swapped = "folder" if path.is_file() else b""
+    spoil(root / name, swapped if kind == "swapped" else kind)
+    message = "SegmentationClass: not a folder" if name == "SegmentationClass" else name
+    refused(folder.main, folder.Settings(root, ("train", "val", "test"), tmp_path / "out"), str(root), message)
 
 
-def test_a_loop_or_a_file_is_not_linked(root, tmp_path, refused, misplace):
-    misplace(tmp_path / "loop", "loop")
+def test_a_loop_is_not_linked_nor_a_dataset_folder_replaced_by_its_link(root, tmp_path, refused, spoil):
+    spoil(tmp_path / "loop", "loop")
     refused(folder.main, folder.Settings(tmp_path / "loop", ("train",), tmp_path / "out"), "loop")
-    (root / "SegmentationClass").rename(tmp_path / "aside")
-    (root / "SegmentationClass").touch()
-    refused(folder.main, folder.Settings(root, ("train",), tmp_path / "out"), "SegmentationClass: not a folder")
+    (tmp_path / "link").symlink_to(root)
+    for place in ("data", ".", "data/../data", "link"):
+        refused(folder.main, folder.Settings(root, ("train", "val", "test"), tmp_path / place), "choose another folder")
 
 
 def test_a_folder_without_permission_is_named(root, checking, monkeypatch):

@@ -1,13 +1,14 @@
 """The reader of label tables and folders of photos: one line for each fault, and nothing is written."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from ppl.data import example, new
-from ppl.jobs.errors import UserError
 
 
 @pytest.fixture
@@ -61,20 +62,15 @@ def name_in_two_folders(root: Path) -> None:
     (root / "labels.csv").write_text("image,classes\na,cat\nsame,cat\n")
 
 
-def photos_as_dataset(root: Path) -> None:
-    (root / "mine").mkdir()
-    (root / "mine" / "holiday.jpg").write_bytes(b"a photo")
-
-
-def dataset_by_hand(root: Path) -> None:
-    (root / "mine" / "JPEGImages").mkdir(parents=True)
-    (root / "mine" / "JPEGImages" / "a.jpg").write_bytes(b"a photo")
+def photo_in(root: Path, folder: str) -> None:
+    (root / folder).mkdir(parents=True)
+    (root / folder / "a.jpg").write_bytes(b"a photo")
 
 
 FOLDERS: dict[str, tuple[Callable[[Path], None], str]] = {
     "an ambiguous name": (name_in_two_folders, "write them with folder and suffix"),
-    "something of the user's": (photos_as_dataset, "not written by this command"),
-    "a dataset made by hand": (dataset_by_hand, "not written by this command"),
+    "something of the user's": (partial(photo_in, folder="mine"), "not written by this command"),
+    "a dataset made by hand": (partial(photo_in, folder="mine/JPEGImages"), "not written by this command"),
     "no photos": (lambda root: [photo.unlink() for photo in (root / "photos").iterdir()], "no photos"),
 }
 
@@ -85,28 +81,21 @@ def test_a_broken_folder_is_refused(own, refused, tmp_path, change, message):
     refused(new.main, own, message)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"photos": Path("absent")}, "not a folder"),
-        ({"labels": Path("absent.csv")}, "No such file"),
-        ({"labels": Path("photos")}, "Is a directory"),
-        ({"photos": Path(".")}, "written into this folder of photos"),
-        ({"name": "photos"}, "contains your photos"),
-    ],
-)
+@pytest.mark.parametrize(("change", "message"), [
+    ({"photos": Path("absent")}, "not a folder"), ({"labels": Path("absent.csv")}, "No such file"),
+    ({"labels": Path("photos")}, "Is a directory"), ({"photos": Path(".")}, "written into this folder of photos"),
+    ({"name": "photos"}, "contains your photos"),
+])  # fmt: skip
 def test_a_wrong_path_is_refused(own, refused, change, message):
-    refused(new.main, new.Settings(**{**vars(own), **change}), message)
+    refused(new.main, replace(own, **change), message)
 
 
 @pytest.mark.parametrize(
     "wrong", [{"name": "a b"}, {"name": "-a"}, {"name": ""}, {"name": "../up"}, {"val_share": 0}, {"val_share": 1},
               {"masks": Path("masks")}],
 )  # fmt: skip
-def test_an_invalid_flag_is_refused(wrong, one_line):
-    with pytest.raises(UserError) as error:
-        new.Settings(Path("photos"), Path("labels.csv"), **wrong)
-    one_line(error.value, "--")
+def test_an_invalid_flag_is_refused(wrong, refused):
+    refused(lambda wrong: new.Settings(Path("photos"), Path("labels.csv"), **wrong), wrong, "--")
 
 
 @pytest.mark.parametrize("name", ["out", "masks"])

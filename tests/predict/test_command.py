@@ -31,12 +31,9 @@ ON_CPU = Hardware(devices=0, workers=0, precision="32-true")
 @pytest.fixture
 def settings(finish: Callable[[str], Path], tiny: str, tmp_path: Path, scenes) -> Settings:
     return Settings(
-        photos=(str(scenes.root / "JPEGImages"),),
-        weights=finish(tiny) / "deeplab.pt",
-        folder=tmp_path / "predictions",
-        batch_size=1,
-        hardware=ON_CPU,
-    )
+        photos=(str(scenes.root / "JPEGImages"),), weights=finish(tiny) / "deeplab.pt",
+        folder=tmp_path / "predictions", batch_size=1, hardware=ON_CPU,
+    )  # fmt: skip
 
 
 def _masks(folder: Path) -> dict[str, np.ndarray]:
@@ -49,17 +46,20 @@ def _photo(path: Path, size: tuple[int, int], **options) -> Path:
     return path
 
 
+def _predict_in_the_workflow(weights: Path, data: Path, out: Path) -> None:
+    predicting = predict_split.Settings(
+        data=data, split="all", checkpoint=weights, out=out, photo_scales=(1, 1.5), batch_size=1, crf=True,
+        iterations=2, pairwise=Pairwise(1, 3, 20, 6, 12), hardware=ON_CPU,
+    )  # fmt: skip
+    predict_split.main(predicting)
+
+
 @pytest.mark.parametrize("kind", ["raw", "crf"])
 def test_a_photo_of_the_dataset_gets_the_mask_of_the_workflow(
     settings: Settings, scenes, tmp_path: Path, kind: str
 ) -> None:
     predict.main(replace(settings, no_crf=kind == "raw"))
-    predict_split.main(
-        predict_split.Settings(
-            data=scenes.root, split="all", checkpoint=settings.weights, out=tmp_path / "split", photo_scales=(1, 1.5),
-            batch_size=1, crf=True, iterations=2, pairwise=Pairwise(1, 3, 20, 6, 12), hardware=ON_CPU,
-        )
-    )  # fmt: skip
+    _predict_in_the_workflow(settings.weights, scenes.root, tmp_path / "split")
     own, split = _masks(settings.folder), _masks(tmp_path / "split" / kind)
     assert own.keys() == split.keys() == {*scenes.images}
     assert all(np.array_equal(own[image], split[image]) for image in own)
@@ -232,13 +232,7 @@ def test_a_photo_that_a_dataset_shrinks_gets_the_submitted_mask(settings: Settin
     photo.save(own / "JPEGImages" / "a.jpg", quality=95)
     write_lists(own, ["ball", "cube"], {"a": []}, {"all": ["a"]})
     folder.main(folder.Settings(own, ("all",), tmp_path / "data", max_side=side))
-    predict_split.main(
-        predict_split.Settings(
-            data=tmp_path / "data", split="all", checkpoint=settings.weights, out=tmp_path / "split",
-            photo_scales=(1, 1.5), batch_size=1, crf=True, iterations=2, pairwise=Pairwise(1, 3, 20, 6, 12),
-            hardware=ON_CPU,
-        )
-    )  # fmt: skip
+    _predict_in_the_workflow(settings.weights, tmp_path / "data", tmp_path / "split")
     maps = (tmp_path / "split" / "crf",)
     voc_server.main(voc_server.Settings(tmp_path / "data", "all", maps, tmp_path / "submit", tmp_path / "submit.tar"))
     submitted = read_mask(tmp_path / "submit" / label_maps.SERVER_FOLDER / "a.png")
