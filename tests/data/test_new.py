@@ -1,5 +1,6 @@
 """A dataset of a folder of photos and a table: complete, linked, the same every time, and no photo ever touched."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
@@ -27,20 +28,38 @@ COUNT = 40
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> new.Settings:
     """Photos in two folders, the last four without labels, a hidden file, a film, and rows without photos."""
     monkeypatch.chdir(tmp_path)
-    rng = np.random.default_rng(0)
-    rows = ["file;cat;Hündin", "deleted.jpg;1;0"]
+    rng, rows = np.random.default_rng(0), ["file;cat;Hündin", "deleted.jpg;1;0"]
     for number in range(COUNT):
-        folder = Path("photos", ("first day", "zweiter Täg")[number % 2])
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (70, 90, 3), dtype=np.uint8)).save(
-            folder / f"IMG {number // 2}.JPG", "JPEG"
-        )
+        photo = Path("photos", name_of(number))
+        photo.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (70, 90, 3), dtype=np.uint8)).save(f"{photo}.JPG", "JPEG")
         if number < COUNT - 4:
-            rows.append(f"{folder.name}\\IMG {number // 2}.jpg;{number % 2};{int(number % 3 == 0)}")
+            rows.append(f"{photo.parent.name}\\{photo.name}.jpg;{number % 2};{int(number % 3 == 0)}")
     for other in (".DS_Store", "._IMG 0.JPG", "film.mov", "more.heic"):
         Path("photos", "first day", other).write_bytes(b"no photo")
     Path("labels.csv").write_text("\n".join(rows), encoding="utf-8")
     return new.Settings(Path("photos"), Path("labels.csv"), device="cpu")
+
+
+def name_of(number: int) -> str:
+    return f"{('first day', 'zweiter Täg')[number % 2]}/IMG {number // 2}"
+
+
+def with_masks(own: new.Settings, folder: str, *names: str) -> new.Settings:
+    for name in names:
+        Path(folder, name).parent.mkdir(parents=True, exist_ok=True)
+        write_mask(Path(folder, f"{name}.png"), np.zeros((70, 90), np.uint8))
+    Path("classes.txt").write_text("Hündin\ncat\n", encoding="utf-8")
+    return replace(own, masks=Path(folder), classes=Path("classes.txt"))
+
+
+def resolved(settings: dict) -> dict:
+    schema = REPOSITORY / "workflow" / "schemas" / "config.schema.yaml"
+    return config.resolve({"defaults": defaults_of("config"), "experiments": {"mine": settings}}, schema)["mine"]
+
+
+def defaults_of(name: str) -> dict:
+    return yaml.safe_load((REPOSITORY / "config" / f"{name}.yaml").read_text())["defaults"]
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -71,15 +90,11 @@ def test_the_dataset_has_every_photo_and_passes_the_check(own, capsys):
 
 def test_the_settings_suffice_and_are_those_of_the_small_example(own):
     new.main(own)
-    schema = REPOSITORY / "workflow" / "schemas" / "config.schema.yaml"
-    defaults = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())["defaults"]
-    small = yaml.safe_load((REPOSITORY / "config" / "small.yaml").read_text())["defaults"]
+    small = defaults_of("small")
     mine = yaml.safe_load(Path("mine.yaml").read_text())["experiments"]["mine"]
-    (resolved,) = config.resolve({"defaults": defaults, "experiments": {"mine": mine}}, schema).values()
-    assert resolved["data"]["path"] == "mine"
-    data, workers = mine.pop("data"), mine["hardware"].pop("workers")
-    assert set(check.OF_AN_EXPERIMENT) <= set(data)
-    assert workers >= 1
+    assert resolved(mine)["data"]["path"] == "mine"
+    assert set(check.OF_AN_EXPERIMENT) <= set(mine.pop("data"))
+    assert mine["hardware"].pop("workers") >= 1
     small["hardware"].pop("workers")
     # Few photos are shown more often: a training of some steps learns nothing.
     assert mine["classify"]["training"].pop("epochs") == mine["refine"]["irnet"].pop("epochs") == new.MAX_EPOCHS
@@ -96,34 +111,28 @@ def test_few_photos_get_more_epochs(photos, expected):
 
 
 def test_the_settings_for_a_gpu_are_the_papers(own):
-    schema = REPOSITORY / "workflow" / "schemas" / "config.schema.yaml"
-    defaults = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())["defaults"]
     mine = yaml.safe_load(new.settings_text("mine", gpu=True, photos=10_582))["experiments"]["mine"]
-    (resolved,) = config.resolve({"defaults": defaults, "experiments": {"mine": mine}}, schema).values()
+    found, defaults = resolved(mine), defaults_of("config")
+    for step, training in config.TRAININGS:
+        defaults[step][training]["seed"] = 0
     for section in ("main", "seeds", "classify", "cam", "refine", "segment"):
-        expected = defaults[section]
-        for step, training in config.TRAININGS:
-            if step == section:
-                expected = {**expected, training: {**expected[training], "seed": 0}}
-        assert resolved[section] == expected
+        assert found[section] == defaults[section]
 
 
 def test_a_second_run_writes_the_same_and_keeps_changed_settings(own):
+    def written() -> dict[str, bytes]:
+        return {name: content for name, content in files(Path("mine")).items() if "JPEGImages" not in name}
+
     new.main(own)
     Path("mine.yaml").write_text("# mine\n")
-    before = {name: content for name, content in files(Path("mine")).items() if "JPEGImages" not in name}
+    before = written()
     new.main(own)
-    assert {name: content for name, content in files(Path("mine")).items() if "JPEGImages" not in name} == before
+    assert written() == before
     assert Path("mine.yaml").read_text() == "# mine\n"
 
 
 def test_masks_of_some_photos_decide_what_is_held_out_and_measured(own):
-    for number in range(0, 12):
-        folder = Path("masks", ("first day", "zweiter Täg")[number % 2])
-        folder.mkdir(parents=True, exist_ok=True)
-        write_mask(folder / f"IMG {number // 2}.png", np.zeros((70, 90), np.uint8))
-    Path("classes.txt").write_text("Hündin\ncat\n", encoding="utf-8")
-    new.main(new.Settings(own.photos, own.labels, masks=Path("masks"), classes=Path("classes.txt"), device="cpu"))
+    new.main(with_masks(own, "masks", *map(name_of, range(12))))
     dataset = Dataset.open("mine")
     assert dataset.classes == ("Hündin", "cat")
     measured = {*dataset.split("val"), *dataset.split("seed")}
@@ -134,25 +143,14 @@ def test_masks_of_some_photos_decide_what_is_held_out_and_measured(own):
 
 
 def test_a_mask_that_matches_two_photos_is_refused(own):
-    Path("masks").mkdir()
-    write_mask(Path("masks", "IMG 0.png"), np.zeros((70, 90), np.uint8))
-    Path("classes.txt").write_text("cat\nHündin\n", encoding="utf-8")
-    settings = new.Settings(own.photos, own.labels, masks=Path("masks"), classes=Path("classes.txt"), device="cpu")
-    with pytest.raises(
-        UserError, match=r"IMG 0.png: matches first day/IMG 0.JPG and zweiter Täg/IMG 0.JPG; put masks into"
-    ):
-        new.main(settings)
+    both = "matches first day/IMG 0.JPG and zweiter Täg/IMG 0.JPG; put masks into"
+    with pytest.raises(UserError, match=f"IMG 0.png: {both}"):
+        new.main(with_masks(own, "masks", "IMG 0"))
     assert not Path("mine").exists()
 
 
 def test_masks_among_the_photos_are_not_photos(own):
-    for number in (1, 2, 3):
-        path = Path("photos", "masks", "first day", f"IMG {number}.png")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_mask(path, np.zeros((70, 90), np.uint8))
-    Path("classes.txt").write_text("cat\nHündin\n", encoding="utf-8")
-    masks = Path("photos", "masks")
-    new.main(new.Settings(own.photos, own.labels, masks=masks, classes=Path("classes.txt"), device="cpu"))
+    new.main(with_masks(own, "photos/masks", *map(name_of, (2, 4, 6))))
     assert len(Dataset.open("mine").split("test")) == COUNT
     assert len(list(Path("mine", "SegmentationClass").iterdir())) == 3
 
