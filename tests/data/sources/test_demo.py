@@ -25,11 +25,10 @@ def photos() -> tuple[tuple[str, ...], dict[str, demo.Sources]]:
 
 @pytest.fixture(scope="module")
 def compositions(photos) -> dict[str, list[demo.Composition]]:
-    _, sources = photos
-    return {
-        split: [demo.compose(sources[split], size=SIZE, rng=demo.generator(0, split, index)) for index in range(60)]
-        for split in demo.SPLITS
-    }
+    def compose(split: str, index: int) -> demo.Composition:
+        return demo.compose(photos[1][split], size=SIZE, rng=demo.generator(0, split, index))
+
+    return {split: [compose(split, index) for index in range(60)] for split in demo.SPLITS}
 
 
 def write(folder: Path, *, seed: int = 0, train: int = 4) -> dict[str, bytes]:
@@ -68,26 +67,17 @@ def test_the_folder_is_a_dataset_whose_labels_are_the_classes_in_the_masks(tmp_p
         assert set(dataset.labels[image]) == set(np.unique(mask)) - {0}
 
 
-def test_every_image_has_a_label_and_every_labelled_class_shows(compositions, photos):
+def test_labels_are_the_classes_pasted_and_visible_and_every_split_has_all_of_them(compositions, photos):
     classes, _ = photos
-    for made in (made for split in compositions.values() for made in split):
-        areas = np.bincount(made.mask.ravel(), minlength=len(classes) + 1)
-        assert 1 <= len(made.labels) <= 3
-        assert len(areas) == len(classes) + 1, "an id beyond the classes"
-        assert all(areas[label] >= demo.MIN_AREA * made.mask.size for label in made.labels)
-
-
-def test_the_labels_are_the_classes_of_the_cutouts_pasted(compositions, photos):
-    classes, _ = photos
-    for made in (made for split in compositions.values() for made in split):
-        folders = {name.split("/")[0] for name in made.names} - {"backgrounds", "distractors"}
-        assert folders == {classes[label - 1] for label in made.labels}
-
-
-def test_all_classes_appear_in_every_split(compositions, photos):
-    classes, _ = photos
-    for made in compositions.values():
-        assert {label for one in made for label in one.labels} == set(range(1, len(classes) + 1))
+    for composed in compositions.values():
+        assert {label for one in composed for label in one.labels} == set(range(1, len(classes) + 1))
+        for one in composed:
+            areas = np.bincount(one.mask.ravel(), minlength=len(classes) + 1)
+            assert len(areas) == len(classes) + 1, "an id beyond the classes"
+            assert 1 <= len(one.labels) <= 3
+            assert all(areas[label] >= demo.MIN_AREA * one.mask.size for label in one.labels)
+            folders = {name.split("/")[0] for name in one.names} - {"backgrounds", "distractors"}
+            assert folders == {classes[label - 1] for label in one.labels}
 
 
 def test_held_out_photos_are_absent_from_train_and_about_half_of_the_objects_later(compositions, photos):
