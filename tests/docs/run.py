@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -50,13 +50,10 @@ def main(*names: str) -> None:
 
 
 def copy_repository(root: Path) -> None:
-    """Copy what git tracks or would track; link the environment, which `make` then takes for up to date."""
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    files = subprocess.run(listed, cwd=pages.REPOSITORY, check=True, capture_output=True, text=True).stdout
-    for name in filter(None, files.split("\0")):
-        if (pages.REPOSITORY / name).is_file():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(pages.REPOSITORY / name, root / name)
+    """Copy the files of the repository; link the environment, which `make` then takes for up to date."""
+    for name in pages.repository_files():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(pages.REPOSITORY / name, root / name)
     (root / ".venv").mkdir()
     for part in BIN.parent.iterdir():
         if part.name != ".ready":
@@ -67,11 +64,9 @@ def copy_repository(root: Path) -> None:
 def shrink(root: Path) -> None:
     """Overlay sizes of tests/tiny.yaml and one epoch per training on the defaults, the demo and `ppl.data.new`."""
     tiny = yaml.safe_load((root / "tests" / "tiny.yaml").read_text())["experiments"]["tiny"]
-    short = {
-        "classify": {"training": {"epochs": 1}, "patch_training": {"epochs": 1}},
-        "refine": {"irnet": {"epochs": 1}},
-        "segment": {"training": {"steps": 4}},
-    }
+    once = {"epochs": 1}
+    short = {"classify": {"training": once, "patch_training": once}, "refine": {"irnet": once}}
+    short["segment"] = {"training": {"steps": 4}}
     steps = config.overlay({key: tiny[key] for key in ("classify", "cam", "refine", "segment")}, short)
     demo = {"demo": {**steps, "data": tiny["data"]}}
     changes = {
@@ -118,15 +113,13 @@ def run(page: Path, root: Path) -> bool:
 
 def adapted(command: str) -> str:
     """Return the command to run: unchanged, as a dry run, or empty if it is not run."""
-    if matches(exceptions.NOT_RUN, command):
+    if any(re.fullmatch(pattern, command) for pattern in exceptions.NOT_RUN):
         return ""
-    for word, replacement in exceptions.PLACEHOLDERS.items():
-        command = command.replace(word, replacement.format(repository=pages.REPOSITORY))
-    return re.sub(r"^snakemake ", "snakemake --dry-run ", command) if matches(exceptions.DRY_RUN, command) else command
+    command = command.replace(pages.PLACEHOLDER, str(pages.REPOSITORY))
+    dry = any(re.fullmatch(pattern, command) for pattern in exceptions.DRY_RUN)
+    return re.sub(r"^snakemake ", "snakemake --dry-run ", command) if dry else command
 
 
-def matches(patterns: Iterable[str], command: str) -> bool:
-    return any(re.fullmatch(pattern, command) for pattern in patterns)
 
 
 if __name__ == "__main__":
