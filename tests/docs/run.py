@@ -64,9 +64,11 @@ def copy_repository(root: Path) -> None:
 def shrink(root: Path) -> None:
     """Overlay sizes of tests/tiny.yaml and one epoch per training on the defaults, the demo and `ppl.data.new`."""
     tiny = yaml.safe_load((root / "tests" / "tiny.yaml").read_text())["experiments"]["tiny"]
-    once = {"epochs": 1}
-    short = {"classify": {"training": once, "patch_training": once}, "refine": {"irnet": once}}
-    short["segment"] = {"training": {"steps": 4}}
+    short = {
+        "classify": {"training": {"epochs": 1}, "patch_training": {"epochs": 1}},
+        "refine": {"irnet": {"epochs": 1}},
+        "segment": {"training": {"steps": 4}},
+    }
     steps = config.overlay({key: tiny[key] for key in ("classify", "cam", "refine", "segment")}, short)
     demo = {"demo": {**steps, "data": tiny["data"]}}
     changes = {
@@ -118,8 +120,6 @@ def adapted(command: str) -> str:
     command = command.replace(pages.PLACEHOLDER, str(pages.REPOSITORY))
     dry = any(re.fullmatch(pattern, command) for pattern in exceptions.DRY_RUN)
     return re.sub(r"^snakemake ", "snakemake --dry-run ", command) if dry else command
-
-
 
 
 if __name__ == "__main__":

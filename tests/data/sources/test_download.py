@@ -50,12 +50,16 @@ def archive(server: ThreadingHTTPServer) -> Archive:
     return Archive(f"http://127.0.0.1:{server.server_port}/photos.tar", hashlib.sha256(CONTENT).hexdigest())
 
 
-def test_a_file_is_downloaded_once(server, archive: Archive, tmp_path: Path) -> None:
+@pytest.mark.parametrize("complete_part", [False, True])
+def test_a_file_is_downloaded_once(server, archive: Archive, tmp_path: Path, complete_part: bool) -> None:
     out = tmp_path / "archives" / "photos.tar"
+    if complete_part:
+        out.parent.mkdir()
+        out.with_name("photos.tar.part").write_bytes(CONTENT)
     for _ in range(2):
         fetch(archive, out)
         assert out.read_bytes() == CONTENT
-    assert server.asked == [None]
+    assert complete_part or server.asked == [None]
     assert [path.name for path in out.parent.iterdir()] == ["photos.tar"]
 
 
@@ -71,12 +75,6 @@ def test_an_interrupted_download_is_resumed(server, archive: Archive, tmp_path: 
     assert out.read_bytes() == CONTENT
     assert server.asked == [None, "bytes=3000-"]
     assert [path.name for path in tmp_path.iterdir()] == ["photos.tar"]
-
-
-def test_a_complete_part_is_used(server, archive: Archive, tmp_path: Path) -> None:
-    (tmp_path / "photos.tar.part").write_bytes(CONTENT)
-    fetch(archive, tmp_path / "photos.tar")
-    assert (tmp_path / "photos.tar").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("left", [b"", b"rubbish", CONTENT + b"more"])
