@@ -90,30 +90,27 @@ def test_lists_are_those_of_the_paper_labels_those_of_the_annotations_and_masks_
     assert "15 classes are on no image of split trainaug" in paragraph
 
 
-def test_a_folder_of_ones_own_may_hold_them_in_other_places(root: Path, tmp_path: Path) -> None:
-    own = tmp_path / "own"
-    own.mkdir()
-    (root / "VOCdevkit" / "VOC2012").rename(own / "VOC2012")
-    (root / "benchmark_RELEASE" / "dataset").rename(own / "SBD")
-    before = sorted(path.relative_to(own) for path in own.rglob("*"))
-    assert len(_prepared(own, tmp_path / "data").split("trainaug")) == 4
-    assert sorted(path.relative_to(own) for path in own.rglob("*")) == before
-
-
-def test_archives_of_the_published_layout_become_a_dataset(root: Path, tmp_path: Path) -> None:
+def test_archives_become_a_dataset_and_without_that_of_test_there_is_no_test_split(root: Path, tmp_path: Path) -> None:
+    (root / "VOCdevkit" / "VOC2012" / voc.LISTS / "test.txt").unlink()
     names = {"voc.tar": "VOCdevkit", "sbd.tgz": "benchmark_RELEASE"}
     for name, folder in names.items():
         with tarfile.open(tmp_path / name, "w:gz" if name.endswith("gz") else "w") as tar:
             tar.add(root / folder, folder)
     unpack.main(unpack.Settings(tuple(tmp_path / name for name in names), tmp_path / "unpacked"))
-    assert len(_prepared(tmp_path / "unpacked", tmp_path / "data").split("trainaug")) == 4
-
-
-def test_without_the_test_archive_there_is_no_test_split(root: Path, tmp_path: Path) -> None:
-    (root / "VOCdevkit" / "VOC2012" / voc.LISTS / "test.txt").unlink()
-    dataset = _prepared(root, tmp_path / "data")
+    dataset = _prepared(tmp_path / "unpacked", tmp_path / "data")
+    assert len(dataset.split("trainaug")) == 4
     with pytest.raises(UserError, match=r"test.txt"):
         dataset.split("test")
+
+
+def test_a_folder_of_ones_own_may_hold_them_in_other_places(root: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (root / "VOCdevkit" / "VOC2012").rename(own / "VOC2012")
+    (root / "benchmark_RELEASE" / "dataset").rename(own / "SBD")
+    before = sorted(own.rglob("*"))
+    assert len(_prepared(own, tmp_path / "data").split("trainaug")) == 4
+    assert sorted(own.rglob("*")) == before
 
 
 def test_the_list_of_test_images_of_voc_must_be_complete(tmp_path: Path) -> None:
