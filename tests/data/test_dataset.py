@@ -21,29 +21,21 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_labels_are_sorted_ids_from_1(root: Path) -> None:
+def test_labels_are_sorted_ids_from_1_and_a_split_keeps_the_order_of_its_file(root: Path) -> None:
     dataset = Dataset.open(root)
     assert dataset.classes == ("cat", "dog", "potted plant")
     assert dataset.labels == {"a": (1, 2), "b": (), "c": (1, 3)}
     assert not dataset.has_masks
-
-
-def test_an_image_without_labels_is_named(root: Path) -> None:
-    dataset = Dataset.open(root)
+    assert dataset.split("train") == ["b", "a"]
     assert dataset.labels_of("b") == ()
     with pytest.raises(UserError, match=r"labels.csv: no line for image 'd'"):
         dataset.labels_of("d")
 
 
-def test_a_split_keeps_the_order_of_its_file(root: Path) -> None:
-    assert Dataset.open(root).split("train") == ["b", "a"]
-
-
 def test_photos_may_have_another_suffix(root: Path) -> None:
-    folder = root / "JPEGImages"
-    folder.mkdir()
+    (root / "JPEGImages").mkdir()
     for name in ("a.jpg", "a.png", "b.1.webp"):
-        (folder / name).touch()
+        (root / "JPEGImages" / name).touch()
     dataset = Dataset.open(root)
     paths = [dataset.photo(image).name for image in ("a", "b.1", "absent")]
     assert paths == ["a.jpg", "b.1.webp", "absent.jpg"]
@@ -79,18 +71,15 @@ def test_only_photos_that_are_shrunk_may_be_large(tmp_path: Path) -> None:
     assert photo_size(tmp_path / "a.jpg", most=MAX_STORED) == (side, side)
 
 
-def test_a_written_mask_is_read_again(tmp_path: Path) -> None:
-    mask = np.arange(256, dtype=np.uint8).reshape(8, 32)
-    write_mask(tmp_path / "a.png", mask)
-    np.testing.assert_array_equal(read_mask(tmp_path / "a.png"), mask)
-    with Image.open(tmp_path / "a.png") as image:
-        assert image.mode == "P"
-        np.testing.assert_array_equal(np.array(image.convert("RGB")), VOC_COLOURS[mask])
-
-
-def test_a_greyscale_mask_is_read(tmp_path: Path) -> None:
-    Image.fromarray(np.array([[0, 7, 255]], dtype=np.uint8)).save(tmp_path / "grey.png")
-    assert read_mask(tmp_path / "grey.png").tolist() == [[0, 7, 255]]
+@pytest.mark.parametrize("palette", [True, False])
+def test_a_written_mask_is_read_again_with_and_without_palette(tmp_path: Path, palette: bool) -> None:
+    mask, path = np.arange(256, dtype=np.uint8).reshape(8, 32), tmp_path / "a.png"
+    write_mask(path, mask) if palette else Image.fromarray(mask).save(path)
+    np.testing.assert_array_equal(read_mask(path), mask)
+    if palette:
+        with Image.open(path) as image:
+            assert image.mode == "P"
+            np.testing.assert_array_equal(np.array(image.convert("RGB")), VOC_COLOURS[mask])
 
 
 def test_colours_are_those_of_voc() -> None:

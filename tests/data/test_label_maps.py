@@ -21,11 +21,8 @@ def test_label_maps_of_all_shards_come_in_the_order_of_the_images(shards: list[P
     assert list(find_maps(shards, ["b", "c.1", "a"])) == [second / "b.png", first / "c.1.png", first / "a.png"]
 
 
-def test_missing_label_maps_are_one_error(shards: list[Path]) -> None:
+def test_missing_label_maps_are_one_error_and_a_missing_folder_is_named(shards: list[Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"1, .*2: 2 of 3 label maps are missing, for example d.png"):
         find_maps(shards, ["a", "d", "c"])
-
-
-def test_a_missing_folder_is_named(shards: list[Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="absent: no such folder"):
         find_maps([*shards, tmp_path / "absent"], ["a"])

@@ -1,5 +1,6 @@
 """A dataset of a folder of photos and a table: complete, linked, the same every time, and no photo ever touched."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
@@ -27,27 +28,45 @@ COUNT = 40
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> new.Settings:
     """Photos in two folders, the last four without labels, a hidden file, a film, and rows without photos."""
     monkeypatch.chdir(tmp_path)
-    rng = np.random.default_rng(0)
-    rows = ["file;cat;Hündin", "deleted.jpg;1;0"]
+    rng, rows = np.random.default_rng(0), ["file;cat;Hündin", "deleted.jpg;1;0"]
     for number in range(COUNT):
-        folder = Path("photos", ("first day", "zweiter Täg")[number % 2])
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (70, 90, 3), dtype=np.uint8)).save(
-            folder / f"IMG {number // 2}.JPG", "JPEG"
-        )
+        photo = Path("photos", name_of(number))
+        photo.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (70, 90, 3), dtype=np.uint8)).save(f"{photo}.JPG", "JPEG")
         if number < COUNT - 4:
-            rows.append(f"{folder.name}\\IMG {number // 2}.jpg;{number % 2};{int(number % 3 == 0)}")
+            rows.append(f"{photo.parent.name}\\{photo.name}.jpg;{number % 2};{int(number % 3 == 0)}")
     for other in (".DS_Store", "._IMG 0.JPG", "film.mov", "more.heic"):
         Path("photos", "first day", other).write_bytes(b"no photo")
     Path("labels.csv").write_text("\n".join(rows), encoding="utf-8")
     return new.Settings(Path("photos"), Path("labels.csv"), device="cpu")
 
 
+def name_of(number: int) -> str:
+    return f"{('first day', 'zweiter Täg')[number % 2]}/IMG {number // 2}"
+
+
+def with_masks(own: new.Settings, folder: str, *names: str) -> new.Settings:
+    for name in names:
+        Path(folder, name).parent.mkdir(parents=True, exist_ok=True)
+        write_mask(Path(folder, f"{name}.png"), np.zeros((70, 90), np.uint8))
+    Path("classes.txt").write_text("Hündin\ncat\n", encoding="utf-8")
+    return replace(own, masks=Path(folder), classes=Path("classes.txt"))
+
+
+def resolved(settings: dict) -> dict:
+    schema = REPOSITORY / "workflow" / "schemas" / "config.schema.yaml"
+    return config.resolve({"defaults": defaults_of("config"), "experiments": {"mine": settings}}, schema)["mine"]
+
+
+def defaults_of(name: str) -> dict:
+    return yaml.safe_load((REPOSITORY / "config" / f"{name}.yaml").read_text())["defaults"]
+
+
 def files(root: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+    return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-def test_the_dataset_has_every_photo_and_passes_the_check(own, capsys):
+def test_the_dataset_has_every_photo_and_passes_the_check_and_a_second_run_changes_nothing(own, capsys):
     before = files(own.photos)
     new.main(own)
     shown = capsys.readouterr().out
@@ -58,28 +77,29 @@ def test_the_dataset_has_every_photo_and_passes_the_check(own, capsys):
     assert len(test) == len(set(test)) == COUNT
     assert len(val) == round(0.1 * (COUNT - 4))
     assert sorted(train + val) == sorted(dataset.labels)
-    assert all(
-        dataset.photo(image).is_symlink() and read_photo(dataset.photo(image)).shape == (70, 90, 3) for image in test
-    )
+    for photo in map(dataset.photo, test):
+        assert photo.is_symlink()
+        assert read_photo(photo).shape == (70, 90, 3)
     assert dataset.labels["zweiter Täg__IMG 1"] == (1, 2)  # the photo of number 3
     for text in ("40 photos", "no labels: 4 photos", "no photo: 1 names in the table, deleted.jpg", "1 .heic"):
         assert text in shown
     check.main(check.Settings(Path("mine.yaml"), workers=0))
     assert "no faults" in capsys.readouterr().out
+    Path("mine.yaml").write_text("# mine\n")
+    written = files(Path("mine"))
+    new.main(own)
+    assert files(Path("mine")) == written
+    assert Path("mine.yaml").read_text() == "# mine\n"  # changed settings stay
     assert files(own.photos) == before
 
 
 def test_the_settings_suffice_and_are_those_of_the_small_example(own):
     new.main(own)
-    schema = REPOSITORY / "workflow" / "schemas" / "config.schema.yaml"
-    defaults = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())["defaults"]
-    small = yaml.safe_load((REPOSITORY / "config" / "small.yaml").read_text())["defaults"]
+    small = defaults_of("small")
     mine = yaml.safe_load(Path("mine.yaml").read_text())["experiments"]["mine"]
-    (resolved,) = config.resolve({"defaults": defaults, "experiments": {"mine": mine}}, schema).values()
-    assert resolved["data"]["path"] == "mine"
-    data, workers = mine.pop("data"), mine["hardware"].pop("workers")
-    assert set(check.OF_AN_EXPERIMENT) <= set(data)
-    assert workers >= 1
+    assert resolved(mine)["data"]["path"] == "mine"
+    assert set(check.OF_AN_EXPERIMENT) <= set(mine.pop("data"))
+    assert mine["hardware"].pop("workers") >= 1
     small["hardware"].pop("workers")
     # Few photos are shown more often: a training of some steps learns nothing.
     assert mine["classify"]["training"].pop("epochs") == mine["refine"]["irnet"].pop("epochs") == new.MAX_EPOCHS
@@ -89,41 +109,23 @@ def test_the_settings_suffice_and_are_those_of_the_small_example(own):
 
 
 @pytest.mark.parametrize(
-    ("photos", "expected"), [(1, 12), (100, 12), (334, 12), (400, 10), (999, 5), (1000, 4), (10**6, 4)]
+    ("photos", "epochs"), [(1, 12), (100, 12), (334, 12), (400, 10), (999, 5), (1000, 4), (10**6, 4)]
 )
-def test_few_photos_get_more_epochs(photos, expected):
-    assert new.epochs(4, 1000, photos) == expected
+def test_few_photos_get_more_epochs(photos, epochs):
+    assert new.epochs(4, 1000, photos) == epochs
 
 
 def test_the_settings_for_a_gpu_are_the_papers(own):
-    schema = REPOSITORY / "workflow" / "schemas" / "config.schema.yaml"
-    defaults = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())["defaults"]
     mine = yaml.safe_load(new.settings_text("mine", gpu=True, photos=10_582))["experiments"]["mine"]
-    (resolved,) = config.resolve({"defaults": defaults, "experiments": {"mine": mine}}, schema).values()
+    found, defaults = resolved(mine), defaults_of("config")
+    for step, training in config.TRAININGS:
+        defaults[step][training]["seed"] = 0
     for section in ("main", "seeds", "classify", "cam", "refine", "segment"):
-        expected = defaults[section]
-        for step, training in config.TRAININGS:
-            if step == section:
-                expected = {**expected, training: {**expected[training], "seed": 0}}
-        assert resolved[section] == expected
-
-
-def test_a_second_run_writes_the_same_and_keeps_changed_settings(own):
-    new.main(own)
-    Path("mine.yaml").write_text("# mine\n")
-    before = {name: content for name, content in files(Path("mine")).items() if "JPEGImages" not in name}
-    new.main(own)
-    assert {name: content for name, content in files(Path("mine")).items() if "JPEGImages" not in name} == before
-    assert Path("mine.yaml").read_text() == "# mine\n"
+        assert found[section] == defaults[section]
 
 
 def test_masks_of_some_photos_decide_what_is_held_out_and_measured(own):
-    for number in range(0, 12):
-        folder = Path("masks", ("first day", "zweiter Täg")[number % 2])
-        folder.mkdir(parents=True, exist_ok=True)
-        write_mask(folder / f"IMG {number // 2}.png", np.zeros((70, 90), np.uint8))
-    Path("classes.txt").write_text("Hündin\ncat\n", encoding="utf-8")
-    new.main(new.Settings(own.photos, own.labels, masks=Path("masks"), classes=Path("classes.txt"), device="cpu"))
+    new.main(with_masks(own, "masks", *map(name_of, range(12))))
     dataset = Dataset.open("mine")
     assert dataset.classes == ("Hündin", "cat")
     measured = {*dataset.split("val"), *dataset.split("seed")}
@@ -134,25 +136,14 @@ def test_masks_of_some_photos_decide_what_is_held_out_and_measured(own):
 
 
 def test_a_mask_that_matches_two_photos_is_refused(own):
-    Path("masks").mkdir()
-    write_mask(Path("masks", "IMG 0.png"), np.zeros((70, 90), np.uint8))
-    Path("classes.txt").write_text("cat\nHündin\n", encoding="utf-8")
-    settings = new.Settings(own.photos, own.labels, masks=Path("masks"), classes=Path("classes.txt"), device="cpu")
-    with pytest.raises(
-        UserError, match=r"IMG 0.png: matches first day/IMG 0.JPG and zweiter Täg/IMG 0.JPG; put masks into"
-    ):
-        new.main(settings)
+    both = "matches first day/IMG 0.JPG and zweiter Täg/IMG 0.JPG; put masks into"
+    with pytest.raises(UserError, match=f"IMG 0.png: {both}"):
+        new.main(with_masks(own, "masks", "IMG 0"))
     assert not Path("mine").exists()
 
 
 def test_masks_among_the_photos_are_not_photos(own):
-    for number in (1, 2, 3):
-        path = Path("photos", "masks", "first day", f"IMG {number}.png")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_mask(path, np.zeros((70, 90), np.uint8))
-    Path("classes.txt").write_text("cat\nHündin\n", encoding="utf-8")
-    masks = Path("photos", "masks")
-    new.main(new.Settings(own.photos, own.labels, masks=masks, classes=Path("classes.txt"), device="cpu"))
+    new.main(with_masks(own, "photos/masks", *map(name_of, (2, 4, 6))))
     assert len(Dataset.open("mine").split("test")) == COUNT
     assert len(list(Path("mine", "SegmentationClass").iterdir())) == 3
 
@@ -173,14 +164,11 @@ def test_the_example_goes_through_the_commands_of_the_docs(tmp_path, monkeypatch
         assert (len(dataset.split("test")), len(dataset.labels)) == (24, 20)
 
 
-PARTS = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=60).filter(
-    lambda part: part not in (".", "..")
-)
+PARTS = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=60)
+PATHS = st.lists(PARTS.filter(lambda part: part not in (".", "..")), min_size=1, max_size=3)
 
 
-@given(
-    st.sets(st.lists(PARTS, min_size=1, max_size=3).map(lambda parts: PurePosixPath(*parts[:-1], f"x{parts[-1]}.jpg")))
-)
+@given(st.sets(PATHS.map(lambda parts: PurePosixPath(*parts[:-1], f"x{parts[-1]}.jpg"))))
 def test_any_paths_get_different_ids_that_every_step_takes_or_are_refused(paths):
     try:
         ids = ids_of(sorted(paths))
@@ -192,11 +180,8 @@ def test_any_paths_get_different_ids_that_every_step_takes_or_are_refused(paths)
 
 
 def test_photos_that_differ_in_their_suffix_keep_it():
-    photos = [PurePosixPath(name) for name in ("a.jpg", "a.png", "b.jpg", "x/b.jpg", "B.jpeg")]
+    photos = list(map(PurePosixPath, ("a.jpg", "a.png", "b.jpg", "x/b.jpg", "B.jpeg")))
     assert list(ids_of(photos).values()) == ["a.jpg", "a.png", "b.jpg", "x__b", "B.jpeg"]
-
-
-PHOTOS = tuple(PurePosixPath(name) for name in ("x/a.jpg", "y/a.jpg", "y/z/b.png", "c.jpg", "u\u0308.jpg", "n.1.jpg"))
 
 
 @pytest.mark.parametrize(
@@ -209,14 +194,14 @@ PHOTOS = tuple(PurePosixPath(name) for name in ("x/a.jpg", "y/a.jpg", "y/z/b.png
     ],
 )  # fmt: skip
 def test_a_name_matches_the_photo_that_people_mean(name, found):
-    assert [str(photo) for photo in PhotoIndex(PHOTOS).find(name)] == found
+    photos = map(PurePosixPath, ("x/a.jpg", "y/a.jpg", "y/z/b.png", "c.jpg", "u\u0308.jpg", "n.1.jpg"))
+    assert [str(photo) for photo in PhotoIndex(tuple(photos)).find(name)] == found
 
 
 def test_copies_have_equal_content(tmp_path):
     for name, content in {"a": b"12", "b": b"12", "c": b"21", "d": b"1", "e": b"21"}.items():
         (tmp_path / name).write_bytes(content)
-    paths = {name: tmp_path / name for name in "abcde"}
-    assert sorted(copies(paths)) == [["a", "b"], ["c", "e"]]
+    assert sorted(copies({name: tmp_path / name for name in "abcde"})) == [["a", "b"], ["c", "e"]]
 
 
 LABELS = st.dictionaries(st.integers(0, 60).map(str), st.sets(st.sampled_from("xyz")), min_size=2)

@@ -12,9 +12,7 @@ SIDES = st.integers(1, 20)
 
 
 @given(st.integers(1, 3), SIDES, SIDES, st.integers(0, 40), st.integers(0, 40))
-def test_upsampling_equals_bilinear_interpolation_in_torch(
-    count: int, h: int, w: int, more_h: int, more_w: int
-) -> None:
+def test_upsampling_equals_bilinear_interpolation_in_torch(count, h, w, more_h, more_w) -> None:
     maps = np.random.default_rng(0).random((count, h, w), dtype=np.float32)
     size = (h + more_h, w + more_w)
     expected = F.interpolate(torch.from_numpy(maps)[None], size, mode="bilinear", align_corners=False)[0]

@@ -26,17 +26,16 @@ def own(tmp_path: Path) -> Path:
     for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (root / name).mkdir(parents=True)
     for image, (h, w) in SIZES.items():
-        mask = np.zeros((h, w), np.uint8)
+        mask, exif = np.zeros((h, w), np.uint8), Image.Exif()
         mask[h // 4 : h // 2, w // 4 : w // 2] = 1
         photo = Image.fromarray(np.where(mask[..., None] == 1, np.uint8([[[220, 40, 40]]]), np.uint8(100)))
-        exif = Image.Exif()
         if image == "turned":
             exif[0x0112] = 6
             mask = np.rot90(mask, -1)
         photo.save(root / "JPEGImages" / f"{image}.jpg", quality=95, exif=exif)
         write_mask(root / "SegmentationClass" / f"{image}.png", mask)
-    for split, images in {"train": ["large", "tall", "small"], "val": ["turned"], "test": list(SIZES)}.items():
-        (root / "ImageSets" / "Segmentation" / f"{split}.txt").write_text("".join(f"{image}\n" for image in images))
+    for split, images in {"train": ["large", "tall", "small"], "val": ["turned"], "test": SIZES}.items():
+        (root / "ImageSets" / "Segmentation" / f"{split}.txt").write_text("\n".join(images))
     (root / "classes.txt").write_text("ball\n")
     (root / "labels.csv").write_text("image,classes\n" + "".join(f"{image},ball\n" for image in SIZES))
     return root
@@ -75,9 +74,8 @@ def test_unreadable_files_are_left_to_the_check(own):
     (own / "JPEGImages" / "large.jpg").write_bytes(b"no photo")
     (own / "JPEGImages" / "tall.jpg").unlink()
     write_mask(own / "SegmentationClass" / "turned.png", np.zeros((30, 40), np.uint8))
-    dataset = bring(own)
     with pytest.raises(check.UserError) as error:
-        check.main(check.Settings(dataset.root, workers=0))
+        check.main(check.Settings(bring(own).root, workers=0))
     for text in (
         "large.jpg: not a readable photo",
         "tall.jpg: no such file",
@@ -87,8 +85,7 @@ def test_unreadable_files_are_left_to_the_check(own):
 
 
 def test_a_photo_above_the_limit_passes_if_it_is_shrunk(own):
-    path = own / "JPEGImages" / "large.jpg"
-    Image.new("L", (2100, 2100)).save(path)
+    Image.new("L", (2100, 2100)).save(own / "JPEGImages" / "large.jpg")
     write_mask(own / "SegmentationClass" / "large.png", np.zeros((2100, 2100), np.uint8))
     assert MAX_PIXELS < 2100 * 2100
     with pytest.raises(check.UserError, match=r"large.jpg: 2100x2100 has more than .*data.max_side"):
@@ -98,18 +95,17 @@ def test_a_photo_above_the_limit_passes_if_it_is_shrunk(own):
 
 
 def test_submitted_maps_have_the_size_of_the_original_photos(own, tmp_path):
+    maps, served, archive = tmp_path / "maps", tmp_path / "served", tmp_path / "served.tar"
     dataset = bring(own)
-    (tmp_path / "maps").mkdir()
+    maps.mkdir()
     for image in SIZES:
-        write_mask(tmp_path / "maps" / f"{image}.png", read_mask(dataset.mask(image)))
-    server.main(
-        server.Settings(dataset.root, "test", (tmp_path / "maps",), tmp_path / "served", tmp_path / "served.tar")
-    )
+        write_mask(maps / f"{image}.png", read_mask(dataset.mask(image)))
+    server.main(server.Settings(dataset.root, "test", (maps,), served, archive))
     for image in SIZES:
-        served = read_mask(tmp_path / "served" / server.SERVER_FOLDER / f"{image}.png")
+        full = read_mask(served / server.SERVER_FOLDER / f"{image}.png")
         truth = read_mask(own / "SegmentationClass" / f"{image}.png")
-        assert served.shape == truth.shape
-        assert (served == truth).mean() > 0.97
+        assert full.shape == truth.shape
+        assert (full == truth).mean() > 0.97
 
 
 SIDES = st.integers(1, 20_000)

@@ -1,4 +1,4 @@
-"""Commands of the documentation that `run.py` does not run unchanged, with reasons, and replacements of placeholders.
+"""Commands of the documentation that `run.py` does not run unchanged, with reasons.
 
 A key is a pattern that matches a whole command. `test_pages.py` fails for an entry that matches none.
 """
@@ -21,6 +21,3 @@ NOT_RUN = {
 
 OUTPUTS = ("my_photos", "my_masks")
 """Folders that commands write and refuse to replace: they are removed before each page."""
-
-PLACEHOLDERS = {"path/to/ppl": "{repository}"}
-"""Words of commands and files, and their replacements."""

@@ -1,6 +1,7 @@
 """Read the documentation: its pages, fenced blocks, commands and code spans."""
 
 import re
+import subprocess
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
 FENCED = re.compile(r"^ *```(?P<language>\S*)\n(?P<text>.*?)^ *```$", re.DOTALL | re.MULTILINE)
+PLACEHOLDER = "path/to/ppl"  # of the repository, in commands and files
 CODE = re.compile(r"`([^`\n]+)`")
 
 
@@ -49,9 +51,11 @@ def commands(block: Block) -> list[str]:
     return [" ".join(line.split()) for line in lines if line.strip()]
 
 
-def all_commands() -> list[str]:
-    """Return every command of the documentation."""
-    return [command for page in pages() for block in blocks(page) for command in commands(block)]
+def repository_files() -> list[str]:
+    """Return the files that git tracks or would track."""
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    names = subprocess.run(listed, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout.split("\0")
+    return [name for name in names if (REPOSITORY / name).is_file()]
 
 
 def code_spans(page: Path) -> list[str]:

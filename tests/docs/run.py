@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -50,13 +50,10 @@ def main(*names: str) -> None:
 
 
 def copy_repository(root: Path) -> None:
-    """Copy what git tracks or would track; link the environment, which `make` then takes for up to date."""
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    files = subprocess.run(listed, cwd=pages.REPOSITORY, check=True, capture_output=True, text=True).stdout
-    for name in filter(None, files.split("\0")):
-        if (pages.REPOSITORY / name).is_file():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(pages.REPOSITORY / name, root / name)
+    """Copy the files of the repository; link the environment, which `make` then takes for up to date."""
+    for name in pages.repository_files():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(pages.REPOSITORY / name, root / name)
     (root / ".venv").mkdir()
     for part in BIN.parent.iterdir():
         if part.name != ".ready":
@@ -118,15 +115,11 @@ def run(page: Path, root: Path) -> bool:
 
 def adapted(command: str) -> str:
     """Return the command to run: unchanged, as a dry run, or empty if it is not run."""
-    if matches(exceptions.NOT_RUN, command):
+    if any(re.fullmatch(pattern, command) for pattern in exceptions.NOT_RUN):
         return ""
-    for word, replacement in exceptions.PLACEHOLDERS.items():
-        command = command.replace(word, replacement.format(repository=pages.REPOSITORY))
-    return re.sub(r"^snakemake ", "snakemake --dry-run ", command) if matches(exceptions.DRY_RUN, command) else command
-
-
-def matches(patterns: Iterable[str], command: str) -> bool:
-    return any(re.fullmatch(pattern, command) for pattern in patterns)
+    command = command.replace(pages.PLACEHOLDER, str(pages.REPOSITORY))
+    dry = any(re.fullmatch(pattern, command) for pattern in exceptions.DRY_RUN)
+    return re.sub(r"^snakemake ", "snakemake --dry-run ", command) if dry else command
 
 
 if __name__ == "__main__":

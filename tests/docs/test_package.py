@@ -7,13 +7,14 @@ import tomllib
 import zipfile
 from pathlib import Path
 
+import pages
 import pytest
 import yaml
 
 import ppl
 from ppl.data.sources import demo
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = pages.REPOSITORY
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 CITATION = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
 PACKAGE_FILES = {
@@ -27,14 +28,10 @@ PACKAGE_FILES = {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with wheel and source archive, built from the files that git tracks or would track."""
     folder = tmp_path_factory.mktemp("package")
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    names = subprocess.run(listed, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout.split("\0")
-    source = folder / "source"
-    for name in filter(None, names):
-        if (REPOSITORY / name).is_file():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            (source / name).symlink_to(REPOSITORY / name)
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(source)]
+    for name in pages.repository_files():
+        (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "source" / name).symlink_to(REPOSITORY / name)
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(folder / "source")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
@@ -75,13 +72,10 @@ def test_the_installed_wheel_works_outside_of_the_repository(folder: Path, tmp_p
     assert (tmp_path / "data" / "classes.txt").read_text().split() == list(demo.open_photos()[0])
 
 
-def test_versions_and_licences_agree() -> None:
+def test_versions_and_licences_agree_and_the_citation_has_the_fields_of_format_1_2() -> None:
     assert PROJECT["version"] == ppl.__version__ == CITATION["version"]
     assert f"## {ppl.__version__}" in (REPOSITORY / "CHANGELOG.md").read_text().replace("[", "").replace("]", "")
     assert PROJECT["license"] == CITATION["license"] == "MIT"
-
-
-def test_the_citation_has_the_fields_of_format_1_2() -> None:
     assert CITATION["cff-version"] == "1.2.0"
     paper = CITATION["preferred-citation"]
     for work in (CITATION, paper):

@@ -51,9 +51,7 @@ def test_pages_open_from_disk_without_requests_errors_or_horizontal_scrolling(si
             page.goto(file.as_uri())
             excess = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
             broken = page.evaluate("[...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)")
-            faults += [
-                f"{file.name}: {fault}" for fault in (*broken, *(["horizontal scrolling"] if excess > 0 else []))
-            ]
+            faults += [f"{file.name}: {fault}" for fault in (*broken, *["horizontal scrolling"] * (excess > 0))]
             scheme_of_page = page.evaluate("document.body.getAttribute('data-md-color-scheme')")
             assert scheme_of_page == {"light": "default", "dark": "slate"}[scheme]
         browser.close()
@@ -73,12 +71,9 @@ def test_pages_open_from_disk_without_requests_errors_or_horizontal_scrolling(si
         ("docs/a.md", "[x](../Makefile)", "https://e.org/ppl", "[x](https://e.org/ppl/blob/main/Makefile)"),
     ],
 )  # fmt: skip
-def test_links_are_those_of_the_site(path: str, text: str, repository: str | None, expected: str, caplog) -> None:
+def test_links_are_those_of_the_site_and_one_to_a_missing_file_is_a_warning(path, text, repository, expected, caplog):
     site = {"a.md", "b.md", "sub/c.md", "configuration.md", "images/p.png"}
     assert hooks.relink(text, path, site, repository) == expected
     assert not caplog.records
-
-
-def test_a_link_to_a_missing_file_is_a_warning(caplog) -> None:
-    hooks.relink("[x](../nowhere.py)", "docs/a.md", {"a.md"}, None)
+    hooks.relink("[x](../nowhere.py)", "docs/a.md", site, None)
     assert "nowhere.py, which does not exist" in caplog.text

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,14 +38,11 @@ def test_every_sweep_is_a_curve_on_both_sides_with_its_best_threshold() -> None:
     assert [line.get_xdata() for line in left.lines if line.get_linestyle() == ":"] == [[0.2, 0.2]]
 
 
-@pytest.mark.parametrize("suffix", ["svg", "png", "pdf"])
-def test_the_figure_is_a_file(tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize(("suffix", "start"), [("svg", b"<?xml"), ("png", b"\x89PNG\r"), ("pdf", b"%PDF-")])
+def test_the_figure_is_a_file_and_every_sweep_needs_a_name(tmp_path: Path, suffix: str, start: bytes) -> None:
     _sweep(0.3).to_csv(tmp_path / "a.csv", index=False)
-    out = tmp_path / f"curves.{suffix}"
-    curves.main(Settings((tmp_path / "a.csv",), ("a",), 0.2, out))
-    assert out.read_bytes()[:5] in (b"<?xml", b"\x89PNG\r", b"%PDF-")
-
-
-def test_a_name_for_every_sweep(tmp_path: Path) -> None:
+    settings = Settings((tmp_path / "a.csv",), ("a",), 0.2, tmp_path / f"curves.{suffix}")
+    curves.main(settings)
+    assert settings.out.read_bytes().startswith(start)
     with pytest.raises(UserError, match="1 sweeps but 2 names"):
-        curves.main(Settings((tmp_path / "a.csv",), ("a", "b"), 0.2, tmp_path / "curves.svg"))
+        curves.main(replace(settings, names=("a", "b")))

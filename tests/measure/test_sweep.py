@@ -54,19 +54,18 @@ def test_thresholds_are_those_that_a_configuration_writes() -> None:
 @pytest.fixture
 def sweeping(scenes, tmp_path: Path) -> Settings:
     """CAMs of the four scenes in two shards, right in the main, and masks with an ignored border."""
-    rng, shards = np.random.default_rng(0), (tmp_path / "1.h5", tmp_path / "2.h5")
-    cams = {}
+    rng, shards, cams = np.random.default_rng(0), (tmp_path / "1.h5", tmp_path / "2.h5"), []
     for image in scenes.images:
         path = scenes.root / "SegmentationClass" / f"{image}.png"
         mask = read_mask(path)
         shown = np.unique(mask[mask > 0])
         small = np.stack([mask[::4, ::4] == number for number in shown]) * 0.6
-        cams[image] = Cam((small + rng.uniform(0, 0.4, small.shape)).astype(np.float32), shown, mask.shape)
+        maps = (small + rng.uniform(0, 0.4, small.shape)).astype(np.float32)
+        cams.append((image, Cam(maps, shown, mask.shape)))
         mask[:2] = 255
         write_mask(path, mask)
     for i, shard in enumerate(shards):
-        part = [(image, cams[image]) for image in scenes.images[i::2]]
-        store.write(shard, part, classes=("ball", "cube"), settings="{}", checkpoint="")
+        store.write(shard, cams[i::2], classes=("ball", "cube"), settings="{}", checkpoint="")
     return Settings(scenes.root, "all", shards, tmp_path / "sweep.csv", workers=1)
 
 
@@ -97,22 +96,17 @@ def test_a_class_without_ground_truth_has_no_iou() -> None:
     assert rows["miou"].tolist() == [0] * 50 + [100] * 51
 
 
-def test_a_mask_of_another_size_is_named(sweeping: Settings, scenes) -> None:
+def test_a_mask_of_another_size_a_class_too_many_and_an_image_without_cam_are_named(sweeping, scenes) -> None:
     path = scenes.root / "SegmentationClass" / "scene.1.png"
-    write_mask(path, read_mask(path)[:-1])
-    with pytest.raises(UserError, match=r"scene.1.png: size mismatch: the photo has"):
-        sweep.main(sweeping)
-    assert not sweeping.out.exists()
-
-
-def test_a_mask_with_a_class_too_many_is_named(sweeping: Settings, scenes) -> None:
-    path = scenes.root / "SegmentationClass" / "scene.1.png"
-    write_mask(path, np.full_like(read_mask(path), 3))
-    with pytest.raises(UserError, match=r"scene.1.png: id 3 where classes.txt ends with 2"):
-        sweep.main(sweeping)
-    assert not sweeping.out.exists()
-
-
-def test_an_image_without_cam_is_named(sweeping: Settings) -> None:
+    mask = read_mask(path)
+    for wrong, message in (
+        (mask[:-1], "scene.1.png: size mismatch: the photo has"),
+        (np.full_like(mask, 3), "scene.1.png: id 3 where classes.txt ends with 2"),
+    ):
+        write_mask(path, wrong)
+        with pytest.raises(UserError, match=message):
+            sweep.main(sweeping)
+        assert not sweeping.out.exists()
+    write_mask(path, mask)
     with pytest.raises(UserError, match=r"CAM .*'scene.1'|'scene.1' .*CAM"):
         sweep.main(replace(sweeping, cams=sweeping.cams[:1]))

@@ -26,8 +26,13 @@ def uninitialised(name: str, **options) -> Backbone:
         return backbones.build(name, **options).to_empty(device="cpu")
 
 
-def norms_in(network: nn.Module) -> list[nn.BatchNorm2d]:
-    return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+def parts(network: nn.Module, kind: type) -> list[nn.Module]:
+    return [module for module in network.modules() if isinstance(module, kind)]
+
+
+def randomise(norm: nn.BatchNorm2d, most: float) -> None:
+    for values in (norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var):
+        values.uniform_(0.5, most)
 
 
 @every_backbone
@@ -46,11 +51,10 @@ def test_a_stage_has_the_size_of_its_stride_and_its_channels(name: str, output_s
 
 @every_backbone
 def test_filters_are_dilated_only_on_request_and_every_norm_is_part_of_a_convolution(name: str) -> None:
-    backbone = uninitialised(name, output_stride=8)
-    assert all(module.dilation == (1, 1) for module in backbone.modules() if isinstance(module, nn.Conv2d))
-    assert len(norms_in(backbone)) == sum(isinstance(module, FrozenNormConv2d) for module in backbone.modules())
-    dilated = uninitialised(name, output_stride=8, dilated=True)
-    assert max(module.dilation for module in dilated.modules() if isinstance(module, nn.Conv2d)) > (1, 1)
+    plain, dilated = (uninitialised(name, output_stride=8, dilated=dilated) for dilated in (False, True))
+    assert {conv.dilation for conv in parts(plain, nn.Conv2d)} == {(1, 1)}
+    assert max(conv.dilation for conv in parts(dilated, nn.Conv2d)) > (1, 1)
+    assert len(parts(plain, nn.BatchNorm2d)) == len(parts(plain, FrozenNormConv2d))
 
 
 @pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0"])
@@ -65,12 +69,11 @@ def test_dilated_filters_see_what_the_strided_ones_saw(name: str, output_stride:
         torch.testing.assert_close(dilated(x)[:, :, ::step, ::step], strided(x), rtol=1e-3, atol=1e-6)
 
 
+NORM_AFTER_RELU = nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU(), nn.BatchNorm2d(4))
+
+
 @pytest.mark.parametrize(
-    ("stage", "message"),
-    [
-        (nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU(), nn.BatchNorm2d(4)), "BatchNorm"),
-        (nn.Conv2d(4, 4, 1, stride=2), "no stride"),
-    ],
+    ("stage", "message"), [(NORM_AFTER_RELU, "BatchNorm"), (nn.Conv2d(4, 4, 1, stride=2), "no stride")]
 )
 def test_a_builder_of_another_order_is_refused(stage: nn.Module, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     stages = [nn.Conv2d(3, 4, 3, 4, 1), nn.Identity(), nn.Conv2d(4, 4, 3, 2, 1), nn.Conv2d(4, 4, 3, 2, 1), stage]
@@ -119,30 +122,27 @@ def test_a_joined_norm_has_the_outputs_and_gradients_of_the_two(stride: int, bia
     torch.manual_seed(0)
     conv = backbones.SameConv2d(6, 6, 3, stride=stride, groups=2, bias=bias).double()
     norm = nn.BatchNorm2d(6).double().eval()
-    for values in (norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var):
-        values.uniform_(0.5, 2)
+    randomise(norm, 2)
     x = torch.randn(2, 6, 9, 8, dtype=torch.float64, requires_grad=True)
     trained = [x, *conv.parameters(), *norm.parameters()]
     outputs = [norm(conv(x)), FrozenNormConv2d(conv, norm).train()(x)]
     weights = torch.randn_like(outputs[0])
-    gradients = [torch.autograd.grad((y * weights).sum(), trained) for y in outputs]
-    torch.testing.assert_close(outputs[1], outputs[0])
-    torch.testing.assert_close(gradients[1], gradients[0])
+    torch.testing.assert_close(*outputs)
+    torch.testing.assert_close(*(torch.autograd.grad((y * weights).sum(), trained) for y in outputs))
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "efficientnet_lite0"])
 def test_folded_batch_norm_gives_the_same_features(name: str) -> None:
     torch.manual_seed(0)
     backbone = backbones.build(name).eval()
-    for norm in norms_in(backbone):
-        for values in (norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var):
-            values.uniform_(0.5, 1)
+    for norm in parts(backbone, nn.BatchNorm2d):
+        randomise(norm, 1)
     x = torch.randn(1, 3, 40, 40)
     with torch.inference_mode():
         before = backbone.features(x)
         backbones.fold_batchnorm(backbone)
         after = backbone.features(x)
-    assert not norms_in(backbone)
+    assert not parts(backbone, nn.BatchNorm2d)
     for a, b in zip(before, after, strict=True):
         assert torch.allclose(a, b, rtol=1e-3, atol=1e-4 * a.abs().max().item())
 

@@ -20,39 +20,30 @@ class Shape:
     rates: tuple[int, ...] = ()
 
 
-def build(shape: Shape, classes: int) -> nn.Module:
-    return nn.Linear(shape.width, classes)
-
-
 def save(path: Path, settings: dict, network: nn.Module | None = None, kind: str = "linear") -> None:
-    checkpoints.save(
-        path, network or nn.Linear(2, 3), kind=kind, settings=settings, code="c0de", classes=["a", "b", "c"]
-    )
+    network = network or nn.Linear(2, 3)
+    checkpoints.save(path, network, kind=kind, settings=settings, code="c0de", classes=["a", "b", "c"])
 
 
-def load(path: Path, classes: list[str] | None = None, build=build):
+def load(path: Path, classes: list[str] | None = None, **options):
+    def build(shape: Shape, classes: int) -> nn.Module:
+        return nn.Linear(shape.width, classes, **options)
+
     return checkpoints.load(path, "linear", lambda settings: checkpoints.typed(Shape, settings), build, classes)
 
 
 SETTINGS = {"width": 2, "scale": 1, "kind": "b", "rates": [1, 2]}
 
 
-def test_a_checkpoint_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
-    network, path = nn.Linear(2, 3), tmp_path / "a.pt"
+def test_a_checkpoint_is_loaded_as_it_was_saved_and_equal_networks_are_equal_files(tmp_path: Path) -> None:
+    network, path, another = nn.Linear(2, 3), tmp_path / "a.pt", tmp_path / "another.pt"
     save(path, SETTINGS, network)
+    save(another, SETTINGS, network)
+    assert path.read_bytes() == another.read_bytes()
     loaded, content = load(path, ["a", "b", "c"])
     assert not loaded.training
     assert torch.equal(loaded.weight, network.weight)
-    assert {k: content[k] for k in ("kind", "settings", "code")} == {
-        "kind": "linear", "settings": SETTINGS, "code": "c0de",
-    }  # fmt: skip
-
-
-def test_equal_networks_are_equal_files(tmp_path: Path) -> None:
-    network = nn.Linear(2, 3)
-    for name in ("a.pt", "another.pt"):
-        save(tmp_path / name, SETTINGS, network)
-    assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "another.pt").read_bytes()
+    assert [content[key] for key in ("kind", "settings", "code")] == ["linear", SETTINGS, "c0de"]
 
 
 @pytest.mark.parametrize(
@@ -79,18 +70,19 @@ def test_settings_of_another_type_are_refused(tmp_path: Path, change: dict) -> N
 def test_an_error_in_a_builder_stays_a_traceback(tmp_path: Path) -> None:
     save(tmp_path / "a.pt", SETTINGS)
     with pytest.raises(TypeError, match="unexpected keyword"):
-        load(tmp_path / "a.pt", build=lambda shape, classes: nn.Linear(shape.width, classes, depth=3))
+        load(tmp_path / "a.pt", depth=3)
 
 
-def test_a_file_that_is_not_a_checkpoint_of_the_kind_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.pt"
-    save(path, {}, kind="deeplab")
-    with pytest.raises(UserError, match=r"expected a checkpoint of kind 'linear', got 'deeplab'"):
-        load(path)
-    save(path, SETTINGS)
-    with pytest.raises(UserError, match=r"a.pt: trained for other classes"):
-        load(path, ["a", "b"])
-    save(path, SETTINGS, nn.Linear(2, 4))
-    with pytest.raises(UserError, match=r"a.pt: written by another version of the code") as refused:
-        load(path)
+@pytest.mark.parametrize(
+    ("saved", "classes", "message"),
+    [
+        ({"settings": {}, "kind": "deeplab"}, None, "expected a checkpoint of kind 'linear', got 'deeplab'"),
+        ({}, ["a", "b"], "a.pt: trained for other classes"),
+        ({"network": nn.Linear(2, 4)}, None, "a.pt: written by another version of the code"),
+    ],
+)
+def test_a_checkpoint_of_another_kind_other_classes_or_another_shape_is_refused(tmp_path, saved, classes, message):
+    save(tmp_path / "a.pt", **{"settings": SETTINGS, **saved})
+    with pytest.raises(UserError, match=message) as refused:
+        load(tmp_path / "a.pt", classes)
     assert "\n" not in str(refused.value)

@@ -14,9 +14,7 @@ sides = st.integers(1, 13)
     st.integers(1, 5), st.integers(1, 4), sides, sides, st.sampled_from([1, 3, 5]), st.integers(1, 3), st.booleans(),
     st.booleans(), st.integers(0, 2**32),
 )  # fmt: skip
-def test_outputs_and_gradients_are_those_of_torch(
-    images: int, channels: int, h: int, w: int, k: int, dilation: int, bias: bool, last: bool, seed: int
-) -> None:
+def test_outputs_and_gradients_are_those_of_torch(images, channels, h, w, k, dilation, bias, last, seed) -> None:
     generator = torch.Generator().manual_seed(seed)
 
     def random(*shape: int) -> torch.Tensor:
@@ -24,29 +22,19 @@ def test_outputs_and_gradients_are_those_of_torch(
 
     x, weight, shift = random(images, channels, h, w), random(channels, 1, k, k), random(channels) if bias else None
     x = x.to(memory_format=torch.channels_last) if last else x
+    leaves = [t.requires_grad_() for t in (x, weight, shift) if t is not None]
+    ours = depthwise(x, weight, shift, dilation)
+    theirs = F.conv2d(*leaves, padding=dilation * (k // 2), dilation=dilation, groups=channels)
+    torch.testing.assert_close(ours, theirs)
     upstream = random(images, channels, h, w)
-    outcomes = []
-    for ours in (True, False):
-        leaves = [t.clone().requires_grad_() for t in (x, weight, shift) if t is not None]
-        if ours:
-            y = depthwise(leaves[0], leaves[1], leaves[2] if bias else None, dilation)
-        else:
-            padding = dilation * (k // 2)
-            y = F.conv2d(*leaves, padding=padding, dilation=dilation, groups=channels)
-        outcomes.append([y.detach(), *torch.autograd.grad(y, leaves, upstream)])
-    for ours, theirs in zip(*outcomes, strict=True):
-        torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(*(torch.autograd.grad(y, leaves, upstream) for y in (ours, theirs)))
 
 
-def test_only_what_wants_a_gradient_gets_one() -> None:
-    x, weight = torch.randn(2, 3, 6, 6), torch.randn(3, 1, 3, 3, requires_grad=True)
-    depthwise(x, weight, None, 1).sum().backward()
-    assert x.grad is None
-    assert weight.grad is not None
-    x, weight = torch.randn(2, 3, 6, 6, requires_grad=True), torch.randn(3, 1, 3, 3)
-    depthwise(x, weight, torch.zeros(3), 1).sum().backward()
-    assert x.grad is not None
-    assert weight.grad is None
+@pytest.mark.parametrize("trained", [(True, False), (False, True)])
+def test_only_what_wants_a_gradient_gets_one(trained: tuple[bool, bool]) -> None:
+    x, weight = torch.randn(2, 3, 6, 6, requires_grad=trained[0]), torch.randn(3, 1, 3, 3, requires_grad=trained[1])
+    depthwise(x, weight, torch.zeros(3) if trained[0] else None, 1).sum().backward()
+    assert (x.grad is not None, weight.grad is not None) == trained
 
 
 @pytest.mark.parametrize("side", [8, 24, 25])
@@ -61,5 +49,4 @@ def test_a_network_trains_alike_on_either_way(side: int, precision: str) -> None
         expected = F.conv2d(x, conv.weight, conv.bias, padding=2, groups=8)
     assert y.dtype == expected.dtype
     gradients = [torch.autograd.grad(out.float().square().sum(), [x, conv.weight, conv.bias]) for out in (y, expected)]
-    for ours, theirs in zip(*gradients, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-3)

@@ -41,8 +41,12 @@ def is_photo(cell: str) -> bool:
     return cell.strip() in PHOTOS
 
 
-def read(path: Path, content: bytes) -> dict[str, set[str]]:
-    path.write_bytes(content)
+def write(folder: Path, text: str) -> Path:
+    (folder / "labels.csv").write_text(text, encoding="utf-8")
+    return folder / "labels.csv"
+
+
+def labels_of(path: Path) -> dict[str, set[str]]:
     return {name.removesuffix(".jpg"): set(names) for name, names in read_table(path, is_photo).labels.items()}
 
 
@@ -50,35 +54,31 @@ def read(path: Path, content: bytes) -> dict[str, set[str]]:
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_every_form_says_the_same(tmp_path, text, encoding, end):
-    assert read(tmp_path / "labels.csv", text.replace("\n", end).encode(encoding)) == LABELS
+    (tmp_path / "labels.csv").write_bytes(text.replace("\n", end).encode(encoding))
+    assert labels_of(tmp_path / "labels.csv") == LABELS
 
 
-def test_classes_come_by_the_alphabet_or_in_the_order_of_their_columns(tmp_path):
-    path = tmp_path / "labels.csv"
-    for text, classes in (
-        ("image,classes\na,yak;cat\nb,Bee\n", ("Bee", "cat", "yak")),
-        ("image,yak,Bee,cat,never\na,1,0,1,0\nb,0,1,0,0\n", ("yak", "Bee", "cat")),
-    ):
-        path.write_text(text)
-        assert read_table(path, is_photo).classes == classes
+@pytest.mark.parametrize(
+    ("text", "classes", "ignored"),
+    [
+        ("image,classes\na,yak;cat\nb,Bee\n", ("Bee", "cat", "yak"), ()),
+        ("image,yak,Bee,cat,never\na,1,0,1,0\nb,0,1,0,0\n", ("yak", "Bee", "cat"), None),
+        (FORMS["further columns beside flags"], ("cat", "Großer Hund"), ("width",)),
+    ],
+)  # fmt: skip
+def test_classes_come_by_the_alphabet_or_as_their_columns_and_other_columns_are_named(tmp_path, text, classes, ignored):
+    table = read_table(write(tmp_path, text), is_photo)
+    assert table.classes == classes
+    assert ignored in (None, table.ignored)
 
 
-def test_columns_without_classes_are_named(tmp_path):
-    (tmp_path / "labels.csv").write_text(FORMS["further columns beside flags"], encoding="utf-8")
-    assert read_table(tmp_path / "labels.csv", is_photo).ignored == ("width",)
-
-
-def test_a_column_of_0_and_1_does_not_name_photos_that_are_numbers(tmp_path):
-    (tmp_path / "labels.csv").write_text("cat,image\n1,0\n0,1\n1,2\n1,3\n")
-    found = read_table(tmp_path / "labels.csv", {"0", "1", "2", "3"}.__contains__)
-    assert found.labels == {"0": {"cat"}, "1": set(), "2": {"cat"}, "3": {"cat"}}
-
-
-def test_the_column_of_photos_is_found_where_few_rows_have_one(tmp_path):
+def test_the_column_of_photos_is_recognised(tmp_path):
+    numbers = write(tmp_path, "cat,image\n1,0\n0,1\n1,2\n1,3\n")  # photos whose names are numbers beside flags
+    table = read_table(numbers, {"0", "1", "2", "3"}.__contains__)
+    assert table.labels == {"0": {"cat"}, "1": set(), "2": {"cat"}, "3": {"cat"}}
     rows = [f"absent{number},dog\n" for number in range(1000)]
-    rows[777] = "a,cat\n"
-    (tmp_path / "labels.csv").write_text("image,classes\n" + "".join(rows))
-    assert read_table(tmp_path / "labels.csv", is_photo).labels["a"] == {"cat"}
+    rows[777] = "a,cat\n"  # the only row with a photo
+    assert labels_of(write(tmp_path, "image,classes\n" + "".join(rows)))["a"] == {"cat"}
 
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"], exclude_characters=";|,[]"), min_size=2)
@@ -88,12 +88,11 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"], excl
     st.dictionaries(st.sampled_from("abc"), st.sets(NAMES, min_size=1, max_size=3), min_size=1), st.sampled_from(";|")
 )
 def test_any_names_of_classes_are_read(tmp_path_factory, labels, sign):
-    written = io.StringIO()
-    csv.writer(written).writerows(
-        [["image", "classes"], *([image, sign.join(names)] for image, names in labels.items())]
-    )
+    written, rows = io.StringIO(), [[image, sign.join(names)] for image, names in labels.items()]
+    csv.writer(written).writerows([["image", "classes"], *rows])
     skipped = {"none", "nan", "n/a", "background"}
     if any(name.casefold() in skipped or name.isspace() for names in labels.values() for name in names):
         return
-    found = read(tmp_path_factory.getbasetemp() / "any.csv", written.getvalue().encode())
-    assert found == labels
+    path = tmp_path_factory.getbasetemp() / "any.csv"
+    path.write_bytes(written.getvalue().encode())
+    assert labels_of(path) == labels

@@ -25,11 +25,10 @@ def photos() -> tuple[tuple[str, ...], dict[str, demo.Sources]]:
 
 @pytest.fixture(scope="module")
 def compositions(photos) -> dict[str, list[demo.Composition]]:
-    _, sources = photos
-    return {
-        split: [demo.compose(sources[split], size=SIZE, rng=demo.generator(0, split, index)) for index in range(60)]
-        for split in demo.SPLITS
-    }
+    def compose(split: str, index: int) -> demo.Composition:
+        return demo.compose(photos[1][split], size=SIZE, rng=demo.generator(0, split, index))
+
+    return {split: [compose(split, index) for index in range(60)] for split in demo.SPLITS}
 
 
 def write(folder: Path, *, seed: int = 0, train: int = 4) -> dict[str, bytes]:
@@ -47,47 +46,35 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_other_images(tmp_path):
 
 def test_an_image_does_not_depend_on_how_many_are_composed(tmp_path):
     few, many = write(tmp_path / "few", train=2), write(tmp_path / "many", train=5)
-    assert {name for name in many if name not in few} == {
-        f"{folder}/train_{index:04d}.{suffix}"
-        for folder, suffix in (("JPEGImages", "jpg"), ("SegmentationClass", "png"))
-        for index in (3, 4, 5)
-    }
+    added = [f"{name}/train_{i:04d}" for i in (3, 4, 5) for name in ("JPEGImages", "SegmentationClass")]
+    assert sorted(name.partition(".")[0] for name in many if name not in few) == sorted(added)
     assert all(many[name] == few[name] for name in few if name.endswith((".jpg", ".png")))
 
 
 def test_the_folder_is_a_dataset_whose_labels_are_the_classes_in_the_masks(tmp_path):
     write(tmp_path / "demo")
     dataset = Dataset.open(tmp_path / "demo")
-    ids = [image for split in demo.SPLITS for image in dataset.split(split)]
-    assert [len(dataset.split(split)) for split in demo.SPLITS] == [4, 2, 1]
-    assert list(dataset.labels) == ids
-    for image in ids:
+    splits = [dataset.split(split) for split in demo.SPLITS]
+    assert [len(split) for split in splits] == [4, 2, 1]
+    assert list(dataset.labels) == [image for split in splits for image in split]
+    for image, labels in dataset.labels.items():
         assert read_photo(dataset.photo(image)).shape == (SIZE, SIZE, 3)
         mask = read_mask(dataset.mask(image))
         assert mask.shape == (SIZE, SIZE)
-        assert set(dataset.labels[image]) == set(np.unique(mask)) - {0}
+        assert set(labels) == set(np.unique(mask)) - {0}
 
 
-def test_every_image_has_a_label_and_every_labelled_class_shows(compositions, photos):
+def test_labels_are_the_classes_pasted_and_visible_and_every_split_has_all_of_them(compositions, photos):
     classes, _ = photos
-    for made in (made for split in compositions.values() for made in split):
-        areas = np.bincount(made.mask.ravel(), minlength=len(classes) + 1)
-        assert 1 <= len(made.labels) <= 3
-        assert len(areas) == len(classes) + 1, "an id beyond the classes"
-        assert all(areas[label] >= demo.MIN_AREA * made.mask.size for label in made.labels)
-
-
-def test_the_labels_are_the_classes_of_the_cutouts_pasted(compositions, photos):
-    classes, _ = photos
-    for made in (made for split in compositions.values() for made in split):
-        folders = {name.split("/")[0] for name in made.names} - {"backgrounds", "distractors"}
-        assert folders == {classes[label - 1] for label in made.labels}
-
-
-def test_all_classes_appear_in_every_split(compositions, photos):
-    classes, _ = photos
-    for made in compositions.values():
-        assert {label for one in made for label in one.labels} == set(range(1, len(classes) + 1))
+    for composed in compositions.values():
+        assert {label for one in composed for label in one.labels} == set(range(1, len(classes) + 1))
+        for one in composed:
+            areas = np.bincount(one.mask.ravel(), minlength=len(classes) + 1)
+            assert len(areas) == len(classes) + 1, "an id beyond the classes"
+            assert 1 <= len(one.labels) <= 3
+            assert all(areas[label] >= demo.MIN_AREA * one.mask.size for label in one.labels)
+            folders = {name.split("/")[0] for name in one.names} - {"backgrounds", "distractors"}
+            assert folders == {classes[label - 1] for label in one.labels}
 
 
 def test_held_out_photos_are_absent_from_train_and_about_half_of_the_objects_later(compositions, photos):

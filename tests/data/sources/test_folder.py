@@ -31,9 +31,11 @@ def link(own: Path, out: Path, *splits: str) -> None:
     folder.main(folder.Settings(path=own, splits=splits or ("train", "val", "train"), out=out))
 
 
-def test_photos_and_masks_are_linked_and_lists_copied(own, tmp_path):
+def test_photos_and_masks_are_linked_and_lists_copied(own, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    link(Path("my photos"), Path("results/own/data"))
+    monkeypatch.chdir(os.sep)  # links hold from any working directory
     out = tmp_path / "results" / "own" / "data"
-    link(own, out)
     for name in folder.LINKED:
         assert (out / name).is_symlink()
         assert (out / name).resolve() == (own / name).resolve()
@@ -43,32 +45,17 @@ def test_photos_and_masks_are_linked_and_lists_copied(own, tmp_path):
     assert {path.name for path in out.iterdir()} == {*folder.LINKED, "classes.txt", "labels.csv", "ImageSets"}
 
 
-def test_a_link_holds_from_another_working_directory(own, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    link(Path("my photos"), Path("results/own/data"))
-    monkeypatch.chdir(os.sep)
-    assert (tmp_path / "results/own/data/JPEGImages/a.jpg").read_text() == "content of JPEGImages/a.jpg"
-
-
-def test_removing_the_data_leaves_the_users_files_alone(own, tmp_path):
-    before, out = content(own), tmp_path / "data"
-    link(own, out)
-    shutil.rmtree(out)  # as Snakemake does before it runs a job again
-    assert content(own) == before
-
-
-def test_linking_again_replaces_the_data_and_leaves_the_users_files_alone(own, tmp_path):
+def test_removing_or_linking_again_leaves_the_users_files_alone(own, tmp_path):
     before, out = content(own), tmp_path / "data"
     link(own, out)
     link(own, out, "val")
     assert content(own) == before
     assert [path.name for path in (out / "ImageSets" / "Segmentation").iterdir()] == ["val.txt"]
-
-
-def test_masks_are_optional(own, tmp_path):
-    shutil.rmtree(own / "SegmentationClass")
-    link(own, tmp_path / "data")
-    assert not (tmp_path / "data" / "SegmentationClass").exists()
+    shutil.rmtree(out)  # as Snakemake does before it runs a job again
+    assert content(own) == before
+    shutil.rmtree(own / "SegmentationClass")  # masks are optional
+    link(own, out)
+    assert not (out / "SegmentationClass").exists()
 
 
 def test_all_missing_parts_are_named_in_one_line(own, tmp_path):
