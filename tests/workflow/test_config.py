@@ -92,16 +92,6 @@ def test_patch_training_has_the_keys_of_training():
     assert patch_training["properties"].keys() == training["properties"].keys()
 
 
-def test_every_default_is_in_the_schema():
-    def check(section: dict[str, Any], schema: dict[str, Any]) -> None:
-        assert section.keys() <= schema["properties"].keys()
-        for key, value in section.items():
-            if isinstance(value, dict) and "properties" in schema["properties"][key]:
-                check(value, schema["properties"][key])
-
-    check(CONFIG["defaults"], SCHEMA)
-
-
 def test_every_experiment_of_the_repository_is_valid():
     assert resolve(CONFIG).keys() == CONFIG["experiments"].keys()
     overlaid = CONFIG
