@@ -12,16 +12,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from PIL import Image, ImageFilter
 from playwright.sync_api import Page, expect, sync_playwright
 
 from ppl.cam.seeds import seed
-from ppl.cam.store import Cam, write
-from ppl.data.masks import VOC_COLOURS, write_mask
+from ppl.cam.store import Cam
+from ppl.data.masks import VOC_COLOURS
 from ppl.measure import sweep
 from ppl.measure.metrics import confusion, iou
-from ppl.report.page import Settings, main
+from ppl.report.page import main
 from ppl.report.pictures import MAX_SIDE
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -51,14 +50,14 @@ class Example:
 
 
 @pytest.fixture(scope="module")
-def example(tmp_path_factory: pytest.TempPathFactory) -> Example:
-    return compose(tmp_path_factory.mktemp("browser") / "shapes", masks=True)
+def example(tmp_path_factory: pytest.TempPathFactory, experiment_in) -> Example:
+    return compose(experiment_in(tmp_path_factory.mktemp("browser") / "shapes"), masks=True)
 
 
-def compose(root: Path, *, masks: bool) -> Example:
-    """Write an experiment with rectangles as objects and blurred rectangles as CAMs, and its page."""
-    rng, data, main_folder = np.random.default_rng(0), root / "data", root / VARIANTS[1]
-    truth, pseudo, cams = {}, {}, {variant: {} for variant in VARIANTS}
+def compose(experiment, *, masks: bool) -> Example:
+    """Write results with rectangles as objects and blurred rectangles as CAMs, and their page."""
+    rng = np.random.default_rng(0)
+    photos, truth, pseudo, cams = {}, {}, {}, {variant: {} for variant in VARIANTS}
     for image, ((height, width), classes) in SHAPES.items():
         truth[image] = np.zeros((height, width), np.uint8)
         truth[image][:3] = 255
@@ -68,47 +67,18 @@ def compose(root: Path, *, masks: bool) -> Example:
         pseudo[image] = np.roll(np.where(truth[image] == 255, 0, truth[image]), 3, axis=1)
         for reach, variant in enumerate(VARIANTS, start=1):
             cams[variant][image] = blurred_cam(truth[image], classes, reach)
-        photo = rng.integers(0, 256, (height, width, 3), np.uint8)
-        save(Image.fromarray(photo), data / "JPEGImages" / f"{image}.png")
-        save_mask(pseudo[image], main_folder / "pseudo/1of1" / f"{image}.png")
-        save_mask(pseudo[image], main_folder / "predictions/val-1of1/raw" / f"{image}.png")
-        if masks:
-            save_mask(truth[image], data / "SegmentationClass" / f"{image}.png")
-    text(data / "classes.txt", "\n".join(CLASSES))
-    rows = [f"{image},{';'.join(CLASSES[i - 1] for i in ids)}" for image, (_, ids) in SHAPES.items()]
-    text(data / "labels.csv", "\n".join(["image,classes", *rows]))
-    for split in ("train", "val"):
-        text(data / "ImageSets/Segmentation" / f"{split}.txt", "\n".join(SHAPES))
-    resolved = {
-        "main": VARIANTS[1],
-        "compare": [VARIANTS[0]],
-        "data": {"source": "folder", "seed_split": "train", "val_split": "val"},
-        "cam": {"threshold": THRESHOLD},
-        "segment": {"crf": False},
-    }
-    text(root / "settings.yaml", yaml.safe_dump(resolved))
+        photos[image] = rng.integers(0, 256, (height, width, 3), np.uint8)
+        for folder in ("pseudo/1of1", "predictions/held_out-1of1/raw"):
+            experiment.write(f"{VARIANTS[1]}/{folder}/{image}.png", pseudo[image])
+    labels = {image: ";".join(CLASSES[i - 1] for i in ids) for image, (_, ids) in SHAPES.items()}
+    experiment.write_data(CLASSES, labels, photos, truth if masks else {}, crf=False)
+    root = experiment.root
     for variant in VARIANTS:
-        (root / variant / "cams").mkdir(parents=True)
-        file = root / variant / "cams/train-1of1.h5"
-        write(file, cams[variant].items(), classes=CLASSES, settings="{}", checkpoint="")
+        file = experiment.write_cams(variant, cams[variant], CLASSES)
         if masks:
-            sweep.main(sweep.Settings(data, "train", (file,), root / variant / "sweep.csv", workers=0))
-    text(main_folder / "deeplab.csv", "epoch,step,rate,loss,seconds\n1,7,0.5,0.65,30\n2,14,0.1,0.54,60\n")
-    page = Settings(
-        experiment="shapes",
-        data=data,
-        settings=root / "settings.yaml",
-        cams=tuple(root / variant / "cams/train-1of1.h5" for variant in VARIANTS),
-        confident=(),
-        pseudo=(main_folder / "pseudo/1of1",),
-        predictions=(main_folder / "predictions/val-1of1",),
-        trainings=(main_folder / "deeplab.csv",),
-        checkpoints=(),
-        sweeps=tuple(root / variant / "sweep.csv" for variant in VARIANTS) if masks else (),
-        measured=(),
-        benchmarks=root / "benchmarks",
-        out=root / "report.html",
-    )
+            sweep.main(sweep.Settings(root / "data", "seeds", (file,), root / variant / "sweep.csv", workers=0))
+    experiment.write(f"{VARIANTS[1]}/deeplab.csv", "epoch,step,rate,loss,seconds\n1,7,0.5,0.65,30\n2,14,0.1,0.54,60\n")
+    page = experiment.settings()
     main(page)
     return Example(page.out, root, truth, cams, pseudo)
 
@@ -125,21 +95,6 @@ def blurred_cam(truth: np.ndarray, classes: tuple[int, ...], reach: int) -> Cam:
         planes.append(plane / plane.max())
     maps = np.stack(planes) if planes else np.zeros((0, *grid), np.float32)
     return Cam(maps.astype(np.float16).astype(np.float32), np.array(classes, np.int64), (height, width))
-
-
-def text(path: Path, content: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content, encoding="utf-8")
-
-
-def save(image: Image.Image, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path)
-
-
-def save_mask(labels: np.ndarray, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_mask(path, labels)
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +152,10 @@ def shown_iou(page: Page, image: str, caption: str) -> float:
     return float(card(page, image).locator(f'[data-iou="{caption}"]').inner_text())
 
 
+def seed_of(example: Example, image: str, threshold: float = THRESHOLD, variant: str = VARIANTS[1]) -> np.ndarray:
+    return seed(example.cams[variant][image], threshold)
+
+
 def image_iou(truth: np.ndarray, labels: np.ndarray) -> float:
     """Return the mean IoU in percent over the classes of the truth."""
     return 100 * float(np.nanmean(iou(confusion(truth, labels, len(CLASSES)))))
@@ -220,12 +179,12 @@ def test_the_slider_recomputes_the_seed_from_the_stored_cam(page, example, thres
     move(page, threshold)
     for image in ("a", "b", "c", "nothing"):
         pixels = painted(page, image, "seed", drawn=f"{VARIANTS[1]} {threshold:.2f} seed")
-        assert agreement(pixels, seed(example.cams[VARIANTS[1]][image], threshold)) > 0.99
+        assert agreement(pixels, seed_of(example, image, threshold)) > 0.99
 
 
 def test_a_large_photo_has_a_small_seed_of_the_same_shape(page, example):
     pixels = painted(page, "wide", "seed", drawn=f"{VARIANTS[1]} {THRESHOLD:.2f} seed")
-    ours = seed(example.cams[VARIANTS[1]]["wide"], THRESHOLD)
+    ours = seed_of(example, "wide")
     assert pixels.shape == (100, MAX_SIDE, 3)
     assert (pixels.any(axis=2).mean() - (ours > 0).mean()) == pytest.approx(0, abs=0.01)
 
@@ -273,7 +232,7 @@ def test_captions_show_the_iou_at_full_size(page, example, threshold):
     expect(page.locator(".at").first).to_have_text(f"{threshold:.2f}")
     for image in ("a", "c", "wide"):
         truth = example.masks[image]
-        expected = {"seed": seed(example.cams[VARIANTS[1]][image], threshold), "pseudo label": example.pseudo[image]}
+        expected = {"seed": seed_of(example, image, threshold), "pseudo label": example.pseudo[image]}
         for caption, labels in expected.items():
             assert shown_iou(page, image, caption) == pytest.approx(image_iou(truth, labels), abs=0.06)
 
@@ -281,9 +240,9 @@ def test_captions_show_the_iou_at_full_size(page, example, threshold):
 def test_another_variant_can_be_selected(page, example):
     gallery(page).get_by_label("seeds of").select_option(VARIANTS[0])
     pixels = painted(page, "a", "seed", drawn=f"{VARIANTS[0]} {THRESHOLD:.2f} seed")
-    assert agreement(pixels, seed(example.cams[VARIANTS[0]]["a"], THRESHOLD)) > 0.99
-    iou_here = image_iou(example.masks["a"], seed(example.cams[VARIANTS[0]]["a"], THRESHOLD))
-    assert shown_iou(page, "a", "seed") == pytest.approx(iou_here, abs=0.06)
+    assert agreement(pixels, seed_of(example, "a", variant=VARIANTS[0])) > 0.99
+    expected = image_iou(example.masks["a"], seed_of(example, "a", variant=VARIANTS[0]))
+    assert shown_iou(page, "a", "seed") == pytest.approx(expected, abs=0.06)
 
 
 def test_the_filter_shows_the_images_of_a_class(page):
@@ -303,7 +262,7 @@ def test_worst_first_sorts_by_iou(page, example, threshold):
     slider = page.get_by_label("threshold of the seeds").first
     slider.fill(f"{threshold:.2f}")
     slider.dispatch_event("change")
-    ious = {i: image_iou(example.masks[i], seed(example.cams[VARIANTS[1]][i], threshold)) for i in SHAPES}
+    ious = {i: image_iou(example.masks[i], seed_of(example, i, threshold)) for i in SHAPES}
     assert [ious[image] for image in order(page)] == pytest.approx(sorted(ious.values()), abs=0.02)
     gallery(page).get_by_label("order").select_option("best")
     assert [ious[image] for image in order(page)] == pytest.approx(sorted(ious.values(), reverse=True), abs=0.02)
@@ -358,14 +317,14 @@ def test_the_page_fits_any_width_in_both_colour_schemes(browser, example, width,
         assert abs(bright[0] - bright[1]) > 400
 
 
-def test_without_masks_the_page_still_shows_seeds(browser, tmp_path):
-    unmeasured = compose(tmp_path / "shapes", masks=False)
+def test_without_masks_the_page_still_shows_seeds(browser, experiment_in, tmp_path):
+    unmeasured = compose(experiment_in(tmp_path / "shapes"), masks=False)
     for page in opened(browser, unmeasured.html):
         expect(page.get_by_text("Nothing was measured")).to_be_visible()
         expect(gallery(page).get_by_label("order")).to_have_count(0)
         move(page, 0.55)
         pixels = painted(page, "a", "seed", drawn=f"{VARIANTS[1]} 0.55 ")
-        assert agreement(pixels, seed(unmeasured.cams[VARIANTS[1]]["a"], 0.55)) > 0.99
+        assert agreement(pixels, seed_of(unmeasured, "a", 0.55)) > 0.99
         expect(page.locator(".difference-figure")).to_have_count(0)
 
 

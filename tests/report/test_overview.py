@@ -28,10 +28,13 @@ def test_the_figures_are_those_of_the_summary(unchanged):
     assert [f"{measure.value:.1f}" for measure in headline] == [*rows[1][2:], *rows[2][1:-1]]
 
 
+def test_several_experiments_share_a_table(experiment, unchanged):
+    assert len(table(overview.overview({experiment.root: 0.3, unchanged.root: 0.3}))) == 7
+
+
 def test_numbers_are_aligned_and_fit_a_terminal(unchanged):
     lines = overview.overview({unchanged.root: 0.3}).splitlines()
-    header = next(line for line in lines if line.startswith("experiment"))
-    row = next(line for line in lines if "explicit/s4k2" in line)
+    header, row = (next(line for line in lines if name in line) for name in ("experiment  ", "explicit/s4k2"))
     assert len(header) == len(row)
     assert header.index("pseudo") + len("pseudo") == row.index("51.6") + len("51.6")
     assert max(map(len, overview.NOTE.splitlines())) <= 100
@@ -56,11 +59,6 @@ def test_an_experiment_without_anything_measured_has_its_minutes(experiment):
     ]  # fmt: skip
 
 
-def test_several_experiments_share_a_table(experiment, unchanged):
-    rows = table(overview.overview({experiment.root: 0.3, unchanged.root: 0.3}))
-    assert len(rows) == 7
-
-
 def test_a_damaged_table_is_named(experiment):
     (experiment.main / "sweep.csv").write_text("threshold,miou\n0.1,\x00much\n")
     with pytest.raises(UserError, match=r"explicit/s4k2/sweep\.csv: not a table"):
@@ -72,18 +70,15 @@ def run(*arguments, program=("-m", "ppl.report.overview")):
 
 
 def test_the_command(experiment, tmp_path):
-    done = run(tmp_path / "nothing")
-    assert done.returncode == 1
-    assert "not a folder of results" in done.stderr
+    failed = run(tmp_path / "nothing")
+    assert failed.returncode == 1
+    assert "not a folder of results" in failed.stderr
     (experiment.root / "logs").mkdir()
     done = run(experiment.root)
-    assert done.returncode == 0
-    assert done.stdout.rstrip("\n") == overview.overview({experiment.root: 0.3})
+    assert (done.returncode, done.stdout.rstrip("\n")) == (0, overview.overview({experiment.root: 0.3}))
 
 
 def test_it_starts_without_torch_and_pandas():
-    imported = (
-        "import sys, ppl.report.overview, ppl.workflow.job_progress;"
-        "print({'torch', 'pandas', 'numpy'} & {*sys.modules})"
-    )
-    assert run(program=("-c", imported)).stdout == "set()\n"
+    heavy = "{'torch', 'pandas', 'numpy'}"
+    code = f"import sys, ppl.report.overview, ppl.workflow.job_progress; print({heavy} & {{*sys.modules}})"
+    assert run(program=("-c", code)).stdout == "set()\n"

@@ -7,7 +7,6 @@ import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -47,11 +46,9 @@ class Page(HTMLParser):
         if tag not in VOID:
             self.open.append(tag)
 
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
     def handle_endtag(self, tag):
-        assert self.open.pop() == tag
+        if tag not in VOID:
+            assert self.open.pop() == tag
 
     def handle_data(self, data):
         if not {"style", "script"} & set(self.open):
@@ -243,23 +240,16 @@ def test_repetitions_give_mean_and_spread(experiment):
 def test_the_paper_stands_beside_ours_where_the_data_are_the_same(experiment):
     resolved = yaml.safe_load((experiment.root / "settings.yaml").read_text())
     resolved |= {"main": "explicit/s2k2-s3k4-s4k6", "data": resolved["data"] | {"source": "voc"}}
-    moved = experiment.root / "explicit" / "s2k2-s3k4-s4k6"
-    experiment.main.rename(moved)
+    experiment.main.rename(experiment.root / resolved["main"])
     (experiment.root / "settings.yaml").write_text(yaml.safe_dump(resolved))
     settings = replace(experiment.settings(), trainings=(), checkpoints=())
-    at_new_place = {
-        name: tuple(Path(str(p).replace("s4k2", moved.name)) for p in getattr(settings, name))
-        for name in ("cams", "confident", "pseudo", "predictions", "sweeps", "measured")
-    }
-    page = written(replace(settings, **at_new_place))
+    page = written(settings)
     assert "paper 68.5 (table I)" in page.text  # pseudo labels of the explicit method
     assert "paper 67.8 (table II)" in page.text  # its network on val
     assert f"{51.57 - 68.5:+.1f}" in page.text
     # The paper has no such rows for VGG16, but its baseline's.
-    page = written(replace(settings, **at_new_place, experiment="voc-vgg16"))
-    assert "68.5" not in page.text
-    assert "67.8" not in page.text
-    assert "48.9" in page.text
+    page = written(replace(settings, experiment="voc-vgg16"))
+    assert [figure for figure in ("68.5", "67.8", "48.9") if figure in page.text] == ["48.9"]
 
 
 def test_the_report_does_without_torch():

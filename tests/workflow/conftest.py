@@ -29,9 +29,11 @@ REPOSITORY = Path(__file__).parents[2]
 PHOTOS = "the user's $(touch injected) photos; touch injected"
 TRAINED_WITH = "weights $(touch injected) 'of' mine.pt"
 SPLITS = ("train", "val", "test")
+DEMO = {"source": "demo", "train_split": "train", "size": 64, "train": 30, "val": 20, "test": 10, "seed": 0}
+POWERS = {"confident": {"scores": "power", "foreground": 4, "background": 32}, "walk": {"background": 16}}
 EXPERIMENTS: dict[str, dict[str, Any]] = {
     "drawn": {
-        "data": {"source": "demo", "train_split": "train", "size": 64, "train": 30, "val": 20, "test": 10, "seed": 0},
+        "data": DEMO,
         "main": "implicit/s2k2-s3k4",
         "compare": ["baseline/plain"],
         "tables": {"V": {"variants": ["baseline/plain", "implicit/s2k2-s3k4"], "measures": ["seed", "crf"]}},
@@ -48,11 +50,7 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
         "data": {"source": "coco", "path": "their photos", "coco_convention": "A", "train_split": "train"},
         "main": "baseline/plain",
         "compare": [],
-        "refine": {
-            "network": "affinitynet",
-            "confident": {"scores": "power", "foreground": 4, "background": 32},
-            "walk": {"background": 16},
-        },
+        "refine": {"network": "affinitynet", **POWERS},
     },
 }
 STAND_IN = """#!/bin/sh
@@ -103,11 +101,9 @@ class Plan:
     def following(self, first: Iterable[Job]) -> set[Job]:
         """Return `first` and all jobs that depend on their outputs."""
         reached = set(first)
-        while True:
-            more = {job for job, needs in self.needs.items() if job not in reached and needs & reached}
-            if not more:
-                return reached
+        while more := {job for job, needs in self.needs.items() if job not in reached and needs & reached}:
             reached |= more
+        return reached
 
 
 @dataclass(frozen=True)
@@ -131,14 +127,10 @@ class Project:
         """Run `snakemake` as a user does, stdout and stderr together; jobs use the programs beside `python`."""
         packages = os.pathsep.join([str(self.root), *site.getsitepackages()])
         own = {"PYTHONPATH": packages, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+        command, out = [python, "-m", "snakemake", "--cores", "2", *arguments], subprocess.PIPE
+        environment = os.environ | own | environment
         return subprocess.run(
-            [python, "-m", "snakemake", "--cores", "2", *arguments],
-            cwd=self.root,
-            env=os.environ | own | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
+            command, cwd=self.root, env=environment, stdout=out, stderr=subprocess.STDOUT, text=True, check=False
         )
 
     @contextmanager

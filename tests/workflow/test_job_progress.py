@@ -64,47 +64,34 @@ def test_a_log_of_any_bytes_and_size_is_read_at_its_end(jobs: Jobs, log: Path) -
     assert news(jobs) == [RUNS.rstrip()]
 
 
-def test_a_finished_job_is_neither_running_nor_failed(jobs: Jobs, log: Path) -> None:
-    start(jobs, log)
-    log.write_text(RUNS)
-    send(jobs, LogEvent.JOB_FINISHED, job_id=1)
-    assert (jobs.running, jobs.failed, jobs.experiments) == ({}, {}, {"demo"})
+def test_a_finished_job_is_neither_running_nor_failed_even_if_it_was_retried(jobs: Jobs, log: Path) -> None:
+    for retried in (False, True):
+        start(jobs, log)
+        if retried:
+            fail(jobs)
+            start(jobs, log)
+        log.write_text(RUNS)
+        send(jobs, LogEvent.JOB_FINISHED, job_id=1)
+        assert (jobs.running, jobs.failed, jobs.experiments) == ({}, {}, {"demo"})
 
 
-def test_a_retried_job_has_not_failed(jobs: Jobs, log: Path) -> None:
-    start(jobs, log)
-    fail(jobs)
-    start(jobs, log)
-    send(jobs, LogEvent.JOB_FINISHED, job_id=1)
-    assert not jobs.failed
-
-
-def test_a_failed_job_is_listed_with_its_error_and_its_log(jobs: Jobs, log: Path) -> None:
-    start(jobs, log)
-    log.write_text(f"{RUNS}error: photos/a.jpg: not a readable photo; remove it\nlast line\n")
-    error = "    error: photos/a.jpg: not a readable photo; remove it"
-    assert fail(jobs) == ["1 step failed:", "  demo explicit/s4k2, train_classifier", error, f"    {log}"]
-
-
-def test_of_many_details_of_an_error_the_first_are_listed(jobs: Jobs, log: Path) -> None:
+def test_a_failed_job_is_listed_with_its_error_the_first_details_and_its_log(jobs: Jobs, log: Path) -> None:
     start(jobs, log)
     details = [f"  photo {i}: no such file" for i in range(5)]
-    log.write_text("\n".join(["error: data: 5 faults", *details, "last line"]))
-    assert fail(jobs)[2:-1] == [f"    {line}" for line in ("error: data: 5 faults", *details[:3], "  and 2 more")]
+    log.write_text("\n".join([RUNS + "error: data: 5 faults", *details, "last line"]))
+    error = [f"    {line}" for line in ("error: data: 5 faults", *details[:3], "  and 2 more")]
+    assert fail(jobs) == ["1 step failed:", "  demo explicit/s4k2, train_classifier", *error, f"    {log}"]
+    log.write_text(f"{RUNS}error: photos/a.jpg: not a readable photo; remove it\nlast line\n")
+    assert fail(jobs)[2:-1] == ["    error: photos/a.jpg: not a readable photo; remove it"]
 
 
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("Traceback\nValueError: odd\n\n", "last line of its log: ValueError: odd"),
-        (RUNS, "00:27 left"),
-        ("", "its log is empty"),
-        (None, "its log is empty"),
-    ],
-)
-def test_without_an_error_line_the_last_line_is_the_reason(
-    jobs: Jobs, log: Path, text: str | None, reason: str
-) -> None:
+@pytest.mark.parametrize(("text", "reason"), [
+    ("Traceback\nValueError: odd\n\n", "last line of its log: ValueError: odd"),
+    (RUNS, "00:27 left"),
+    ("", "its log is empty"),
+    (None, "its log is empty"),
+])  # fmt: skip
+def test_without_an_error_line_the_last_line_is_the_reason(jobs, log, text, reason) -> None:
     start(jobs, log)
     if text is not None:
         log.write_text(text)
@@ -119,19 +106,13 @@ def test_records_of_an_unexpected_format_are_ignored(jobs: Jobs) -> None:
     assert (jobs.running, jobs.failed) == ({}, {})
 
 
-@pytest.mark.parametrize(
-    ("interval", "quiet", "number", "printed"),
-    [
-        ("0.05", False, 1, f"  demo explicit/s4k2  {RUNS}"),
-        ("0.3", False, 20, f"  demo explicit/s4k2  {RUNS}" * 8 + "  and 12 more\n"),
-        ("0", False, 1, ""),
-        ("0.05", True, 1, ""),
-    ],
-    ids=["one", "many", "no interval", "quiet"],
-)
-def test_progress_of_running_jobs_is_printed(
-    jobs: Jobs, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch, interval, quiet, number, printed
-) -> None:
+@pytest.mark.parametrize(("interval", "quiet", "number", "printed"), [
+    pytest.param("0.05", False, 1, f"  demo explicit/s4k2  {RUNS}", id="one"),
+    pytest.param("0.3", False, 20, f"  demo explicit/s4k2  {RUNS}" * 8 + "  and 12 more\n", id="many"),
+    pytest.param("0", False, 1, "", id="no interval"),
+    pytest.param("0.05", True, 1, "", id="quiet"),
+])  # fmt: skip
+def test_progress_of_running_jobs_is_printed(jobs, tmp_path, capsys, monkeypatch, interval, quiet, number, printed):
     monkeypatch.setenv("PPL_PROGRESS", interval)
     jobs.start(quiet=quiet)
     for job in range(number):

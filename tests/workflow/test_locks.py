@@ -36,53 +36,48 @@ def killed(folder: Path) -> int:
     return process.pid
 
 
+@pytest.fixture
 def lock(folder: Path) -> Path:
     path = folder / ".snakemake" / "locks" / "0.output.lock"
     path.write_text("results/a\n")
     return path
 
 
-def test_locks_of_a_killed_snakemake_are_removed(folder: Path) -> None:
-    process, path = killed(folder), lock(folder)
-    _, stderr = start(folder).communicate()
-    assert stderr == f"removed the locks of Snakemake process {process}, which was killed\n"
-    assert not path.exists()
+def test_locks_of_a_killed_snakemake_are_removed(folder: Path, lock: Path) -> None:
+    process = killed(folder)
+    assert start(folder).communicate()[1] == f"removed the locks of Snakemake process {process}, which was killed\n"
+    assert not lock.exists()
 
 
-def test_locks_of_a_running_snakemake_stay(folder: Path) -> None:
-    path = lock(folder)
+def test_locks_of_a_running_snakemake_stay(folder: Path, lock: Path) -> None:
     with start(folder, WORK) as running:
-        _, stderr = start(folder).communicate()
-        assert f"another Snakemake (process {running.pid} on " in stderr
+        assert f"another Snakemake (process {running.pid} on " in start(folder).communicate()[1]
         running.kill()
-    assert path.exists()
+    assert lock.exists()
 
 
-@pytest.mark.parametrize("last", ["elsewhere 7\n", "", None], ids=["other host", "empty", "never"])
-def test_locks_of_an_unknown_owner_stay(folder: Path, last: str | None) -> None:
-    path = lock(folder)
-    if last is not None:
+@pytest.mark.parametrize(
+    "last", ["elsewhere 7\n", "", None, "normal"], ids=["other host", "empty", "never", "normal end"]
+)
+def test_locks_of_an_unknown_owner_stay(folder: Path, lock: Path, last: str | None) -> None:
+    """After a normal end they may be those of another workflow that runs in the same folder."""
+    if last == "normal end":
+        lock.rename(folder / "aside")
+        start(folder).communicate()
+        (folder / "aside").rename(lock)
+    elif last is not None:
         (folder / ".snakemake" / locks.PRESENT).write_text(last)
-    _, stderr = start(folder).communicate()
-    assert stderr == ""
-    assert path.exists()
-
-
-def test_locks_stay_if_the_last_snakemake_ended_normally(folder: Path) -> None:
-    """They may be those of another workflow that runs in the same folder."""
-    start(folder).communicate()
-    path = lock(folder)
     assert start(folder).communicate() == ("", "")
-    assert path.exists()
+    assert lock.exists()
 
 
-def test_locks_stay_on_a_drive_without_flock(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_locks_stay_on_a_drive_without_flock(folder: Path, lock: Path, monkeypatch, capsys) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
-    process, path = killed(folder), lock(folder)
+    process = killed(folder)
     monkeypatch.setattr(locks.fcntl, "flock", refuse)
     locks.remove_stale_locks(folder / ".snakemake")
     assert capsys.readouterr().err == ""
-    assert path.exists()
+    assert lock.exists()
     assert str(process) in (folder / ".snakemake" / locks.PRESENT).read_text()

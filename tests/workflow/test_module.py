@@ -60,14 +60,10 @@ def write_snakefile(root: Path, folder: str, filter: str = "cat") -> None:
 
 def snakemake(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Snakemake of an environment that is not activated, in another repository."""
+    command = [Path(sys.executable).parent / "snakemake", "--cores", "2", *arguments]
+    environment, out = {**os.environ, "PATH": os.defpath, "COLUMNS": "200"}, subprocess.PIPE
     return subprocess.run(
-        [Path(sys.executable).parent / "snakemake", "--cores", "2", *arguments],
-        cwd=root,
-        env={**os.environ, "PATH": os.defpath, "COLUMNS": "200"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
+        command, cwd=root, env=environment, stdout=out, stderr=subprocess.STDOUT, text=True, check=False
     )
 
 
@@ -91,12 +87,7 @@ def test_every_path_of_the_module_is_below_its_prefix(tmp_path, folder):
     assert plan.returncode == 0, plan.stdout
     commands = [line for line in plan.stdout.splitlines() if "python -m ppl." in line]
     steps = {re.search(r"python -m (\S+)", line)[1] for line in commands}
-    assert {
-        "ppl.data.sources.download",
-        "ppl.data.sources.voc",
-        "ppl.data.sources.folder",
-        "ppl.report.tables",
-        "ppl.report.page",
-    } <= steps
+    expected = ("data.sources.download", "data.sources.voc", "data.sources.folder", "report.tables", "report.page")
+    assert {f"ppl.{step}" for step in expected} <= steps
     for line in commands:
         assert set(re.findall(r"([\w./-]*)\b(?:results|resources)/", line)) <= {folder}, line

@@ -14,22 +14,10 @@ PLAIN, MAIN = "baseline/plain", "explicit/s4k2"
 
 def experiment(name: str = "demo", **changes: Any) -> Experiment:
     """An experiment of two shards; `changes` replace keys of its sections, or whole values."""
-    settings: dict[str, Any] = {
-        "repeats": name.split("-seed")[0],
-        "data": {
-            "source": "demo",
-            "train_split": "train",
-            "seed_split": "seeds",
-            "val_split": "val",
-            "test_split": "t",
-        },
-        "main": MAIN,
-        "compare": [PLAIN],
-        "seeds": [0],
-        "hardware": {"shards": 2},
-        "refine": {"network": "irnet"},
-        "segment": {"crf": True},
-    }
+    splits = {"train_split": "train", "seed_split": "seeds", "val_split": "val", "test_split": "t"}
+    settings: dict[str, Any] = {"repeats": name.split("-seed")[0], "data": {"source": "demo", **splits}}
+    settings |= {"main": MAIN, "compare": [PLAIN], "seeds": [0], "hardware": {"shards": 2}}
+    settings |= {"refine": {"network": "irnet"}, "segment": {"crf": True}}
     for key, value in changes.items():
         settings[key] = {**settings[key], **value} if isinstance(value, dict) else value
     return Experiment(name, settings)
@@ -41,21 +29,17 @@ def test_a_repetition_has_its_own_results_on_the_same_data():
     assert paths.data_check(repetition) == "results/demo/check.json"
     assert paths.sweeps(repetition)[0] == f"results/demo-seed7/{PLAIN}/sweep.csv"
     assert paths.repeated_measures(repetition) == []
-    assert [other.name for other in paths.repetitions(experiment(seeds=[4, 0, 7]))] == [
-        "demo",
-        "demo-seed0",
-        "demo-seed7",
-    ]
+    names = [other.name for other in paths.repetitions(experiment(seeds=[4, 0, 7]))]
+    assert names == ["demo", "demo-seed0", "demo-seed7"]
     repeated = paths.repeated_measures(experiment(seeds=[0, 7]))
     assert repeated == paths.sweeps(repetition) + paths.measures(repetition)
 
 
 def test_there_is_a_file_for_every_shard():
     assert paths.shards(experiment(), "x/{shard}.h5") == ["x/1of2.h5", "x/2of2.h5"]
-    assert paths.cams(experiment(), "seed_split", PLAIN) == [
-        f"results/demo/{PLAIN}/cams/seeds-{shard}.h5" for shard in ("1of2", "2of2")
-    ]
-    assert paths.cams(experiment(), "seed_split", PLAIN, "2of2") == [f"results/demo/{PLAIN}/cams/seeds-2of2.h5"]
+    cams = [f"results/demo/{PLAIN}/cams/seeds-{shard}.h5" for shard in ("1of2", "2of2")]
+    assert paths.cams(experiment(), "seed_split", PLAIN) == cams
+    assert paths.cams(experiment(), "seed_split", PLAIN, "2of2") == cams[1:]
     assert paths.predictions(experiment(), "val_split") == paths.predictions(experiment(), "val_split", MAIN)
 
 
@@ -63,16 +47,13 @@ def test_there_is_a_file_for_every_shard():
 def test_the_last_kind_of_predictions_is_the_result(crf, kinds):
     with_crf = experiment(segment={"crf": crf})
     assert paths.best_kind(with_crf) == kinds[-1]
-    assert paths.measures(with_crf) == [
-        f"results/demo/{MAIN}/{name}.csv" for name in ("pseudo", *(f"val-{kind}" for kind in kinds))
-    ]
+    names = ["pseudo", *(f"val-{kind}" for kind in kinds)]
+    assert paths.measures(with_crf) == [f"results/demo/{MAIN}/{name}.csv" for name in names]
 
 
-@pytest.mark.parametrize(
-    ("compare", "expected"), [([PLAIN], [PLAIN, MAIN]), ([MAIN, PLAIN], [MAIN, PLAIN]), ([], [MAIN])]
-)
-def test_the_main_variant_is_compared_once(compare, expected):
-    assert paths.compared_variants(experiment(compare=compare)) == expected
+def test_the_main_variant_is_compared_once():
+    for compare, expected in ([PLAIN], [PLAIN, MAIN]), ([MAIN, PLAIN], [MAIN, PLAIN]), ([], [MAIN]):
+        assert paths.compared_variants(experiment(compare=compare)) == expected
 
 
 @pytest.mark.parametrize("network", ["irnet", "affinitynet", "none"])
@@ -93,17 +74,16 @@ def test_without_masks_the_report_shows_the_main_variant_only(tmp_path):
     assert {path.split("/")[2] for path in paths.reported_cams(unmeasured)} == {"explicit"}
     (tmp_path / "SegmentationClass").mkdir()
     assert paths.reported_variants(unmeasured) == [PLAIN, MAIN]
-    assert [Path(path).stem for path in paths.reported_cams(unmeasured)] == [
-        f"{split}-{shard}" for split in ("seeds", "train") for shard in ("1of2", "2of2")
-    ]
+    expected = [f"{split}-{shard}" for split in ("seeds", "train") for shard in ("1of2", "2of2")]
+    assert [Path(path).stem for path in paths.reported_cams(unmeasured)] == expected
 
 
 def test_only_list_files_that_exist_are_inputs(tmp_path):
     own = experiment(data={"source": "folder", "path": str(tmp_path)})
     assert paths.folder_lists(own) == []
-    (tmp_path / "labels.csv").touch()
     (tmp_path / "ImageSets" / "Segmentation").mkdir(parents=True)
-    (tmp_path / "ImageSets" / "Segmentation" / "val.txt").touch()
+    for file in ("labels.csv", "ImageSets/Segmentation/val.txt"):
+        (tmp_path / file).touch()
     assert [path.name for path in paths.folder_lists(own)] == ["labels.csv", "val.txt"]
 
 
@@ -120,11 +100,9 @@ def test_test_photos_of_voc_are_needed_only_if_an_experiment_predicts_them():
     assert paths.without_download(everything) == [own.name, "demo"]
 
 
-@pytest.mark.parametrize(
-    ("variant", "start"),
-    [(("baseline", "plain"), []), (("explicit", "s4k2"), [PLAIN]), (("implicit", "s3k4-s4k2"), ["implicit/s3k4"])],
-)
-def test_a_variant_starts_from_an_earlier_classifier_of_the_same_experiment(variant, start):
-    assert paths.starting_classifier(experiment(), *variant) == [f"results/demo/{v}/classifier.pt" for v in start]
+def test_a_variant_starts_from_an_earlier_classifier_of_the_same_experiment():
+    for variant, start in {PLAIN: [], MAIN: [PLAIN], "implicit/s3k4-s4k2": ["implicit/s3k4"]}.items():
+        classifiers = [f"results/demo/{v}/classifier.pt" for v in start]
+        assert paths.starting_classifier(experiment(), *variant.split("/")) == classifiers
     with pytest.raises(UserError, match="is not a grid"):
         paths.starting_classifier(experiment(), "implicit", "s9k9")

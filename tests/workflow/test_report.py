@@ -18,22 +18,17 @@ def shown(project):
     assert done.returncode == 0, done.stdout
     with zipfile.ZipFile(project.root / "report.zip") as archive:
         page = archive.read("report/report.html").decode()
-    held = {name: _read(page, f'var {name} = {{"') for name in ("results", "categories")}
-    assert set(held["categories"]) == {"drawn"}
+    assigned = (page[page.index(f'var {name} = {{"') :] for name in ("results", "categories"))
+    results, categories = (json.JSONDecoder().raw_decode(script, script.index("{"))[0] for script in assigned)
+    assert set(categories) == {"drawn"}
     assert "image-level labels" in page
-    return held["results"], held["categories"]["drawn"]
-
-
-def _read(page: str, start: str) -> dict:
-    """The JSON that a script of the page assigns."""
-    return json.JSONDecoder().raw_decode(page, page.index(start) + len(start) - 2)[0]
+    return results, categories["drawn"]
 
 
 def test_the_report_carries_what_the_page_is_made_of(shown):
     _, sections = shown
-    files = {
-        section: sorted(path.removeprefix("results/drawn/") for path in paths) for section, paths in sections.items()
-    }
+    folder = "results/drawn/"
+    files = {section: sorted(path.removeprefix(folder) for path in paths) for section, paths in sections.items()}
     main = "implicit/s2k2-s3k4"
     assert files == {
         "Overview": ["report.html", "summary.csv"],
@@ -59,9 +54,6 @@ def test_every_result_has_a_caption_and_labels_that_tell_it_from_the_others(show
     for paths in sections.values():
         labels = [tuple(sorted(results[path]["labels"].items())) for path in paths]
         assert len(set(labels)) == len(labels)
-
-
-def test_a_caption_names_its_variant(shown):
-    results, _ = shown
-    assert "baseline/plain" in results["results/drawn/baseline/plain/sweep.csv"]["caption"]
-    assert results["results/drawn/baseline/plain/sweep.csv"]["labels"]["method"] == "baseline"
+    sweep = results["results/drawn/baseline/plain/sweep.csv"]
+    assert "baseline/plain" in sweep["caption"]
+    assert sweep["labels"]["method"] == "baseline"

@@ -1,6 +1,8 @@
 """Changing a key of the configuration or a module reruns exactly what depends on it."""
 
 import ast
+import functools
+import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -168,21 +170,17 @@ def another(key: str, value: Any) -> Any:
 
 
 def get(settings: Mapping[str, Any], key: str) -> Any:
-    for part in key.split("."):
-        settings = settings[part]
-    return settings
+    return functools.reduce(operator.getitem, key.split("."), settings)
 
 
-def put(experiment: str, **values: Any) -> dict[str, Any]:
-    """Return a change of the configuration; dots in keys are written as two underscores."""
-    changes: dict[str, Any] = {}
+def put(experiment: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a change of the configuration from values by their dotted keys."""
+    change: dict[str, Any] = {}
     for key, value in values.items():
-        *sections, last = key.split("__")
-        section = changes
-        for name in sections:
-            section = section.setdefault(name, {})
-        section[last] = value
-    return {"experiments": {experiment: changes}}
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        change = configuration.overlay(change, value)
+    return {"experiments": {experiment: change}}
 
 
 def settings_of(project, experiment: str) -> dict[str, Any]:
@@ -193,21 +191,17 @@ def settings_of(project, experiment: str) -> dict[str, Any]:
 def change_of(project, key: str) -> tuple[str, dict[str, Any]]:
     """Return the experiment in which a key is changed, and the change."""
     if key == "data.source":
-        generated = {"data__source": "demo", "data__size": 64, "data__train": 3, "data__val": 2, "data__test": 2}
-        return "own", put("own", **generated, data__seed=0)
+        generated = {"source": "demo", "size": 64, "train": 3, "val": 2, "test": 2, "seed": 0}
+        return "own", {"experiments": {"own": {"data": generated}}}
     if key == "refine.confident.scores":  # as powers, the defaults would be in the wrong order
-        return "drawn", put(
-            "drawn",
-            refine__confident__scores="power",
-            refine__confident__foreground=4,
-            refine__confident__background=32,
-        )
+        confident = {"scores": "power", "foreground": 4, "background": 32}
+        return "drawn", {"experiments": {"drawn": {"refine": {"confident": confident}}}}
     experiment = {"data.path": "own", "data.max_side": "own", "data.coco_convention": "public"}.get(key, "drawn")
     experiment = "public" if key.startswith("refine.affinitynet.") else experiment
     settings = settings_of(project, experiment)
     patch_training = configuration.method_training(settings["classify"], "implicit")
     settings = settings | {"classify": settings["classify"] | {"patch_training": patch_training}}
-    return experiment, put(experiment, **{key.replace(".", "__"): another(key, get(settings, key))})
+    return experiment, put(experiment, {key: another(key, get(settings, key))})
 
 
 def expected(key: str) -> Callable[[Any], bool]:
@@ -244,23 +238,18 @@ def test_a_key_reruns_exactly_what_depends_on_it(project, key):
 
 def test_an_order_of_keys_and_a_repeated_default_rerun_nothing(project):
     reordered = dict(reversed(settings_of(project, "drawn")["classify"]["training"].items()))
-    assert not project.plan(put("drawn", classify__training=reordered)).rerun
+    assert not project.plan(put("drawn", {"classify.training": reordered})).rerun
 
 
 # Snakemake compares the values of params without their names.
-@pytest.mark.parametrize(
-    ("key", "with_key", "rule"),
-    [
-        ("data.train", "data.val", "compose_demo"),
-        ("data.train_split", "data.val_split", "train_classifier"),
-        ("segment.batch_size", "segment.iterations", "predict"),
-    ],
-)
+@pytest.mark.parametrize(("key", "with_key", "rule"), [
+    ("data.train", "data.val", "compose_demo"),
+    ("data.train_split", "data.val_split", "train_classifier"),
+    ("segment.batch_size", "segment.iterations", "predict"),
+])  # fmt: skip
 def test_two_keys_that_swap_values_rerun_their_job(project, key, with_key, rule):
     settings = settings_of(project, "drawn")
-    swapped = {key: get(settings, with_key), with_key: get(settings, key)}
-    change = put("drawn", **{name.replace(".", "__"): value for name, value in swapped.items()})
-    plan = project.plan(change)
+    plan = project.plan(put("drawn", {key: get(settings, with_key), with_key: get(settings, key)}))
     assert plan.select(lambda job: job.rule == rule and job.experiment == "drawn") <= plan.rerun
 
 
@@ -332,8 +321,7 @@ def test_comments_formatting_messages_and_plumbing_rerun_nothing(project):
     for path in folder.rglob("*.py"):
         tree = reworded.visit(ast.parse(path.read_text()))
         changed[path] = f'"""Another text."""\n{ast.unparse(tree)}\n\n\n# a comment\n'
-    plumbing = [folder.parent.joinpath(*module.split(".")).with_suffix(".py") for module in NOT_HASHED]
-    plumbing = [path for path in plumbing if path in changed]
+    plumbing = {folder.parent.joinpath(*module.split(".")).with_suffix(".py") for module in NOT_HASHED} & changed.keys()
     changed |= {path: f"{changed[path]}CHANGED = 1\n" for path in plumbing}
     assert reworded.messages > 200
     assert len(plumbing) > 5
@@ -364,8 +352,9 @@ def test_the_command_line_plans_the_same(project):
 
 def test_affinitynet_takes_the_place_of_irnet(project):
     targets = ["results/drawn_test_preds", "results/drawn/report.html"]
-    plan = project.plan(put("drawn", refine__network="affinitynet", refine__walk__background=16), targets=targets)
+    change = put("drawn", {"refine.network": "affinitynet", "refine.walk.background": 16})
+    plan = project.plan(change, targets=targets)
     assert {"train_affinitynet", "walk"} <= {job.rule for job in plan.rerun}
     assert "train_irnet" not in {job.rule for job in plan.needs}
-    plan = project.plan(put("drawn", refine__network="none"), targets=targets)
+    plan = project.plan(put("drawn", {"refine.network": "none"}), targets=targets)
     assert not {"label_confident", "train_affinitynet", "train_irnet", "walk"} & {job.rule for job in plan.needs}
