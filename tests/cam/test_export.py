@@ -33,13 +33,10 @@ def settings(scenes, tiny: str, tmp_path: Path) -> Settings:
     path = tmp_path / "classifier.pt"
     checkpoints.save(path, network, kind=checkpoint.KIND, settings=stored, code="test", classes=["ball", "cube"])
     return Settings(
-        data=scenes.root,
-        split="all",
-        classifier=path,
-        out=tmp_path / "cams.h5",
+        data=scenes.root, split="all", classifier=path, out=tmp_path / "cams.h5",
         cams=Cams(scales=(1, 0.5), fusion="mean", power=1, batch_size=2),
         hardware=Hardware(devices=0, workers=0, precision="32-true"),
-    )
+    )  # fmt: skip
 
 
 def _exported(settings: Settings) -> dict[str, Cam]:
@@ -50,9 +47,9 @@ def _exported(settings: Settings) -> dict[str, Cam]:
 
 @pytest.mark.parametrize("fusion", ["mean", "sum"])
 def test_every_photo_has_the_fused_maps_of_its_labels_and_no_others(settings: Settings, fusion: str) -> None:
-    cams, dataset = (
-        _exported(replace(settings, cams=replace(settings.cams, fusion=fusion))),
+    dataset, cams = (
         Dataset.open(settings.data),
+        _exported(replace(settings, cams=replace(settings.cams, fusion=fusion))),
     )
     assert sorted(cams) == dataset.split("all")
     network, _ = checkpoint.load(settings.classifier)
@@ -98,23 +95,16 @@ def test_the_store_names_what_made_it(settings: Settings) -> None:
     assert attributes["checkpoint"].decode() == file_digest(settings.classifier)
 
 
-def test_a_classifier_of_other_classes_is_refused(settings: Settings) -> None:
-    (settings.data / "classes.txt").write_text("cube\nball\n")
-    with pytest.raises(UserError, match=r"classifier.pt: trained for other classes"):
-        export.main(settings)
-
-
-def test_an_image_that_is_listed_twice_is_refused(settings: Settings) -> None:
-    path = settings.data / "ImageSets" / "Segmentation" / "all.txt"
-    path.write_text(path.read_text() + "scene.1\n")
-    with pytest.raises(UserError, match=r"listed 2 times"):
-        export.main(settings)
-    assert not settings.out.exists()
-
-
-def test_a_failed_export_leaves_nothing(settings: Settings) -> None:
-    photo = settings.data / "JPEGImages" / "scene.3.jpg"
-    photo.write_bytes(photo.read_bytes()[:-200])  # its header is whole
-    with pytest.raises(UserError, match=r"scene.3.jpg: not a readable photo"):
+@pytest.mark.parametrize(("file", "damage", "message"), [
+    ("classes.txt", lambda _: b"cube\nball\n", "classifier.pt: trained for other classes"),
+    ("ImageSets/Segmentation/all.txt", lambda content: content + b"scene.1\n", "listed 2 times"),
+    ("JPEGImages/scene.3.jpg", lambda content: content[:-200], "scene.3.jpg: not a readable photo"),  # a whole header
+], ids=["classes", "repeated id", "photo"])  # fmt: skip
+def test_a_failed_export_names_its_cause_and_leaves_nothing(
+    settings: Settings, file: str, damage, message: str
+) -> None:
+    path = settings.data / file
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(UserError, match=message):
         export.main(settings)
     assert not settings.out.exists()

@@ -71,18 +71,11 @@ def test_a_map_is_the_sum_of_the_rectified_powers_of_both_views(network: PatchCl
     torch.testing.assert_close(maps, expected, rtol=1e-2, atol=1e-3)
 
 
-def test_a_smaller_power_flattens_a_map(network: PatchClassifier) -> None:
-    photos = _photos(1, 64, 64)
-    fused = [fuse(branch_maps(network, photos, (1, 0.5), power=power)[0], "sum") for power in (0.25, 0.5, 1, 2)]
-    means = [maps.mean().item() for maps in fused]
-    assert means == sorted(means, reverse=True)
-    assert means[0] > means[-1]
-
-
 @given(raw, st.sampled_from(["mean", "sum"]))
 def test_fused_maps_are_in_0_to_1(maps: np.ndarray, fusion: str) -> None:
     fused = fuse(torch.from_numpy(maps), fusion)
     assert fused.shape == maps.shape[1:]
+    assert fuse(torch.from_numpy(maps[:, :0]), fusion).shape == (0, *maps.shape[2:])
     assert ((fused >= 0) & (fused <= 1)).all()
 
 
@@ -103,8 +96,3 @@ def test_classes_are_normalised_one_by_one_and_an_empty_map_stays_empty() -> Non
     maps = torch.tensor([[3.0, 1], [0, 0], [100, 50]])[None, :, None]  # (1, 3 classes, 1, 2)
     expected = torch.tensor([[1, 1 / 3], [0, 0], [1, 0.5]])[:, None]
     torch.testing.assert_close(fuse(maps, "mean"), expected, rtol=0, atol=1e-4)
-
-
-@pytest.mark.parametrize("fusion", ["mean", "sum"])
-def test_no_class_gives_no_map(fusion: str) -> None:
-    assert fuse(torch.zeros(2, 0, 5, 4), fusion).shape == (0, 5, 4)

@@ -56,17 +56,13 @@ def test_the_documented_layout_is_readable_with_h5py_alone(tmp_path: Path) -> No
             assert stored.attrs["size"].tolist() == list(cam.size)
 
 
-def test_shards_are_one_store(tmp_path: Path) -> None:
+def test_shards_are_one_store_and_a_missing_image_is_named(tmp_path: Path) -> None:
     shards = [_write(tmp_path / f"{image}.h5", {image: cam}) for image, cam in CAMS.items()]
     with open_store(shards) as cams:
         assert cams.images == sorted(CAMS)
         assert cams.read("b.1").size == (7, 9)
-
-
-def test_an_image_without_cam_is_named(tmp_path: Path) -> None:
-    path = _write(tmp_path / "cams.h5")
-    with open_store([path]) as cams, pytest.raises(UserError, match=f"{path}: no CAM of image 'c'"):
-        cams.read("c")
+        with pytest.raises(UserError, match=f"{shards[0]}, .*: no CAM of image 'c'"):
+            cams.read("c")
 
 
 def test_a_failed_export_leaves_no_file(tmp_path: Path) -> None:
@@ -77,35 +73,3 @@ def test_a_failed_export_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         store.write(tmp_path / "cams.h5", broken(), classes=NAMES, settings="", checkpoint="")
     assert not list(tmp_path.iterdir())
-
-
-def _absent(path: Path) -> None:
-    path.unlink()
-
-
-def _text(path: Path) -> None:
-    path.write_text("no HDF5")
-
-
-def _cut_short(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-500])
-
-
-def _foreign(path: Path) -> None:
-    with h5py.File(path, "w") as file:
-        file["x"] = 1
-
-
-def _other_format(path: Path) -> None:
-    with h5py.File(path, "a") as file:
-        file.attrs["format"] = 1
-
-
-@pytest.mark.parametrize("harm", [_absent, _text, _cut_short, _foreign, _other_format])
-def test_what_is_no_store_is_one_line(tmp_path: Path, harm) -> None:
-    good, bad = _write(tmp_path / "good.h5"), _write(tmp_path / "bad.h5")
-    harm(bad)
-    with pytest.raises(UserError, match=f"^{bad}: not a ") as refused, open_store([good, bad]):
-        pass
-    assert "\n" not in str(refused.value)
-    assert str(refused.value).endswith("export the CAMs again")

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from ppl.classify import build as checkpoint
@@ -83,25 +83,19 @@ def test_a_patch_of_the_image_changes_its_place_in_the_features_only(stage: int)
     assert not whole[0].any()
 
 
-@pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0"])
+@pytest.mark.parametrize(("name", "stride"), [
+    ("resnet18", 8), ("resnet18", 16), ("resnet18", 32), ("efficientnet_lite0", 16),
+])  # fmt: skip
 @pytest.mark.parametrize("ks", [(2, 2, 2), (3, 4, 6), (7, 5, 3)])
-def test_all_branches_have_the_size_of_the_global_one(name: str, ks: tuple[int, int, int]) -> None:
-    network = _classifier(name, [Grid(stage, k) for stage, k in zip((2, 3, 4), ks, strict=True)], phi_init="identity")
+def test_all_branches_have_the_size_of_the_global_one(name: str, stride: int, ks: tuple[int, int, int]) -> None:
+    grids = [Grid(stage, k) for stage, k in zip((2, 3, 4), ks, strict=True)]
+    network = _classifier(name, grids, output_stride=stride, phi_init="identity")
     for h, w in [(64, 48), (33, 47), (70, 31), (9, 17)]:
         with torch.inference_mode():
             features = network.features(torch.randn(1, 3, h, w))
-        expected = (1, network.backbone.channels[-1], math.ceil(h / 16), math.ceil(w / 16))
+        expected = (1, network.backbone.channels[-1], math.ceil(h / stride), math.ceil(w / stride))
         assert [f.shape for f in features] == [expected] * 4
         assert all(f.isfinite().all() for f in features)
-
-
-@pytest.mark.parametrize("output_stride", [8, 32])
-def test_sizes_agree_at_other_output_strides(output_stride: int) -> None:
-    network = _classifier("resnet18", [Grid(2, 3), Grid(3, 2), Grid(4, 5)], output_stride=output_stride)
-    for h, w in [(64, 48), (75, 41)]:
-        with torch.inference_mode():
-            shapes = {f.shape[2:] for f in network.features(torch.randn(1, 3, h, w))}
-        assert shapes == {(math.ceil(h / output_stride), math.ceil(w / output_stride))}
 
 
 @pytest.mark.parametrize("grid", [Grid(2, 2), Grid(2, 6), Grid(3, 3), Grid(3, 5), Grid(4, 4)])
@@ -139,20 +133,15 @@ def test_logits_are_those_of_a_classifier_on_pooled_features_and_the_mean_of_the
     torch.testing.assert_close(maps.mean(dim=(3, 4)) / scale, logits / scale, rtol=1e-4, atol=1e-5)
 
 
-def _stages_with_gradient(network: PatchClassifier, output: Tensor) -> list[int]:
-    """Stages of the backbone that a gradient of `output` reaches."""
-    reached = []
-    for index, stage in enumerate(network.backbone.stages):
-        trainable = [p for p in stage.parameters() if p.requires_grad]
-        found = torch.autograd.grad(output.sum(), trainable, retain_graph=True, allow_unused=True) if trainable else ()
-        if any(gradient is not None and gradient.any() for gradient in found):
-            reached.append(index)
-    return reached
-
-
 def _reached_by_branch(network: PatchClassifier) -> list[list[int]]:
-    logits = network.train()(torch.randn(2, 3, 64, 64))
-    return [_stages_with_gradient(network, logits[:, branch]) for branch in range(network.branches)]
+    """Return the stages of the backbone that the gradient of the logits of each branch reaches."""
+    logits, reached = network.train()(torch.randn(2, 3, 64, 64)), []
+    for branch in range(network.branches):
+        network.zero_grad()
+        logits[:, branch].sum().backward(retain_graph=True)
+        gradients = [[p.grad for p in stage.parameters()] for stage in network.backbone.stages]
+        reached.append([i for i, stage in enumerate(gradients) if any(g is not None and g.any() for g in stage)])
+    return reached
 
 
 def _build(method: str, variant: str, *, frozen_stages: int = 2, backbone: str = "tiny") -> PatchClassifier:
@@ -161,27 +150,19 @@ def _build(method: str, variant: str, *, frozen_stages: int = 2, backbone: str =
     return checkpoint.build(method, variant, CLASSES, architecture, weights="none")
 
 
-@pytest.mark.parametrize("frozen", [0, 1, 2, 3])
-def test_the_frozen_stages_of_the_baseline_get_no_gradient(tiny: str, frozen: int) -> None:
-    assert _reached_by_branch(_build("baseline", "plain", frozen_stages=frozen)) == [list(range(frozen + 1, 5))]
-
-
-@pytest.mark.parametrize("frozen", [1, 2, 3])
-def test_explicit_branches_send_no_gradient_below_their_patch_point(tiny: str, frozen: int) -> None:
-    network = _build("explicit", "s2k2-s3k2-s4k2", frozen_stages=frozen)
-    assert _reached_by_branch(network) == [list(range(frozen + 1, 5)), [2, 3, 4], [3, 4], [4]]
-
-
-@pytest.mark.parametrize("variant", ["s2k2", "s2k2-s3k2", "s4k2"])
-def test_an_implicit_step_trains_from_its_patched_stage_on(tiny: str, variant: str) -> None:
-    trained = list(range(int(variant[-3]), 5))  # Algorithm 1, line 10
-    assert _reached_by_branch(_build("implicit", variant)) == [trained, trained]
-
-
-def test_local_has_no_global_branch(tiny: str) -> None:
-    network = _build("local", "s2k2-s4k2")
-    assert _reached_by_branch(network) == [[2, 3, 4], [4]]
-    assert network.classifier.in_channels == 2 * 32
+@pytest.mark.parametrize(("method", "grids", "frozen", "branches"), [
+    *(("baseline", "plain", frozen, [range(frozen + 1, 5)]) for frozen in range(4)),
+    *(("explicit", "s2k2-s3k2-s4k2", n, [range(n + 1, 5), range(2, 5), range(3, 5), [4]]) for n in (1, 2, 3)),
+    ("implicit", "s2k2", 2, [range(2, 5)] * 2), ("implicit", "s2k2-s3k2", 2, [range(3, 5)] * 2),
+    ("implicit", "s4k2", 2, [[4]] * 2),  # Algorithm 1, line 10
+    ("local", "s2k2-s4k2", 2, [range(2, 5), [4]]),  # no global branch
+])  # fmt: skip
+def test_gradients_reach_stages_above_the_frozen_ones_and_from_the_patched_one_on(
+    tiny: str, method: str, grids: str, frozen: int, branches: list
+) -> None:
+    network = _build(method, grids, frozen_stages=frozen)
+    assert _reached_by_branch(network) == [list(stages) for stages in branches]
+    assert network.classifier.in_channels == len(branches) * 32
 
 
 def test_branches_share_one_backbone(tiny: str) -> None:

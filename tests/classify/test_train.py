@@ -23,29 +23,28 @@ def settings(scenes, tiny: str, tmp_path: Path) -> Settings:
     shutil.rmtree(scenes.root / "SegmentationClass")  # training opens no mask
     training = Training(
         weights="none", epochs=3, batch_size=2, optimizer="sgd", lr=0.05, new_lr_factor=10, phi_lr_factor=5,
-        momentum=0.9,
-        weight_decay=1e-4, bias_lr_factor=1, decay_biases=True, power=0.9, keep_classifier=True, branch_loss=0,
-        long_side=(30, 60), crop=32, jitter=0, seed=1,
+        momentum=0.9, weight_decay=1e-4, bias_lr_factor=1, decay_biases=True, power=0.9, keep_classifier=True,
+        branch_loss=0, long_side=(30, 60), crop=32, jitter=0, seed=1,
     )  # fmt: skip
     return Settings(
-        data=scenes.root,
-        train_split="all",
-        val_split="all",
-        method="baseline",
-        grids="plain",
-        out=tmp_path / "classifier.pt",
-        log=tmp_path / "classifier.csv",
-        code="test",
+        data=scenes.root, train_split="all", val_split="all", method="baseline", grids="plain", code="test",
+        out=tmp_path / "classifier.pt", log=tmp_path / "classifier.csv", training=training,
         architecture=Architecture(tiny, output_stride=16, frozen_stages=2, phi_init="kaiming"),
-        training=training,
         hardware=Hardware(devices=0, workers=0, precision="32-true"),
-    )
+    )  # fmt: skip
 
 
 def _named(settings: Settings, name: str, **changes) -> Settings:
-    return replace(
-        settings, out=settings.out.with_name(f"{name}.pt"), log=settings.log.with_name(f"{name}.csv"), **changes
-    )
+    """Return settings with other outputs and other fields, of their training where only that has the field."""
+    training = {key: changes.pop(key) for key in changes.keys() - Settings.__dataclass_fields__.keys()}
+    out, log = settings.out.with_name(f"{name}.pt"), settings.log.with_name(f"{name}.csv")
+    return replace(settings, out=out, log=log, **{"training": replace(settings.training, **training)} | changes)
+
+
+def _label(settings: Settings, *classes: str) -> None:
+    """Write the labels of the scenes."""
+    rows = [f"scene.{i},{name}\n" for i, name in enumerate(classes)]
+    (settings.data / "labels.csv").write_text("image,classes\n" + "".join(rows))
 
 
 def _trained(settings: Settings) -> dict[str, Tensor]:
@@ -63,49 +62,33 @@ def _changed_stages(first: dict[str, Tensor], second: dict[str, Tensor]) -> set[
     return {int(name.split(".")[2]) for name in names}
 
 
-def test_a_resnet_learns_from_photos_and_image_level_labels_alone(settings: Settings) -> None:
-    folder = settings.data / "JPEGImages"
-    for i in range(4):
-        shutil.copy(folder / f"scene.{i}.jpg", folder / f"more.{i}.jpg")
-    ids = [f"{name}.{i}" for name in ("scene", "more") for i in range(4)]
-    (settings.data / "ImageSets" / "Segmentation" / "all.txt").write_text("\n".join(ids))
-    rows = [f"{image},{('ball', 'cube')[int(image[-1]) % 2]}\n" for image in ids]
-    (settings.data / "labels.csv").write_text("image,classes\n" + "".join(rows))
-    train.main(replace(
-        settings, method="explicit", grids="s2k2-s4k2",
-        architecture=Architecture("resnet18", output_stride=16, frozen_stages=2, phi_init="kaiming"),
-        training=replace(settings.training, epochs=2, batch_size=8, lr=1e-3),
-    ))  # fmt: skip
+def test_a_resnet_trains_on_photos_and_image_level_labels_alone(settings: Settings) -> None:
+    resnet = Architecture("resnet18", output_stride=16, frozen_stages=2, phi_init="kaiming")
+    variant = {"method": "explicit", "grids": "s2k2-s4k2", "architecture": resnet}
+    settings = _named(settings, "resnet", epochs=2, batch_size=4, lr=1e-3, **variant)
+    train.main(settings)
     log = pd.read_csv(settings.log)
     assert log["step"].tolist() == [1, 2]
     assert log["mAP"].between(0, 1).all()
-    assert not (settings.data / "SegmentationClass").exists()
-    network, _ = checkpoint.load(settings.out)
-    assert network.branches == 3
+    assert checkpoint.load(settings.out)[0].branches == 3
 
 
-def test_training_separates_the_classes(settings: Settings) -> None:
-    training = replace(settings.training, epochs=30, optimizer="adamw", lr=1e-2, new_lr_factor=1, phi_lr_factor=1)
-    train.main(replace(settings, training=training))
+@pytest.mark.parametrize("classes", [["ball", "cube"], ["ball"]])
+def test_training_separates_one_class_or_several(settings: Settings, classes: list[str]) -> None:
+    (settings.data / "classes.txt").write_text("\n".join(classes))
+    _label(settings, *("ball", "cube" if "cube" in classes else "") * 2)
+    settings = _named(settings, "long", epochs=30, optimizer="adamw", lr=1e-2, new_lr_factor=1, phi_lr_factor=1)
+    train.main(settings)
     log = pd.read_csv(settings.log)
     assert log["loss"].iloc[-5:].mean() < 0.5 * log["loss"].iloc[0]
     assert log["mAP"].iloc[-1] > 0.9
 
 
-def test_a_single_class_is_learned_and_measured(settings: Settings) -> None:
-    (settings.data / "classes.txt").write_text("ball\n")
-    rows = [f"scene.{i},{'ball' * (i % 2 == 0)}\n" for i in range(4)]
-    (settings.data / "labels.csv").write_text("image,classes\n" + "".join(rows))
-    training = replace(settings.training, epochs=30, optimizer="adamw", lr=1e-2, new_lr_factor=1, phi_lr_factor=1)
-    train.main(replace(settings, training=training))
-    assert pd.read_csv(settings.log)["mAP"].iloc[-1] > 0.9
-
-
-def test_a_validation_without_any_class_has_no_map(settings: Settings) -> None:
+def test_unlabelled_photos_are_trained_on_and_a_validation_without_classes_has_no_map(settings: Settings) -> None:
     (settings.data / "ImageSets" / "Segmentation" / "none.txt").write_text("scene.3\n")
-    rows = [f"scene.{i},{('ball', 'cube', 'ball', '')[i]}\n" for i in range(4)]
-    (settings.data / "labels.csv").write_text("image,classes\n" + "".join(rows))
+    _label(settings, "ball", "cube", "", "")
     train.main(replace(settings, val_split="none"))
+    assert settings.out.exists()
     assert pd.read_csv(settings.log)["mAP"].isna().all()
 
 
@@ -114,24 +97,18 @@ def test_a_checkpoint_holds_its_settings(settings: Settings) -> None:
     network, content = checkpoint.load(settings.out)
     assert not network.training
     assert (network.grids, network.global_branch) == (((3, 2),), False)
-    assert content["classes"] == ["ball", "cube"]
-    assert content["code"] == "test"
-    assert content["settings"] == {
-        "architecture": asdict(settings.architecture),
-        "training": asdict(settings.training),
-        "method": "local",
-        "grids": "s3k2",
-    }
+    assert (content["classes"], content["code"]) == (["ball", "cube"], "test")
+    stored = {"architecture": asdict(settings.architecture), "training": asdict(settings.training)}
+    assert content["settings"] == stored | {"method": "local", "grids": "s3k2"}
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_weights_depend_on_the_seed_and_not_on_workers(settings: Settings, optimizer: str) -> None:
-    training = replace(settings.training, epochs=1, optimizer=optimizer, lr=1e-3)
-    settings = replace(settings, training=training, method="explicit", grids="s3k2")
-    first = _trained(_named(settings, "first"))
+    settings = _named(settings, "first", epochs=1, optimizer=optimizer, lr=1e-3, method="explicit", grids="s3k2")
+    first = _trained(settings)
     assert _equal(first, _trained(_named(settings, "again")))
     assert _equal(first, _trained(_named(settings, "workers", hardware=replace(settings.hardware, workers=1))))
-    other = _trained(_named(settings, "other", training=replace(training, seed=2)))
+    other = _trained(_named(settings, "other", seed=2))
     assert not torch.equal(first["classifier.weight"], other["classifier.weight"])
 
 
@@ -176,18 +153,16 @@ def test_each_branch_may_start_from_the_classifier_of_its_kind(settings: Setting
 
 def test_a_start_with_another_backbone_is_refused(settings: Settings) -> None:
     train.main(_named(settings, "baseline"))
+    resnet, start = replace(settings.architecture, backbone="resnet18"), settings.out.with_name("baseline.pt")
     with pytest.raises(UserError, match=r"baseline.pt: backbone mismatch: expected resnet18, got tiny"):
-        train.main(replace(
-            settings, method="explicit", grids="s2k2", start=settings.out.with_name("baseline.pt"),
-            architecture=replace(settings.architecture, backbone="resnet18"),
-        ))  # fmt: skip
+        train.main(replace(settings, method="explicit", grids="s2k2", architecture=resnet, start=start))
 
 
 def test_weights_of_a_file_are_the_start_of_the_frozen_stages(settings: Settings) -> None:
     network, path = checkpoint.build("baseline", "plain", 2, settings.architecture, weights="none"), settings.out
     torch.save(network.backbone.state_dict(), path.with_name("own.pt"))
-    training = replace(settings.training, weights=str(path.with_name("own.pt")))
-    assert _changed_stages(network.state_dict(), _trained(replace(settings, training=training))) == {3, 4}
+    trained = _trained(_named(settings, "trained", weights=str(path.with_name("own.pt"))))
+    assert _changed_stages(network.state_dict(), trained) == {3, 4}
 
 
 @pytest.mark.parametrize(("factor", "decays"), [(1, True), (2, True), (1, False), (2, False)])
@@ -214,30 +189,13 @@ def test_biases_may_have_a_rate_and_a_decay_of_their_own(settings: Settings, fac
 
 
 def test_groups_of_biases_at_the_weights_rate_train_alike(settings: Settings) -> None:
-    training, variant = replace(settings.training, weight_decay=0.0), {"method": "implicit", "grids": "s3k2"}
-    together, apart = (
-        _trained(_named(settings, f"{decay}", training=replace(training, decay_biases=decay), **variant))
-        for decay in (True, False)
-    )
+    variant = {"method": "implicit", "grids": "s3k2", "weight_decay": 0.0}
+    together, apart = (_trained(_named(settings, f"{x}", decay_biases=x, **variant)) for x in (True, False))
     for name, weights in together.items():
         torch.testing.assert_close(weights, apart[name])
 
 
-def test_jitter_and_rates_of_biases_change_the_weights_and_resume(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    training = replace(settings.training, bias_lr_factor=2, decay_biases=False, jitter=0.3)
-    changed = replace(settings, method="implicit", grids="s3k2", training=training)
-    plain = _trained(_named(changed, "plain", training=settings.training))
-    whole, broken = _named(changed, "whole"), _named(changed, "broken")
-    _stop(broken, monkeypatch, step=4, how=_raise, error=KeyboardInterrupt)
-    assert _equal(_trained(whole), _trained(broken))
-    assert not _equal(plain, _trained(whole))
-
-
-def _stop(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, *, step: int, how: Callable[[], None], error: type
-) -> None:
+def _stop(settings: Settings, monkeypatch: pytest.MonkeyPatch, step: int, how: Callable, error: type) -> None:
     """Train until `how` is called in the loss of a step."""
     calls, loss = [], train.classification_loss
 
@@ -262,82 +220,72 @@ def _terminate() -> None:
     signal.raise_signal(signal.SIGTERM)
 
 
-@pytest.mark.parametrize(
-    ("step", "how", "error", "saved"), [(4, _raise, KeyboardInterrupt, 2), (3, _terminate, SystemExit, 3)]
-)
-def test_an_interrupted_run_with_adamw_resumes_to_the_same_weights(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture,
-    step: int, how: Callable[[], None], error: type, saved: int,
-) -> None:  # fmt: skip
-    training = replace(settings.training, optimizer="adamw", lr=1e-3)
-    settings = replace(settings, method="implicit", grids="s3k2", training=training)
-    whole, broken = _named(settings, "whole"), _named(settings, "broken")
-    _stop(broken, monkeypatch, step=step, how=how, error=error)
+ADAMW = {"optimizer": "adamw", "lr": 1e-3}
+JITTER = {"bias_lr_factor": 2, "decay_biases": False, "jitter": 0.3}
+
+
+@pytest.mark.parametrize(("changes", "step", "how", "error", "saved"), [
+    (ADAMW, 4, _raise, KeyboardInterrupt, 2), (ADAMW, 3, _terminate, SystemExit, 3),
+    (JITTER, 4, _raise, KeyboardInterrupt, 2),
+], ids=["AdamW, Ctrl-C", "AdamW, SIGTERM", "jitter and rates of biases, Ctrl-C"])  # fmt: skip
+def test_an_interrupted_run_resumes_to_the_same_weights(
+    settings: Settings, monkeypatch, capsys, changes: dict, step: int, how: Callable, error: type, saved: int
+) -> None:
+    plain = _named(settings, "plain", method="implicit", grids="s3k2")
+    whole, broken = (_named(plain, name, **changes) for name in ("whole", "broken"))
+    _stop(broken, monkeypatch, step, how, error)
     capsys.readouterr()
     resumed = _trained(broken)
     assert f"resuming from step {saved}" in capsys.readouterr().err
     assert _equal(_trained(whole), resumed)
+    assert not _equal(_trained(plain), resumed)
     logs = [pd.read_csv(s.log).drop(columns="seconds") for s in (whole, broken)]
     pd.testing.assert_frame_equal(*logs)
     assert not broken.out.with_suffix(".resume").exists()
 
 
-def _other_labels(settings: Settings) -> Settings:
-    path = settings.data / "labels.csv"
-    path.write_text(path.read_text().replace("scene.3,cube", "scene.3,ball"))
+def _rewrite(settings: Settings, name: str, old: str, new: str) -> Settings:
+    path = settings.data / name
+    path.write_text(path.read_text().replace(old, new))
     return settings
 
 
-def _other_classes(settings: Settings) -> Settings:
-    (settings.data / "classes.txt").write_text("cube\nball\n")
+def _other_start(settings: Settings) -> Settings:
+    train.main(_named(settings, "start", method="baseline", grids="plain", start=None, seed=2))
     return settings
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        _other_classes,
-        _other_labels,
-        lambda settings: replace(settings, training=replace(settings.training, lr=0.01)),
-        lambda settings: replace(settings, architecture=replace(settings.architecture, frozen_stages=1)),
-        lambda settings: replace(settings, code="other"),
-    ],
-    ids=["classes", "labels", "training", "architecture", "code"],
-)
-def test_a_state_of_other_settings_is_ignored_with_a_message(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, change: Callable
+CHANGES: dict[str, Callable[[Settings], Settings]] = {
+    "classes": lambda settings: _rewrite(settings, "classes.txt", "ball\ncube", "cube\nball"),
+    "labels": lambda settings: _rewrite(settings, "labels.csv", "scene.3,cube", "scene.3,ball"),
+    "training": lambda settings: replace(settings, training=replace(settings.training, lr=0.01)),
+    "architecture": lambda settings: replace(settings, architecture=replace(settings.architecture, frozen_stages=1)),
+    "code": lambda settings: replace(settings, code="other"),
+    "start": _other_start,
+}
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_a_state_of_other_settings_or_inputs_is_ignored_with_a_message(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, kind: str
 ) -> None:
-    _stop(settings, monkeypatch, step=3, how=_raise, error=KeyboardInterrupt)
-    changed = change(settings)
+    if kind == "start":
+        start = _named(settings, "start")
+        train.main(start)
+        settings = replace(settings, method="explicit", grids="s3k2", start=start.out)
+    _stop(settings, monkeypatch, 3, _raise, KeyboardInterrupt)
+    changed = CHANGES[kind](settings)
     resumed = _trained(changed)
     assert "belongs to other settings or inputs: starting over" in capsys.readouterr().err
     assert _equal(_trained(_named(changed, "anew")), resumed)
 
 
-def test_a_state_of_another_earlier_step_is_ignored(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    earlier = _named(settings, "baseline")
-    train.main(earlier)
-    settings = replace(settings, method="explicit", grids="s3k2", start=earlier.out)
-    _stop(settings, monkeypatch, step=3, how=_raise, error=KeyboardInterrupt)
-    train.main(replace(earlier, training=replace(settings.training, seed=2)))
-    train.main(settings)
-    assert "belongs to other settings or inputs: starting over" in capsys.readouterr().err
-
-
 def test_other_hardware_does_not_start_over(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    _stop(settings, monkeypatch, step=3, how=_raise, error=KeyboardInterrupt)
+    _stop(settings, monkeypatch, 3, _raise, KeyboardInterrupt)
     train.main(replace(settings, hardware=replace(settings.hardware, workers=1)))
     assert "resuming from step 2" in capsys.readouterr().err
-
-
-def test_unlabelled_photos_are_trained_on(settings: Settings) -> None:
-    (settings.data / "labels.csv").write_text("image,classes\nscene.0,ball\nscene.1,\nscene.2,\nscene.3,cube\n")
-    train.main(settings)
-    assert settings.out.exists()
 
 
 def test_the_loss_is_the_soft_margin_of_the_summed_logits() -> None:

@@ -17,11 +17,9 @@ STEP = '''
 import time
 from dataclasses import dataclass
 from pathlib import Path
-
 from ppl.jobs.command import command
 from ppl.jobs.files import atomic
 from ppl.jobs.parallel import run_all
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -29,15 +27,12 @@ class Settings:
     workers: int = 0
     end: bool = False
 
-
 def main(settings):
     with atomic(settings.out) as temporary:
         temporary.write_text("half")
         print("computing", flush=True)
         seconds = [0.01 if settings.end else 600] * 4
-        for _ in run_all(time.sleep, seconds, workers=settings.workers, total=4, name="test"):
-            pass
-
+        list(run_all(time.sleep, seconds, workers=settings.workers, total=4, name="test"))
 
 if __name__ == "__main__":
     command(main, Settings)
@@ -156,40 +151,14 @@ def test_snakemake_forwards_sigterm_to_its_jobs_only() -> None:
     assert done.stdout.splitlines() == ["graceful", f"{-signal.SIGTERM} None"]
 
 
-@pytest.mark.parametrize(
-    ("code", "status", "printed"),
-    [
-        ("os.kill(os.getpid(), signal.SIGTERM); print(stop.received)", 0, "True"),
-        ("os.kill(os.getpid(), signal.SIGINT); print(stop.received)", 0, "True"),
-        ("stop.exit_at_once(True); os.kill(os.getpid(), signal.SIGINT); print('on')", 130, ""),
-        ("os.kill(os.getpid(), signal.SIGTERM); stop.exit_at_once(True); print('on')", 143, ""),
-        ("stop.exit_at_once(True); stop.exit_at_once(False); os.kill(os.getpid(), signal.SIGTERM); print(1)", 0, "1"),
-    ],
-)
+@pytest.mark.parametrize(("code", "status", "printed"), [
+    ("os.kill(os.getpid(), signal.SIGTERM); print(stop.received)", 0, "True"),
+    ("os.kill(os.getpid(), signal.SIGINT); print(stop.received)", 0, "True"),
+    ("stop.exit_at_once(True); os.kill(os.getpid(), signal.SIGINT); print('on')", 130, ""),
+    ("os.kill(os.getpid(), signal.SIGTERM); stop.exit_at_once(True); print('on')", 143, ""),
+    ("stop.exit_at_once(True); stop.exit_at_once(False); os.kill(os.getpid(), signal.SIGTERM); print(1)", 0, "1"),
+])  # fmt: skip
 def test_a_training_reads_a_stop_request_or_ends_at_once(code: str, status: int, printed: str) -> None:
     code = f"import os, signal; from ppl.jobs.lifetime import StopRequest; stop = StopRequest(); {code}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (status, printed), done.stderr
-
-
-def test_a_worker_whose_parent_dies_before_it_starts_ends() -> None:
-    code = (
-        "import multiprocessing, os, time\n"
-        "from ppl.jobs.lifetime import ignore_group_signals\n"
-        "def work():\n"
-        "    time.sleep(1)\n"
-        "    ignore_group_signals()\n"
-        "    time.sleep(600)\n"
-        "if __name__ == '__main__':\n"
-        "    worker = multiprocessing.get_context('fork').Process(target=work)\n"
-        "    worker.start()\n"
-        "    print(worker.pid, flush=True)\n"
-        "    os._exit(0)\n"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
-        worker = int(parent.stdout.readline())
-        try:
-            parent.communicate(timeout=30)  # its standard output closes with the last process that holds it
-        except subprocess.TimeoutExpired:
-            os.kill(worker, signal.SIGKILL)
-            pytest.fail("a worker outlived its parent")

@@ -71,14 +71,13 @@ def test_items_are_drawn_in_this_thread_as_workers_become_free() -> None:
     results.close()
 
 
-def test_an_error_of_a_worker_is_raised() -> None:
-    with pytest.raises(ValueError, match=r"math domain|nonnegative"):
-        list(run_all(math.sqrt, [1, -1], workers=1, total=2, name="test"))
-
-
-def test_a_killed_worker_is_an_error_with_a_remedy() -> None:
-    with pytest.raises(UserError, match=r"test: a worker process was killed.*fewer threads"):
-        list(run_all(os._exit, [9] * 4, workers=1, total=4, name="test"))
+@pytest.mark.parametrize(("function", "items", "error", "message"), [
+    (math.sqrt, [1, -1], ValueError, "math domain|nonnegative"),
+    (os._exit, [9] * 4, UserError, "test: a worker process was killed.*fewer threads"),
+], ids=["exception", "killed"])  # fmt: skip
+def test_an_error_of_a_worker_is_raised_and_a_killed_one_is_named(function, items: list, error: type, message) -> None:
+    with pytest.raises(error, match=message):
+        list(run_all(function, items, workers=1, total=len(items), name="test"))
 
 
 def test_a_worker_whose_memory_grows_is_replaced_silently(program: Path) -> None:
@@ -92,12 +91,19 @@ def test_workers_import_neither_the_main_module_nor_torch(program: Path) -> None
     sweep = "__import__('importlib').import_module('ppl.measure.sweep').__name__"
     expressions = [f"({sweep}, 'torch' in __import__('sys').modules)", "__import__('os').environ['OMP_NUM_THREADS']"]
     environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
-    run = subprocess.run(
-        [sys.executable, program, *expressions], capture_output=True, text=True, check=True, env=environment
-    )
-    first, *results = run.stdout.splitlines()
+    command = [sys.executable, program, *expressions]
+    first, *results = subprocess.check_output(command, text=True, env=environment).splitlines()
     assert first == "started"
     assert sorted(results) == ["('ppl.measure.sweep', False)", "1"]
+
+
+def assert_all_end(parent: subprocess.Popen, workers: list[int]) -> None:
+    try:
+        parent.communicate(timeout=30)  # its standard output closes with the last process that holds it
+    except subprocess.TimeoutExpired:
+        for worker in workers:
+            os.kill(worker, signal.SIGKILL)
+        pytest.fail("workers outlived their parent")
 
 
 def test_workers_end_with_their_parent(program: Path) -> None:
@@ -106,9 +112,23 @@ def test_workers_end_with_their_parent(program: Path) -> None:
         assert parent.stdout.readline() == "started\n"
         workers = [int(parent.stdout.readline()) for _ in range(2)]
         parent.kill()
-        try:
-            parent.communicate(timeout=30)  # its standard output closes with the last process that holds it
-        except subprocess.TimeoutExpired:
-            for worker in workers:
-                os.kill(worker, signal.SIGKILL)
-            pytest.fail("workers outlived their parent")
+        assert_all_end(parent, workers)
+
+
+def test_a_worker_whose_parent_dies_before_it_starts_ends() -> None:
+    code = (
+        "import multiprocessing, os, time\n"
+        "from ppl.jobs.lifetime import ignore_group_signals\n"
+        "def work():\n"
+        "    time.sleep(1)\n"
+        "    ignore_group_signals()\n"
+        "    time.sleep(600)\n"
+        "if __name__ == '__main__':\n"
+        "    worker = multiprocessing.get_context('fork').Process(target=work)\n"
+        "    worker.start()\n"
+        "    print(worker.pid, flush=True)\n"
+        "    os._exit(0)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        worker = int(parent.stdout.readline())
+        assert_all_end(parent, [worker])

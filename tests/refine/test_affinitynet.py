@@ -1,5 +1,7 @@
 """AffinityNet: affinities, loss and features by their definition."""
 
+from itertools import permutations, product
+
 import pytest
 import torch
 
@@ -14,12 +16,10 @@ def affinity_of(features: torch.Tensor, i: int, j: int) -> torch.Tensor:
     return torch.exp(-(flat[:, i] - flat[:, j]).abs().mean())
 
 
-def near_pairs(h: int, w: int, radius: int):
+def near_pairs(h: int, w: int, radius: int) -> list[tuple[int, int]]:
     """All ordered pairs of different pixels nearer than the radius."""
-    for i in range(h * w):
-        for j in range(h * w):
-            if i != j and (i // w - j // w) ** 2 + (i % w - j % w) ** 2 < radius**2:
-                yield i, j
+    pairs = permutations(range(h * w), 2)
+    return [(i, j) for i, j in pairs if (i // w - j // w) ** 2 + (i % w - j % w) ** 2 < radius**2]
 
 
 @pytest.mark.parametrize("size", [(7, 9), (1, 8), (2, 2), (1, 1)], ids=str)
@@ -42,12 +42,10 @@ def test_equal_features_walk_as_without_boundaries() -> None:
     torch.testing.assert_close(alike, propagate(scores, torch.zeros(8, 11), radius=5, beta=10, steps=64))
 
 
-@pytest.mark.parametrize(
-    ("features", "message"), [(torch.zeros(5, 4, 6), "shape"), (torch.full((5, 4, 5), float("nan")), "finite")]
-)
-def test_features_that_do_not_fit_are_refused(features, message) -> None:
+@pytest.mark.parametrize(("size", "value", "message"), [((4, 6), 0, "shape"), ((4, 5), float("nan"), "finite")])
+def test_features_that_do_not_fit_are_refused(size: tuple[int, int], value: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        propagate_by_features(torch.zeros(1, 4, 5), features)
+        propagate_by_features(torch.zeros(1, 4, 5), torch.full((5, *size), float(value)))
 
 
 def test_the_affinity_of_a_pair_has_no_direction() -> None:
@@ -64,14 +62,12 @@ def test_the_loss_is_the_mean_over_the_pairs_of_each_kind() -> None:
     labels = torch.randint(0, 3, (2, 5, 6))
     labels[torch.rand(2, 5, 6) < 0.2] = IGNORE
     terms = {"bg": [], "fg": [], "neg": []}
-    for image, of_image in zip(features, labels.flatten(1), strict=True):
-        for i, j in near_pairs(5, 6, 3):
-            if IGNORE not in (of_image[i], of_image[j]):
-                affinity = affinity_of(image, i, j)
-                if of_image[i] == of_image[j]:
-                    terms["fg" if of_image[i] else "bg"].append(-torch.log(affinity + EPSILON))
-                else:
-                    terms["neg"].append(-torch.log(1 + EPSILON - affinity))
+    for image, (i, j) in product(range(2), near_pairs(5, 6, 3)):
+        (one, other), affinity = labels[image].flatten()[[i, j]].tolist(), affinity_of(features[image], i, j)
+        if one == other != IGNORE:
+            terms["fg" if one else "bg"].append(-torch.log(affinity + EPSILON))
+        elif IGNORE not in (one, other):
+            terms["neg"].append(-torch.log(1 + EPSILON - affinity))
     bg, fg, neg = (torch.stack(terms[kind]).mean() for kind in ("bg", "fg", "neg"))
     reference, ours = bg / 4 + fg / 4 + neg / 2, affinity_loss(features, labels, 3)
     torch.testing.assert_close(ours, reference)
@@ -79,12 +75,12 @@ def test_the_loss_is_the_mean_over_the_pairs_of_each_kind() -> None:
     torch.testing.assert_close(torch.autograd.grad(ours, features)[0], expected)
 
 
-def test_without_labels_there_is_no_loss() -> None:
+def test_without_labels_there_is_no_loss_and_no_gradient() -> None:
     features = torch.randn(1, 4, 5, 6, requires_grad=True)
     loss = affinity_loss(features, torch.full((1, 5, 6), IGNORE), 3)
-    loss.backward()
+    (gradient,) = torch.autograd.grad(loss, features)
     assert loss == 0
-    assert not features.grad.any()
+    assert not gradient.any()
 
 
 def test_features_are_those_of_stride_eight(tiny) -> None:

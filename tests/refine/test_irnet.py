@@ -13,9 +13,8 @@ def small_backbone(stem_stride: int = 2, *, last_stride: int = 2) -> Backbone:
     """Five convolutions with BatchNorm; the stem at stride 2 or 4, stage 1 at stride 4."""
 
     def stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-        return nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, stride, 1), nn.BatchNorm2d(outputs), nn.Dropout(0.5), nn.Softplus()
-        )
+        conv = nn.Conv2d(inputs, outputs, 3, stride, 1)
+        return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.Dropout(0.5), nn.Softplus())
 
     stem = stage(3, 4, 2) if stem_stride == 2 else nn.Sequential(stage(3, 4, 2), nn.MaxPool2d(3, 2, 1))
     rest = [stage(4, 5, 4 // stem_stride), stage(5, 6, 2), stage(6, 7, 2), stage(7, 8, last_stride)]

@@ -24,9 +24,8 @@ def naive_losses(boundary: Tensor, labels: Tensor, radius: int) -> PairLosses:
                         terms["neg"].append(-torch.log(1 + 1e-5 - affinity))
                     else:
                         terms["fg_pos" if one else "bg_pos"].append(-torch.log(affinity + 1e-5))
-    return PairLosses(
-        *(torch.stack(terms[n]).mean() if terms[n] else boundary.new_zeros(()) for n in PairLosses._fields)
-    )
+    means = (torch.stack(terms[n]).mean() if terms[n] else boundary.new_zeros(()) for n in PairLosses._fields)
+    return PairLosses(*means)
 
 
 def random_inputs(batch: int, h: int, w: int) -> tuple[Tensor, Tensor]:
@@ -38,9 +37,7 @@ def random_inputs(batch: int, h: int, w: int) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize(("size", "radius"), [((8, 12), 4), ((4, 9), 3), ((5, 6), 2)], ids=str)
 @pytest.mark.parametrize("name", PairLosses._fields)
-def test_each_loss_and_its_gradient_equal_the_pairwise_definition(
-    name: str, size: tuple[int, int], radius: int
-) -> None:
+def test_each_loss_and_its_gradient_equal_the_pairwise_definition(name: str, size, radius: int) -> None:
     boundary, labels = random_inputs(2, *size)
     loss = getattr(pair_losses(boundary, labels, radius), name)
     double = boundary.detach().double().requires_grad_()
@@ -112,14 +109,11 @@ def test_mixed_precision_computes_in_float32() -> None:
     assert (loss.dtype, half.grad.dtype) == (torch.float32, torch.bfloat16)
 
 
-@pytest.mark.parametrize(
-    ("boundary", "labels", "message"),
-    [
-        ((4, 5), torch.zeros(4, 5, dtype=torch.uint8), "shape mismatch"),
-        ((1, 4, 5), torch.zeros(1, 5, 4, dtype=torch.uint8), "shape mismatch"),
-        ((1, 4, 5), torch.zeros(1, 4, 5), "uint8 or int64"),
-    ],
-)
+@pytest.mark.parametrize(("boundary", "labels", "message"), [
+    ((4, 5), torch.zeros(4, 5, dtype=torch.uint8), "shape mismatch"),
+    ((1, 4, 5), torch.zeros(1, 5, 4, dtype=torch.uint8), "shape mismatch"),
+    ((1, 4, 5), torch.zeros(1, 4, 5), "uint8 or int64"),
+])  # fmt: skip
 def test_wrong_inputs_are_refused(boundary: tuple, labels: Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         pair_losses(torch.zeros(boundary), labels, 3)

@@ -64,14 +64,11 @@ def test_a_higher_power_lowers_the_score_of_background() -> None:
     assert (with_background(np.zeros((0, 6, 7), np.float32), 4) == 1).all()
 
 
-@pytest.mark.parametrize(
-    ("cam", "thresholds", "message"),
-    [(square_cam(), (0.1, 0.2), "above"), (square_cam()[:, ::2], (0.3, 0.05), "do not fit")],
-    ids=["order of thresholds", "size"],
-)
-def test_inputs_that_do_not_fit_are_refused(cam, thresholds, message) -> None:
-    with pytest.raises(ValueError, match=message):
-        reliable_labels(three_coloured_photo(), cam, [6], fg_threshold=thresholds[0], bg_threshold=thresholds[1])
+def test_inputs_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match="above"):
+        reliable_labels(three_coloured_photo(), square_cam(), [6], fg_threshold=0.1, bg_threshold=0.2)
+    with pytest.raises(ValueError, match="do not fit"):
+        reliable_labels(three_coloured_photo(), square_cam()[:, ::2], [6])
 
 
 def test_crf_seeds_are_the_seeds_after_a_crf() -> None:

@@ -13,11 +13,6 @@ from ppl.jobs.errors import UserError
 LAST_FROZEN = {"irnet": 4, "affinitynet": 0}
 
 
-@pytest.fixture(autouse=True)
-def no_masks(scenes) -> None:
-    shutil.rmtree(scenes.root / "SegmentationClass")
-
-
 @pytest.fixture
 def trained(refiner, training):
     """Return a function that trains with some settings and returns the weights."""
@@ -36,6 +31,7 @@ def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 
 def test_training_lowers_the_loss_and_the_checkpoint_loads(refiner, training) -> None:
     settings = training(epochs=25, lr=0.05)
+    shutil.rmtree(settings.data / "SegmentationClass")  # no training opens a mask
     refiner.train.main(settings)
     loss = pd.read_csv(settings.log)["loss"]
     assert len(loss) == 25

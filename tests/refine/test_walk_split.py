@@ -1,6 +1,6 @@
 """Pseudo labels of a split by the walk of each refinement network."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,7 @@ WALKS = {"irnet": Walk(3, 10, 16, 0.3, 2, crf=False), "affinitynet": Walk(3, 8, 
 
 @pytest.fixture
 def settings(refiner, scenes, training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> walk_split.Settings:
-    def in_this_process(function: Callable, items: Iterable, **_) -> Iterator:
-        return map(function, items)
-
-    monkeypatch.setattr(walk_split, "run_all", in_this_process)
+    monkeypatch.setattr(walk_split, "run_all", lambda function, items, **_: map(function, items))  # in this process
     torch.manual_seed(0)
     stored = training().training
     own = {name: getattr(stored, name) for name in refiner.network.Architecture.__dataclass_fields__}

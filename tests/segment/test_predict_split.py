@@ -37,30 +37,20 @@ def settings(scenes, tiny: str, tmp_path: Path) -> Settings:
     path = tmp_path / "deeplab.pt"
     checkpoints.save(path, network, kind="deeplab", settings=stored, code="test", classes=["ball", "cube"])
     return Settings(
-        data=scenes.root,
-        split="all",
-        checkpoint=path,
-        out=tmp_path / "predictions",
-        photo_scales=(1,),
-        batch_size=2,
-        crf=False,
-        iterations=3,
-        pairwise=PAIRWISE,
-        hardware=Hardware(devices=0, workers=0, precision="32-true"),
-    )
-
-
-def _likely(network: DeepLab, photo: np.ndarray, *scales: float) -> torch.Tensor:
-    """Probabilities (C+1, h, w) of one photo (h, w, 3)."""
-    return resize(log_probabilities(network, photo[None], scales), photo.shape[:2]).softmax(dim=1)[0]
+        data=scenes.root, split="all", checkpoint=path, out=tmp_path / "predictions", photo_scales=(1,), batch_size=2,
+        crf=False, iterations=3, pairwise=PAIRWISE, hardware=Hardware(devices=0, workers=0, precision="32-true"),
+    )  # fmt: skip
 
 
 def _maps(folder: Path) -> dict[str, np.ndarray]:
     return {path.name: read_mask(path) for path in sorted(folder.iterdir())}
 
 
-def test_maps_have_the_size_of_their_photos_and_are_the_most_probable_classes(settings: Settings, scenes) -> None:
-    predict_split.main(settings)
+@pytest.mark.parametrize("scales", [(1,), (1, 2)])
+def test_maps_hold_the_most_probable_classes_in_the_size_of_their_photos(
+    settings: Settings, scenes, scales: tuple[int, ...]
+) -> None:
+    predict_split.main(replace(settings, photo_scales=scales))
     assert [path.name for path in settings.out.iterdir()] == ["raw"]
     maps = _maps(settings.out / "raw")
     network, dataset = checkpoint.load(settings.checkpoint)[0], Dataset.open(scenes.root)
@@ -68,22 +58,11 @@ def test_maps_have_the_size_of_their_photos_and_are_the_most_probable_classes(se
     assert set(np.unique(np.concatenate([m.ravel() for m in maps.values()]))) == {0, 1, 2}
     for image in scenes.images:
         photo = read_photo(dataset.photo(image))
-        likely = _likely(network, photo, 1)
+        cells = log_probabilities(network, photo[None], scales)
+        assert cells.shape[2:] == tuple(-(-max(scales) * side // 8) for side in photo.shape[:2])  # the largest photo
+        likely = resize(cells, photo.shape[:2])[0]
         assert maps[f"{image}.png"].shape == photo.shape[:2]
         assert (likely.argmax(dim=0).numpy() == maps[f"{image}.png"]).mean() > 0.999  # batches of another size
-
-
-def test_photos_are_enlarged_for_the_network_and_maps_stay_as_they_were(settings: Settings, scenes) -> None:
-    network, dataset = checkpoint.load(settings.checkpoint)[0], Dataset.open(scenes.root)
-    predict_split.main(replace(settings, photo_scales=(1, 2)))
-    maps = _maps(settings.out / "raw")
-    for image in scenes.images:
-        photo = read_photo(dataset.photo(image))
-        height, width = photo.shape[:2]
-        assert log_probabilities(network, photo[None], (1, 2)).shape[2:] == (-(-2 * height // 8), -(-2 * width // 8))
-        assert maps[f"{image}.png"].shape == (height, width)
-        likely = _likely(network, photo, 1, 2)
-        assert (likely.argmax(dim=0).numpy() == maps[f"{image}.png"]).mean() > 0.999
 
 
 def test_probabilities_are_the_mean_over_scales(settings: Settings, scenes) -> None:
@@ -178,14 +157,13 @@ def test_workers_need_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_failed_run_leaves_nothing(settings: Settings, scenes) -> None:
-    (scenes.root / "JPEGImages" / "scene.3.jpg").unlink()
-    with pytest.raises(UserError, match=r"scene.3.jpg"):
+@pytest.mark.parametrize(("file", "text", "message"), [
+    ("JPEGImages/scene.3.jpg", "no photo", "scene.3.jpg"), ("classes.txt", "cube\nball\n", "other classes"),
+])  # fmt: skip
+def test_a_failed_run_names_the_file_and_leaves_nothing(
+    settings: Settings, scenes, file: str, text: str, message: str
+) -> None:
+    (scenes.root / file).write_text(text)
+    with pytest.raises(UserError, match=message):
         predict_split.main(settings)
     assert not settings.out.exists()
-
-
-def test_other_classes_are_refused(settings: Settings, scenes) -> None:
-    (scenes.root / "classes.txt").write_text("cube\nball\n")
-    with pytest.raises(UserError, match="other classes"):
-        predict_split.main(settings)

@@ -23,16 +23,11 @@ def settings(scenes, tiny: str, tmp_path: Path) -> Settings:
         momentum=0.9, weight_decay=5e-4, power=0.9, crop=40, scale=(0.5, 1.5), seed=1,
     )  # fmt: skip
     return Settings(
-        data=scenes.root,
-        train_split="all",
-        labels=scenes.labels,
-        out=tmp_path / "deeplab.pt",
-        log=tmp_path / "deeplab.csv",
-        code="test",
+        data=scenes.root, train_split="all", labels=scenes.labels, code="test",
+        out=tmp_path / "deeplab.pt", log=tmp_path / "deeplab.csv",
         architecture=Architecture(tiny, output_stride=8, rates=(1, 2), scales=(1, 0.75, 0.5)),
-        training=training,
-        hardware=Hardware(devices=0, workers=0, precision="32-true"),
-    )
+        training=training, hardware=Hardware(devices=0, workers=0, precision="32-true"),
+    )  # fmt: skip
 
 
 def test_training_lowers_the_loss(settings: Settings) -> None:
@@ -43,8 +38,7 @@ def test_training_lowers_the_loss(settings: Settings) -> None:
     assert loss[-8:].median() < 0.5 * loss[:4].median()
     network, content = checkpoint.load(settings.out)
     assert not network.training
-    assert content["classes"] == ["ball", "cube"]
-    assert content["code"] == "test"
+    assert (content["classes"], content["code"]) == (["ball", "cube"], "test")
     assert content["settings"]["training"]["steps"] == 80
 
 
@@ -82,14 +76,13 @@ def test_changed_pseudo_labels_start_over(
     assert not settings.out.with_suffix(".resume").exists()
 
 
-@pytest.mark.parametrize(
-    ("folders", "message"), [(1, "2 of 4 label maps are missing.*scene.1.png"), (0, "4 of 4.*scene.0.png")]
-)
-def test_missing_pseudo_labels_are_counted(settings: Settings, folders: int, message: str) -> None:
+@pytest.mark.parametrize(("folders", "message"), [
+    (["labels-1"], "2 of 4 label maps are missing.*scene.1.png"),
+    ([], "4 of 4.*scene.0.png"),
+    (["absent"], "absent: no such folder"),
+])  # fmt: skip
+def test_missing_pseudo_labels_are_counted_and_a_missing_folder_is_named(
+    settings: Settings, tmp_path: Path, folders: list[str], message: str
+) -> None:
     with pytest.raises(UserError, match=message):
-        train.main(replace(settings, labels=settings.labels[:folders]))
-
-
-def test_a_missing_folder_is_named(settings: Settings, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="absent: no such folder"):
-        train.main(replace(settings, labels=(tmp_path / "absent",)))
+        train.main(replace(settings, labels=tuple(tmp_path / folder for folder in folders)))

@@ -47,24 +47,15 @@ def test_the_tar_depends_on_the_maps_only(settings: Settings, scenes, tmp_path: 
     assert settings.tar.read_bytes() == again.tar.read_bytes()
 
 
-def test_a_wrong_tar_gets_no_name(settings: Settings, scenes) -> None:
+@pytest.mark.parametrize(("write", "message"), [
+    (lambda path, ids: path.unlink(), "1 of 4"),
+    (lambda path, ids: write_mask(path, ids[1:]), "scene.3.png: size"),
+    (lambda path, ids: write_mask(path, ids + np.uint8(253)), "scene.3.png: id 25"),
+    (lambda path, ids: Image.fromarray(ids).save(path), r"demo.tar: 1 fault, (.|\n)*scene.3.png: mode L"),
+])  # fmt: skip
+def test_wrong_maps_are_named_and_leave_neither_folder_nor_tar(settings: Settings, scenes, write, message: str) -> None:
     path = scenes.labels[1] / "scene.3.png"
-    Image.fromarray(read_mask(path)).save(path)  # greyscale
-    with pytest.raises(UserError, match=r"demo.tar: 1 fault, (.|\n)*scene.3.png: mode L"):
+    write(path, read_mask(path))
+    with pytest.raises(UserError, match=message):
         server.main(settings)
-    assert sorted(path.name for path in settings.tar.parent.iterdir() if "demo" in path.name) == []
-
-
-def test_missing_predictions_are_counted(settings: Settings) -> None:
-    with pytest.raises(UserError, match="2 of 4"):
-        server.main(replace(settings, predictions=settings.predictions[:1]))
-
-
-@pytest.mark.parametrize(("change", "message"), [(lambda m: m[1:], "size"), (lambda m: m + 253, "id 25")])
-def test_maps_that_the_server_would_refuse(settings: Settings, scenes, change, message: str) -> None:
-    path = scenes.labels[1] / "scene.3.png"
-    write_mask(path, np.asarray(change(read_mask(path)), dtype=np.uint8))
-    with pytest.raises(UserError, match=f"scene.3.png: {message}"):
-        server.main(settings)
-    assert not settings.out.exists()
-    assert not settings.tar.exists()
+    assert not list(settings.tar.parent.glob("*demo*"))

@@ -30,12 +30,9 @@ def start(
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return subprocess.Popen(
         [sys.executable, "-m", "snakemake", *map(str, [*files, *config]), "--", *targets],
-        cwd=project,
-        env=os.environ | {"PATH": path, "PYTHONPATH": str(project)},
-        stderr=subprocess.STDOUT,
-        text=True,
-        **{"stdout": subprocess.PIPE} | how,
-    )
+        cwd=project, env=os.environ | {"PATH": path, "PYTHONPATH": str(project)},
+        stderr=subprocess.STDOUT, text=True, **{"stdout": subprocess.PIPE} | how,
+    )  # fmt: skip
 
 
 def run(project: Path, folder: Path, *options: Any, targets: tuple[str, ...] = TARGETS) -> tuple[int, str]:

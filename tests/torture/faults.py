@@ -66,6 +66,13 @@ def started(project: Path, folder: Path, until: str) -> subprocess.Popen:
     return process
 
 
+def error_line(project: Path, folder: Path, pattern: str) -> str:
+    """Run; return the one line that matches, formatted as code; AssertionError if the run completes."""
+    status, output = run(project, folder)
+    assert status == 1, output[-2000:]
+    return f"`{one_line(output, pattern)}`"
+
+
 def one_line(text: str, pattern: str) -> str:
     """Return the one line that matches; AssertionError for none, several different ones, or a traceback."""
     lines = list(dict.fromkeys(line for line in text.splitlines() if re.search(pattern, line)))
@@ -119,12 +126,10 @@ def read_only(project: Path, folder: Path, whole: Path) -> tuple[str, str]:
     """The folder is read-only."""
     with mounted(folder, "500m"):
         remount(folder, "ro")
-        status, output = run(project, folder)
-        assert status == 1
-        line = one_line(output, "^error: .*Read-only file system")
+        line = error_line(project, folder, "^error: .*Read-only file system")
         remount(folder, "rw")
         assert run(project, folder)[0] == 0
-        return f"`{line}`", same(whole, folder)
+        return line, same(whole, folder)
 
 
 def unreadable_photo(project: Path, folder: Path, whole: Path) -> tuple[str, str]:
@@ -139,26 +144,22 @@ def unreadable_photo(project: Path, folder: Path, whole: Path) -> tuple[str, str
     command = [*drop, sys.executable, "-m", "ppl.data.check", "--data", str(folder / "data"), *splits]
     command += ["--out", str(folder / "check.json"), "--workers", "1"]
 
-    def check() -> subprocess.CompletedProcess:
-        return subprocess.run(command, cwd=project, capture_output=True, text=True, check=False, timeout=LIMIT)
-
-    done = check()
+    check = {"cwd": project, "capture_output": True, "text": True, "check": False, "timeout": LIMIT}
+    done = subprocess.run(command, **check)
     assert done.returncode == 1, done.stderr
     line = one_line(done.stderr, re.escape(photo.name))
     photo.chmod(0o644)
-    assert check().returncode == 0
+    assert subprocess.run(command, **check).returncode == 0
     return f"`{line}`", "passes"
 
 
 def two_at_once(project: Path, folder: Path, whole: Path) -> tuple[str, str]:
     """Two Snakemakes make the same files."""
     with started(project, folder, ".snakemake/locks/*") as first:
-        status, output = run(project, folder)
-        assert status == 1
-        line = one_line(output, r"^another Snakemake \(process \d+ on ")
+        line = error_line(project, folder, r"^another Snakemake \(process \d+ on ")
         assert first.wait(LIMIT) == 0
     assert run(project, folder)[0] == 0
-    return f"`{line}`", same(whole, folder)
+    return line, same(whole, folder)
 
 
 def killed_with_locks(project: Path, folder: Path, whole: Path) -> tuple[str, str]:

@@ -8,6 +8,7 @@ table, and exits with 1 if anything is lost, left behind or different. The order
 moments also from how busy the machine is.
 """
 
+import contextlib
 import os
 import random
 import re
@@ -83,10 +84,8 @@ def main(settings: Settings) -> None:
     if launch(whole).wait(LIMIT):
         sys.exit(f"error: the undisturbed run failed; see {whole}/run.log")
     shared = set(os.listdir(SHM))
-    kinds: list[str] = []
-    while len(kinds) < settings.kills:
-        kinds += rng.sample(list(VICTIMS), len(VICTIMS))
-    del kinds[settings.kills :]
+    batches = -(-settings.kills // len(VICTIMS))
+    kinds = [kind for _ in range(batches) for kind in rng.sample(list(VICTIMS), len(VICTIMS))][: settings.kills]
     while kinds and not tally.faults:
         torture_round(disturbed, kinds, settings, rng, tally)
         tally.rounds += 1
@@ -171,31 +170,25 @@ def hit(run: subprocess.Popen, kind: str, rng: random.Random, tally: Tally) -> b
 
 def processes(snakemake: int) -> tuple[list[psutil.Process], list[psutil.Process]]:
     """Return the jobs that a Snakemake runs now, and their worker processes."""
-    jobs, workers = [], []
-    try:
+    jobs, workers, children = [], [], []
+    with contextlib.suppress(psutil.Error):
         children = psutil.Process(snakemake).children(recursive=True)
-    except psutil.Error:
-        return jobs, workers
     for process in children:
-        try:
+        with contextlib.suppress(psutil.Error):  # it has just ended
             if process.environ().get("PPL_PARENT") == str(snakemake):
                 parent = process.parent()
                 inner = parent is not None and "PPL_PARENT" in parent.environ()
                 (workers if inner else jobs).append(process)
-        except psutil.Error:
-            continue
     return jobs, workers
 
 
 def module(process: psutil.Process | None) -> str:
     """Return the step that a process belongs to."""
-    try:
+    with contextlib.suppress(psutil.Error):  # it has just ended
         while process is not None:
             if match := re.search(r" -m ppl\.([\w.]+)", " ".join(process.cmdline())):
                 return match[1]
             process = process.parent()
-    except psutil.Error:
-        pass  # it has just ended
     return "?"
 
 
@@ -211,11 +204,9 @@ def commands(folder: Path) -> list[str]:
     """Return the command lines of the processes that work in the folder."""
     lines = []
     for process in psutil.process_iter():
-        try:
+        with contextlib.suppress(psutil.Error):
             if process.status() != psutil.STATUS_ZOMBIE and process.cwd() == str(folder):
                 lines.append(" ".join(process.cmdline())[:80])
-        except psutil.Error:
-            continue
     return lines
 
 

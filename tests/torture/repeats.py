@@ -13,12 +13,8 @@ from pathlib import Path
 from common import REPOSITORY, compare, run
 
 RUNS = {
-    "2 workers, 2 cores": (2, 2),
-    "the same again": (2, 2),
-    "1 worker": (1, 2),
-    "5 workers": (5, 2),
-    "1 core": (2, 1),
-}
+    "2 workers, 2 cores": (2, 2), "the same again": (2, 2), "1 worker": (1, 2), "5 workers": (5, 2), "1 core": (2, 1),
+}  # fmt: skip
 MUST_BE_EQUAL = ("the same again", "1 worker", "5 workers")
 """Each thread of a step adds up a part of a sum, so another number of cores may round differently."""
 
