@@ -44,26 +44,13 @@ def _together(module: str, settings: Any, folder: Path) -> None:
     job.write_bytes(pickle.dumps((module, settings)))
     common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "test"}
     common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": f"{port}"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROCESS, str(job)], env=os.environ | common | {"RANK": rank, "LOCAL_RANK": rank}
-        )
-        for rank in ("0", "1")
-    ]
+    ranks = [os.environ | common | {"RANK": rank, "LOCAL_RANK": rank} for rank in ("0", "1")]
+    processes = [subprocess.Popen([sys.executable, "-c", PROCESS, str(job)], env=rank) for rank in ranks]
     assert [process.wait(timeout=300) for process in processes] == [0, 0]
 
 
-def _alone_and_together(module: Any, settings: Any) -> tuple[list[pd.DataFrame], list[dict[str, torch.Tensor]]]:
-    logs, weights = [], []
-    for name in ("alone", "together"):
-        chosen = replace(settings, out=settings.out.with_name(f"{name}.pt"), log=settings.log.with_name(f"{name}.csv"))
-        if name == "alone":
-            module.main(chosen)
-        else:
-            _together(module.__name__, chosen, chosen.out.parent)
-        logs.append(pd.read_csv(chosen.log).drop(columns="seconds"))
-        weights.append(torch.load(chosen.out, weights_only=True)["network"])
-    return logs, weights
+def _result(settings: Any) -> tuple[pd.DataFrame, dict[str, torch.Tensor]]:
+    return pd.read_csv(settings.log).drop(columns="seconds"), torch.load(settings.out, weights_only=True)["network"]
 
 
 def _settings(name: str, scenes, tmp_path: Path) -> tuple[Any, Any]:
@@ -98,15 +85,16 @@ def _settings(name: str, scenes, tmp_path: Path) -> tuple[Any, Any]:
 @pytest.mark.parametrize("name", ["classify", "irnet", "affinitynet", "deeplab"])
 def test_two_processes_train_as_one_does(name: str, scenes, tmp_path: Path) -> None:
     """Also where they see very different numbers of labelled pixels: each mean is over the whole batch."""
-    for folder in scenes.labels[:1]:
-        for path in folder.iterdir():  # half of the photos keep a few labels only
-            labels = read_mask(path)
-            labels[np.random.default_rng(0).random(labels.shape) < 0.9] = 255
-            write_mask(path, labels)
-    (curve, other), (alone, together) = _alone_and_together(*_settings(name, scenes, tmp_path))
+    for path in scenes.labels[0].iterdir():  # half of the photos keep a few labels only
+        labels = read_mask(path)
+        labels[np.random.default_rng(0).random(labels.shape) < 0.9] = 255
+        write_mask(path, labels)
+    module, settings = _settings(name, scenes, tmp_path)
+    two = replace(settings, out=tmp_path / "two.pt", log=tmp_path / "two.csv")
+    module.main(settings)
+    _together(module.__name__, two, tmp_path)
+    (curve, alone), (other, together) = _result(settings), _result(two)
     np.testing.assert_allclose(curve.to_numpy(), other.to_numpy(), rtol=2e-3)
     assert alone.keys() == together.keys()
     for key, weights in alone.items():
-        torch.testing.assert_close(
-            together[key], weights, rtol=1e-3, atol=1e-4, msg=lambda text, key=key: f"{key}: {text}"
-        )
+        torch.testing.assert_close(together[key], weights, rtol=1e-3, atol=1e-4, msg=(key + ": {}").format)
