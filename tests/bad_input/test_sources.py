@@ -64,8 +64,7 @@ DRAWN = {
 @pytest.mark.parametrize("kind", [*ANNOTATIONS, *DRAWN])
 def test_broken_annotations_are_refused(published, refused, kind):
     path = published.root / "annotations" / "instances_val2014.json"
-    change = {**ANNOTATIONS, **DRAWN}[kind]
-    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    path.write_text(json.dumps((ANNOTATIONS | DRAWN)[kind](json.loads(path.read_text()))))
     where, remedy = (str(path), "unpack the archive again") if kind in ANNOTATIONS else ("COCO_1", "unpack the ann")
     refused(coco.main, published, where, remedy)
 

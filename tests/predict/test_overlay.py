@@ -21,8 +21,7 @@ def test_background_is_unchanged_and_a_class_is_half_its_colour() -> None:
 
 def test_an_outline_separates_classes_and_background() -> None:
     labels = np.array([[0, 1, 1, 1], [0, 1, 1, 2], [0, 1, 1, 2]], np.uint8)
-    expected = [[0, 1, 0, 1], [0, 1, 1, 1], [0, 1, 1, 1]]
-    assert np.array_equal(outline(labels), expected)
+    assert np.array_equal(outline(labels), [[0, 1, 0, 1], [0, 1, 1, 1], [0, 1, 1, 1]])
     assert not outline(np.full((3, 3), 4, np.uint8)).any()
 
 
