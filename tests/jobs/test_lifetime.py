@@ -27,12 +27,16 @@ class Settings:
     workers: int = 0
     end: bool = False
 
+def work(seconds):
+    print("working", flush=True)
+    time.sleep(seconds)
+
 def main(settings):
     with atomic(settings.out) as temporary:
         temporary.write_text("half")
         print("computing", flush=True)
         seconds = [0.01 if settings.end else 600] * 4
-        list(run_all(time.sleep, seconds, workers=settings.workers, total=4, name="test"))
+        list(run_all(work, seconds, workers=settings.workers, total=4, name="test"))
 
 if __name__ == "__main__":
     command(main, Settings)
@@ -80,15 +84,16 @@ def assert_nothing_is_left(folder: Path, process: subprocess.Popen) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("workers", ["0", "2"])
-@pytest.mark.parametrize("delay", [0, 1], ids=["starting", "working"])
+@pytest.mark.parametrize("working", [False, True], ids=["starting", "working"])
 @pytest.mark.parametrize("send", [os.kill, os.killpg])
-def test_a_signal_leaves_no_half_written_file_and_no_process(folder, number, workers, delay, send) -> None:
+def test_a_signal_leaves_no_half_written_file_and_no_process(folder, number, workers, working, send) -> None:
     process = start(folder, "--workers", workers)
-    time.sleep(delay)
+    for _ in range(max(1, int(workers)) if working else 0):
+        assert process.stdout.readline() == "working\n"
     send(process.pid, number)
     _, stderr = process.communicate(timeout=20)
     assert process.returncode == 128 + number
-    assert "Traceback" not in stderr or not delay  # a worker that Ctrl-C meets while Python starts prints one
+    assert "Traceback" not in stderr or not working  # a worker that Ctrl-C meets while Python starts prints one
     assert_nothing_is_left(folder, process)
 
 
