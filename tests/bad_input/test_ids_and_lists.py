@@ -152,7 +152,7 @@ def test_one_image_of_any_size_goes_through_every_step(root, checking, steps, si
     predict_split.main(steps.predicting)
     sweep.main(sweep.Settings(root, "train", cams, root.with_name("sweep.csv"), 0))
     for out in ("sure", "labels-irnet", "labels-affinitynet", "predictions/crf"):
-        with Image.open(root.with_name(out) / "t1.png") as label:
+        with Image.open(root.parent / out / "t1.png") as label:
             assert label.size == size[::-1]
 
 
