@@ -14,6 +14,7 @@ REPOSITORY = Path(__file__).parents[2]
 STEP = '''
 """A step that writes half of its output, then sleeps, in this process or in workers."""
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ class Settings:
     end: bool = False
 
 def work(seconds):
-    print("working", flush=True)
+    os.write(1, b"working\\n")  # in one piece: workers share the pipe
     time.sleep(seconds)
 
 def main(settings):
