@@ -5,40 +5,19 @@ on one CPU core, or `ppl.crf.gpu` on a GPU.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pydensecrf.densecrf as dcrf
 
+from ppl.crf.settings import Pairwise
+
 LEAST_PROBABILITY = 1e-5  # bounds the energy of a label that the network rules out
-
-
-@dataclass(frozen=True)
-class Pairwise:
-    """The two Potts terms: one between near pixels, one between near pixels of similar colour."""
-
-    gaussian_sxy: float
-    """Standard deviation of the distance, in pixels."""
-    gaussian_compat: float
-    """Weight of the term."""
-    bilateral_sxy: float
-    bilateral_srgb: float
-    """Standard deviation of the colour difference, of 0..255."""
-    bilateral_compat: float
-
 
 Infer = Callable[[np.ndarray, int], np.ndarray]
 """From unary energies (L, h w) float32 and a number of iterations to the strongest label of each pixel, (h w,)."""
 
 Solver = Callable[[np.ndarray, int, Pairwise], Infer]
 """From a photo (h, w, 3) uint8, the number of labels L and pairwise terms to a function that infers labels."""
-
-Where = Literal["cpu", "gpu"]
-"""Device that solves the CRFs of a step: the CPU, in worker processes, or the GPU of this process if there is one."""
-
-IRNET = Pairwise(3, 3, 50, 5, 10)
-DEEPLAB = Pairwise(1, 3, 67, 3, 4)
 
 
 def on_cpu(photo: np.ndarray, labels: int, pairwise: Pairwise) -> Infer:

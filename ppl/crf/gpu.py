@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppl.crf.dense import Infer, Pairwise, Solver
+from ppl.crf.dense import Infer, Solver
+from ppl.crf.settings import Pairwise
 from ppl.crf.lattice import Lattice
 
 

@@ -1,20 +1,22 @@
 """Choose a solver: pydensecrf in worker processes, or one GPU in this process."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ppl.crf.dense import Solver, Where, on_cpu
+from ppl.crf.dense import Solver, on_cpu
+from ppl.jobs.settings import Hardware
 
 if TYPE_CHECKING:
     import torch
 
 
-def choose(where: Where, workers: int, device: "torch.device | None" = None) -> tuple[Solver, int]:
+def choose(hardware: Hardware, device: "torch.device | None" = None) -> tuple[Solver, int]:
     """Return the solver of a step and its number of worker processes, 0 on a GPU (`device`, or one claimed here)."""
-    if where == "gpu":
+    if hardware.crf == "gpu":
         from ppl.crf.gpu import on_device
-        from ppl.jobs.devices import Hardware, inference_device
+        from ppl.jobs.devices import inference_device
 
-        device = device or inference_device(Hardware(devices=1, workers=workers, precision="32-true"))
+        device = device or inference_device(replace(hardware, gpu=1))
         if device.type == "cuda":
             return on_device(device), 0
-    return on_cpu, workers
+    return on_cpu, hardware.workers

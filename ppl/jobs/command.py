@@ -1,14 +1,17 @@
 """Run entry points: parse settings from the command line, print errors as one line, record outputs."""
 
+import dataclasses
 import errno
 import importlib
+import json
 import os
 import sys
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import tyro
 
+from ppl.jobs import fields
 from ppl.jobs.errors import UserError
 from ppl.jobs.lifetime import end_with_snakemake, exit_on_signals
 from ppl.jobs.provenance import record
@@ -42,10 +45,10 @@ def command(main: Callable[[Settings], None], settings: type[Settings]) -> None:
     signals = exit_on_signals()
     end_with_snakemake()
     try:
-        values = tyro.cli(getattr(module, settings.__name__), description=module.__doc__)
+        values = parse(getattr(module, settings.__name__), sys.argv[1:], description=module.__doc__)
         getattr(module, main.__name__)(values)
         if os.environ.get("LOCAL_RANK", "0") == "0":  # in data-parallel training the first process writes
-            record(module.__name__, values)
+            record(module.__name__, values, sys.argv[1:])
     except BaseException as error:
         if signals:  # worker processes that received them too may raise errors here
             sys.exit(128 + signals[0])
@@ -53,6 +56,35 @@ def command(main: Callable[[Settings], None], settings: type[Settings]) -> None:
         if line is None or os.environ.get(TRACEBACK) == "1":
             raise
         sys.exit(f"error: {line}")
+
+
+def parse(settings: type[Settings], arguments: Sequence[str], description: str | None = None) -> Settings:
+    """Return the dataclass `settings` of a command line, whose flags are the keys of the configuration.
+
+    UserError for a value of a section outside of its range.
+    """
+    registry = tyro.constructors.ConstructorRegistry()
+    registry.primitive_rule(_json_of_mapping)
+    values = tyro.cli(settings, args=list(arguments), description=description, registry=registry)
+    for field in dataclasses.fields(values):
+        section = getattr(values, field.name)
+        if isinstance(section, fields.Section):
+            where = f"command line, --{field.name}"
+            fields.read(type(section), fields.plain(section), where, "--help lists all options")
+    return values
+
+
+def _json_of_mapping(info: Any) -> Any:
+    """Let tyro read the settings of a user's own module as JSON."""
+    if info.type_origin is not dict:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="JSON",
+        instance_from_str=lambda texts: json.loads(texts[0]),
+        is_instance=lambda instance: isinstance(instance, dict),
+        str_from_instance=lambda instance: [json.dumps(instance)],
+    )
 
 
 def explain(error: BaseException) -> str | None:

@@ -9,37 +9,24 @@ import socket
 import sys
 import time
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
 from ppl.jobs.errors import UserError
+from ppl.jobs.settings import Hardware, Precision
 
-Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
-@dataclass(frozen=True)
-class Hardware:
-    """Hardware of a step; results do not depend on the number of workers."""
-
-    devices: int
-    """GPUs of this job (inference uses one); the CPU if this is 0 or there is no GPU."""
-    workers: int
-    """Worker processes that read and augment photos."""
-    precision: Precision
-
-    @property
-    def on_gpu(self) -> bool:
-        """Whether GPUs are requested and present."""
-        return self.devices > 0 and torch.cuda.is_available()
+def on_gpu(hardware: Hardware) -> bool:
+    """Return whether GPUs are requested and present."""
+    return hardware.gpu > 0 and torch.cuda.is_available()
 
 
 def inference_device(hardware: Hardware) -> torch.device:
     """Claim a GPU for this process and return it; the CPU without GPUs."""
     set_arithmetic()
-    return torch.device("cuda", claim_gpus(1)[0]) if hardware.on_gpu else torch.device("cpu")
+    return torch.device("cuda", claim_gpus(1)[0]) if on_gpu(hardware) else torch.device("cpu")
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager:

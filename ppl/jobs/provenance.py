@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +18,9 @@ from typing import Any, NamedTuple
 
 import ppl
 from ppl.jobs.code_hash import code_hash
+from ppl.jobs.fields import Section, plain
 from ppl.jobs.files import file_digest, write_json
+from ppl.jobs.slots import modules_used
 
 OUTPUTS = ("out", "log", "tar")  # fields of settings that name outputs
 NOT_READ = (*OUTPUTS, "benchmarks")  # all other paths are inputs; benchmarks are times
@@ -35,10 +37,11 @@ class Content(NamedTuple):
     files: int
 
 
-def record(module: str, settings: Any) -> None:
-    """Write the records of the outputs of a step: `module` with its `settings`, a dataclass.
+def record(module: str, settings: Any, arguments: Sequence[str]) -> None:
+    """Write the records of the outputs of a step: `module` with its `settings`, a dataclass, of command-line arguments.
 
-    Inputs are the paths in `settings`, unless it has a method `reads` that returns them. A step without `out` has no
+    Inputs are the paths in `settings`, unless it has a method `reads` that returns them. Of sections, the settings named
+    by the arguments are recorded: the workflow names all that the step uses, and no others. A step without `out` has no
     records.
     """
     outputs = [getattr(settings, name) for name in OUTPUTS if getattr(settings, name, None) is not None]
@@ -48,8 +51,8 @@ def record(module: str, settings: Any) -> None:
     digests = {path: recorded(path) or content(path) for path in dict.fromkeys(inputs) if path.exists()}
     common = {
         "made_by": module,
-        "code": code_hash(module),
-        "settings": _plain(settings),
+        "code": code_hash(module, *_entries(settings)),
+        "settings": _recorded(settings, {argument[2:].replace("-", "_") for argument in arguments}),
         "versions": {"ppl": ppl.__version__, "python": platform.python_version(), **_versions()},
     }
     for path in outputs:
@@ -115,14 +118,27 @@ def _paths(settings: Any) -> Iterator[Path]:
             yield from (path for path in (value if isinstance(value, tuple) else [value]) if isinstance(path, Path))
 
 
-def _plain(settings: Any) -> dict[str, Any]:
-    """Return settings without paths, as nested dicts."""
-    values = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
-    return {
-        name: _plain(value) if dataclasses.is_dataclass(value) else value
-        for name, value in values.items()
-        if value != () and not isinstance(value[0] if isinstance(value, tuple) else value, Path)
-    }
+def _recorded(settings: Any, flags: set[str], above: str = "") -> dict[str, Any]:
+    """Return settings without paths, as nested dicts; in sections only those that flags name."""
+    values = {}
+    for field in dataclasses.fields(settings):
+        value, name = getattr(settings, field.name), f"{above}{field.name}"
+        if dataclasses.is_dataclass(value):
+            if below := _recorded(value, flags, f"{name}."):
+                values[field.name] = below
+        elif isinstance(settings, Section):
+            if name in flags:
+                values[field.name] = plain(value)
+        elif value != () and not isinstance(value[0] if isinstance(value, tuple) else value, Path):
+            values[field.name] = value
+    return values
+
+
+def _entries(settings: Any) -> Iterator[str]:
+    """Yield the modules of the entries that sections of the settings name."""
+    for field in dataclasses.fields(settings):
+        if isinstance(section := getattr(settings, field.name), Section):
+            yield from modules_used(section)
 
 
 def _versions() -> dict[str, str]:

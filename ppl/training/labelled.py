@@ -1,21 +1,22 @@
-"""Training of a network on label maps: IRNet and AffinityNet on reliable labels, DeepLab on pseudo labels."""
+"""Training of a network on label maps: refinement networks on reliable labels, segmentation networks on pseudo labels."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from ppl.data.crops import Augmentation, TrainingCrops
 from ppl.data.dataset import Dataset
 from ppl.data.label_maps import find_maps
-from ppl.jobs.devices import Hardware
 from ppl.jobs.files import digest_of
+from ppl.jobs.settings import Hardware
 from ppl.training.launch import launch
 from ppl.training.loop import Loss, train_to_checkpoint
+from ppl.training.optimizers import Group, optimizer
 from ppl.training.schedule import Schedule
+from ppl.training.settings import Training
 
 
 @dataclass(frozen=True)
@@ -30,49 +31,52 @@ class LabelledRun:
     log: Path
     code: str
     """Code version, stored in the checkpoint."""
+    random_seed: int
     hardware: Hardware
 
 
 def train_on_labels(
     run: LabelledRun,
+    training: Training,
     *,
     name: str,
     kind: str,
     settings: Mapping[str, Any],
-    seed: int,
-    weights: str,
     build: Callable[[int], nn.Module],
-    optimizer: Callable[[nn.Module], torch.optim.Optimizer],
+    groups: Callable[[nn.Module], list[Group]],
     loss: Loss,
     augmentation: Augmentation,
-    schedule: Callable[[int], Schedule],
+    epochs: int | None = None,
+    steps: int | None = None,
 ) -> None:
     """Train the network that `build` creates for the number of classes, and write its checkpoint of `kind`.
 
-    `name` is the network's name in messages, `seed` that of new layers. `settings` go into the checkpoint; with the
-    label maps, the dataset's lists and a file of backbone `weights` they decide whether an interrupted run can be
-    resumed. `loss` takes crops (B, 3, H, W) and their labels (B, H, W) uint8, `schedule` the number of photos.
+    `name` is the network's name in messages. `settings`, plain values, go into the checkpoint; with the random seed, the
+    label maps, the dataset's lists and a file of backbone weights they decide whether an interrupted run can be
+    resumed. `groups` returns the optimiser groups of the network, `loss` takes crops (B, 3, H, W) and their labels
+    (B, H, W) uint8. The training takes `epochs` passes over the photos, or `steps`.
     """
     dataset = Dataset.open(run.data)
     image_ids = dataset.split(run.train_split)
     labels = find_maps(run.labels, image_ids)
-    fabric = launch(run.hardware, seed)
+    fabric = launch(run.hardware, run.random_seed)
     network = build(len(dataset.classes)).to(memory_format=torch.channels_last)
     backbone = network.backbone
     crops = TrainingCrops(dataset.photos(image_ids), labels, augmentation, mean=backbone.mean, std=backbone.std)
     lists = [dataset.root / "classes.txt", dataset.list_of(run.train_split)]
-    weight_files = [] if weights in ("imagenet", "none") else [Path(weights)]
+    weight_files = [] if training.weights in ("imagenet", "none") else [Path(training.weights)]
+    stored = {**settings, "random_seed": run.random_seed}
     train_to_checkpoint(
         fabric,
         network,
-        optimizer(network),
+        optimizer(training.optimizer, groups(network), momentum=training.momentum),
         crops,
         loss,
-        schedule(len(crops)),
+        Schedule.of(training, len(crops), run.random_seed, epochs=epochs, steps=steps),
         name=name,
         out=run.out,
-        stored={"kind": kind, "settings": dict(settings), "code": run.code, "classes": list(dataset.classes)},
-        digest=digest_of((settings, run.code), *lists, *labels, *weight_files),
+        stored={"kind": kind, "settings": stored, "code": run.code, "classes": list(dataset.classes)},
+        digest=digest_of((stored, run.code), *lists, *labels, *weight_files),
         log=run.log,
         workers=run.hardware.workers,
     )

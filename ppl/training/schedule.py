@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch.utils.data import Sampler
 
+from ppl.training.settings import Training
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -18,15 +20,16 @@ class Schedule:
     seed: int
 
     @classmethod
-    def of_epochs(cls, length: int, *, epochs: int, batch_size: int, poly_power: float, seed: int) -> "Schedule":
-        """Return the schedule of whole epochs over `length` samples; samples that do not fill a batch are dropped."""
-        epoch_steps = max(1, length // batch_size)
-        return cls(epochs * epoch_steps, epoch_steps, batch_size, poly_power, seed)
+    def of(
+        cls, training: Training, length: int, seed: int, *, epochs: int | None = None, steps: int | None = None
+    ) -> "Schedule":
+        """Return the schedule of a training over `length` samples: of whole epochs, or of a number of steps.
 
-    @classmethod
-    def of_steps(cls, length: int, *, steps: int, batch_size: int, poly_power: float, seed: int) -> "Schedule":
-        """Return the schedule of a number of steps over `length` samples; the last epoch may be shorter."""
-        return cls(steps, max(1, length // batch_size), batch_size, poly_power, seed)
+        Samples that do not fill a batch are dropped; with `steps` the last epoch may be shorter.
+        """
+        epoch_steps = max(1, length // training.batch_size)
+        total = epochs * epoch_steps if steps is None else steps
+        return cls(total, epoch_steps, training.batch_size, training.poly_power, seed)
 
     def rate(self, step: int) -> float:
         """Return the factor of the initial learning rates in a step, counted from 0: (1 - step / steps)^poly_power."""

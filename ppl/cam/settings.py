@@ -1,0 +1,55 @@
+"""Settings of step `cam`."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Le
+
+from ppl.jobs.fields import Count, Factor, Factors, Section, Share, Source
+from ppl.jobs.slots import Slot
+
+METHODS = {
+    "cam": "ppl.cam.plain",
+    "gradcam_plus_plus": "ppl.cam.gradcam_plus_plus",
+    "scorecam": "ppl.cam.scorecam",
+}
+"""CAM methods by name; each module has `raw_maps(network, images, labels, settings)`."""
+
+Fusion = Literal["mean", "sum"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Maps(Section):
+    """Scales and fusion of the maps (Section III-E)."""
+
+    scales: Annotated[Factors, Source("paper")] = (1.0, 0.5, 1.5, 2.0)
+    """Factors by which photos are resized; each size is also mirrored."""
+    fusion: Annotated[Fusion, Source("paper III-E")] = "mean"
+    """`mean`: normalise branches, then average; `sum`: add, then normalise."""
+    cam_exponent: Annotated[Factor, Source("paper; AffinityNet: 0.5")] = 1
+    """Exponent of each rectified map before scales and mirror images are added; 0.5 flattens peaks."""
+    batch_size: Annotated[Count, Source("ours")] = 8
+    """Photos of equal size per batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreCam(Section):
+    """CAM method `scorecam`."""
+
+    channels: Annotated[int, Ge(0), Le(65536), Source("ours")] = 0
+    """Channels that mask the image, those of the largest deviation over it; 0: all, as published. The cost is one
+    forward pass per channel."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cam(Section):
+    """Class activation maps and seeds (Section III-E)."""
+
+    method: Annotated[str, Slot(METHODS), Source("paper, Equation 2")] = "cam"
+    """How a map is computed from the features of a branch."""
+    maps: Maps = Maps()
+    scorecam: ScoreCam = ScoreCam()
+    own: dict[str, Any] = field(default_factory=dict)
+    """Settings of a method `own/MODULE` (docs/extending.md)."""
+    threshold: Annotated[Share, Source("IRNet")] = 0.15
+    """Background threshold at which seeds are reported."""

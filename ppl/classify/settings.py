@@ -1,0 +1,93 @@
+"""Settings of step `classify`."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Le
+
+from ppl.jobs.fields import (
+    Count,
+    Distinct,
+    FrozenStages,
+    NotNegative,
+    OutputStride,
+    PixelRange,
+    Pixels,
+    Positive,
+    Section,
+    Share,
+    Source,
+)
+from ppl.networks.settings import BackboneName
+from ppl.training import settings as training
+
+PhiInit = Literal["kaiming", "identity"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture(Section):
+    """The shape of a classifier; part of its checkpoint."""
+
+    backbone: Annotated[BackboneName, Source("paper")] = "resnet50"
+    """The backbone."""
+    output_stride: Annotated[OutputStride, Source("paper")] = 16
+    """8, 16 or 32."""
+    frozen_stages: Annotated[int, Ge(-1), Le(3), Source("IRNet")] = 2
+    """Stages up to this number get no gradient from the global branch: -1 none, 0 the stem, 2 the stem and stages 1
+    and 2."""
+    phi_init: Annotated[PhiInit, Source("paper")] = "kaiming"
+    """Initial values of phi1 and phi2: `kaiming`, or `identity` (near the identity)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(training.Training):
+    """The training of the baseline."""
+
+    epochs: Annotated[Count, Source("paper")] = 5
+    """Passes over the training split."""
+    batch_size: Annotated[Count, Source("paper")] = 16
+    """Crops per step, of all GPUs together."""
+    lr: Annotated[Positive, Source("paper")] = 0.1
+    """Learning rate of the backbone at the first step."""
+    new_lr_factor: Annotated[Positive, Source("paper")] = 10
+    """Learning rate of the classifier, as a multiple of `lr`."""
+    phi_lr_factor: Annotated[Positive, Source("paper")] = 10
+    """Learning rate of phi1 and phi2, as a multiple of `lr`; with `phi_init: identity`, 1 is better."""
+    weight_decay: Annotated[NotNegative, Source("paper")] = 1e-4
+    """Weight decay."""
+    bias_lr_factor: Annotated[Positive, Source("IRNet; AffinityNet: 2")] = 1
+    """Learning rate of biases, including those of BatchNorm, as a multiple of the rate of their weights."""
+    decay_biases: Annotated[bool, Source("IRNet; AffinityNet: false")] = True
+    """Whether `weight_decay` applies to biases."""
+    keep_classifier: Annotated[
+        tuple[Literal["implicit", "explicit", "local"], ...], Distinct(), Source("paper III-D; Algorithm 1: no method")
+    ] = ("explicit", "local")
+    """Methods whose steps also start from the classifier of the earlier step, each branch from the corresponding one;
+    the others start only from its backbone."""
+    branch_loss: Annotated[NotNegative, Source("paper; above 0: ours")] = 0
+    """Weight of the mean loss of the single branches; without it a patched branch may stop learning once the global
+    branch fits, see docs/results.md."""
+    long_side: Annotated[PixelRange, Source("paper")] = (320, 640)
+    """Range of the longest side after random rescaling, in pixels."""
+    crop: Annotated[Pixels, Source("paper")] = 512
+    """Side of the square crops, in pixels."""
+    jitter: Annotated[Share, Source("paper; AffinityNet: 0.3")] = 0
+    """Strength of random colour changes, 0 (none) to 1; 0.3 changes brightness, contrast and saturation by factors of
+    0.7 to 1.3, hue by up to a tenth of a turn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchTraining(Training):
+    """The training of all methods but the baseline: the keys of `training`, whose values it takes where it has none."""
+
+    lr: Annotated[Positive, Source("paper")] = 0.01
+    """Learning rate of the backbone at the first step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classify(Section):
+    """The classifier with patch learning (Sections III-B to III-D)."""
+
+    architecture: Architecture = Architecture()
+    training: Training = Training()
+    patch_training: PatchTraining = PatchTraining()

@@ -1,0 +1,191 @@
+"""Fields of settings: the base class of all sections, types with ranges, sources of defaults, and the check.
+
+A setting is one field of a `Section` in the `settings.py` of its step: type with range, default, source, and one line of
+documentation. The schema, the tables of config/README.md, the command line, the check of the configuration and the
+reader of settings.yaml are made from these fields (`ppl.experiment`). Modules of settings import no torch and no
+pydantic, as worker processes import them.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
+from typing import Annotated, Any, ClassVar, Self, TypeVar
+
+from annotated_types import Ge, Gt, Le, Len, Lt
+
+from ppl.jobs.errors import UserError
+
+MAX_MESSAGE = 200  # characters of a message, which may quote a whole section
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """Base class of sections of settings, frozen dataclasses whose fields all have defaults."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {
+        "extra": "forbid",
+        "use_attribute_docstrings": True,
+        "allow_inf_nan": False,
+        "strict": True,  # integers are written as integers, texts are not numbers
+    }
+
+
+class Source(str):
+    """The source of a default: a section of the paper, IRNet, AffinityNet, DeepLab, or ours."""
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: Any, handler: Callable[[Any], dict[str, Any]]
+    ) -> dict[str, Any]:
+        return {**handler(core_schema), "source": str(self)}
+
+
+class Check:
+    """A check of a field's value beyond its type and range: `fault` returns what is wrong with it, or None."""
+
+    schema: ClassVar[Mapping[str, Any]] = {}
+    """Addition to the field's JSON schema."""
+
+    def fault(self, value: Any) -> str | None:
+        raise NotImplementedError
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
+        from pydantic_core import PydanticCustomError, core_schema  # here: see the module's docstring
+
+        def check(value: Any) -> Any:
+            if what := self.fault(value):
+                raise PydanticCustomError("fault", "{what}", {"what": what})
+            return value
+
+        return core_schema.no_info_after_validator_function(check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: Any, handler: Callable[[Any], dict[str, Any]]
+    ) -> dict[str, Any]:
+        return {**handler(core_schema), **self.schema}
+
+
+class Matches(Check):
+    """A text that a regular expression matches as a whole; `form` describes it."""
+
+    def __init__(self, pattern: str, form: str) -> None:
+        self.pattern, self.form = re.compile(pattern), form
+        self.schema = {"pattern": f"^(?:{pattern})$"}
+
+    def fault(self, value: str) -> str | None:
+        return None if self.pattern.fullmatch(value) else f"{value!r} is not {self.form}"
+
+
+class Ordered(Check):
+    """A range: a pair whose first value is not greater than the second."""
+
+    def fault(self, value: tuple[float, float]) -> str | None:
+        low, high = value
+        return f"{low} is greater than {high}; write the smaller number first" if low > high else None
+
+
+class Distinct(Check):
+    """A list that names nothing twice."""
+
+    schema: ClassVar[Mapping[str, Any]] = {"uniqueItems": True}
+
+    def fault(self, value: tuple[Any, ...]) -> str | None:
+        twice = [item for i, item in enumerate(value) if item in value[:i]]
+        return f"{twice[0]!r} is listed twice" if twice else None
+
+
+class OneOf(Check):
+    """One of a few numbers."""
+
+    def __init__(self, *values: int) -> None:
+        self.values = values
+        self.schema = {"enum": [*values]}
+
+    def fault(self, value: int) -> str | None:
+        return None if value in self.values else f"{value} is not one of {', '.join(map(str, self.values))}"
+
+
+MOST = 1_000_000
+Positive = Annotated[float, Gt(0), Le(MOST)]
+NotNegative = Annotated[float, Ge(0), Le(MOST)]
+Share = Annotated[float, Ge(0), Le(1)]
+Count = Annotated[int, Ge(1), Le(MOST)]
+Factor = Annotated[float, Gt(0), Le(4)]
+Factors = Annotated[tuple[Factor, ...], Len(1, 16)]
+FactorRange = Annotated[tuple[Factor, Factor], Ordered()]
+Pixels = Annotated[int, Ge(32), Le(4096)]
+PixelRange = Annotated[tuple[Pixels, Pixels], Ordered()]
+OutputStride = Annotated[int, OneOf(8, 16, 32)]
+FrozenStages = Annotated[int, Ge(-1), Le(4)]
+"""Stages of a backbone that keep their weights: -1 none, 0 the stem, n the stem and stages 1 to n."""
+Momentum = Annotated[float, Ge(0), Lt(1)]
+RandomSeed = Annotated[int, Ge(0), Le(4294967295)]
+File = Annotated[str, Matches(r"[^-\0\n][^\0\n]*", "a file")]
+SplitName = Annotated[str, Len(1, 100), Matches(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", "the name of a split")]
+
+Kind = TypeVar("Kind")
+
+
+def read(kind: type[Kind], values: Any, where: object, remedy: str) -> Kind:
+    """Return the section `kind` of nested plain values, as YAML and JSON hold them.
+
+    UserError with `where` and `remedy` for the first value that is unknown, of another type or outside of its range.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return adapter(kind).validate_json(json.dumps(values, default=str))
+    except ValidationError as error:
+        raise UserError(where, message(error.errors(include_url=False)), remedy) from error
+    except (TypeError, RecursionError) as error:  # a key that is no text, an anchor that contains itself
+        raise UserError(where, "not sections of keys and values", remedy) from error
+
+
+@cache
+def adapter(kind: type[Kind]) -> Any:
+    """Return pydantic's validator of a section."""
+    from pydantic import TypeAdapter  # here: see the module's docstring
+
+    return TypeAdapter(kind)
+
+
+def message(faults: list[dict[str, Any]]) -> str:
+    """Return the first of pydantic's faults as one bounded line: the key, and what is wrong with its value."""
+    # An invalid item makes its list too short as well: of nested places only the inner one is at fault.
+    places = [fault["loc"] for fault in faults]
+    inner = [f for f in faults if not any(p != f["loc"] and p[: len(f["loc"])] == f["loc"] for p in places)]
+    fault = min(inner, key=lambda fault: [str(part) for part in fault["loc"]])
+    others = len(inner) - 1
+    value, key = fault["input"], ".".join(map(str, fault["loc"]))
+    match fault["type"]:
+        case "unexpected_keyword_argument" | "extra_forbidden":
+            what = "unknown key"
+        case "dataclass_type" | "dict_type":
+            what = f"{bounded(repr(value))} is not a section"
+        case "fault" | "value_error":
+            what = fault["msg"].removeprefix("Value error, ")
+        case _:
+            what = f"{bounded(repr(value))} {fault['msg'].removeprefix('Input ')}"
+    number = isinstance(value, str) and re.fullmatch(r"[-+.\d]+e[-+]?\d+", value, re.IGNORECASE)
+    hint = " (in YAML, a number with an exponent needs a decimal point, as in 1.0e-4)" if number else ""
+    more = f" (and {others} more)" if others > 0 else ""
+    return f"{key}: {' '.join(what.split())}{hint}{more}" if key else f"{' '.join(what.split())}{more}"
+
+
+def bounded(text: str) -> str:
+    """Return a text with its middle omitted if it is long."""
+    half = MAX_MESSAGE // 2
+    return text if len(text) <= MAX_MESSAGE else f"{text[:half]} ... {text[-half:]}"
+
+
+def plain(value: Any) -> Any:
+    """Return a section as nested dicts and lists, as YAML and JSON hold them; 1.0 becomes 1: equal values, equal text."""
+    if is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: plain(part) for key, part in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(part) for part in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,0 +1,29 @@
+"""Settings of hardware."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Le
+
+from ppl.jobs.fields import Count, Section, Source
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+Where = Literal["cpu", "gpu"]
+"""Device that solves the CRFs of a step: the CPU, in worker processes, or the GPU of this process if there is one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware(Section):
+    """Hardware of a job. Results do not depend on `gpu` and `workers`, so a change of these reruns nothing."""
+
+    gpu: Annotated[int, Ge(0), Le(1024), Source("ours")] = 1
+    """GPUs per training; image-by-image steps use one; 0: CPU."""
+    workers: Annotated[int, Ge(1), Le(1024), Source("ours")] = 4
+    """Worker processes of a job, which read photos or run CRFs."""
+    precision: Annotated[Precision, Source("ours")] = "bf16-mixed"
+    """Precision of networks."""
+    crf: Annotated[Where, Source("ours")] = "cpu"
+    """`cpu`: pydensecrf in worker processes; `gpu`: on the GPU of the job. Labels differ in one of ten thousand pixels;
+    an H100 is as fast as 27 to 42 cores."""
+    shards: Annotated[Count, Source("ours")] = 1
+    """Number of jobs into which image-by-image steps are split."""

@@ -1,0 +1,129 @@
+"""Slots: the parts of the method that people swap, each a plain dict from an entry's name to its module.
+
+A slot is a field `Annotated[str, Slot(ENTRIES)]` of a section. `ENTRIES` maps names to modules, which are imported on
+use only, so that a step imports, and its code hash covers, no entry but its own. A name that ends in a slash is a
+family: `timm/` has all names such as `timm/resnet50d`. Every slot has `own/`: `own/my_module` is the module `my_module`
+of the user, in the folder that the workflow runs in or on Python's path. docs/extending.md tells what each slot's module
+contains.
+
+The settings of an entry are the field of the section that has the entry's name (that of its family without the slash),
+if there is one; those of `own/` are those of the module's `Settings`.
+"""
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from types import ModuleType
+from typing import Any, get_type_hints
+
+from ppl.jobs.errors import UserError, reason
+from ppl.jobs.fields import Check, plain, read
+
+OWN = "own/"
+Entries = Mapping[str, str | None]
+"""From an entry's name to its module; None for an entry that is nothing but a name, such as `none`."""
+
+
+class Slot(Check):
+    """A field that names an entry; with `own`, also a module of the user."""
+
+    def __init__(self, entries: Entries, *, own: bool = True) -> None:
+        self.entries = {**entries, OWN: None} if own else entries
+        names = "|".join(f"{name}.+" if name.endswith("/") else name for name in self.entries)
+        self.schema = {"pattern": f"^({names})$"}
+
+    def fault(self, name: str) -> str | None:
+        try:
+            module_of(self.entries, name)
+        except UserError as error:
+            return f"{error.what}; {error.remedy}"
+        return None
+
+
+def family(entries: Entries, name: str) -> str:
+    """Return the key of an entry: its name, or its family's with the slash. UserError for a name without an entry."""
+    first, slash, rest = name.partition("/")
+    key = first + slash
+    if key in entries and bool(slash) == bool(rest):
+        return key
+    known = ", ".join(f"{entry}NAME" if entry.endswith("/") else entry for entry in entries)
+    raise UserError(repr(name), f"unknown name {name!r}", f"choose one of {known}")
+
+
+def module_of(entries: Entries, name: str) -> str | None:
+    """Return the module of an entry; UserError for a name without an entry, or of an own module that does not exist."""
+    key = family(entries, name)
+    if key != OWN:
+        return entries[key]
+    module = name.removeprefix(OWN)
+    _find_own_modules()
+    try:
+        found = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        found = None
+    if found is None or found.origin is None:
+        what, folder = f"there is no module {module!r}", os.getcwd()
+        raise UserError(repr(name), what, f"write {module.replace('.', '/')}.py in {folder}, or set PYTHONPATH")
+    return module
+
+
+def load(entries: Entries, name: str) -> ModuleType:
+    """Import and return the module of an entry."""
+    module = module_of(entries, name)
+    if module is None:
+        raise UserError(repr(name), "has no code", "choose another entry")
+    return importlib.import_module(module)
+
+
+def settings_of(section: Any, slot: str) -> Any:
+    """Return the settings of the entry that the field `slot` of a section names; None if it has none."""
+    name, entries = getattr(section, slot), slots_of(type(section))[slot]
+    key = family(entries, name)
+    values = getattr(section, key.removesuffix("/"), None)
+    if key != OWN:
+        return values
+    kind = getattr(load(entries, name), "Settings", None)
+    if kind is None and values:
+        raise UserError(f"{key.removesuffix('/')}", f"{name} has no class Settings", "remove its settings")
+    return read(kind, values, key.removesuffix("/"), f"{name} declares its settings") if kind else None
+
+
+def slots_of(kind: type) -> dict[str, Entries]:
+    """Return the entries of each slot among the fields of a section."""
+    hints = get_type_hints(kind, include_extras=True)
+    of_fields = {field.name: getattr(hints[field.name], "__metadata__", ()) for field in fields(kind)}
+    return {name: part.entries for name, parts in of_fields.items() for part in parts if isinstance(part, Slot)}
+
+
+def used(section: Any) -> dict[str, Any]:
+    """Return a section as nested plain values, without the settings of entries that its slots do not name."""
+    entries = slots_of(type(section))
+    chosen = {family(table, getattr(section, slot)).removesuffix("/") for slot, table in entries.items()}
+    others = {name.removesuffix("/") for table in entries.values() for name in table} - chosen
+    values = {}
+    for field in fields(section):
+        value = getattr(section, field.name)
+        if field.name not in others or field.name in entries:
+            values[field.name] = used(value) if is_dataclass(value) else plain(value)
+    return values
+
+
+def modules_used(section: Any) -> Iterator[str]:
+    """Yield the modules of all entries that the slots of a section, and of those within it, name."""
+    for slot, entries in slots_of(type(section)).items():
+        if module := module_of(entries, getattr(section, slot)):
+            yield module
+    chosen = used(section)
+    for field in fields(section):
+        value = getattr(section, field.name)
+        if is_dataclass(value) and field.name in chosen:
+            yield from modules_used(value)
+
+
+def _find_own_modules() -> None:
+    """Let Python find modules in the working directory: last, so that none of them replaces another."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
