@@ -8,7 +8,6 @@ from annotated_types import Ge, Le
 from ppl.jobs.fields import (
     Count,
     Distinct,
-    FrozenStages,
     NotNegative,
     OutputStride,
     PixelRange,

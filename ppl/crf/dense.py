@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pydensecrf.densecrf as dcrf
 
-from ppl.crf.settings import Pairwise
+from ppl.crf.settings import DEEPLAB, IRNET, Pairwise
 
 LEAST_PROBABILITY = 1e-5  # bounds the energy of a label that the network rules out
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ppl.crf.dense import Infer, Solver
-from ppl.crf.settings import Pairwise
 from ppl.crf.lattice import Lattice
+from ppl.crf.settings import Pairwise
 
 
 def on_device(device: torch.device) -> Solver:

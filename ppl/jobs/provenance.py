@@ -40,9 +40,9 @@ class Content(NamedTuple):
 def record(module: str, settings: Any, arguments: Sequence[str]) -> None:
     """Write the records of the outputs of a step: `module` with its `settings`, a dataclass, of command-line arguments.
 
-    Inputs are the paths in `settings`, unless it has a method `reads` that returns them. Of sections, the settings named
-    by the arguments are recorded: the workflow names all that the step uses, and no others. A step without `out` has no
-    records.
+    Inputs are the paths in `settings`, unless it has a method `reads` that returns them. Of sections, the settings
+    named by the arguments are recorded: the workflow names all that the step uses, and no others. A step without `out`
+    has no records.
     """
     outputs = [getattr(settings, name) for name in OUTPUTS if getattr(settings, name, None) is not None]
     if not hasattr(settings, "out") or not all(path.exists() for path in outputs):

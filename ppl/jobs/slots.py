@@ -2,9 +2,9 @@
 
 A slot is a field `Annotated[str, Slot(ENTRIES)]` of a section. `ENTRIES` maps names to modules, which are imported on
 use only, so that a step imports, and its code hash covers, no entry but its own. A name that ends in a slash is a
-family: `timm/` has all names such as `timm/resnet50d`. Every slot has `own/`: `own/my_module` is the module `my_module`
-of the user, in the folder that the workflow runs in or on Python's path. docs/extending.md tells what each slot's module
-contains.
+family: `timm/` has all names such as `timm/resnet50d`. Every slot has `own/`: `own/my_module` is the module
+`my_module` of the user, in the folder that the workflow runs in or on Python's path. docs/extending.md tells what the
+module of each slot contains.
 
 The settings of an entry are the field of the section that has the entry's name (that of its family without the slash),
 if there is one; those of `own/` are those of the module's `Settings`.
@@ -19,7 +19,7 @@ from dataclasses import fields, is_dataclass
 from types import ModuleType
 from typing import Any, get_type_hints
 
-from ppl.jobs.errors import UserError, reason
+from ppl.jobs.errors import UserError
 from ppl.jobs.fields import Check, plain, read
 
 OWN = "own/"

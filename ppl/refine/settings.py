@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from ppl.crf.settings import Pairwise
+from ppl.crf.settings import IRNET, Pairwise
 from ppl.jobs.fields import (
     Count,
     FactorRange,
@@ -191,5 +191,5 @@ class Refine(Section):
     own: dict[str, Any] = field(default_factory=dict)
     """Settings of a network `own/MODULE` (docs/extending.md)."""
     reliable: Reliable = Reliable()
-    pairwise: Pairwise = Pairwise()
+    pairwise: Pairwise = IRNET
     """Pairwise terms of all CRFs of this step (IRNet's values)."""

@@ -1,10 +1,11 @@
-"""Training of a network on label maps: refinement networks on reliable labels, segmentation networks on pseudo labels."""
+"""Training on label maps: refinement networks on reliable labels, segmentation networks on pseudo labels."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from ppl.data.crops import Augmentation, TrainingCrops
@@ -51,8 +52,8 @@ def train_on_labels(
 ) -> None:
     """Train the network that `build` creates for the number of classes, and write its checkpoint of `kind`.
 
-    `name` is the network's name in messages. `settings`, plain values, go into the checkpoint; with the random seed, the
-    label maps, the dataset's lists and a file of backbone weights they decide whether an interrupted run can be
+    `name` is the network's name in messages. `settings`, plain values, go into the checkpoint; with the random seed,
+    the label maps, the dataset's lists and a file of backbone weights they decide whether an interrupted run can be
     resumed. `groups` returns the optimiser groups of the network, `loss` takes crops (B, 3, H, W) and their labels
     (B, H, W) uint8. The training takes `epochs` passes over the photos, or `steps`.
     """
