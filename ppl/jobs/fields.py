@@ -1,7 +1,7 @@
 """Fields of settings: the base class of all sections, types with ranges, sources of defaults, and the check.
 
-A setting is one field of a `Section` in the `settings.py` of its step: type with range, default, source, and one line of
-documentation. The schema, the tables of config/README.md, the command line, the check of the configuration and the
+A setting is one field of a `Section` in the `settings.py` of its step: type with range, default, source, and one line
+of documentation. The schema, the tables of config/README.md, the command line, the check of the configuration and the
 reader of settings.yaml are made from these fields (`ppl.experiment`). Modules of settings import no torch and no
 pydantic, as worker processes import them.
 """
@@ -17,6 +17,8 @@ from annotated_types import Ge, Gt, Le, Len, Lt
 
 from ppl.jobs.errors import UserError
 
+JsonSchema = Callable[[Any], dict[str, Any]]
+"""Of pydantic: from its own schema to the JSON schema."""
 MAX_MESSAGE = 200  # characters of a message, which may quote a whole section
 
 
@@ -35,9 +37,7 @@ class Section:
 class Source(str):
     """The source of a default: a section of the paper, IRNet, AffinityNet, DeepLab, or ours."""
 
-    def __get_pydantic_json_schema__(
-        self, core_schema: Any, handler: Callable[[Any], dict[str, Any]]
-    ) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: JsonSchema) -> dict[str, Any]:
         return {**handler(core_schema), "source": str(self)}
 
 
@@ -60,9 +60,7 @@ class Check:
 
         return core_schema.no_info_after_validator_function(check, handler(source))
 
-    def __get_pydantic_json_schema__(
-        self, core_schema: Any, handler: Callable[[Any], dict[str, Any]]
-    ) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: JsonSchema) -> dict[str, Any]:
         return {**handler(core_schema), **self.schema}
 
 
@@ -180,7 +178,7 @@ def bounded(text: str) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return a section as nested dicts and lists, as YAML and JSON hold them; 1.0 becomes 1: equal values, equal text."""
+    """Return a section as nested dicts and lists, as YAML and JSON hold them; 1.0 becomes 1, so that equals are equal."""
     if is_dataclass(value):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
