@@ -49,8 +49,8 @@ class Coco(Section):
     """Folder with the unpacked archives, which are downloaded if it is not set (docs/coco.md)."""
     convention: Annotated[Literal["A", "B"], Source("ours: matches the paper's number of steps")] = "A"
     """One of two public versions of COCO's masks. `A`: later instances cover earlier ones, crowds are background,
-    photos without labels are included. `B`: smaller instances cover larger ones, crowds are drawn, photos without labels are
-    excluded."""
+    photos without labels are included. `B`: smaller instances cover larger ones, crowds are drawn, photos without
+    labels are excluded."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -178,7 +178,7 @@ def bounded(text: str) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return a section as nested dicts and lists, as YAML and JSON hold them; 1.0 becomes 1, so that equals are equal."""
+    """Return a section as nested dicts and lists, as YAML and JSON hold them; 1.0 becomes 1."""
     if is_dataclass(value):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
