@@ -21,7 +21,6 @@ These are optional. The workflow calls them before any job runs, so they, and th
     has_masks(settings) -> bool                      whether there are masks to measure with; default: False
     archives(settings, splits) -> tuple[str, ...]    archives of `ppl.data.sources.download` to download; default: none.
                                                      `settings.path` then is the folder of the unpacked archives
-    IN_PAPER: bool                                   whether the paper reports results on the data; default: False
 
 A complete source, my_photos.py, for `data: {source: own/my_photos, own: {photos: animals}}`, with a folder of photos
 for each class:
@@ -49,7 +48,7 @@ for each class:
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ppl.data import source
@@ -65,8 +64,8 @@ from ppl.jobs.settings import Hardware
 class Settings:
     out: Path
     """Dataset folder to write."""
-    data: Data = field(default_factory=Data)
-    hardware: Hardware = field(default_factory=Hardware)
+    data: Data = Data()
+    hardware: Hardware = Hardware()
     archives: Path | None = None
     """Folder of the unpacked archives of a source that downloads them."""
 

@@ -34,11 +34,6 @@ def archives(data: Data) -> tuple[str, ...]:
     return _ask(data, "archives", (), splits(data))
 
 
-def in_paper(data: Data) -> bool:
-    """Return whether the paper reports results on the data."""
-    return getattr(_module(data), "IN_PAPER", False)
-
-
 def splits(data: Data) -> tuple[str, ...]:
     """Return the names of the splits, each once, in alphabetical order."""
     return tuple(sorted(set(data.splits.values())))

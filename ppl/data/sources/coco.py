@@ -24,7 +24,6 @@ from ppl.jobs.shards import in_chunks
 SPLITS = ("train", "val")
 IMAGES_PER_TASK = 64
 ARCHIVES = ("train2014.zip", "val2014.zip", "annotations_trainval2014.zip")
-IN_PAPER = True
 
 
 class Instance(NamedTuple):

@@ -29,7 +29,6 @@ PUBLISHED = {"train": 1464, "val": 1449, "test": 1456}
 ARCHIVES = ("VOCtrainval_11-May-2012.tar", "benchmark.tgz")
 TEST_ARCHIVE = "VOC2012test.tar"
 """VOC's test photos, which need a login."""
-IN_PAPER = True
 
 
 def archives(settings: Voc, splits: Sequence[str]) -> tuple[str, ...]:
