@@ -172,12 +172,14 @@ def message(kind: type, faults: Sequence[Mapping[str, Any]]) -> str:
         case "unexpected_keyword_argument" | "extra_forbidden":
             close = difflib.get_close_matches(str(fault["loc"][-1]), _keys(kind, fault["loc"][:-1]), n=1)
             what = f"unknown key; did you mean {close[0]}" if close else "unknown key"
+        case "missing":
+            what = "missing"
         case "dataclass_type" | "dict_type":
             what = f"{bounded(repr(value))} is not a section"
         case "fault" | "value_error":
             what = fault["msg"].removeprefix("Value error, ")
         case _:
-            what = f"{bounded(repr(value))} {fault['msg'].removeprefix('Input ')}"
+            what = f"{bounded(repr(value))} {fault['msg'].removeprefix('Input ').removeprefix('Tuple ')}"
     number = isinstance(value, str) and re.fullmatch(r"[-+.\d]+e[-+]?\d+", value, re.IGNORECASE)
     hint = " (in YAML, a number with an exponent needs a decimal point, as in 1.0e-4)" if number else ""
     more = f" (and {others} more)" if others > 0 else ""
