@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import importlib.util
 from functools import cache
 from pathlib import Path
 
@@ -11,13 +12,17 @@ NOT_HASHED = {
     "ppl.jobs.code_hash": "decides what reruns",
     "ppl.jobs.command": "command line, and errors as one line",
     "ppl.jobs.errors": "messages",
+    "ppl.jobs.fields": "checks settings",
     "ppl.jobs.files": "writes whole files; callers compute their content",
     "ppl.jobs.lifetime": "signals and the end of processes",
     "ppl.jobs.parallel": "decides which process computes an item",
     "ppl.jobs.progress": "messages",
     "ppl.jobs.provenance": "records of results",
+    "ppl.jobs.slots": "finds entries; rules name the modules of those that a job uses",
 }
 """Modules omitted from every digest, with the reason; modules that only they import are omitted too."""
+SETTINGS = "settings"
+"""Last part of the names of modules of settings, omitted too: the values of settings are parameters of a job."""
 MESSAGES = {"print", "UserError"}
 """Functions all of whose arguments are text for people. Those of a raised exception are omitted too."""
 LABELLED = {"progress", "run_all", "label_all", "train_to_checkpoint", "train_on_labels", "train"}
@@ -29,20 +34,20 @@ LABELS = {"name", "unit"}
 def code_hash(*modules: str) -> str:
     """Return a digest of the syntax trees of modules such as "ppl.cam.export" and all ppl modules they import.
 
-    Omitted: comments, docstrings, formatting, messages, and the modules of NOT_HASHED. ValueError if a module is not
-    part of ppl.
+    A module of a user counts with those that lie beside it. Omitted: comments, docstrings, formatting, messages, the
+    modules of NOT_HASHED, and those of settings. ValueError if a module does not exist.
     """
     digests = [f"{module} {_digest(module)}" for module in sorted(hashed_modules(*modules))]
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()[:16]
 
 
 def hashed_modules(*modules: str) -> set[str]:
-    """Return the modules that a digest covers: `modules` and their imports, direct or not, without NOT_HASHED."""
+    """Return the modules that a digest covers: `modules` and their imports, direct or not, without those omitted."""
     reached: set[str] = set()
     waiting = list(modules)
     while waiting:
         module = waiting.pop()
-        if module not in reached and module not in NOT_HASHED:
+        if module not in reached and module not in NOT_HASHED and module.rpartition(".")[2] != SETTINGS:
             reached.add(module)
             waiting += _imports(module)
     return reached
@@ -103,21 +108,25 @@ def _imports(module: str) -> tuple[str, ...]:
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             names.add(node.module)
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return tuple(name for name in names if name.startswith("ppl.") and _exists(name))
+    beside = None if module.startswith("ppl.") else _path(module).parents[module.count(".")]
+    return tuple(name for name in names if _in(ROOT.parent if name.startswith("ppl.") else beside, name))
 
 
-def _candidates(module: str) -> tuple[Path, Path]:
-    parts = module.split(".")[1:]
-    base = ROOT.joinpath(*parts)
-    return base.with_suffix(".py"), base / "__init__.py"
-
-
-def _exists(module: str) -> bool:
-    return any(path.is_file() for path in _candidates(module))
+def _in(folder: Path | None, module: str) -> Path | None:
+    """Return the file of a module below a folder of packages; None if it is not there."""
+    if folder is None:
+        return None
+    base = folder.joinpath(*module.split("."))
+    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
 
 
 def _path(module: str) -> Path:
-    for path in _candidates(module):
-        if path.is_file():
-            return path
-    raise ValueError(f"{module} is not a module of ppl")
+    """Return the file of a module, of ppl or on Python's path; ValueError if there is none."""
+    if module.startswith("ppl."):
+        path = _in(ROOT.parent, module)
+    else:
+        found = importlib.util.find_spec(module)
+        path = Path(found.origin) if found and found.origin else None
+    if path is None:
+        raise ValueError(f"there is no module {module}")
+    return path

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import tyro
 
@@ -59,13 +59,17 @@ def command(main: Callable[[Settings], None], settings: type[Settings]) -> None:
 
 
 def parse(settings: type[Settings], arguments: Sequence[str], description: str | None = None) -> Settings:
-    """Return the dataclass `settings` of a command line, whose flags are the keys of the configuration.
+    """Return the dataclass `settings` of a command line; flags of its sections are the keys of the configuration.
 
+    A command with sections writes switches as the configuration does, `--key True`; others have flags `--key`.
     UserError for a value of a section outside of its range.
     """
     registry = tyro.constructors.ConstructorRegistry()
     registry.primitive_rule(_json_of_mapping)
-    values = tyro.cli(settings, args=list(arguments), description=description, registry=registry)
+    hints = get_type_hints(settings)
+    has_sections = any(isinstance(hint, type) and issubclass(hint, fields.Section) for hint in hints.values())
+    config = (tyro.conf.FlagConversionOff,) if has_sections else ()
+    values = tyro.cli(settings, args=list(arguments), description=description, registry=registry, config=config)
     for field in dataclasses.fields(values):
         section = getattr(values, field.name)
         if isinstance(section, fields.Section):

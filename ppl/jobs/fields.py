@@ -33,6 +33,17 @@ class Section:
         "strict": True,  # integers are written as integers, texts are not numbers
     }
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        """Add the documentation of inherited fields, which pydantic looks for in the class itself only."""
+        schema = handler(core_schema)
+        own = handler.resolve_ref_schema(schema)["properties"]
+        for base in cls.__mro__[1 : cls.__mro__.index(Section)]:
+            for name, field in adapter(base).json_schema()["properties"].items():
+                if "description" in field:
+                    own[name].setdefault("description", field["description"])
+        return schema
+
 
 class Source(str):
     """The source of a default: a section of the paper, IRNet, AffinityNet, DeepLab, or ours."""

@@ -8,6 +8,7 @@ import matplotlib
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
+from ppl.cam.settings import Cam
 from ppl.jobs.command import command
 from ppl.jobs.errors import UserError, reason
 from ppl.jobs.files import atomic
@@ -22,9 +23,9 @@ from matplotlib.figure import Figure
 class Settings:
     sweeps: tuple[Path, ...]
     names: tuple[str, ...]
-    threshold: float
-    """The fixed threshold of the configuration, marked in the figure."""
     out: Path
+    cam: Cam = Cam()
+    """Its threshold is marked in the figure."""
 
 
 def main(settings: Settings) -> None:
@@ -34,7 +35,7 @@ def main(settings: Settings) -> None:
         )
     sweeps = {name: read_sweep(path) for name, path in zip(settings.names, settings.sweeps, strict=True)}
     with atomic(settings.out) as temporary:
-        draw(sweeps, settings.threshold).savefig(temporary, metadata={"Date": None})
+        draw(sweeps, settings.cam.threshold).savefig(temporary, metadata={"Date": None})
 
 
 def read_sweep(path: Path) -> pd.DataFrame:

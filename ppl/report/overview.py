@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import tyro
-import yaml
+
 
 from ppl.jobs.command import command
 from ppl.jobs.errors import UserError
@@ -60,10 +60,8 @@ def main(settings: Settings) -> None:
 
 def threshold_of(folder: Path) -> float | None:
     """Return the background threshold of an experiment's seeds; None if it has no settings.yaml yet."""
-    try:
-        return yaml.safe_load((folder / "settings.yaml").read_text(encoding="utf-8"))["cam"]["threshold"]
-    except FileNotFoundError:
-        return None
+    file = folder / SETTINGS
+    return read(file).cam.threshold if file.exists() else None
 
 
 def overview(thresholds: Mapping[Path, float | None]) -> str:

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import jinja2
 import numpy as np
 import pandas as pd
-import yaml
 from markupsafe import Markup
 
 import ppl
 from ppl.cam.heat import PHOTO_SHARE, heat_table
 from ppl.data.dataset import Dataset
+from ppl.experiment.settings import Experiment
+from ppl.experiment.stored import read
 from ppl.jobs.command import command
 from ppl.jobs.files import file_digest, write_text
 from ppl.measure.measures import HEADLINE, MEASURES, NETWORK, PSEUDO, prediction_kinds
@@ -42,13 +43,13 @@ class Settings:
     """Resolved settings of the experiment, YAML."""
     cams: tuple[Path, ...]
     """METHOD/GRIDS/cams/*.h5 of every variant on the page; they hold the seed split."""
-    confident: tuple[Path, ...]
+    reliable: tuple[Path, ...]
     """Folders of reliable labels, which contain the seed split, as do those of the pseudo labels; or none."""
     pseudo: tuple[Path, ...]
     predictions: tuple[Path, ...]
     """Folders with raw/ and, if there is a CRF, crf/ of the validation split."""
     trainings: tuple[Path, ...]
-    """METHOD/GRIDS/{classify,irnet,affinitynet,deeplab}.csv of the networks that are trained."""
+    """METHOD/GRIDS/{classify,refiner,segmenter}.csv of the networks that are trained."""
     checkpoints: tuple[Path, ...]
     """METHOD/GRIDS/*.pt, whose digests the page lists."""
     sweeps: tuple[Path, ...]
@@ -108,10 +109,9 @@ class Training(NamedTuple):
 
 def main(settings: Settings) -> None:
     dataset = Dataset.open(settings.data)
-    text = settings.settings.read_text(encoding="utf-8")
-    resolved = yaml.safe_load(text)
+    resolved = read(settings.settings)
     sweeps, ious = read_sweeps(settings.sweeps), read_ious(settings.measured)
-    curves, threshold = read_trainings(settings.trainings), resolved["cam"]["threshold"]
+    curves, threshold = read_trainings(settings.trainings), resolved.cam.threshold
     columns = per_class(dataset.classes, resolved, sweeps, ious)
     names = ["background", *dataset.classes, "mean"]
     curve_figure, markers = threshold_curves(sweeps, threshold, "curves", CURVES) if sweeps else (None, [])
@@ -126,7 +126,7 @@ def main(settings: Settings) -> None:
         "captions": {measure.name: measure.caption for measure in MEASURES},
         "outcomes": OUTCOMES,
         "resolved": resolved,
-        "settings_text": text,
+        "settings_text": settings.settings.read_text(encoding="utf-8"),
         "classes": dataset.classes,
         "figures": over_seeds(settings, resolved, sweeps, ious),
         "per_class": columns,
@@ -177,7 +177,7 @@ def for_script(sample: Sample) -> dict[str, Any]:
 
 def over_seeds(
     settings: Settings,
-    resolved: Mapping[str, Any],
+    resolved: Experiment,
     sweeps: Mapping[str, pd.DataFrame],
     ious: Mapping[str, pd.DataFrame],
 ) -> list[Figure]:
@@ -192,7 +192,7 @@ def over_seeds(
     for measure, split, variant, threshold, value in headline(resolved, sweeps, ious):
         of_seeds = [value, *values.get((measure, variant), [])]
         spread = float(np.std(of_seeds, ddof=1)) if len(of_seeds) > 1 else math.nan
-        paper = reported(resolved["data"]["source"], settings.experiment, variant, measure)
+        paper = reported(resolved.data.source, settings.experiment, variant, measure)
         figures.append(
             Figure(measure, split, variant, threshold, float(np.mean(of_seeds)), spread, len(of_seeds), paper)
         )
@@ -216,14 +216,14 @@ def number(value: float | None, digits: int = 1) -> str:
 
 def per_class(
     classes: Sequence[str],
-    resolved: Mapping[str, Any],
+    resolved: Experiment,
     sweeps: Mapping[str, pd.DataFrame],
     ious: Mapping[str, pd.DataFrame],
 ) -> dict[str, list[float]]:
     """Return the IoU in percent of background, the classes, and the mean, by column; empty if nothing is measured."""
     columns = {}
-    if resolved["main"] in sweeps:
-        row = fixed_row(sweeps[resolved["main"]], resolved["cam"]["threshold"])
+    if resolved.main in sweeps:
+        row = fixed_row(sweeps[resolved.main], resolved.cam.threshold)
         # By position, as a class may have the name of another column: the last C+1 are background and the classes.
         values = [float(value) for value in row.iloc[-len(classes) - 1 :]]
         columns[f"seed at {row['threshold']:.2f}"] = [*values, float(row["miou"])]
@@ -234,12 +234,12 @@ def per_class(
     return columns
 
 
-def galleries(settings: Settings, dataset: Dataset, resolved: Mapping[str, Any]) -> list[Gallery]:
+def galleries(settings: Settings, dataset: Dataset, resolved: Experiment) -> list[Gallery]:
     """Return samples of the seed split and of the validation split, at even distances in their lists."""
     cams = _by(variant_of, settings.cams)
-    cams = dict(sorted(cams.items(), key=lambda item: item[0] == resolved["main"]))  # the main variant last
-    labels = {"reliable label": settings.confident, PSEUDO.title: settings.pseudo}
-    kinds = prediction_kinds(crf=resolved["segment"]["crf"])
+    cams = dict(sorted(cams.items(), key=lambda item: item[0] == resolved.main))  # the main variant last
+    labels = {"reliable label": settings.reliable, PSEUDO.title: settings.pseudo}
+    kinds = prediction_kinds(crf=resolved.segment.prediction.crf)
     predictions = {NETWORK[kind].caption: tuple(folder / kind for folder in settings.predictions) for kind in kinds}
     sources = {
         "seed": Source(dataset, cams, {caption: folders for caption, folders in labels.items() if folders}),
@@ -247,7 +247,7 @@ def galleries(settings: Settings, dataset: Dataset, resolved: Mapping[str, Any])
     }
     sections = []
     for name, source in sources.items():
-        split = resolved["data"][f"{name}_split"]
+        split = getattr(resolved.data, f"{name}_split")
         image_ids = dataset.split(split)
         pictures = samples(source, evenly(image_ids, settings.samples), workers=settings.workers)
         seeds = ["seed"] if source.cams else []

@@ -10,6 +10,8 @@ from ppl.measure.measures import MEASURES
 PAPER = Path(__file__).with_name("paper.csv")
 SOURCE = {"IV": "coco"}
 """Source of the data by table; voc for all others."""
+SOURCES = {"voc", *SOURCE.values()}
+"""Sources of data on which the paper reports results."""
 KEYS = {measure.name: measure.key for measure in MEASURES if measure.in_paper}
 """The paper's names of our measures."""
 

@@ -4,12 +4,13 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
-import yaml
 
 from ppl.classify.variants import METHODS
+from ppl.experiment.settings import Experiment
+from ppl.experiment.stored import read
 from ppl.jobs.command import command
 from ppl.jobs.files import atomic
 from ppl.measure.measures import HEADLINE, SEED_BEST, SEED_FIXED
@@ -40,32 +41,31 @@ class Result(NamedTuple):
 
 
 def main(settings: Settings) -> None:
-    resolved = yaml.safe_load(settings.settings.read_text(encoding="utf-8"))
+    resolved = read(settings.settings)
     results = headline(resolved, read_sweeps(settings.sweeps), read_ious(settings.measured))
     with atomic(settings.out) as temporary:
         pd.DataFrame(results, columns=Result._fields).round({"value": 2}).to_csv(temporary, index=False)
 
 
 def headline(
-    resolved: Mapping[str, Any], sweeps: Mapping[str, pd.DataFrame], ious: Mapping[str, pd.DataFrame]
+    resolved: Experiment, sweeps: Mapping[str, pd.DataFrame], ious: Mapping[str, pd.DataFrame]
 ) -> list[Result]:
     """Return the mIoU of the seeds of every swept variant, of the pseudo labels and of the network, in this order.
 
     `sweeps` by variant, `ious` by file stem (`pseudo`, `val-raw`, `val-crf`). The best threshold of a sweep is tuned on
     the masks that the seeds are measured with.
     """
-    data, results = resolved["data"], []
+    results = []
     for variant, sweep in sweeps.items():
-        rows = {SEED_FIXED: fixed_row(sweep, resolved["cam"]["threshold"]), SEED_BEST: best_row(sweep)}
+        rows = {SEED_FIXED: fixed_row(sweep, resolved.cam.threshold), SEED_BEST: best_row(sweep)}
         for measure, row in rows.items():
-            results.append(
-                Result(measure.name, data[measure.split], variant, float(row["threshold"]), float(row["miou"]))
-            )
+            split = getattr(resolved.data, measure.split)
+            results.append(Result(measure.name, split, variant, float(row["threshold"]), float(row["miou"])))
     for measure in HEADLINE:
         table = ious.get(Path(measure.file).stem)
         if table is not None:
             mean = float(table["iou"].iloc[-1])
-            results.append(Result(measure.name, data[measure.split], resolved["main"], None, mean))
+            results.append(Result(measure.name, getattr(resolved.data, measure.split), resolved.main, None, mean))
     return results
 
 

@@ -22,12 +22,14 @@ from ppl.data.dataset import Dataset
 from ppl.data.label_maps import find_maps
 from ppl.data.masks import VOC_COLOURS, read_mask
 from ppl.data.photos import read_photo
+from ppl.data.settings import Data
+from ppl.experiment.stored import read as read_settings
 from ppl.jobs.command import command
 from ppl.jobs.files import atomic, write_text
 from ppl.measure.curves import draw_precision_recall, draw_thresholds
 from ppl.measure.measures import MEASURES, SEED_BEST, SEED_FIXED
 from ppl.report.gallery import evenly
-from ppl.report.paper import read_paper
+from ppl.report.paper import SOURCES, read_paper
 from ppl.report.sheet import draw_sheet
 from ppl.report.summary import best_row, fixed_row, read_iou
 
@@ -61,19 +63,27 @@ class Settings:
 def main(settings: Settings) -> None:
     planned = json.loads(settings.plan)
     dataset, paper = Dataset.open(settings.data), read_paper()
+    data = read_settings(Path(planned["settings"])).data
+    thresholds = {variant: read_settings(Path(file)).cam.threshold for variant, file in planned["settings_of"].items()}
     with atomic(settings.out) as folder:
         folder.mkdir()
         sections = []
         for name, table in planned["tables"].items():
-            reported = paper[paper["table"] == name] if planned["paper"] else paper.iloc[:0]
-            rows = compare(table, planned["thresholds"], reported)
+            reported = paper[paper["table"] == name] if data.source in SOURCES else paper.iloc[:0]
+            rows = compare(table, thresholds, reported)
             rows.round(2).to_csv(folder / f"table-{name}.csv", index=False)
             _save(draw_table(rows), folder / f"table-{name}.png")
             text = markdown(rows, per_class=table["per_class"])
             write_text(folder / f"table-{name}.md", f"# Table {name}\n\n{NOTE}\n\n{text}")
             sections.append(f"## Table {name}\n\n{text}\n![Table {name}](table-{name}.png)\n")
         for name, figure in planned["figures"].items():
-            caption = _draw_figure(figure, planned, dataset, folder / f"{name}.png")
+            out = folder / f"{name}.png"
+            if figure["shows"] in ("precision_recall", "thresholds"):
+                _draw_sweeps(figure, thresholds, out)
+                split = f"{planned['experiment']}, split {data.seed_split}"
+                caption = f"Seeds of {split}, over the background threshold."
+            else:
+                caption = _draw_pictures(figure, data, dataset, out)
             text = f"{caption}\n\n![{name}]({name}.png)\n"
             write_text(folder / f"{name}.md", f"# {name}\n\n{text}")
             sections.append(f"## {name}\n\n{text}")
@@ -173,17 +183,15 @@ def cam_rows(
     return rows
 
 
-def _draw_figure(figure: Mapping[str, Any], planned: Mapping[str, Any], dataset: Dataset, out: Path) -> str:
-    """Draw a figure of a plan to `out`, and write its numbers or images to a CSV beside it; return its caption."""
+def _draw_pictures(figure: Mapping[str, Any], data: Data, dataset: Dataset, out: Path) -> str:
+    """Draw a figure of images of a plan to `out`, and list its images in a CSV beside it; return its caption."""
     shows, files = figure["shows"], {variant: list(map(Path, paths)) for variant, paths in figure["rows"].items()}
     table = out.with_suffix(".csv")
-    if shows in ("precision_recall", "thresholds"):
-        return _draw_sweeps(shows, files, planned, out, table)
     if shows == "stages":
         shutil.copyfile(next(iter(files.values()))[0], out)
         pd.DataFrame({"variant": list(files)}).to_csv(table, index=False)
         return f"Features of {', '.join(files)} after the stem and each stage, one channel of each."
-    split = planned["seed_split" if shows == "cams" else "val_split"]
+    split = data.seed_split if shows == "cams" else data.val_split
     image_ids = evenly(dataset.split(split), IMAGES)
     pd.DataFrame({"image": image_ids}).to_csv(table, index=False)
     if shows == "cams":
@@ -199,19 +207,16 @@ def _draw_figure(figure: Mapping[str, Any], planned: Mapping[str, Any], dataset:
     return f"Predictions, split {split}, images at even distances in its list."
 
 
-def _draw_sweeps(
-    shows: str, files: Mapping[str, Sequence[Path]], planned: Mapping[str, Any], out: Path, table: Path
-) -> str:
-    """Draw the threshold sweeps of variants, and write them to a table; return the caption."""
-    sweeps = {variant: pd.read_csv(paths[0]) for variant, paths in files.items()}
-    threshold = planned["thresholds"][next(iter(files))]
-    figure, axes = plt.subplots(figsize=(6, 4.5), layout="constrained")
-    (draw_thresholds if shows == "thresholds" else draw_precision_recall)(axes, sweeps, threshold)
-    _save(figure, out)
+def _draw_sweeps(figure: Mapping[str, Any], thresholds: Mapping[str, float], out: Path) -> None:
+    """Draw a figure of threshold sweeps of a plan to `out`, and write its numbers to a CSV beside it."""
+    sweeps = {variant: pd.read_csv(paths[0]) for variant, paths in figure["rows"].items()}
+    drawing, axes = plt.subplots(figsize=(6, 4.5), layout="constrained")
+    draw = draw_thresholds if figure["shows"] == "thresholds" else draw_precision_recall
+    draw(axes, sweeps, thresholds[next(iter(sweeps))])
+    _save(drawing, out)
     columns = ["threshold", "miou", "precision", "recall"]
     parts = {variant: sweep[columns] for variant, sweep in sweeps.items()}
-    pd.concat(parts, names=["variant"]).droplevel(1).to_csv(table)
-    return f"Seeds of {planned['experiment']}, split {planned['seed_split']}, over the background threshold."
+    pd.concat(parts, names=["variant"]).droplevel(1).to_csv(out.with_suffix(".csv"))
 
 
 def _values(key: str, files: Sequence[str], threshold: float) -> dict[str, pd.DataFrame]:

@@ -15,13 +15,13 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-TRAININGS = {"classify": "Classifier", "irnet": "IRNet", "affinitynet": "AffinityNet", "deeplab": "DeepLab"}
+TRAININGS = {"classify": "Classifier", "refiner": "Refinement network", "segmenter": "Segmentation network"}
 
 
 @dataclass(frozen=True)
 class Settings:
     trainings: tuple[Path, ...]
-    """METHOD/GRIDS/{classify,irnet,affinitynet,deeplab}.csv of the networks that are trained."""
+    """METHOD/GRIDS/{classify,refiner,segmenter}.csv of the networks that are trained."""
     out: Path
     """PNG."""
 

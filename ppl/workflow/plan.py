@@ -4,12 +4,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
+from ppl.experiment.settings import Figure, Table
+from ppl.experiment.stored import SETTINGS
 from ppl.measure.measures import SWEEP, file_of
 from ppl.workflow import paths
-from ppl.workflow.paths import Experiment
-
-COMPARABLE = {"voc", "coco"}
-"""Sources of data on which the paper reports results."""
+from ppl.workflow.config import Experiment
 
 
 class Place(NamedTuple):
@@ -31,16 +30,13 @@ def plan(name: str, experiments: Mapping[str, Experiment]) -> dict[str, Any]:
     A row of a table has one file per random seed; of a figure only the first seed counts. No file is opened.
     """
     settings = experiments[name].settings
-    tables = {title: _table(name, table, experiments) for title, table in settings["tables"].items()}
-    figures = {title: _figure(name, figure, experiments) for title, figure in settings["figures"].items()}
+    tables = {title: _table(name, table, experiments) for title, table in settings.tables.items()}
+    figures = {title: _figure(name, figure, experiments) for title, figure in settings.figures.items()}
     variants = dict.fromkeys(row for part in (tables, figures) for section in part.values() for row in section["rows"])
-    of_variant = {variant: experiments[place(name, variant).experiment] for variant in variants}
     return {
         "experiment": name,
-        "paper": settings["data"]["source"] in COMPARABLE,
-        "seed_split": settings["data"]["seed_split"],
-        "val_split": settings["data"]["val_split"],
-        "thresholds": {variant: other.setting("cam", "threshold") for variant, other in of_variant.items()},
+        "settings": f"results/{name}/{SETTINGS}",
+        "settings_of": {variant: f"results/{place(name, variant).experiment}/{SETTINGS}" for variant in variants},
         "tables": tables,
         "figures": figures,
     }
@@ -48,7 +44,8 @@ def plan(name: str, experiments: Mapping[str, Experiment]) -> dict[str, Any]:
 
 def files(planned: Mapping[str, Any]) -> list[str]:
     """Return all files that a plan names, each once."""
-    return list(dict.fromkeys([*_table_files(planned), *map(folder_of, _figure_files(planned))]))
+    settings = [planned["settings"], *planned["settings_of"].values()]
+    return list(dict.fromkeys([*settings, *_table_files(planned), *map(folder_of, _figure_files(planned))]))
 
 
 def folder_of(file: str) -> str:
@@ -57,19 +54,19 @@ def folder_of(file: str) -> str:
     return str(path.parent) if path.name in ("raw", "crf") else file
 
 
-def _table(name: str, table: Mapping[str, Any], experiments: Mapping[str, Experiment]) -> dict[str, Any]:
+def _table(name: str, table: Table, experiments: Mapping[str, Experiment]) -> dict[str, Any]:
     """Return a table of a plan: files by variant and measure."""
     rows = {}
-    for variant in table["variants"]:
+    for variant in table.variants:
         where = place(name, variant)
-        rows[variant] = {key: _measured(where, key, experiments) for key in table["measures"]}
-    return {"per_class": table.get("per_class", False), "rows": rows}
+        rows[variant] = {key: _measured(where, key, experiments) for key in table.measures}
+    return {"per_class": table.per_class, "rows": rows}
 
 
-def _figure(name: str, figure: Mapping[str, Any], experiments: Mapping[str, Experiment]) -> dict[str, Any]:
+def _figure(name: str, figure: Figure, experiments: Mapping[str, Experiment]) -> dict[str, Any]:
     """Return a figure of a plan: files by variant."""
-    shows = figure["shows"]
-    return {"shows": shows, "rows": {v: _pictured(place(name, v), shows, experiments) for v in figure["variants"]}}
+    shows = figure.shows
+    return {"shows": shows, "rows": {v: _pictured(place(name, v), shows, experiments) for v in figure.variants}}
 
 
 def _table_files(planned: Mapping[str, Any]) -> Iterator[str]:
@@ -88,7 +85,7 @@ def _figure_files(planned: Mapping[str, Any]) -> Iterator[str]:
 def _measured(where: Place, key: str, experiments: Mapping[str, Experiment]) -> list[str]:
     """Return the CSV files of a measure, one per random seed."""
     experiment = experiments[where.experiment]
-    file = file_of(key, crf=experiment.setting("segment", "crf"))
+    file = file_of(key, crf=experiment.settings.segment.prediction.crf)
     return [f"{seed.folder}/{where.variant}/{file}" for seed in paths.repetitions(experiment)]
 
 
