@@ -138,6 +138,18 @@ def source_files(wildcards):
     return [*map(str, files)]
 
 
+def source_settings(wildcards):
+    """Return the flags of the source of data, with the names of the splits if the source depends on them."""
+    data = settings_of(wildcards).data
+    names = [f"data.{key}" for key in data.splits] if source.needs_splits(data) else []
+    return flags("data.source", "data.{source}", *names)(wildcards)
+
+
+def split_flags(wildcards):
+    """Return the flags of all splits for the check, which is also a command for users and so has flags of its own."""
+    return " ".join(f"--{key} {name}" for key, name in settings_of(wildcards).data.splits.items())
+
+
 data_folder, data_check = files(paths.data_folder), files(paths.data_check)
 
 

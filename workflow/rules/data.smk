@@ -7,7 +7,7 @@ rule prepare_data:
         directory("results/{experiment}/data"),
     params:
         code=code("ppl.data.prepare", "data.source"),
-        settings=flags("data.source", "data.{source}", *(f"data.{key}_split" for key in ("train", "seed", "val", "test"))),
+        settings=source_settings,
         archives=lambda wildcards, input: f"--archives {input.archives}" if input.archives else "",
     wildcard_constraints:
         experiment=named(e for e in E.values() if not e.is_repetition),
@@ -85,7 +85,7 @@ rule check_data:
         "results/{experiment}/check.json",
     params:
         code=code_hash("ppl.data.check"),
-        splits=flags(*(f"data.{key}_split" for key in ("train", "seed", "val", "test"))),
+        splits=split_flags,
     message:
         "{wildcards.experiment}: check of every photo, label and mask; {log}"
     log:
