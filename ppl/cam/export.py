@@ -1,40 +1,28 @@
 """Write the class activation maps of a split, or of a shard of it, to HDF5."""
 
-import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ppl.cam import store
-from ppl.cam.maps import Fusion, branch_maps, fuse
-from ppl.cam.store import Cam
+from ppl.cam.maps import maps_of
+from ppl.cam.settings import Cam
 from ppl.classify.build import load
 from ppl.classify.network import PatchClassifier
 from ppl.data.batches import photo_batches
 from ppl.data.dataset import Dataset
+from ppl.jobs import slots
 from ppl.jobs.command import command
-from ppl.jobs.devices import Hardware, autocast, inference_device
+from ppl.jobs.devices import autocast, inference_device
 from ppl.jobs.files import file_digest
 from ppl.jobs.progress import progress
+from ppl.jobs.settings import Hardware
 from ppl.jobs.shards import part_of, shard_of
 from ppl.networks.backbones import fold_batchnorm
-
-
-@dataclass(frozen=True)
-class Cams:
-    """Settings of the maps (Section IV-B)."""
-
-    scales: tuple[float, ...]
-    """Factors by which photos are resized; each size is also mirrored."""
-    fusion: Fusion
-    """mean: the branches' normalised maps averaged (the paper); sum: raw maps added, then normalised."""
-    power: float
-    """Exponent of each rectified map before views are added; 1 as in the paper, 0.5 in AffinityNet for VGG."""
-    batch_size: int
-    """Photos of equal size in one batch."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +31,7 @@ class Settings:
     split: str
     classifier: Path
     out: Path
-    cams: Cams
+    cam: Cam
     hardware: Hardware
     shard: str = "1/1"
 
@@ -55,29 +43,33 @@ def main(settings: Settings) -> None:
     image_ids = shard_of(dataset.split(settings.split), settings.shard)
     fold_batchnorm(network)
     network = network.to(device, memory_format=torch.channels_last)
-    maps = compute(network, dataset, image_ids, settings.cams, workers=settings.hardware.workers)
+    maps = compute(network, dataset, image_ids, settings.cam, workers=settings.hardware.workers)
     name = f"CAMs, {part_of(settings.split, settings.shard)}"
     with autocast(device, settings.hardware.precision):
         store.write(
             settings.out,
             progress(maps, name=name, unit="image", total=len(image_ids)),
             classes=dataset.classes,
-            settings=json.dumps({**dataclasses.asdict(settings.cams), **content["settings"]}, sort_keys=True),
+            settings=json.dumps({"cam": _stored(settings.cam), **content["settings"]}, sort_keys=True),
             checkpoint=file_digest(settings.classifier),
         )
 
 
 def compute(
-    network: PatchClassifier, dataset: Dataset, image_ids: Sequence[str], cams: Cams, *, workers: int
-) -> Iterator[tuple[str, Cam]]:
+    network: PatchClassifier, dataset: Dataset, image_ids: Sequence[str], cam: Cam, *, workers: int
+) -> Iterator[tuple[str, store.Cam]]:
     """Yield (image_id, Cam) for the labelled classes of each image, batch by batch."""
-    _, batches = photo_batches(dataset, image_ids, batch_size=cams.batch_size, workers=workers)
+    _, batches = photo_batches(dataset, image_ids, batch_size=cam.maps.batch_size, workers=workers)
     for batch in batches:
-        maps = branch_maps(network, batch.photos, cams.scales, power=cams.power)  # (B, branches, classes, h4, w4)
-        for image_id, of_image in zip(batch.images, maps, strict=True):
-            labels = dataset.labels_of(image_id)
-            fused = fuse(of_image[:, [i - 1 for i in labels]], cams.fusion)
-            yield image_id, Cam(fused.cpu().numpy(), labels, batch.photos.shape[1:3])
+        labels = [dataset.labels_of(image_id) for image_id in batch.images]
+        maps = maps_of(network, batch.photos, labels, cam)  # each (K, h4, w4)
+        for image_id, of_image, ids in zip(batch.images, maps, labels, strict=True):
+            yield image_id, store.Cam(of_image, ids, batch.photos.shape[1:3])
+
+
+def _stored(cam: Cam) -> dict[str, Any]:
+    """Return the settings that decide the maps: seeds are cut from them later."""
+    return {key: value for key, value in slots.used(cam).items() if key != "threshold"}
 
 
 if __name__ == "__main__":

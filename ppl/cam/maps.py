@@ -1,43 +1,70 @@
 """Class activation maps over scales, flips and branches (Section III-E, Equation 2)."""
 
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ppl.cam.settings import Cam, Fusion, Maps
 from ppl.cam.store import STRIDE
 from ppl.classify.network import PatchClassifier
+from ppl.data.crops import label_vectors
+from ppl.jobs import slots
 
 EPSILON = 1e-5
 
-Fusion = Literal["mean", "sum"]
+RawMaps = Callable[[PatchClassifier, Tensor, Tensor], Tensor]
+"""A CAM method: from a network, normalised images (B, 3, H, W) and their labels (B, classes) bool to the maps
+(B, branches, classes, h, w) before ReLU; those of classes that an image does not have are arbitrary. It may use
+gradients, but leaves none in parameters."""
 
 
-@torch.inference_mode()
-def branch_maps(network: PatchClassifier, photos: np.ndarray, scales: Sequence[float], *, power: float = 1) -> Tensor:
-    """Compute the raw maps of each branch, summed over scales and flips.
+def maps_of(
+    network: PatchClassifier, photos: np.ndarray, labels: Sequence[Sequence[int]], cam: Cam
+) -> list[np.ndarray]:
+    """Compute the class activation maps of photos (B, h, w, 3) uint8 for the class ids (1..C) of each.
 
-    photos (B, h, w, 3) uint8 -> (B, branches, classes, ceil(h / 4), ceil(w / 4)) float32, not negative. At each scale
-    the photo and its mirror image go through the network together; after ReLU the mirrored map is flipped back and
-    added. Each rectified map is raised to `power` before anything is added: AffinityNet uses the root (0.5) for VGG,
-    whose peaks would otherwise dominate.
+    Each is (K, ceil(h / 4), ceil(w / 4)) float32 in 0..1, fused over the branches.
+    """
+    entries = slots.slots_of(Cam)["method"]
+    raw_maps = partial(slots.load(entries, cam.method).raw_maps, settings=slots.settings_of(cam, "method"))
+    labelled = label_vectors(labels, network.classifier.out_channels).bool()
+    of_branches = branch_maps(network, photos, labelled, raw_maps, cam.maps)
+    fused = [fuse(m[:, [i - 1 for i in ids]], cam.maps.fusion) for m, ids in zip(of_branches, labels, strict=True)]
+    return [maps.cpu().numpy() for maps in fused]
+
+
+@torch.inference_mode(False)  # a caller's inference mode would rule out gradients
+@torch.no_grad()
+def branch_maps(
+    network: PatchClassifier, photos: np.ndarray, labels: Tensor, raw_maps: RawMaps, settings: Maps
+) -> Tensor:
+    """Compute the maps of each branch by the method `raw_maps`, summed over scales and flips.
+
+    photos (B, h, w, 3) uint8, labels (B, classes) bool -> (B, branches, classes, ceil(h / 4), ceil(w / 4)) float32, not
+    negative. At each scale the photo and its mirror image go through the network together; after ReLU the mirrored map
+    is flipped back and added. Each rectified map is raised to `cam_exponent` before anything is added: AffinityNet uses
+    the root (0.5) for VGG, whose peaks would otherwise dominate.
     """
     images = network.backbone.prepare(photos)  # (B, 3, h, w)
     b, _, h, w = images.shape
+    labels = torch.cat([labels, labels]).to(images.device)
     grid = (math.ceil(h / STRIDE), math.ceil(w / STRIDE))
     total = torch.zeros((), device=images.device)
-    for scale in scales:
+    for scale in settings.scales:
         x = images
         if scale != 1:
             size = (max(1, round(h * scale)), max(1, round(w * scale)))
             x = F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False)
         x = torch.cat([x, x.flip(3)]).contiguous(memory_format=torch.channels_last)  # (2B, 3, h', w')
-        maps = network.maps(x).float().relu()  # (2B, branches, classes, h', w')
-        maps = maps if power == 1 else maps.pow(power)
+        with torch.enable_grad():
+            raw = raw_maps(network, x, labels)
+        maps = raw.detach().float().relu()  # (2B, branches, classes, h', w')
+        maps = maps if settings.cam_exponent == 1 else maps.pow(settings.cam_exponent)
         maps = maps[:b] + maps[b:].flip(4)
         maps = F.interpolate(maps.flatten(1, 2), grid, mode="bilinear", align_corners=False)
         total = total + maps.unflatten(1, (network.branches, -1))

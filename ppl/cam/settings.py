@@ -9,7 +9,7 @@ from ppl.jobs.fields import Count, Factor, Factors, Section, Share, Source
 from ppl.jobs.slots import Slot
 
 METHODS = {
-    "cam": "ppl.cam.plain",
+    "cam": "ppl.cam.cam",
     "gradcam_plus_plus": "ppl.cam.gradcam_plus_plus",
     "scorecam": "ppl.cam.scorecam",
 }

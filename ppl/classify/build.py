@@ -1,35 +1,26 @@
 """Build and load classifiers."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from ppl.classify import variants
 from ppl.classify.network import PatchClassifier
+from ppl.classify.settings import Architecture
+from ppl.jobs import fields
 from ppl.jobs.errors import UserError
 from ppl.networks import backbones, checkpoints
 
 KIND = "classifier"
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """The settings that decide the shape of a classifier; part of its checkpoint."""
-
-    backbone: str
-    """A name of `networks.backbones.BUILDERS`."""
-    output_stride: int
-    frozen_stages: int
-    """Stages up to this number get no gradient from the global branch; 2 as in IRNet, 0 for the stem alone."""
-    phi_init: Literal["kaiming", "identity"]
-
-
-@dataclass(frozen=True)
-class Variant:
-    """Method, grids and architecture, as a checkpoint's settings hold them."""
+@dataclass(frozen=True, kw_only=True)
+class Variant(fields.Section):
+    """The part of a checkpoint's settings that decides the shape of its network."""
 
     method: str
     grids: str
@@ -37,18 +28,16 @@ class Variant:
 
 
 def build(method: str, grids: str, classes: int, architecture: Architecture, *, weights: str) -> PatchClassifier:
-    """Return the new network of a variant; `weights` of its backbone are imagenet, none, or a state dict's path.
-
-    An implicit step trains from its patched stage on (Algorithm 1, line 10).
-    """
+    """Return the new network of a variant; `weights` of its backbone are imagenet, none, or a state dict's path."""
     patched, global_branch = variants.branches(method, grids)
+    kind = variants.METHODS[method]
     return PatchClassifier(
         backbones.build(architecture.backbone, weights=weights, output_stride=architecture.output_stride),
         classes,
         grids=patched,
         global_branch=global_branch,
-        trained_from=patched[-1].stage if method == "implicit" else architecture.frozen_stages + 1,
-        stop_at_patches=method in ("explicit", "local"),
+        frozen_stages=patched[-1].stage - 1 if kind.stepwise else architecture.frozen_stages,
+        stop_at_patches=kind.stop_at_patches,
         phi_init=architecture.phi_init,
     )
 
@@ -56,7 +45,11 @@ def build(method: str, grids: str, classes: int, architecture: Architecture, *, 
 def load(path: Path, classes: Sequence[str] | None = None) -> tuple[PatchClassifier, dict[str, Any]]:
     """Return a trained classifier and its checkpoint, as `checkpoints.load` does."""
     return checkpoints.load(
-        path, KIND, _variant, lambda v, count: build(v.method, v.grids, count, v.architecture, weights="none"), classes
+        path,
+        KIND,
+        lambda settings: _variant(settings, path),
+        lambda v, count: build(v.method, v.grids, count, v.architecture, weights="none"),
+        classes,
     )
 
 
@@ -71,7 +64,7 @@ def init_from_checkpoint(
     """
     content = checkpoints.read_content(path, KIND)
     with checkpoints.reading_settings(path):
-        earlier_backbone = _variant(content["settings"]).architecture.backbone
+        earlier_backbone = _variant(content["settings"], path).architecture.backbone
     if earlier_backbone != backbone:
         what = f"backbone mismatch: expected {backbone}, got {earlier_backbone}"
         raise UserError(path, what, "make it again with the same settings")
@@ -91,5 +84,7 @@ def init_from_checkpoint(
         weight.copy_(torch.cat(sources, dim=1) * (len(of_branches) / len(sources)))
 
 
-def _variant(settings: dict[str, Any]) -> Variant:
-    return checkpoints.typed(Variant, settings, exact=False)
+def _variant(settings: dict[str, Any], path: Path) -> Variant:
+    """Return the variant of a checkpoint's settings; KeyError if they do not name one."""
+    values = {field.name: settings[field.name] for field in dataclasses.fields(Variant)}
+    return fields.read(Variant, values, path, "make it again")

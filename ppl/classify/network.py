@@ -7,18 +7,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ppl.classify.patches import merge, split
+from ppl.classify.settings import PhiInit
 from ppl.classify.variants import Grid
 from ppl.networks.backbones import Backbone
-
-PHI_INITS = ("kaiming", "identity")
 
 
 class PatchClassifier(nn.Module):
     """Multi-label classifier on the concatenated features of its branches, with a bias-free 1x1 classifier.
 
     A patched branch splits the input of `grid.stage` into patches, re-encodes each by phi1, passes them through the
-    remaining stages as one batch, and merges them after phi2. The global branch sends no gradient into stages below
-    `trained_from`, a patched branch none below its patch point where `stop_at_patches` (explicit fusion, III-D).
+    remaining stages as one batch, and merges them after phi2. The global branch sends no gradient into the stem (0) and
+    the stages up to `frozen_stages`, -1 for none, a patched branch none below its patch point where `stop_at_patches`
+    (explicit fusion, III-D).
     """
 
     def __init__(
@@ -28,20 +28,20 @@ class PatchClassifier(nn.Module):
         *,
         grids: Sequence[Grid] = (),
         global_branch: bool = True,
-        trained_from: int = 3,
+        frozen_stages: int = 2,
         stop_at_patches: bool = False,
-        phi_init: str = "kaiming",
+        phi_init: PhiInit = "kaiming",
     ) -> None:
         super().__init__()
         if not grids and not global_branch:
             raise ValueError("a classifier needs at least one branch")
         self.backbone = backbone
         self.grids, self.global_branch = tuple(grids), global_branch
-        self.trained_from, self.stop_at_patches = trained_from, stop_at_patches
+        self.frozen_stages, self.stop_at_patches = frozen_stages, stop_at_patches
         self.phi1 = nn.ModuleList(_phi(backbone.channels[grid.stage - 1], phi_init) for grid in self.grids)
         self.phi2 = nn.ModuleList(_phi(backbone.channels[-1], phi_init) for _ in self.grids)
         self.classifier = nn.Conv2d(backbone.channels[-1] * self.branches, classes, 1, bias=False)
-        for stage in backbone.stages[: min([trained_from, *(grid.stage for grid in self.grids)])]:
+        for stage in backbone.stages[: min([frozen_stages + 1, *(grid.stage for grid in self.grids)])]:
             stage.requires_grad_(False)
 
     @property
@@ -60,7 +60,7 @@ class PatchClassifier(nn.Module):
         last = len(self.backbone.stages) if self.global_branch else max(patched)
         for index, stage in enumerate(self.backbone.stages[:last]):
             inputs[index] = x
-            with torch.set_grad_enabled(torch.is_grad_enabled() and index >= self.trained_from):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and index > self.frozen_stages):
                 x = stage(x)
         inputs[last] = x
         outputs = [x] if self.global_branch else []
@@ -94,18 +94,20 @@ class PatchClassifier(nn.Module):
 
         Equal to the 1x1 classifier on globally averaged concatenated features.
         """
-        pooled = [f.mean(dim=(2, 3)) for f in self.features(x)]  # each (B, C)
+        return self.logits(self.features(x))
+
+    def logits(self, features: Sequence[Tensor]) -> Tensor:
+        """Return the contributions (B, branches, classes) of the branches' features (B, C, h, w) to the logits."""
+        pooled = [f.mean(dim=(2, 3)) for f in features]  # each (B, C)
         weights = self.classifier.weight.flatten(1).chunk(self.branches, dim=1)  # each (classes, C)
         return torch.stack([p @ w.t() for p, w in zip(pooled, weights, strict=True)], dim=1)
 
 
-def _phi(channels: int, init: str) -> nn.Conv2d:
+def _phi(channels: int, init: PhiInit) -> nn.Conv2d:
     """Return a 3x3 convolution on `channels`: Kaiming uniform (Section IV-B, torch's default), or near the identity.
 
     Near the identity a patched branch starts from ImageNet features, which short trainings need.
     """
-    if init not in PHI_INITS:
-        raise ValueError(f"phi_init must be {' or '.join(PHI_INITS)}, got {init!r}")
     conv = nn.Conv2d(channels, channels, 3, padding=1)
     if init == "identity":
         with torch.no_grad():

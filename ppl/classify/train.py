@@ -1,8 +1,7 @@
 """Train the classifier of one variant from photos and image-level labels, without masks."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,54 +9,21 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from ppl.classify.average_precision import mean_average_precision
-from ppl.classify.build import KIND, Architecture, build, init_from_checkpoint
+from ppl.classify.build import KIND, build, init_from_checkpoint
 from ppl.classify.network import PatchClassifier
+from ppl.classify.settings import Classify, Training
 from ppl.data.crops import Augmentation, ResizedImages, TrainingCrops, label_vectors
 from ppl.data.dataset import Dataset
 from ppl.jobs.command import command
-from ppl.jobs.devices import Hardware
+from ppl.jobs.fields import plain
 from ppl.jobs.files import digest_of
 from ppl.jobs.lifetime import ignore_group_signals
 from ppl.jobs.progress import progress
+from ppl.jobs.settings import Hardware
 from ppl.training.launch import launch
 from ppl.training.loop import Measure, train_to_checkpoint
 from ppl.training.optimizers import Group, optimizer, parameter_groups
 from ppl.training.schedule import Schedule
-
-
-@dataclass(frozen=True)
-class Training:
-    """Training settings of the classifier (Section IV-B)."""
-
-    weights: str
-    """Backbone weights without an earlier step: imagenet, none, or the path of a state dict."""
-    epochs: int
-    batch_size: int
-    optimizer: Literal["sgd", "adamw"]
-    lr: float
-    new_lr_factor: float
-    """Learning rate of the classifier, as a multiple of `lr`."""
-    phi_lr_factor: float
-    """Learning rate of phi1 and phi2, as a multiple of `lr`."""
-    momentum: float
-    """Momentum of SGD; AdamW has its own."""
-    weight_decay: float
-    bias_lr_factor: float
-    """Learning rate of biases, those of BatchNorm included, as a multiple of that of their layer's weights."""
-    decay_biases: bool
-    """Apply the weight decay to biases too."""
-    power: float
-    """Exponent of the poly schedule."""
-    keep_classifier: bool
-    """Start from the classifier of the earlier step too, if there is one, not only from its backbone."""
-    branch_loss: float
-    """Weight of the mean loss of the single branches; 0 as in the paper."""
-    long_side: tuple[int, int]
-    """Range of the random rescaling by the longest side, pixels."""
-    crop: int
-    jitter: float
-    """Strength of random colour changes, 0 (none) to 1."""
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -73,32 +39,35 @@ class Settings:
     log: Path
     code: str
     """Code version, stored in the checkpoint."""
-    architecture: Architecture
-    training: Training
+    random_seed: int
+    classify: Classify
+    """Its `training` is that of the method; `patch_training` is not read."""
     hardware: Hardware
     start: Path | None = None
     """Classifier of an earlier step, whose backbone this training starts from."""
 
 
 def main(settings: Settings) -> None:
-    dataset, training = Dataset.open(settings.data), settings.training
-    fabric = launch(settings.hardware, training.seed)
+    dataset = Dataset.open(settings.data)
+    architecture, training = settings.classify.architecture, settings.classify.training
+    fabric = launch(settings.hardware, settings.random_seed)
     network = build(
-        settings.method, settings.grids, len(dataset.classes), settings.architecture,
+        settings.method, settings.grids, len(dataset.classes), architecture,
         weights="none" if settings.start else training.weights,
     )  # fmt: skip
     if settings.start:
         init_from_checkpoint(
-            network, settings.start, settings.architecture.backbone,
-            classifier=training.keep_classifier, classes=dataset.classes,
+            network, settings.start, architecture.backbone,
+            classifier=settings.method in training.keep_classifier, classes=dataset.classes,
         )  # fmt: skip
     network.to(memory_format=torch.channels_last)
     crops, validation = _training_crops(dataset, settings, network), _validation(dataset, settings, network)
     stored = {
         "kind": KIND,
         "settings": {
-            "architecture": asdict(settings.architecture),
-            "training": asdict(training),
+            "architecture": plain(architecture),
+            "training": plain(training),
+            "random_seed": settings.random_seed,
             "method": settings.method,
             "grids": settings.grids,
         },
@@ -111,13 +80,7 @@ def main(settings: Settings) -> None:
         _optimizer(network, training),
         crops,
         lambda network, images, targets: classification_loss(network(images), targets, training.branch_loss),
-        Schedule.of_epochs(
-            len(crops),
-            epochs=training.epochs,
-            batch_size=training.batch_size,
-            poly_power=training.power,
-            seed=training.seed,
-        ),
+        Schedule.of(training, len(crops), settings.random_seed, epochs=training.epochs),
         name="classifier",
         out=settings.out,
         stored=stored,
@@ -173,7 +136,7 @@ def _optimizer(network: PatchClassifier, training: Training) -> torch.optim.Opti
 
 
 def _training_crops(dataset: Dataset, settings: Settings, network: PatchClassifier) -> TrainingCrops:
-    image_ids, training = dataset.split(settings.train_split), settings.training
+    image_ids, training = dataset.split(settings.train_split), settings.classify.training
     return TrainingCrops(
         dataset.photos(image_ids),
         label_vectors([dataset.labels_of(image_id) for image_id in image_ids], len(dataset.classes)),
@@ -185,14 +148,14 @@ def _training_crops(dataset: Dataset, settings: Settings, network: PatchClassifi
 
 def _validation(dataset: Dataset, settings: Settings, network: PatchClassifier) -> Measure:
     """Return a function that measures mAP on the validation photos, by their image-level labels."""
-    image_ids = dataset.split(settings.val_split)
+    image_ids, training = dataset.split(settings.val_split), settings.classify.training
     targets = label_vectors([dataset.labels_of(image_id) for image_id in image_ids], len(dataset.classes)).long()
     photos = ResizedImages(
-        dataset.photos(image_ids), settings.training.crop, mean=network.backbone.mean, std=network.backbone.std
+        dataset.photos(image_ids), training.crop, mean=network.backbone.mean, std=network.backbone.std
     )
     loader = DataLoader(
         photos,
-        batch_size=settings.training.batch_size,
+        batch_size=training.batch_size,
         num_workers=settings.hardware.workers,
         worker_init_fn=ignore_group_signals,
     )
@@ -212,7 +175,8 @@ def _validation(dataset: Dataset, settings: Settings, network: PatchClassifier) 
 
 def _digest(settings: Settings, dataset: Dataset) -> str:
     files = [dataset.root / "classes.txt", dataset.root / "labels.csv", dataset.list_of(settings.train_split)]
-    essential = (settings.architecture, settings.training, settings.method, settings.grids, settings.code)
+    used = (settings.classify.architecture, settings.classify.training, settings.random_seed)
+    essential = (*used, settings.method, settings.grids, settings.code)
     return digest_of(essential, *files, *([settings.start] if settings.start else []))
 
 

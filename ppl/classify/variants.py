@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from ppl.jobs.errors import UserError
 
-METHODS = ("baseline", "implicit", "explicit", "local")
 PLAIN = "plain"
 STAGES = (2, 3, 4)
 MAX_K = 16
@@ -18,11 +17,34 @@ class Grid(NamedTuple):
     k: int
 
 
+class Method(NamedTuple):
+    """How a method learns from patches; `parse`, `start`, `branches` and the network read nothing else of it."""
+
+    patches: bool = True
+    """Whether it has patched branches; otherwise its grids are `plain`."""
+    stepwise: bool = False
+    """Each step has the branch of its last grid only, starts from the step before, and trains from the patched stage on
+    (Algorithm 1)."""
+    from_baseline: bool = False
+    """It starts from the plain classifier."""
+    global_branch: bool = True
+    stop_at_patches: bool = False
+    """Patched branches send no gradient below their patch points."""
+
+
+METHODS = {
+    "baseline": Method(patches=False),
+    "implicit": Method(stepwise=True),
+    "explicit": Method(from_baseline=True, stop_at_patches=True),  # Section III-D
+    "local": Method(from_baseline=True, stop_at_patches=True, global_branch=False),  # ablation of explicit, Table VIII
+}
+
+
 def parse(method: str, grids: str) -> tuple[Grid, ...]:
     """Return the grids of a variant, ordered by stage; () for `baseline/plain`. UserError for an invalid name."""
     if method not in METHODS:
         raise UserError(f"method {method!r}", "unknown method", f"choose one of {', '.join(METHODS)}")
-    if (method == "baseline") != (grids == PLAIN):
+    if METHODS[method].patches == (grids == PLAIN):
         raise UserError(
             f"{method}/{grids}", f"`{PLAIN}` belongs to the baseline", "name grids such as s4k6 with the others"
         )
@@ -51,23 +73,16 @@ def name(grids: list[Grid] | tuple[Grid, ...]) -> str:
 
 
 def start(method: str, grids: str) -> tuple[str, str] | None:
-    """Return the variant whose backbone this one starts from; None for ImageNet weights.
-
-    The implicit method follows Algorithm 1: each step from the step before. Explicit fusion starts from the plain
-    classifier (Section III-D), and so does its local-only ablation (Table VIII).
-    """
+    """Return the variant whose backbone this one starts from; None for ImageNet weights."""
     parsed = parse(method, grids)
-    if method in ("explicit", "local"):
+    if METHODS[method].from_baseline:
         return "baseline", PLAIN
-    if method == "implicit" and len(parsed) > 1:
-        return "implicit", name(parsed[:-1])
+    if METHODS[method].stepwise and len(parsed) > 1:
+        return method, name(parsed[:-1])
     return None
 
 
 def branches(method: str, grids: str) -> tuple[tuple[Grid, ...], bool]:
-    """Return the patched branches of the network of a variant, and whether it has the global branch.
-
-    An implicit step holds only the branch of its last grid (Algorithm 1); explicit fusion holds all at once.
-    """
+    """Return the patched branches of the network of a variant, and whether it has the global branch."""
     parsed = parse(method, grids)
-    return (parsed[-1:] if method == "implicit" else parsed), method != "local"
+    return (parsed[-1:] if METHODS[method].stepwise else parsed), METHODS[method].global_branch

@@ -3,10 +3,11 @@
 A source of data is a module: an entry of `ppl.data.settings.SOURCES`, or a user's own, `data.source: own/MODULE`. It
 contains
 
-    prepare(settings, out: Path, *, splits: Sequence[str], workers: int) -> None
+    prepare(settings, out: Path, *, workers: int) -> None
 
-which writes JPEGImages/ID.jpg (copies or links to absolute paths), classes.txt, labels.csv, the list of each split in
-`splits` (more are allowed) and, if there are masks, SegmentationClass/ID.png into the existing, empty folder `out`.
+which writes JPEGImages/ID.jpg (copies or links to absolute paths), classes.txt, labels.csv, the list of each split of
+the experiment and, if there are masks, SegmentationClass/ID.png into the existing, empty folder `out`. A `prepare` with
+a further parameter `splits: Sequence[str]` gets the names of the splits, and runs again when one is renamed.
 `ppl.data.lists.write_lists` writes the text files, `ppl.data.masks.write_mask` a mask. `out` replaces the dataset
 folder once `prepare` has returned: after an exception the former folder remains. `workers` is the number of processes,
 for `ppl.jobs.parallel.run_all`. A mistake of the user is raised as `ppl.jobs.errors.UserError(where, what, remedy)`.
@@ -34,7 +35,7 @@ for each class:
     class Settings:
         photos: str
 
-    def prepare(settings, out, *, splits, workers):
+    def prepare(settings, out, *, workers):
         (out / "JPEGImages").mkdir()
         labels = {}
         for photo in sorted(Path(settings.photos).glob("*/*.jpg")):
@@ -84,10 +85,11 @@ def main(settings: Settings) -> None:
     refuse_to_harm(
         settings.out, [*(Path(file).parent for file in source.inputs(data)), *([Path(path)] if path else [])]
     )
-    splits, workers = source.splits(data), settings.hardware.workers
+    options = {"splits": source.splits(data)} if source.needs_splits(data) else {}
     with atomic(settings.out) as folder:
         folder.mkdir()
-        slots.load(SOURCES, data.source).prepare(of_source, folder, splits=splits, workers=workers)
+        entry = slots.load(SOURCES, data.source)
+        entry.prepare(of_source, folder, workers=settings.hardware.workers, **options)
 
 
 def refuse_to_harm(out: Path, folders: Iterable[Path]) -> None:

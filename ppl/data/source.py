@@ -4,6 +4,7 @@ The workflow's own process asks, so no answer opens a photo. The functions of a 
 `ppl.data.prepare`. UserError if the source, or a setting of a user's own module, is invalid.
 """
 
+import inspect
 from types import ModuleType
 from typing import Any
 
@@ -32,6 +33,11 @@ def has_masks(data: Data) -> bool:
 def archives(data: Data) -> tuple[str, ...]:
     """Return the names of the archives to download (`ppl.data.sources.download`); () if nothing is downloaded."""
     return _ask(data, "archives", (), splits(data))
+
+
+def needs_splits(data: Data) -> bool:
+    """Return whether the preparation depends on the names of the splits: `prepare` has a parameter for them."""
+    return "splits" in inspect.signature(_module(data).prepare).parameters
 
 
 def splits(data: Data) -> tuple[str, ...]:

@@ -147,7 +147,7 @@ def _bounds(field: Schema) -> str:
 
 
 def _compact(schema: Any) -> Any:
-    """Return a schema without titles, which repeat names, and without defaults of sections, which repeat their keys'."""
+    """Return a schema without titles, which repeat names, and defaults of sections, which their keys repeat."""
     if isinstance(schema, list):
         return [_compact(part) for part in schema]
     if not isinstance(schema, dict):

@@ -197,7 +197,9 @@ def test_overlay_merges_mappings_and_replaces_the_rest():
 def test_defaults_of_a_file_hold_for_its_experiments_and_give_way_to_theirs():
     demo = {"source": "demo"}
     file = {"defaults": {"cam": {"threshold": 0.5, "maps": {"fusion": "sum"}}}}
-    resolved = config.resolve({**file, "experiments": {"a": {"data": demo}, "b": {"data": demo, "cam": {"threshold": 1}}}})
+    resolved = config.resolve(
+        {**file, "experiments": {"a": {"data": demo}, "b": {"data": demo, "cam": {"threshold": 1}}}}
+    )
     assert [resolved[name].settings.cam.threshold for name in "ab"] == [0.5, 1]
     assert {resolved[name].settings.cam.maps.fusion for name in "ab"} == {"sum"}
 

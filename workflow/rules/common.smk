@@ -9,6 +9,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from ppl.data import source
+from ppl.data.settings import SOURCES
 from ppl.jobs.code_hash import code_hash
 from ppl.jobs.command import explain
 from ppl.jobs.errors import UserError
@@ -134,7 +135,19 @@ def source_files(wildcards):
     """Return the files from which a dataset is prepared; the user's are absolute in a module, as its prefix is not theirs."""
     data = settings_of(wildcards).data
     files = [Path(file).absolute() if IS_MODULE else file for file in source.inputs(data)]
-    return [*map(str, files), *paths.unpacked_archives(E[wildcards.experiment])]
+    return [*map(str, files)]
+
+
+def source_settings(wildcards):
+    """Return the flags of the source of data, with the names of the splits if the source depends on them."""
+    data = settings_of(wildcards).data
+    names = [f"data.{key}" for key in data.splits] if source.needs_splits(data) else []
+    return flags("data.source", "data.{source}", *names)(wildcards)
+
+
+def split_flags(wildcards):
+    """Return the flags of all splits for the check, which is also a command for users and so has flags of its own."""
+    return " ".join(f"--{key} {name}" for key, name in settings_of(wildcards).data.splits.items())
 
 
 data_folder, data_check = files(paths.data_folder), files(paths.data_check)

@@ -1,13 +1,14 @@
 rule prepare_data:
     """Write the dataset folder of an experiment from its source: photos, image-level labels, lists and, if any, masks."""
     input:
-        source_files,
+        files=source_files,
+        archives=files(paths.unpacked_archives),
     output:
         directory("results/{experiment}/data"),
     params:
         code=code("ppl.data.prepare", "data.source"),
-        settings=flags("data.source", "data.{source}", *(f"data.{key}_split" for key in ("train", "seed", "val", "test"))),
-        archives=lambda wildcards: " ".join(f"--archives {f}" for f in paths.unpacked_archives(E[wildcards.experiment])),
+        settings=source_settings,
+        archives=lambda wildcards, input: f"--archives {input.archives}" if input.archives else "",
     wildcard_constraints:
         experiment=named(e for e in E.values() if not e.is_repetition),
     message:
@@ -59,7 +60,7 @@ rule unpack_archives:
     params:
         code=code_hash("ppl.data.sources.unpack"),
     wildcard_constraints:
-        dataset=named_datasets,
+        dataset="|".join(SOURCES),
     message:
         "archives of {wildcards.dataset} unpacked; {log}"
     log:
@@ -84,7 +85,7 @@ rule check_data:
         "results/{experiment}/check.json",
     params:
         code=code_hash("ppl.data.check"),
-        splits=flags(*(f"data.{key}_split" for key in ("train", "seed", "val", "test"))),
+        splits=split_flags,
     message:
         "{wildcards.experiment}: check of every photo, label and mask; {log}"
     log:

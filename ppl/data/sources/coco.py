@@ -53,7 +53,7 @@ def has_masks(settings: Coco) -> bool:
     return True
 
 
-def prepare(settings: Coco, out: Path, *, splits: Sequence[str], workers: int) -> None:
+def prepare(settings: Coco, out: Path, *, workers: int) -> None:
     """Write the dataset folder with all of SPLITS.
 
     Below `settings.path` are train2014/, val2014/ and annotations/instances_*2014.json.

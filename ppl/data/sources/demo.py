@@ -5,7 +5,7 @@ do about half of their objects.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib import resources
@@ -72,7 +72,7 @@ def has_masks(settings: Demo) -> bool:
     return True
 
 
-def prepare(settings: Demo, out: Path, *, splits: Sequence[str], workers: int) -> None:
+def prepare(settings: Demo, out: Path, *, workers: int) -> None:
     """Write the dataset folder with all of SPLITS; images do not depend on the number of workers."""
     ids = {split: [_id(split, index) for index in range(getattr(settings, split))] for split in SPLITS}
     chunks = [(split, chunk) for split in SPLITS for chunk in in_chunks(range(len(ids[split])), CHUNK)]

@@ -42,7 +42,7 @@ def has_masks(settings: Voc) -> bool:
     return True
 
 
-def prepare(settings: Voc, out: Path, *, splits: Sequence[str], workers: int) -> None:
+def prepare(settings: Voc, out: Path, *, workers: int) -> None:
     """Write the dataset folder with the splits train, val and trainaug, and test if its archive is there.
 
     Below `settings.path` are VOCdevkit/VOC2012 and benchmark_RELEASE/dataset (or SBD).
