@@ -19,13 +19,13 @@ from ppl.refine.build import KIND, entry_of, stored
 from ppl.refine.walk import propagate
 
 CLASSES = ["ball", "cube"]
-BACKGROUND = {"irnet": ("background", (0.1, 0.4, 0.8)), "affinitynet": ("alpha", (2000, 100, 4))}
+BACKGROUND = {"irnet": {"background": 0.3}, "affinitynet": {"alpha": 4}}  # for an untrained network
+STRONGER = [("irnet", "background", (0.1, 0.4, 0.8)), ("affinitynet", "alpha", (2000, 100, 4))]
 
 
 @pytest.fixture
 def settings(refiner: str, refining, walking, tmp_path: Path) -> walk_split.Settings:
-    key, (_, middle, _) = BACKGROUND[refiner]
-    refine = refining(walk={key: middle})
+    refine = refining(walk=BACKGROUND.get(refiner))
     torch.manual_seed(0)
     entry, section = entry_of(refine)
     path = tmp_path / "network.pt"
@@ -66,8 +66,8 @@ def test_shards_together_are_the_whole_split(settings, tmp_path: Path) -> None:
     assert all(np.array_equal(parts[image_id], whole[image_id]) for image_id in whole)
 
 
-def test_a_stronger_background_leaves_less_foreground(refiner: str, settings) -> None:
-    key, values = BACKGROUND[refiner]
+@pytest.mark.parametrize(("refiner", "key", "values"), STRONGER, indirect=["refiner"], ids=str)
+def test_a_stronger_background_leaves_less_foreground(settings, key: str, values: tuple[float, ...]) -> None:
     walks = [with_walk(settings, **{key: value}) for value in values]
     areas = [sum((x > 0).sum() for x in labels_of(walk).values()) for walk in walks]
     assert areas[0] >= areas[1] >= areas[2], areas
