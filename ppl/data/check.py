@@ -6,11 +6,10 @@ python -m ppl.data.check --data mine         (a dataset folder whose splits are 
 
 import os.path
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
@@ -20,8 +19,10 @@ from ppl.data.findings import Finding, listed, paragraphs
 from ppl.data.masks import IGNORE, read_mask
 from ppl.data.own.photos import copies
 from ppl.data.photos import MAX_PIXELS, MAX_STORED, photo_size, read_photo
+from ppl.data.settings import Data
 from ppl.jobs.command import command
 from ppl.jobs.errors import UserError, reason
+from ppl.jobs.fields import read
 from ppl.jobs.files import write_json
 from ppl.jobs.parallel import run_all
 from ppl.jobs.shards import in_chunks
@@ -30,13 +31,12 @@ IMAGES_PER_TASK = 32
 FEW = 20  # training photos of a class, below which little can be learned
 IMBALANCE = 20  # times as many photos as the rarest class has
 TINY = 64  # pixels, shorter side
-OF_AN_EXPERIMENT = ("train_split", "seed_split", "val_split", "test_split", "max_side")
 
 
 @dataclass(frozen=True)
 class Settings:
     data: Path
-    """Dataset folder, or a settings file (.yaml) whose experiments name folder, splits and data.max_side."""
+    """Dataset folder, or a settings file (.yaml) whose experiments name folder, splits and data.folder.max_side."""
     train_split: str = "train"
     """Training split, with image-level labels."""
     seed_split: str = "train"
@@ -47,7 +47,7 @@ class Settings:
     """JSON file for the summary; by default the summary is printed."""
     workers: int = 2
     max_side: int | None = None
-    """data.max_side of the experiment: larger photos are shrunk to it before use."""
+    """data.folder.max_side of the experiment: larger photos are shrunk to it before use."""
 
 
 @dataclass(frozen=True)
@@ -105,21 +105,22 @@ def check(settings: Settings) -> None:
 
 def experiments(settings: Settings) -> Iterator[Settings]:
     """Yield the settings of the check of each experiment in a settings file whose data.source is `folder`."""
-    file = settings.data
+    file, remedy = settings.data, "docs/own-data.md shows one"
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
         sections = [experiment["data"] for experiment in content["experiments"].values()]
-        of_folders = [section for section in sections if section.get("source", "folder") == "folder"]
-        folders = [Path(section["path"]) for section in of_folders]
     except OSError as error:
         raise UserError(file, f"{error.strerror}", "name a settings file or a dataset folder") from error
     except (ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(file, f"not a settings file ({reason(error)})", "docs/own-data.md shows one") from error
+        raise UserError(file, f"not a settings file ({reason(error)})", remedy) from error
+    typed = [read(Data, section, f"{file}, data", remedy) for section in sections]
+    of_folders = [data for data in typed if data.source == "folder"]
     if not of_folders:
         raise UserError(file, "no experiment with data.source folder", "name the dataset folder instead")
-    for section, folder in zip(of_folders, folders, strict=True):
-        named: Mapping[str, Any] = {key: section[key] for key in OF_AN_EXPERIMENT if key in section}
-        yield replace(settings, data=folder, **named)
+    for data in of_folders:
+        if data.folder.path is None:
+            raise UserError(f"{file}, data", "source folder needs folder.path", remedy)
+        yield replace(settings, data=Path(data.folder.path), max_side=data.folder.max_side, **data.splits)
 
 
 def split_faults(splits: dict[str, list[str]], train: str, seed: str, held_out: Sequence[str]) -> Iterator[Finding]:

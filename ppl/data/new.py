@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib import resources
 from itertools import chain
 from pathlib import Path, PurePosixPath
+from textwrap import indent
 from typing import Literal
 
 from ppl.data.dataset import Dataset
@@ -28,9 +29,8 @@ from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic, write_text
 
 MAX_WORKERS = 8  # more processes seldom help a single GPU or a few cores
-# Epochs by network, and the number of photos for which they suffice.
-PAPER_EPOCHS = {"CLASSIFIER": (5, 10_000), "IRNET": (3, 10_000)}
-SMALL_EPOCHS = {"CLASSIFIER": (4, 1_000), "IRNET": (2, 1_000)}
+ENOUGH = {"gpu": 10_000, "cpu": 1_000}
+"""Photos for which the epochs of the settings files suffice."""
 MAX_EPOCHS = 12  # more epochs did not improve results on a hundred photos (docs/own-data.md)
 CONVERTIBLE = {".heic", ".heif", ".avif", ".raw", ".dng", ".cr2", ".nef", ".arw"}
 Labels = dict[PurePosixPath, frozenset[str]]
@@ -225,14 +225,21 @@ def write_dataset(
 
 
 def settings_text(name: str, *, gpu: bool, photos: int) -> str:
-    """Return the settings file of one experiment on the dataset folder `name`, with epochs for that many photos."""
-    text = (resources.files("ppl.data.own") / "settings" / ("gpu.yaml" if gpu else "cpu.yaml")).read_text(
-        encoding="utf-8"
-    )
-    defaults = PAPER_EPOCHS if gpu else SMALL_EPOCHS
-    values = {f"{network}_EPOCHS": epochs(*defaults[network], photos) for network in defaults}
-    values |= {"NAME": name, "FOLDER": name, "WORKERS": min(cores(), MAX_WORKERS)}
-    return re.sub("|".join(values), lambda match: str(values[match[0]]), text)
+    """Return the settings file of one experiment on the dataset folder `name`, with epochs for that many photos.
+
+    Without a GPU it contains all of config/small.yaml.
+    """
+    kind = "gpu" if gpu else "cpu"
+    text = shipped_settings(kind)
+    if not gpu:
+        text += indent(shipped_settings("small").partition("\ndefaults:\n")[2], "  ")
+    text = re.sub(r"(?<=\bepochs: )\d+", lambda least: str(epochs(int(least[0]), ENOUGH[kind], photos)), text)
+    return re.sub(r"(?<=\bworkers: )\d+", str(min(cores(), MAX_WORKERS)), text).replace("NAME", name)
+
+
+def shipped_settings(name: str) -> str:
+    """Return the text of a settings file of this package."""
+    return (resources.files("ppl.data.own") / "settings" / f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def epochs(least: int, enough: int, photos: int) -> int:

@@ -105,7 +105,7 @@ def _unreadable(path: Path | str, kind: str, error: Exception) -> UserError:
 
 def _too_large(path: Path | str, kind: str, size: str, most: int) -> UserError:
     limit = "the limit of the networks" if most == MAX_PIXELS else "the limit for reading"
-    remedy = f"make the {kind} smaller" + (", or set data.max_side" if most == MAX_PIXELS else "")
+    remedy = f"make the {kind} smaller" + (", or set data.folder.max_side" if most == MAX_PIXELS else "")
     return UserError(path, f"{size} more than {most:,} pixels, {limit}", remedy)
 
 

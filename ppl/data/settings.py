@@ -14,7 +14,9 @@ SOURCES = {
     "coco": "ppl.data.sources.coco",
     "folder": "ppl.data.sources.folder",
 }
-"""Sources of data by name; each module has `prepare(settings, out, ...)`, `inputs` and `has_masks`."""
+"""Sources of data by name; `ppl.data.prepare` tells what each module contains."""
+
+Convention = Literal["A", "B"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,7 @@ class Coco(Section):
 
     path: File | None = None
     """Folder with the unpacked archives, which are downloaded if it is not set (docs/coco.md)."""
-    convention: Annotated[Literal["A", "B"], Source("ours: matches the paper's number of steps")] = "A"
+    convention: Annotated[Convention, Source("ours: matches the paper's number of steps")] = "A"
     """One of two public versions of COCO's masks. `A`: later instances cover earlier ones, crowds are background,
     photos without labels are included. `B`: smaller instances cover larger ones, crowds are drawn, photos without
     labels are excluded."""

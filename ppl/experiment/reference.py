@@ -43,7 +43,7 @@ def main(settings: Settings) -> None:
 
 def schema_text() -> str:
     """Return the JSON schema of a configuration file, as YAML."""
-    experiment = _without_titles(adapter(Experiment).json_schema())
+    experiment = _compact(adapter(Experiment).json_schema())
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "type": "object",
@@ -146,16 +146,17 @@ def _bounds(field: Schema) -> str:
     return ", ".join(parts)
 
 
-def _without_titles(schema: Any) -> Any:
-    """Return a schema without pydantic's titles, which repeat the names, and with descriptions in one line."""
+def _compact(schema: Any) -> Any:
+    """Return a schema without titles, which repeat names, and defaults of sections, which their keys repeat."""
     if isinstance(schema, list):
-        return [_without_titles(part) for part in schema]
+        return [_compact(part) for part in schema]
     if not isinstance(schema, dict):
-        return schema
-    kept = {key: part for key, part in schema.items() if key != "title" or isinstance(part, dict)}
+        return " ".join(schema.split()) if isinstance(schema, str) else schema
+    is_reference = "$ref" in schema
     return {
-        key: " ".join(part.split()) if key == "description" and isinstance(part, str) else _without_titles(part)
-        for key, part in kept.items()
+        key: _compact(part)
+        for key, part in schema.items()
+        if not (key == "title" and isinstance(part, str)) and not (key == "default" and is_reference)
     }
 
 

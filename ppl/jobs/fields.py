@@ -6,12 +6,13 @@ reader of settings.yaml are made from these fields (`ppl.experiment`). Modules o
 pydantic, as worker processes import them.
 """
 
+import difflib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Len, Lt
 
@@ -146,7 +147,7 @@ def read(kind: type[Kind], values: Any, where: object, remedy: str) -> Kind:
     try:
         return adapter(kind).validate_json(json.dumps(values, default=str))
     except ValidationError as error:
-        raise UserError(where, message(error.errors(include_url=False)), remedy) from error
+        raise UserError(where, message(kind, error.errors(include_url=False)), remedy) from error
     except (TypeError, RecursionError) as error:  # a key that is no text, an anchor that contains itself
         raise UserError(where, "not sections of keys and values", remedy) from error
 
@@ -159,8 +160,8 @@ def adapter(kind: type[Kind]) -> Any:
     return TypeAdapter(kind)
 
 
-def message(faults: list[dict[str, Any]]) -> str:
-    """Return the first of pydantic's faults as one bounded line: the key, and what is wrong with its value."""
+def message(kind: type, faults: Sequence[Mapping[str, Any]]) -> str:
+    """Return the first of pydantic's faults of a section as one line: the key, and what is wrong with its value."""
     # An invalid item makes its list too short as well: of nested places only the inner one is at fault.
     places = [fault["loc"] for fault in faults]
     inner = [f for f in faults if not any(p != f["loc"] and p[: len(f["loc"])] == f["loc"] for p in places)]
@@ -169,17 +170,27 @@ def message(faults: list[dict[str, Any]]) -> str:
     value, key = fault["input"], ".".join(map(str, fault["loc"]))
     match fault["type"]:
         case "unexpected_keyword_argument" | "extra_forbidden":
-            what = "unknown key"
+            close = difflib.get_close_matches(str(fault["loc"][-1]), _keys(kind, fault["loc"][:-1]), n=1)
+            what = f"unknown key; did you mean {close[0]}" if close else "unknown key"
+        case "missing":
+            what = "missing"
         case "dataclass_type" | "dict_type":
             what = f"{bounded(repr(value))} is not a section"
         case "fault" | "value_error":
             what = fault["msg"].removeprefix("Value error, ")
         case _:
-            what = f"{bounded(repr(value))} {fault['msg'].removeprefix('Input ')}"
+            what = f"{bounded(repr(value))} {fault['msg'].removeprefix('Input ').removeprefix('Tuple ')}"
     number = isinstance(value, str) and re.fullmatch(r"[-+.\d]+e[-+]?\d+", value, re.IGNORECASE)
     hint = " (in YAML, a number with an exponent needs a decimal point, as in 1.0e-4)" if number else ""
     more = f" (and {others} more)" if others > 0 else ""
     return f"{key}: {' '.join(what.split())}{hint}{more}" if key else f"{' '.join(what.split())}{more}"
+
+
+def _keys(kind: Any, place: Sequence[str | int]) -> list[str]:
+    """Return the keys of the section at a place within `kind`."""
+    for part in place:
+        kind = get_type_hints(kind)[part] if is_dataclass(kind) else get_args(kind)[-1]  # else sections by name
+    return [field.name for field in fields(kind)] if is_dataclass(kind) else []
 
 
 def bounded(text: str) -> str:

@@ -71,8 +71,8 @@ def module_of(entries: Entries, name: str) -> str | None:
 
 
 def load(entries: Entries, name: str) -> ModuleType:
-    """Import and return the module of an entry."""
-    module = module_of(entries, name)
+    """Import and return the module of an entry, or of the user."""
+    module = module_of({**entries, OWN: None}, name)
     if module is None:
         raise UserError(repr(name), "has no code", "choose another entry")
     return importlib.import_module(module)

@@ -1,38 +1,40 @@
 """AffinityNet (Ahn and Kwak, CVPR 2018): affinities of neighbouring pixels. The paper uses it with VGG16."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
-from ppl.data.masks import IGNORE
-from ppl.networks import backbones, checkpoints
+from ppl.cam.store import Cam
+from ppl.data.batches import PhotoBatch
+from ppl.data.crops import Augmentation
+from ppl.networks import backbones
 from ppl.networks.backbones import Backbone
-from ppl.refine.lines import Offset, lines_within
-from ppl.training.batch_means import mean_count
+from ppl.refine.affinities import affinity_loss
+from ppl.refine.background import with_background
+from ppl.refine.feature_walk import propagate_by_features
+from ppl.refine.pseudo import WalkedScores
+from ppl.refine.settings import AffinityNet as Settings
+from ppl.training import optimizers
+from ppl.training.optimizers import Group
 
-KIND = "affinitynet"
+NAME = "AffinityNet"
 STRIDE = 8
 WIDTHS, GROUPS = (64, 128, 256), (8, 16, 32)
-EPSILON = 1e-5
 
 
 class AffinityNet(nn.Module):
     """One feature per pixel at stride 8, from the last three stages of a backbone of that output stride.
 
-    The affinity of two pixels is exp(-mean of |f_i - f_j|). Stages below `trained_from` keep their weights.
+    The stages 0 to `frozen_stages` of the backbone keep their weights.
     """
 
-    def __init__(self, backbone: Backbone, *, trained_from: int = 0) -> None:
+    def __init__(self, backbone: Backbone, *, frozen_stages: int) -> None:
         super().__init__()
-        self.backbone, self.trained_from = backbone, trained_from
-        for stage in backbone.stages[:trained_from]:
+        self.backbone = backbone
+        for stage in backbone.stages[: frozen_stages + 1]:
             stage.requires_grad_(False)
         self.heads = nn.ModuleList(
             nn.Sequential(nn.Conv2d(channels, width, 1, bias=False), nn.GroupNorm(groups, width), nn.ELU())
@@ -52,82 +54,38 @@ class AffinityNet(nn.Module):
         return chain(self.heads.parameters(), self.joined.parameters())
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """The settings that decide the shape of an AffinityNet; part of its checkpoint's settings."""
-
-    backbone: str
-    trained_from: int
-
-
-def build(architecture: Architecture, *, weights: str) -> AffinityNet:
+def build(settings: Settings, weights: str) -> AffinityNet:
     """Return a new AffinityNet; `weights` of its backbone are imagenet, none, or the path of a state dict."""
-    backbone = backbones.build(architecture.backbone, weights=weights, output_stride=STRIDE, dilated=True)
-    return AffinityNet(backbone, trained_from=architecture.trained_from)
+    training = settings.training
+    backbone = backbones.build(training.backbone, weights=weights, output_stride=STRIDE, dilated=True)
+    return AffinityNet(backbone, frozen_stages=training.frozen_stages)
 
 
-def load(path: Path, classes: Sequence[str] | None = None) -> tuple[AffinityNet, dict[str, Any]]:
-    """Return a trained AffinityNet and its checkpoint, as `checkpoints.load` does."""
-    return checkpoints.load(
-        path,
-        KIND,
-        lambda settings: checkpoints.typed(Architecture, settings, exact=False),
-        lambda architecture, _: build(architecture, weights="none"),
-        classes,
-    )
+def parameter_groups(network: AffinityNet, settings: Settings) -> list[Group]:
+    """Return the optimiser groups of the backbone and of the new layers."""
+    training = settings.training
+    rates = [(1.0, network.backbone.parameters()), (training.new_lr_factor, network.new_parameters())]
+    return optimizers.parameter_groups(rates, lr=training.lr, weight_decay=training.weight_decay)
 
 
-def pair_affinity(features: Tensor, offset: Offset) -> Tensor:
-    """Return the affinities (..., h - dy, w - |dx|) of all pairs at an offset (dy, dx), dy >= 0.
-
-    features (..., C, h, w).
-    """
-    source, target = pairs_at(features, offset)
-    return torch.exp(-(source - target).abs().mean(dim=-3))
+def augmentation(settings: Settings) -> Augmentation:
+    """Return the random changes of training crops."""
+    return Augmentation(settings.training.crop, long_side=settings.training.long_side)
 
 
-def pairs_at(values: Tensor, offset: Offset) -> tuple[Tensor, Tensor]:
-    """Return the values (..., h, w) at both ends of every pair at an offset (dy, dx), dy >= 0.
-
-    The result is (..., h - dy, w - |dx|) twice.
-    """
-    dy, dx = offset
-    h, w = values.shape[-2:]
-    height, width = max(0, h - dy), max(0, w - abs(dx))
-    left, right = max(0, -dx), max(0, dx)
-    source = values[..., :height, left : left + width]
-    return source, values[..., dy : dy + height, right : right + width]
-
-
-def affinitynet_loss(network: nn.Module, photos: Tensor, labels: Tensor, radius: int) -> Tensor:
-    """Return the loss of photos (B, 3, H, W) with reliable labels (B, H, W), taken at stride 8 (nearest neighbour)."""
-    features = network(photos).float()
+def loss(network: nn.Module, images: Tensor, labels: Tensor, settings: Settings) -> Tensor:
+    """Return the loss of images (B, 3, H, W) with reliable labels (B, H, W), taken at stride 8 (nearest neighbour)."""
+    features = network(images).float()
     with torch.autocast(features.device.type, enabled=False):
-        return affinity_loss(features, labels[:, ::STRIDE, ::STRIDE], radius)
+        return affinity_loss(features, labels[:, ::STRIDE, ::STRIDE], settings.training.radius)
 
 
-def affinity_loss(features: Tensor, labels: Tensor, radius: int) -> Tensor:
-    """Return bg / 4 + fg / 4 + neg / 2, each the mean over its pairs of pixels nearer than `radius` to each other.
-
-    bg and fg: pairs of equal labels, 0 and above, with -log(a + 1e-5); neg: pairs of different labels, with
-    -log(1 + 1e-5 - a). Pairs with a label 255 are ignored, the mean of a kind without pairs is zero.
-    Offsets are processed one at a time.
-
-    features (B, C, h, w), labels (B, h, w) integers.
-    """
-    sums, counts = features.new_zeros(3), features.new_zeros(3)
-    for offset, _ in lines_within(radius):
-        source, target = pairs_at(labels, offset)
-        if not source.numel():
-            continue
-        valid, equal = (source != IGNORE) & (target != IGNORE), source == target
-        kinds = torch.stack((valid & equal & (source == 0), valid & equal & (source > 0), valid & ~equal)).flatten(1)
-        # Recomputed in the backward pass: the differences of all offsets would take 448 channels each.
-        affinity = checkpoint(pair_affinity, features, offset, use_reentrant=False, preserve_rng_state=False).flatten()
-        together, apart = -torch.log(affinity + EPSILON), -torch.log(1 + EPSILON - affinity)
-        kinds = kinds.to(features.dtype)
-        sums = sums + torch.stack((kinds[0] @ together, kinds[1] @ together, kinds[2] @ apart))
-        counts = counts + kinds.sum(1)
-    counts = mean_count(counts)
-    bg, fg, neg = sums / torch.where(counts > 0, counts, 1)
-    return bg / 4 + fg / 4 + neg / 2
+def walk(network: AffinityNet, batch: PhotoBatch, cams: Sequence[Cam], settings: Settings) -> Iterator[WalkedScores]:
+    """Yield each image with its CAM and background after AffinityNet's walk, at stride 8."""
+    options = settings.walk
+    features = network(network.backbone.prepare(batch.photos)).float()  # (B, F, h8, w8)
+    for image_id, photo, feature, cam in zip(batch.images, batch.photos, features, cams, strict=True):
+        start = torch.from_numpy(with_background(cam.maps, options.alpha)).to(feature.device)
+        start = F.avg_pool2d(start, 2, ceil_mode=True)  # (K + 1, h8, w8); an odd side ends in half a cell
+        scores = propagate_by_features(start, feature, radius=options.radius, beta=options.beta, steps=options.steps)
+        yield WalkedScores(image_id, photo, scores.cpu().numpy(), tuple(int(c) for c in cam.classes))

@@ -6,14 +6,18 @@ from pathlib import Path
 
 import numpy as np
 
+from ppl.cam import store
 from ppl.cam.seeds import seed
-from ppl.cam.store import Cam
-from ppl.crf.dense import Pairwise, Solver, Where, from_labels, on_cpu
+from ppl.cam.settings import Cam
+from ppl.crf.dense import Solver, from_labels, on_cpu
+from ppl.crf.settings import Pairwise
 from ppl.crf.solvers import choose
 from ppl.data.dataset import Dataset
 from ppl.jobs.command import command
+from ppl.jobs.settings import Hardware
 from ppl.jobs.shards import part_of, shard_of
 from ppl.refine.labelling import label_all
+from ppl.refine.settings import Refine
 
 
 @dataclass(frozen=True)
@@ -22,28 +26,22 @@ class Settings:
     split: str
     cams: tuple[Path, ...]
     out: Path
-    threshold: float
-    """Background threshold of the seeds."""
-    confidence: float
-    """Probability that the CRF assigns to an input label."""
-    iterations: int
-    """Iterations of the CRF."""
-    pairwise: Pairwise
-    workers: int
+    cam: Cam
+    refine: Refine
+    hardware: Hardware
     shard: str = "1/1"
-    crf_on: Where = "cpu"
 
 
 def main(settings: Settings) -> None:
-    dataset = Dataset.open(settings.data)
+    dataset, refine = Dataset.open(settings.data), settings.refine
     image_ids = shard_of(dataset.split(settings.split), settings.shard)
-    solver, workers = choose(settings.crf_on, settings.workers)
+    solver, workers = choose(settings.hardware)
     label = partial(
         crf_seed,
-        threshold=settings.threshold,
-        confidence=settings.confidence,
-        iterations=settings.iterations,
-        pairwise=settings.pairwise,
+        threshold=settings.cam.threshold,
+        confidence=refine.reliable.confidence,
+        iterations=refine.reliable.iterations,
+        pairwise=refine.pairwise,
         solver=solver,
     )
     name = f"CRF of seeds, {part_of(settings.split, settings.shard)}"
@@ -52,7 +50,7 @@ def main(settings: Settings) -> None:
 
 def crf_seed(
     photo: np.ndarray,
-    cam: Cam,
+    cam: store.Cam,
     *,
     threshold: float,
     confidence: float,

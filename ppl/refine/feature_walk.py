@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ppl.refine.affinitynet import pair_affinity
+from ppl.refine.affinities import pair_affinity
 from ppl.refine.walk import random_walk
 
 

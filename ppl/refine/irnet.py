@@ -4,19 +4,25 @@ IRNet's second branch, displacements to instance centres, is needed only for ins
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ppl.networks import backbones, checkpoints
+from ppl.cam.store import Cam
+from ppl.data.batches import PhotoBatch
+from ppl.data.crops import Augmentation
+from ppl.networks import backbones
 from ppl.networks.backbones import Backbone, fold_batchnorm
+from ppl.refine.losses import pair_losses, total
+from ppl.refine.pseudo import WalkedScores
+from ppl.refine.settings import IRNet as Settings
+from ppl.refine.walk import propagate
+from ppl.training import optimizers
+from ppl.training.optimizers import Group
 
-KIND = "irnet"
+NAME = "IRNet"
 WIDTH, GROUPS = 32, 4  # channels of each stage's projection, and the groups of their normalisation
 
 
@@ -59,28 +65,43 @@ class IRNet(nn.Module):
         return chain(self.boundary_stages.parameters(), self.boundary_logit.parameters())
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """The settings that decide the shape of an IRNet; part of its checkpoint's settings."""
-
-    backbone: str
-    output_stride: int
-
-
-def build(architecture: Architecture, *, weights: str) -> IRNet:
+def build(settings: Settings, weights: str) -> IRNet:
     """Return a new IRNet; `weights` of its frozen backbone are imagenet, none, or the path of a state dict."""
-    return IRNet(backbones.build(architecture.backbone, weights=weights, output_stride=architecture.output_stride))
+    training = settings.training
+    return IRNet(backbones.build(training.backbone, weights=weights, output_stride=training.output_stride))
 
 
-def load(path: Path, classes: Sequence[str] | None = None) -> tuple[IRNet, dict[str, Any]]:
-    """Return a trained IRNet and its checkpoint, as `checkpoints.load` does."""
-    return checkpoints.load(
-        path,
-        KIND,
-        lambda settings: checkpoints.typed(Architecture, settings, exact=False),
-        lambda architecture, _: build(architecture, weights="none"),
-        classes,
-    )
+def parameter_groups(network: IRNet, settings: Settings) -> list[Group]:
+    """Return the optimiser group of the boundary branch."""
+    training = settings.training
+    rates = [(1.0, network.boundary_parameters())]
+    return optimizers.parameter_groups(rates, lr=training.lr, weight_decay=training.weight_decay)
+
+
+def augmentation(settings: Settings) -> Augmentation:
+    """Return the random changes of training crops."""
+    return Augmentation(settings.training.crop, scale=settings.training.scale)
+
+
+def loss(network: nn.Module, images: Tensor, labels: Tensor, settings: Settings) -> Tensor:
+    """Return the loss of images (B, 3, H, W) with reliable labels (B, H, W), taken at stride 4 (nearest neighbour)."""
+    boundary = network(images)
+    h, w = boundary.shape[-2:]
+    small = labels[:, ::4, ::4][:, :h, :w]  # (B, h, w)
+    return total(pair_losses(boundary.float().sigmoid(), small, settings.training.radius))
+
+
+def walk(network: IRNet, batch: PhotoBatch, cams: Sequence[Cam], settings: Settings) -> Iterator[WalkedScores]:
+    """Yield each image with its CAM after the walk, divided by the maximum over all its classes."""
+    options = settings.walk
+    boundaries = boundary_map(network, network.backbone.prepare(batch.photos)).float()  # (B, h4, w4)
+    for image_id, photo, boundary, cam in zip(batch.images, batch.photos, boundaries, cams, strict=True):
+        scores = torch.from_numpy(cam.maps).to(boundary.device)
+        if len(scores):
+            scores = propagate(scores, boundary, radius=options.radius, beta=options.beta, steps=options.steps)
+            scores = scores / scores.max().clamp_min(1e-5)
+        classes = tuple(int(c) for c in cam.classes)
+        yield WalkedScores(image_id, photo, scores.cpu().numpy(), classes, threshold=options.background)
 
 
 def boundary_map(network: IRNet, x: Tensor) -> Tensor:

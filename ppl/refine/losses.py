@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ppl.data.masks import IGNORE
@@ -19,14 +19,6 @@ class PairLosses(NamedTuple):
     bg_pos: Tensor
     fg_pos: Tensor
     neg: Tensor
-
-
-def irnet_loss(network: nn.Module, photos: Tensor, labels: Tensor, radius: int) -> Tensor:
-    """Return the loss of photos (B, 3, H, W) with reliable labels (B, H, W), taken at stride 4 (nearest neighbour)."""
-    boundary = network(photos)
-    h, w = boundary.shape[-2:]
-    small = labels[:, ::4, ::4][:, :h, :w]  # (B, h, w)
-    return total(pair_losses(boundary.float().sigmoid(), small, radius))
 
 
 def total(losses: PairLosses) -> Tensor:

@@ -1,24 +1,39 @@
-"""Write pseudo labels of a split, or of a shard of it, by the random walk of one of the refinement networks."""
+"""Write pseudo labels of a split, or of a shard of it, by the random walk that the network of `refine.network` guides.
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+A module of such a network, `own/MODULE` too, contains for its walk, beside what `ppl.refine.train_refiner` describes:
+
+- the field `walk` of its `Settings`: a `ppl.refine.settings.Walk`, or a subclass with further fields.
+- `walk(network, batch, cams, settings) -> Iterator[WalkedScores]`: one `ppl.refine.pseudo.WalkedScores` per image of
+  the batch, in its order. `network` is in evaluation mode, `batch` a `ppl.data.batches.PhotoBatch` of photos of one
+  size, `cams` their CAMs (`ppl.cam.store.Cam`: maps at stride 4, which may be those of no class), `settings` those of
+  the training, with the walk's. `network.backbone.prepare(batch.photos)` returns normalised images (B, 3, h, w) on the
+  network's device, `ppl.refine.walk.propagate` walks between boundaries, and `ppl.refine.walk.random_walk` by any
+  affinities.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import nn
 
-from ppl.cam.store import Cam, Store, open_store
-from ppl.crf.dense import Pairwise, Where
+from ppl.cam.store import Store, open_store
 from ppl.crf.solvers import choose
 from ppl.data.batches import PhotoBatch, photo_batches
 from ppl.data.dataset import Dataset
-from ppl.jobs.devices import Hardware, autocast, inference_device
+from ppl.jobs.command import command
+from ppl.jobs.devices import autocast, inference_device
 from ppl.jobs.files import atomic
 from ppl.jobs.parallel import run_all
+from ppl.jobs.settings import Hardware
 from ppl.jobs.shards import part_of, shard_of
-from ppl.refine.pseudo import Walk, WalkedScores, write_label
+from ppl.refine.build import entry_of, load, trained
+from ppl.refine.pseudo import WalkedScores, write_label
+from ppl.refine.settings import Refine
 
 
 @dataclass(frozen=True)
@@ -29,35 +44,29 @@ class Settings:
     network: Path
     """Checkpoint of the refinement network."""
     out: Path
-    walk: Walk
-    pairwise: Pairwise
+    refine: Refine
     hardware: Hardware
     shard: str = "1/1"
-    crf_on: Where = "cpu"
 
 
-Load = Callable[[Path], tuple[nn.Module, dict[str, Any]]]
-"""From the path of a checkpoint to a network in evaluation mode on the CPU, and the checkpoint."""
-
-WalkBatch = Callable[[Any, PhotoBatch, Sequence[Cam], Walk], Iterator[WalkedScores]]
-"""From a network, a batch of photos and their CAMs to the scores of each image after the walk."""
-
-
-def walk_split(settings: Settings, load: Load, walk_batch: WalkBatch) -> None:
+def main(settings: Settings) -> None:
     """Write the pseudo labels OUT/ID.png of a shard; the folder appears when it is complete."""
-    dataset, hardware = Dataset.open(settings.data), settings.hardware
+    dataset, refine, hardware = Dataset.open(settings.data), settings.refine, settings.hardware
     image_ids = shard_of(dataset.split(settings.split), settings.shard)
+    entry, chosen = entry_of(refine)
+    network, content = load(settings.network, network=refine.network)
+    _, of_training = entry_of(trained(content["settings"], settings.network))
     device = inference_device(hardware)
-    network = load(settings.network)[0].to(device, memory_format=torch.channels_last)
+    network = network.to(device, memory_format=torch.channels_last)
     computing = autocast(device, hardware.precision)
     with open_store(settings.cams, dataset.classes) as cams, atomic(settings.out) as folder, computing:
         folder.mkdir()
         _, batches = photo_batches(
-            dataset, image_ids, batch_size=settings.walk.batch_size, workers=min(hardware.workers, 1)
+            dataset, image_ids, batch_size=chosen.walk.batch_size, workers=min(hardware.workers, 1)
         )
-        walked = _walk_batches(network, batches, cams, settings.walk, walk_batch)
-        solver, workers = choose(settings.crf_on, max(1, hardware.workers), device)
-        write = partial(write_label, folder, settings.walk, settings.pairwise, solver)
+        walked = _walk_batches(entry, network, batches, cams, replace(of_training, walk=chosen.walk))
+        solver, workers = choose(hardware, device)
+        write = partial(write_label, folder, chosen.walk, refine.pairwise, solver)
         name = f"random walk, {part_of(settings.split, settings.shard)}"
         for _ in run_all(write, walked, workers=workers, total=len(image_ids), name=name):
             pass
@@ -65,7 +74,11 @@ def walk_split(settings: Settings, load: Load, walk_batch: WalkBatch) -> None:
 
 @torch.inference_mode()
 def _walk_batches(
-    network: nn.Module, batches: Iterator[PhotoBatch], cams: Store, walk: Walk, walk_batch: WalkBatch
+    entry: ModuleType, network: nn.Module, batches: Iterator[PhotoBatch], cams: Store, settings: Any
 ) -> Iterator[WalkedScores]:
     for batch in batches:
-        yield from walk_batch(network, batch, [cams.read(image_id) for image_id in batch.images], walk)
+        yield from entry.walk(network, batch, [cams.read(image_id) for image_id in batch.images], settings)
+
+
+if __name__ == "__main__":
+    command(main, Settings)

@@ -15,7 +15,7 @@ from typing import Annotated, NamedTuple
 
 import tyro
 
-
+from ppl.experiment.stored import SETTINGS, read
 from ppl.jobs.command import command
 from ppl.jobs.errors import UserError
 from ppl.measure.measures import HEADLINE, MEASURES, SEED_BEST, SEED_FIXED, SWEEP

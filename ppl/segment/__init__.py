@@ -1,1 +1,1 @@
-"""Step `segment`: DeepLab v2 on pseudo labels, its predictions, and the archive for VOC's server (Section III-F)."""
+"""Step `segment`: a segmentation network on pseudo labels, its predictions, the archive for VOC's server (III-F)."""

@@ -1,53 +1,92 @@
-"""Build and load DeepLab."""
+"""Build and load segmentation networks, the entries of slot `segment.network`.
+
+The module of an entry, one of `NETWORKS` or the user's `own/MODULE`, contains:
+
+`build(name, settings, classes, *, weights, frozen_stages) -> nn.Module`
+    Return a new network for `classes` foreground classes and background. `name` is the entry's name as the
+    configuration states it, such as `smp/FPN`. `settings` is the entry's section: of a `ppl` entry the field of
+    `Segment`, of an own module an instance of its `Settings`, None if it has none. `weights` are `imagenet`, `none` or
+    the file of a state dict; a trained network is built with `none` and then filled, so `none` must need no file. The
+    backbone's stages up to `frozen_stages` need no gradient (-1: all are trained).
+
+    The network has an attribute `backbone` with `mean` and `std` (of RGB in 0..1, to normalise training crops) and
+    `prepare(photos)`: (B, h, w, 3) uint8 RGB to the network's input (B, 3, h, w) float32 on its device.
+    `ppl.networks.backbones.build` returns such a backbone. In evaluation mode the network maps such images of any size
+    to logits (B, C+1, h', w') of any stride, class 0 being the background; `ppl.segment.logits.resize` brings them to
+    the size of the photos. In training mode it returns whatever `loss` takes. All that decides its output is in its
+    settings and its state dict.
+
+`loss(network, images, labels) -> Tensor`
+    Return the loss of the network in training mode, a mean over the batch, of images (B, 3, H, W) and labels (B, H, W)
+    uint8: 0..C, or 255 (ignored). `ppl.segment.logits.segmentation_loss` computes cross-entropy. It is called with a
+    wrapped network, whose outputs are those of `network(images)`.
+
+`parameter_groups(network, training) -> list[Group]`
+    Return optimiser groups (`params`, `lr`, `weight_decay`) that contain each parameter once; those without gradient
+    are left out of the optimiser. `training` is the section `segment.training`.
+
+`Settings` (own modules only, optional)
+    A frozen dataclass derived from `ppl.jobs.fields.Section`: the keys below `segment.own`.
+
+A training that is to be the same on one and two GPUs, and after a resume, draws no random numbers in `loss` (no
+dropout) and updates no statistics (BatchNorm stays in evaluation mode, as that of our backbones).
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from ppl.networks import backbones, checkpoints
-from ppl.segment.deeplab import DeepLab
+from torch import nn
 
-KIND = "deeplab"
+from ppl.jobs import slots
+from ppl.jobs.fields import plain, read
+from ppl.networks import checkpoints
+from ppl.segment.settings import Segment, Training
 
-
-@dataclass(frozen=True)
-class Architecture:
-    """The settings that decide the shape of a segmentation network; part of its checkpoint."""
-
-    backbone: str
-    """A name of `networks.backbones.BUILDERS`."""
-    output_stride: int
-    """8 or 16: the last stages are dilated instead of strided."""
-    rates: tuple[int, ...]
-    """Dilation of each ASPP convolution, cells of the last stage: 6 12 18 24 for large crops at stride 8."""
-    scales: tuple[float, ...]
-    """Scales at which the network processes its input, in training and inference; the first sets the logits' size."""
-
-    def __post_init__(self) -> None:
-        if not self.rates:
-            raise ValueError("atrous spatial pyramid pooling needs at least one rate")
-        if not self.scales:
-            raise ValueError("the network needs at least one scale of its input")
+KIND = "segmenter"
 
 
-def build(classes: int, architecture: Architecture, *, weights: str) -> DeepLab:
-    """Return a new network for `classes` foreground classes.
-
-    `weights` of the backbone are imagenet, none, or the path of a state dict.
-    """
-    backbone = backbones.build(
-        architecture.backbone, weights=weights, output_stride=architecture.output_stride, dilated=True
-    )
-    return DeepLab(backbone, classes, architecture.rates, architecture.scales)
+def entry(segment: Segment) -> ModuleType:
+    """Return the module of the network."""
+    return slots.load(slots.slots_of(Segment)["network"], segment.network)
 
 
-def load(path: Path, classes: Sequence[str] | None = None) -> tuple[DeepLab, dict[str, Any]]:
-    """Return a trained DeepLab and its checkpoint, as `checkpoints.load` does."""
-    return checkpoints.load(
-        path,
-        KIND,
-        lambda settings: checkpoints.typed(Architecture, settings["architecture"]),
-        lambda architecture, count: build(count, architecture, weights="none"),
+def build(segment: Segment, classes: int) -> nn.Module:
+    """Return a new network for `classes` foreground classes."""
+    training = segment.training
+    return entry(segment).build(
+        segment.network,
+        slots.settings_of(segment, "network"),
         classes,
+        weights=training.weights,
+        frozen_stages=training.frozen_stages,
     )
+
+
+def stored(segment: Segment) -> dict[str, Any]:
+    """Return the settings that a checkpoint contains, as plain values."""
+    settings = slots.settings_of(segment, "network")
+    return {
+        "network": segment.network,
+        "settings": {} if settings is None else plain(settings),
+        "training": plain(segment.training),
+    }
+
+
+def load(path: Path | str, classes: Sequence[str] | None = None) -> tuple[nn.Module, dict[str, Any]]:
+    """Return a trained network and its checkpoint, as `checkpoints.load` does."""
+    return checkpoints.load(path, KIND, partial(_segment, path), _untrained, classes)
+
+
+def _segment(path: Path | str, settings: dict[str, Any]) -> Segment:
+    """Return the network's section of the settings of a checkpoint."""
+    name = read(Segment, {"network": settings["network"]}, path, "make it again").network
+    key = slots.family(slots.slots_of(Segment)["network"], name).removesuffix("/")
+    return read(Segment, {"network": name, key: settings["settings"]}, path, "make it again")
+
+
+def _untrained(segment: Segment, classes: int) -> nn.Module:
+    return build(replace(segment, training=Training(weights="none", frozen_stages=-1)), classes)

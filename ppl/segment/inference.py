@@ -5,14 +5,14 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ppl.segment.deeplab import DeepLab, rescale, resize
+from ppl.segment.logits import rescale, resize
 from ppl.segment.postprocess import Prediction
 
 
 def predict_batch(
-    network: DeepLab, image_ids: Sequence[str], photos: np.ndarray, scales: Sequence[float]
+    network: nn.Module, image_ids: Sequence[str], photos: np.ndarray, scales: Sequence[float]
 ) -> Iterator[Prediction]:
     """Yield the prediction for each image of a batch of photos (B, h, w, 3) uint8, in evaluation mode."""
     batch_scores = log_probabilities(network, photos, scales)
@@ -22,11 +22,11 @@ def predict_batch(
 
 
 @torch.inference_mode()
-def log_probabilities(network: DeepLab, photos: np.ndarray, scales: Sequence[float]) -> Tensor:
+def log_probabilities(network: nn.Module, photos: np.ndarray, scales: Sequence[float]) -> Tensor:
     """Return the logarithm of class probabilities (B, C+1, h', w') float32 of photos (B, h, w, 3) uint8.
 
     The probabilities are the mean over `scales`. The network is in evaluation mode; h' and w' are the photos' sides
-    times the largest scale over its output stride, rounded up.
+    times the largest scale over the stride of its logits, rounded up.
     """
     images = network.backbone.prepare(photos)  # (B, 3, h, w)
     largest, *smaller = (network(rescale(images, scale)).float() for scale in sorted(scales, reverse=True))

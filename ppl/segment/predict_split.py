@@ -9,21 +9,22 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from ppl.crf.dense import Pairwise, Where
 from ppl.crf.solvers import choose
 from ppl.data.batches import photo_batches
 from ppl.data.dataset import Dataset
 from ppl.jobs.command import command
-from ppl.jobs.devices import Hardware, autocast, inference_device
+from ppl.jobs.devices import autocast, inference_device
 from ppl.jobs.files import atomic
 from ppl.jobs.parallel import run_all
+from ppl.jobs.settings import Hardware
 from ppl.jobs.shards import part_of, shard_of
 from ppl.networks.backbones import fold_batchnorm
 from ppl.segment.build import load
-from ppl.segment.deeplab import DeepLab
 from ppl.segment.inference import predict_batch
 from ppl.segment.postprocess import Crf, Prediction, write_prediction
+from ppl.segment.settings import Segment
 
 
 @dataclass(frozen=True)
@@ -32,38 +33,35 @@ class Settings:
     split: str
     checkpoint: Path
     out: Path
-    photo_scales: tuple[float, ...]
-    """Factors by which photos are resized for the network, to object sizes as in its training."""
-    batch_size: int
-    """Photos of equal size in one batch."""
-    crf: bool
-    """Also write label maps after a dense CRF."""
-    iterations: int
-    """Iterations of the CRF."""
-    pairwise: Pairwise
-    hardware: Hardware
+    segment: Segment = Segment()
+    """`prediction` is used; the network is that of the checkpoint."""
+    hardware: Hardware = Hardware()
     """`workers` run the CRF."""
-    crf_on: Where = "cpu"
     shard: str = "1/1"
 
 
 def main(settings: Settings) -> None:
-    dataset, hardware = Dataset.open(settings.data), settings.hardware
+    dataset, hardware, prediction = Dataset.open(settings.data), settings.hardware, settings.segment.prediction
     image_ids = shard_of(dataset.split(settings.split), settings.shard)
     device = inference_device(hardware)
     network, _ = load(settings.checkpoint, dataset.classes)
     fold_batchnorm(network)
     network = network.to(device, memory_format=torch.channels_last)
     with atomic(settings.out) as folder, autocast(device, hardware.precision):
-        for kind in ("raw", "crf") if settings.crf else ("raw",):
+        for kind in ("raw", "crf") if prediction.crf else ("raw",):
             (folder / kind).mkdir(parents=True)
         predicted = predict_all(
-            network, dataset, image_ids, settings.batch_size, scales=settings.photo_scales, workers=hardware.workers
+            network,
+            dataset,
+            image_ids,
+            prediction.batch_size,
+            scales=prediction.photo_scales,
+            workers=hardware.workers,
         )
         crf, workers = None, 0  # without a CRF, workers have nothing to compute
-        if settings.crf:
-            solver, workers = choose(settings.crf_on, hardware.workers, device)
-            crf = Crf(settings.iterations, settings.pairwise, solver)
+        if prediction.crf:
+            solver, workers = choose(hardware, device)
+            crf = Crf(prediction.iterations, prediction.pairwise, solver)
         write = partial(write_prediction, folder, crf)
         name = f"predictions, {part_of(settings.split, settings.shard)}"
         for _ in run_all(write, predicted, workers=workers, total=len(image_ids), name=name):
@@ -71,7 +69,7 @@ def main(settings: Settings) -> None:
 
 
 def predict_all(
-    network: DeepLab,
+    network: nn.Module,
     dataset: Dataset,
     image_ids: Sequence[str],
     batch_size: int,

@@ -39,6 +39,11 @@ def training(classify: Classify, method: str, grids: str) -> Training:
     return replace(section, keep_classifier=(method,) if keeps else ())
 
 
+def section_flags(name: str, section: Any) -> str:
+    """Return the command-line flags of a section, or of a value, whose key is `name`."""
+    return " ".join(_flags(name, section))
+
+
 def _flags(name: str, value: Any) -> Iterator[str]:
     if is_dataclass(value):
         chosen = used(value)

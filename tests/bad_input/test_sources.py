@@ -10,8 +10,11 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
+from ppl.data import prepare
 from ppl.data.masks import write_mask
-from ppl.data.sources import coco, voc
+from ppl.data.settings import Coco, Data, Voc
+from ppl.data.sources import voc
+from ppl.jobs.settings import Hardware
 from ppl.measure import curves
 
 
@@ -23,14 +26,19 @@ def instances(number: int) -> dict[str, Any]:
 
 
 @pytest.fixture
-def published(tmp_path: Path) -> coco.Settings:
+def published(tmp_path: Path) -> Path:
     """COCO with one photo per split."""
     root = tmp_path / "coco"
     (root / "annotations").mkdir(parents=True)
     for number, split in enumerate(("train", "val")):
         (root / f"{split}2014").mkdir()
         (root / "annotations" / f"instances_{split}2014.json").write_text(json.dumps(instances(number)))
-    return coco.Settings(root, tmp_path / "data", "A", workers=0)
+    return root
+
+
+def of_coco(root: Path) -> prepare.Settings:
+    data = Data(source="coco", coco=Coco(path=str(root)))
+    return prepare.Settings(root.with_name("data"), data, Hardware(workers=0))
 
 
 def changed(part: str, key: str, value: Any) -> Callable[[dict], dict]:
@@ -63,21 +71,21 @@ DRAWN = {
 
 @pytest.mark.parametrize("kind", [*ANNOTATIONS, *DRAWN])
 def test_broken_annotations_are_refused(published, refused, kind):
-    path = published.root / "annotations" / "instances_val2014.json"
+    path = published / "annotations" / "instances_val2014.json"
     path.write_text(json.dumps((ANNOTATIONS | DRAWN)[kind](json.loads(path.read_text()))))
     where, remedy = (str(path), "unpack the archive again") if kind in ANNOTATIONS else ("COCO_1", "unpack the ann")
-    refused(coco.main, published, where, remedy)
+    refused(prepare.main, of_coco(published), where, remedy)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[1", b"null"])
 def test_annotations_that_are_not_json_are_refused(published, refused, content):
-    path = published.root / "annotations" / "instances_train2014.json"
+    path = published / "annotations" / "instances_train2014.json"
     path.write_bytes(content)
-    refused(coco.main, published, str(path), "unpack the archive again")
+    refused(prepare.main, of_coco(published), str(path), "unpack the archive again")
 
 
 @pytest.fixture
-def devkit(tmp_path: Path) -> voc.Settings:
+def devkit(tmp_path: Path) -> Path:
     """VOC and SBD with one photo each."""
     kit, sbd = tmp_path / "voc" / "VOC2012", tmp_path / "voc" / "SBD"
     for folder in (kit / "JPEGImages", kit / "Annotations", kit / "SegmentationClass", kit / voc.LISTS, sbd / "cls"):
@@ -90,12 +98,16 @@ def devkit(tmp_path: Path) -> voc.Settings:
         (kit / "Annotations" / f"{image}.xml").write_text("<annotation><object><name>cat</name></object></annotation>")
         write_mask(kit / "SegmentationClass" / f"{image}.png", np.zeros((6, 8), np.uint8))
     savemat(sbd / "cls" / "c.mat", {"GTcls": {"Segmentation": np.zeros((6, 8), np.uint8)}})
-    return voc.Settings(tmp_path / "voc", tmp_path / "data", workers=0)
+    return tmp_path / "voc"
+
+
+def of_voc(root: Path) -> prepare.Settings:
+    return prepare.Settings(root.with_name("data"), Data(source="voc", voc=Voc(path=str(root))), Hardware(workers=0))
 
 
 def test_the_archives_of_the_fixtures_are_valid(devkit, published):
-    voc.main(devkit)
-    coco.main(coco.Settings(published.root, published.out.with_name("other"), "B", workers=0))
+    prepare.main(of_voc(devkit))
+    prepare.main(of_coco(published))
 
 
 @pytest.mark.parametrize(
@@ -103,8 +115,8 @@ def test_the_archives_of_the_fixtures_are_valid(devkit, published):
                 *({"GTcls": {"Segmentation": value}} for value in (5, np.zeros((6, 8, 3)), "mask"))],
 )  # fmt: skip
 def test_a_broken_mask_of_sbd_is_refused(devkit, refused, content):
-    savemat(devkit.root / "SBD" / "cls" / "c.mat", content)
-    refused(voc.main, devkit, "c.mat", "unpack the archive again")
+    savemat(devkit / "SBD" / "cls" / "c.mat", content)
+    refused(prepare.main, of_voc(devkit), "c.mat", "unpack the archive again")
 
 
 YAK, NAMELESS = "<object><name>yak</name></object>", "<object><name/></object>"
@@ -113,15 +125,15 @@ XML = ["", "no xml", "<annotation>", f"<a>{YAK}</a>", f"<a>{NAMELESS}</a>", f"<a
 
 @pytest.mark.parametrize("text", [*XML, '<?xml encoding="none"?><a/>'])
 def test_a_broken_annotation_of_voc_is_refused(devkit, refused, text):
-    (devkit.root / "VOC2012" / "Annotations" / "c.xml").write_bytes(text.encode("latin-1"))
-    refused(voc.main, devkit, "c.xml", "unpack the archive again")
+    (devkit / "VOC2012" / "Annotations" / "c.xml").write_bytes(text.encode("latin-1"))
+    refused(prepare.main, of_voc(devkit), "c.xml", "unpack the archive again")
 
 
 @pytest.mark.parametrize("name", [f"VOC2012/{voc.LISTS}/train.txt", f"VOC2012/{voc.LISTS}/val.txt", "SBD/train.txt"])
 @pytest.mark.parametrize("kind", ["folder", "loop", b"\xff\xfe\0"])
 def test_a_broken_list_of_voc_is_refused(devkit, refused, spoil, name, kind):
-    spoil(devkit.root / name, kind)
-    refused(voc.main, devkit, "; unpack")
+    spoil(devkit / name, kind)
+    refused(prepare.main, of_voc(devkit), "; unpack")
 
 
 SWEEP = "threshold,miou,precision,recall\n"

@@ -189,7 +189,7 @@ def test_without_an_output_file_the_summary_is_printed(root, capsys):
 
 def test_a_settings_file_names_folder_and_splits(root, capsys, monkeypatch):
     monkeypatch.chdir(root.parent)
-    mine = {"data": {"path": "data", "train_split": "all", "seed_split": "part"}}
+    mine = {"data": {"folder": {"path": "data"}, "train_split": "all", "seed_split": "part"}}
     experiments = {"drawn": {"data": {"source": "demo"}}, "mine": mine}
     Path("mine.yaml").write_text(json.dumps({"experiments": experiments}))
     check.main(check.Settings(Path("mine.yaml"), workers=0))
@@ -198,11 +198,12 @@ def test_a_settings_file_names_folder_and_splits(root, capsys, monkeypatch):
 
 @pytest.mark.parametrize(
     "text", [None, "", "a", "[1]", "experiments: {}", "experiments: {a: {}}", "experiments: {a: {data: {}}}", "{",
-             "experiments: {a: {data: {source: demo}}}", "experiments: {a: {data: {path: 5}}}", "experiments: {a: 5}"],
+             "experiments: {a: {data: {source: demo}}}", "experiments: {a: {data: {folder: 5}}}", "experiments: {a: 5}",
+             "experiments: {a: {data: {path: mine}}}", "experiments: {a: {data: }}"],
 )  # fmt: skip
 def test_a_settings_file_that_is_missing_or_names_no_folder_is_refused_in_a_line(tmp_path, text):
     if text is not None:
         (tmp_path / "mine.yaml").write_text(text)
     expected = "no[t ] ?[^\n]*; [^\n]*$" if text is not None else "No such file or directory; name a settings file"
-    with pytest.raises(UserError, match=f"mine.yaml: {expected}"):
+    with pytest.raises(UserError, match=f"mine.yaml(: {expected}|, data: [^\n]*; docs/own-data.md shows one$)"):
         check.main(check.Settings(tmp_path / "mine.yaml", workers=0))

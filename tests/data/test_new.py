@@ -11,17 +11,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from ppl.cam.settings import Cam
+from ppl.classify.settings import Classify
 from ppl.data import check, example, new
 from ppl.data.dataset import MAX_ID_BYTES, Dataset, id_fault
 from ppl.data.masks import write_mask
 from ppl.data.own.divide import held_out
 from ppl.data.own.photos import PhotoIndex, copies, ids_of
 from ppl.data.photos import read_photo
+from ppl.data.settings import Data
 from ppl.jobs.errors import UserError
-from ppl.workflow import config
+from ppl.jobs.fields import plain, read
+from ppl.jobs.settings import Hardware
+from ppl.refine.settings import Refine
+from ppl.segment.settings import Segment
 
-REPOSITORY = Path(__file__).parents[2]
 COUNT = 40
+SECTIONS = {"data": Data, "hardware": Hardware, "classify": Classify, "cam": Cam, "refine": Refine, "segment": Segment}
 
 
 @pytest.fixture
@@ -53,13 +59,21 @@ def with_masks(own: new.Settings, folder: str, *names: str) -> new.Settings:
     return replace(own, masks=Path(folder), classes=Path("classes.txt"))
 
 
-def resolved(settings: dict) -> dict:
-    schema = REPOSITORY / "workflow" / "schemas" / "config.schema.yaml"
-    return config.resolve({"defaults": defaults_of("config"), "experiments": {"mine": settings}}, schema)["mine"]
+def experiment(*, gpu: bool, photos: int = 100) -> dict:
+    """The experiment in a settings file for that many photos."""
+    return yaml.safe_load(new.settings_text("mine", gpu=gpu, photos=photos))["experiments"]["mine"]
 
 
-def defaults_of(name: str) -> dict:
-    return yaml.safe_load((REPOSITORY / "config" / f"{name}.yaml").read_text())["defaults"]
+def small() -> dict:
+    return yaml.safe_load(new.shipped_settings("small"))["defaults"]
+
+
+def leaves(values: dict, *above: str) -> dict[str, object]:
+    """The values of nested sections by key."""
+    found = {}
+    for key, value in values.items():
+        found |= leaves(value, *above, key) if isinstance(value, dict) else {".".join((*above, key)): value}
+    return found
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -93,19 +107,31 @@ def test_the_dataset_has_every_photo_and_passes_the_check_and_a_second_run_chang
     assert files(own.photos) == before
 
 
-def test_the_settings_suffice_and_are_those_of_the_small_example(own):
+@pytest.mark.parametrize("settings", [experiment(gpu=False), experiment(gpu=True), small()])
+def test_the_settings_are_valid_and_all_of_them_differ_from_the_defaults(settings):
+    assert settings.keys() <= {"main", "compare", *SECTIONS}
+    for name, section in SECTIONS.items():
+        if name in settings:
+            chosen = read(section, settings[name], name, "")
+            defaults, values = leaves(plain(section())), leaves(plain(chosen))
+            written = leaves(settings[name])
+            assert {key: values[key] for key in written} == written
+            kept = {key for key in written if values[key] == defaults[key]}
+            assert kept <= {"workers"}  # that number is this computer's
+
+
+def test_the_settings_without_a_gpu_are_those_of_the_small_example_with_more_epochs_for_few_photos(own):
     new.main(own)
-    small = defaults_of("small")
-    mine = yaml.safe_load(Path("mine.yaml").read_text())["experiments"]["mine"]
-    assert resolved(mine)["data"]["path"] == "mine"
-    assert set(check.OF_AN_EXPERIMENT) <= set(mine.pop("data"))
+    mine, example = yaml.safe_load(Path("mine.yaml").read_text())["experiments"]["mine"], small()
+    data = read(Data, mine.pop("data"), "data", "")
+    assert data.folder.path == "mine"
+    assert tuple(data.splits.values()) == ("train", "seed", "val", "test")
     assert mine["hardware"].pop("workers") >= 1
-    small["hardware"].pop("workers")
-    # Few photos are shown more often: a training of some steps learns nothing.
-    assert mine["classify"]["training"].pop("epochs") == mine["refine"]["irnet"].pop("epochs") == new.MAX_EPOCHS
-    assert small["classify"]["training"].pop("epochs") == new.SMALL_EPOCHS["CLASSIFIER"][0]
-    assert small["refine"]["irnet"].pop("epochs") == new.SMALL_EPOCHS["IRNET"][0]
-    assert mine == small
+    example["hardware"].pop("workers")
+    few, many = ((m["classify"]["training"], m["refine"]["irnet"]["training"]) for m in (mine, example))
+    assert [training.pop("epochs") for training in few] == [new.MAX_EPOCHS] * 2
+    assert [training.pop("epochs") for training in many] == [4, 2]
+    assert mine == example
 
 
 @pytest.mark.parametrize(
@@ -115,13 +141,10 @@ def test_few_photos_get_more_epochs(photos, epochs):
     assert new.epochs(4, 1000, photos) == epochs
 
 
-def test_the_settings_for_a_gpu_are_the_papers(own):
-    mine = yaml.safe_load(new.settings_text("mine", gpu=True, photos=10_582))["experiments"]["mine"]
-    found, defaults = resolved(mine), defaults_of("config")
-    for step, training in config.TRAININGS:
-        defaults[step][training]["seed"] = 0
-    for section in ("main", "seeds", "classify", "cam", "refine", "segment"):
-        assert found[section] == defaults[section]
+def test_the_settings_for_a_gpu_are_the_papers():
+    mine = experiment(gpu=True, photos=10_582)
+    for name in ("classify", "cam", "refine", "segment"):
+        assert read(SECTIONS[name], mine.get(name, {}), name, "") == SECTIONS[name]()
 
 
 def test_masks_of_some_photos_decide_what_is_held_out_and_measured(own):

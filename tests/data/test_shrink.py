@@ -8,12 +8,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ppl.data import check
+from ppl.data import check, prepare
 from ppl.data.dataset import Dataset
 from ppl.data.masks import read_mask, write_mask
 from ppl.data.photos import MAX_PIXELS, photo_size, read_photo
+from ppl.data.settings import Data, Folder
 from ppl.data.shrink import SHORTEST, full_sizes, smaller
-from ppl.data.sources import folder
+from ppl.jobs.settings import Hardware
 from ppl.segment import voc_server as server
 
 SIZES = {"large": (300, 400), "tall": (500, 90), "turned": (200, 300), "small": (60, 80), "strip": (20, 900)}  # (h, w)
@@ -43,7 +44,8 @@ def own(tmp_path: Path) -> Path:
 
 def bring(own: Path, side: int | None = SIDE) -> Dataset:
     out = own.with_name("data")
-    folder.main(folder.Settings(own, ("train", "val", "test"), out, max_side=side, workers=0))
+    data = Data(folder=Folder(path=str(own), max_side=side), train_split="train")
+    prepare.main(prepare.Settings(out, data, Hardware(workers=0)))
     return Dataset.open(out)
 
 
@@ -88,7 +90,7 @@ def test_a_photo_above_the_limit_passes_if_it_is_shrunk(own):
     Image.new("L", (2100, 2100)).save(own / "JPEGImages" / "large.jpg")
     write_mask(own / "SegmentationClass" / "large.png", np.zeros((2100, 2100), np.uint8))
     assert MAX_PIXELS < 2100 * 2100
-    with pytest.raises(check.UserError, match=r"large.jpg: 2100x2100 has more than .*data.max_side"):
+    with pytest.raises(check.UserError, match=r"large.jpg: 2100x2100 has more than .*data.folder.max_side"):
         check.main(check.Settings(own, workers=0))
     check.main(check.Settings(own, workers=0, max_side=SIDE))
     check.main(check.Settings(bring(own).root, workers=0))

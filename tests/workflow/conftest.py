@@ -29,8 +29,7 @@ REPOSITORY = Path(__file__).parents[2]
 PHOTOS = "the user's $(touch injected) photos; touch injected"
 TRAINED_WITH = "weights $(touch injected) 'of' mine.pt"
 SPLITS = ("train", "val", "test")
-DEMO = {"source": "demo", "train_split": "train", "size": 64, "train": 30, "val": 20, "test": 10, "seed": 0}
-POWERS = {"confident": {"scores": "power", "foreground": 4, "background": 32}, "walk": {"background": 16}}
+DEMO = {"source": "demo", "train_split": "train", "demo": {"size": 64, "train": 30, "val": 20, "test": 10}}
 EXPERIMENTS: dict[str, dict[str, Any]] = {
     "drawn": {
         "data": DEMO,
@@ -41,16 +40,18 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
         "hardware": {"shards": 2},
     },
     "own": {
-        "data": {"source": "folder", "path": PHOTOS, "train_split": "train", "max_side": 640},
+        "data": {"source": "folder", "folder": {"path": PHOTOS, "max_side": 640}, "train_split": "train"},
         "main": "explicit/s4k2",
         "compare": [],
         "segment": {"training": {"weights": TRAINED_WITH}},
     },
     "public": {
-        "data": {"source": "coco", "path": "their photos", "coco_convention": "A", "train_split": "train"},
+        "data": {"source": "coco", "coco": {"path": "their photos"}, "train_split": "train"},
         "main": "baseline/plain",
         "compare": [],
-        "refine": {"network": "affinitynet", **POWERS},
+        "cam": {"method": "scorecam"},
+        "refine": {"network": "affinitynet", "reliable": {"scores": "alphas"}},
+        "segment": {"network": "smp/Unet"},
     },
 }
 STAND_IN = """#!/bin/sh
@@ -71,7 +72,6 @@ class Job:
     """One job of a plan."""
 
     rule: str
-    """A rule that trains one of several networks is called by the network: train_irnet."""
     experiment: str
     variant: str
     """method/grids; empty where the job serves a whole experiment."""
@@ -111,11 +111,13 @@ class Project:
     """A folder with workflow, configuration, code and results."""
 
     root: Path
+    experiments: Mapping[str, Any]
+    """Those of its configuration."""
 
     def targets(self) -> list[str]:
         """Return the final results of all experiments."""
         files = []
-        for name, settings in EXPERIMENTS.items():
+        for name, settings in self.experiments.items():
             measured = [f"{settings['main']}/{file}.csv" for file in ("pseudo", "val-raw", "val-crf")]
             files.append(f"results/{name}_test_preds")
             files += [f"results/{name}/{file}" for file in ("curves.png", "summary.csv", "report.html", *measured)]
@@ -195,7 +197,7 @@ def _job(job: Any) -> Job:
     outputs = tuple(map(str, job.output))
     command = re.search(r"python -m (\S+)", job.shellcmd or "")
     return Job(
-        rule=f"train_{wildcards['network']}" if "network" in wildcards else job.rule.name,
+        rule=job.rule.name,
         experiment=wildcards.get("experiment", ""),
         variant=f"{wildcards['method']}/{wildcards['grids']}" if "grids" in wildcards else "",
         split=wildcards.get("split", ""),
@@ -208,14 +210,13 @@ def _job(job: Any) -> Job:
 
 
 def copy_project(root: Path) -> Project:
-    """Copy workflow, environments and code of the repository, with the defaults of its configuration."""
+    """Copy workflow, environments and code of the repository, with experiments of its own."""
     for folder in ("workflow", "envs", "ppl"):
         ignored = shutil.ignore_patterns("demo_photos", "__pycache__")
         shutil.copytree(REPOSITORY / folder, root / folder, ignore=ignored)
     (root / "config").mkdir()
-    defaults = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())["defaults"]
-    (root / "config" / "config.yaml").write_text(yaml.safe_dump({"defaults": defaults, "experiments": EXPERIMENTS}))
-    return Project(root)
+    (root / "config" / "config.yaml").write_text(yaml.safe_dump({"experiments": EXPERIMENTS}))
+    return Project(root, EXPERIMENTS)
 
 
 def write_lists(folder: Path) -> None:

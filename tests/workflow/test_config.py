@@ -1,54 +1,32 @@
-"""Configuration: one vocabulary for file, schema and steps; one line per mistake; settings as safe flags."""
+"""Configuration: one vocabulary for file, schema, flags and fields; one line per mistake; settings as safe flags."""
 
 import copy
-import dataclasses
-import functools
-import operator
-import pkgutil
+import importlib
 import re
 import shlex
-import typing
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppl.jobs.devices import Hardware
+from ppl.cam.settings import Cam
+from ppl.classify.settings import Classify
+from ppl.data.settings import Data
+from ppl.experiment import reference, stored
+from ppl.experiment.settings import Experiment
+from ppl.jobs import fields
 from ppl.jobs.errors import UserError
-from ppl.networks import backbones
-from ppl.workflow import config
+from ppl.refine.settings import Refine
+from ppl.workflow import config, parameters
+from ppl.workflow.renamed import RENAMED
 
 REPOSITORY = Path(__file__).parents[2]
-SCHEMA_FILE = REPOSITORY / "workflow" / "schemas" / "config.schema.yaml"
-SCHEMA = yaml.safe_load(SCHEMA_FILE.read_text())
 CONFIG = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
-SECTIONS = {
-    key: pkgutil.resolve_name(f"ppl.{settings}")
-    for key, settings in {
-        "classify.architecture": "classify.build:Architecture",
-        "classify.training": "classify.train:Training",
-        "cam.maps": "cam.export:Cams",
-        "refine.confident": "refine.reliable:Reliable",
-        "refine.irnet": "refine.train_irnet:Training",
-        "refine.affinitynet": "refine.train_affinitynet:Training",
-        "refine.walk": "refine.pseudo:Walk",
-        "refine.pairwise": "crf.dense:Pairwise",
-        "segment.architecture": "segment.build:Architecture",
-        "segment.training": "segment.train:Training",
-        "segment.pairwise": "crf.dense:Pairwise",
-    }.items()
-}
-
-
-def within(settings: dict[str, Any], key: str) -> Any:
-    return functools.reduce(operator.getitem, key.split("."), settings)
-
-
-def schema_of(key: str) -> dict[str, Any]:
-    return within(SCHEMA, "properties." + key.replace(".", ".properties."))
+OF_REPOSITORY = ("config/small.yaml", "benchmarks/animals.yaml", "tests/tiny.yaml")
 
 
 def with_change(key: str, value: Any) -> dict[str, Any]:
@@ -62,8 +40,8 @@ def with_change(key: str, value: Any) -> dict[str, Any]:
     return changed
 
 
-def resolve(configuration: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return config.resolve(configuration, SCHEMA_FILE)
+def settings(key: str, value: Any) -> Experiment:
+    return config.resolve(with_change(key, value))["demo"].settings
 
 
 def refused(message: str):
@@ -71,71 +49,112 @@ def refused(message: str):
     return pytest.raises(UserError, match=rf"\A.*{re.escape(message)}.*\Z")  # `.` matches no line break
 
 
-@pytest.mark.parametrize(("key", "settings"), SECTIONS.items())
-def test_a_section_holds_the_settings_of_its_step(key, settings):
-    fields = {field.name for field in dataclasses.fields(settings)} - {"seed"}  # each training gets the experiment's
-    defaults, schema = within(CONFIG["defaults"], key), schema_of(key)
-    assert set(defaults) == set(schema["properties"]) == set(schema["required"]) == fields
-    assert schema["additionalProperties"] is False
+def overlaid() -> dict[str, Any]:
+    """All configurations of the repository, one over the other."""
+    below = CONFIG
+    for file in OF_REPOSITORY:
+        below = config.overlay(below, yaml.safe_load((REPOSITORY / file).read_text()))
+    return below
 
 
-@pytest.mark.parametrize(("key", "settings"), [*SECTIONS.items(), ("hardware", Hardware)])
-def test_choices_of_the_schema_are_those_of_the_step(key, settings):
-    for name, kind in typing.get_type_hints(settings).items():
-        if typing.get_origin(kind) is typing.Literal or name == "backbone":
-            choices = backbones.BUILDERS if name == "backbone" else typing.get_args(kind)
-            assert set(schema_of(key)["properties"][name]["enum"]) == set(choices)
+@pytest.mark.parametrize(("file", "made"), [
+    ("workflow/schemas/config.schema.yaml", lambda text: reference.schema_text()),
+    ("config/README.md", reference.with_tables),
+])  # fmt: skip
+def test_the_reference_is_that_of_the_fields(file, made):
+    text = (REPOSITORY / file).read_text()
+    assert made(text) == text, "run: python -m ppl.experiment.reference"
 
 
-def test_patch_training_has_the_keys_of_training():
-    training, patch_training = schema_of("classify.training"), schema_of("classify.patch_training")
-    assert patch_training["properties"].keys() == training["properties"].keys()
+def test_every_key_has_a_row_in_the_readme_and_a_default():
+    text = (REPOSITORY / "config" / "README.md").read_text()
+    named = re.findall(r"<!-- settings of (\S+) -->", text)
+    for section in ("data", "hardware", "classify.architecture", "classify.training", "cam", "refine", "segment", "-"):
+        assert section in named
+    assert fields.read(Experiment, {}, "nothing", "-") == Experiment()
 
 
-def test_every_experiment_of_the_repository_is_valid():
-    assert resolve(CONFIG).keys() == CONFIG["experiments"].keys()
-    overlaid = CONFIG
-    for file in ("config/small.yaml", "benchmarks/animals.yaml"):
-        overlaid = config.overlay(overlaid, yaml.safe_load((REPOSITORY / file).read_text()))
-    assert resolve(overlaid).keys() == {*CONFIG["experiments"], "animals"}
+def test_every_configuration_of_the_repository_is_valid_for_the_schema_too():
+    schema = yaml.safe_load((REPOSITORY / "workflow" / "schemas" / "config.schema.yaml").read_text())
+    for file in ("config/config.yaml", *OF_REPOSITORY):
+        jsonschema.Draft202012Validator(schema).validate(yaml.safe_load((REPOSITORY / file).read_text()))
+    assert config.resolve(CONFIG).keys() == CONFIG["experiments"].keys()
+    assert config.resolve(overlaid()).keys() == {*CONFIG["experiments"], "animals", "tiny"}
+
+
+def departures(written: Any, default: Any, above: str) -> list[str]:
+    """Return the keys that are written with the value they have by default."""
+    if isinstance(written, dict) and default is not None and not isinstance(default, dict):
+        return [k for key, value in written.items() for k in departures(value, getattr(default, key), f"{above}.{key}")]
+    return [above] if fields.plain(default) == written else []
+
+
+def test_the_repository_writes_departures_from_the_defaults_only():
+    sections = {"tables", "figures"}
+    for name, experiment in CONFIG["experiments"].items():
+        written = {key: value for key, value in experiment.items() if key not in sections}
+        assert departures(written, Experiment(), name) == []
 
 
 @pytest.mark.parametrize(("key", "value", "message"), [
-    ("cam.threshold", 2, "experiments.demo.cam.threshold: 2 is greater than the maximum of 1"),
-    ("cam.treshold", 0.3, "demo.cam: Additional properties are not allowed ('treshold' was unexpected)"),
-    ("data.size", "big", "experiments.demo.data.size: 'big' is not of type 'integer'"),
-    ("segment.training.steps", 0, "experiments.demo.segment.training.steps: 0 is less than the minimum of 1"),
-    ("segment.training.lr", "2.5e-4x", "experiments.demo.segment.training.lr: '2.5e-4x' is not of type 'number'"),
+    ("cam.threshold", 2, "experiments.demo: cam.threshold: 2 should be less than or equal to 1"),
+    ("cam.treshold", 0.3, "cam.treshold: unknown key; did you mean threshold"),
+    ("data.demo.size", "big", "data.demo.size: 'big' should be a valid integer"),
+    ("data.demo.size", 64.0, "data.demo.size: 64.0 should be a valid integer"),
+    ("segment.training.steps", 0, "segment.training.steps: 0 should be greater than or equal to 1"),
+    ("segment.training.lr", "2.5e-4", "'2.5e-4' should be a valid number (in YAML, a number with an exponent needs"),
+    ("segment.training.lr", float("nan"), "segment.training.lr: nan should be a finite number"),
     ("classify.training.long_side", [176, 112], "long_side: 176 is greater than 112; write the smaller number"),
     ("segment.training.scale", [1.5, 0.5], "segment.training.scale: 1.5 is greater than 0.5"),
-    ("refine.irnet.scale", [2, 1], "refine.irnet.scale: 2 is greater than 1"),
-    ("refine.confident", {"foreground": 0.2, "background": 0.4}, "background 0.4 is greater than foreground 0.2"),
-    ("refine.network", "affinitynet", "refine.walk.background: 0.5 is a score"),  # the demo's is IRNet's
+    ("refine.irnet.training.scale", [2, 1], "scale: 2.0 is greater than 1.0"),
+    ("refine.reliable.thresholds", {"foreground": 0.2, "background": 0.4}, "background 0.4 is greater than foreground"),
+    ("refine.reliable.alphas", {"low": 9, "high": 4}, "low 9.0 is greater than high 4.0"),
+    ("refine.affinitynet.walk.alpha", 0.5, "refine.affinitynet.walk.alpha: 0.5 should be greater than or equal to 1"),
+    ("refine.network", "crf", "refine.network: unknown name 'crf'; choose one of irnet, affinitynet, none, own/NAME"),
+    ("classify.architecture.backbone", "resnet", "unknown name 'resnet'; choose one of resnet18"),
+    ("cam.method", "own/nowhere", "there is no module 'nowhere'"),
+    ("cam", None, "cam: None is not a section"),
     ("main", "explicit/s9k1", "'s9k1' is not a grid"),
     ("compare", ["baseline/s4k6"], "`plain` belongs to the baseline"),
     ("compare", ["implicit/s4k6-s2k2"], "name each stage once, in ascending order"),
-    ("data.source", "folder", "source folder needs path"),
-    ("data.train_split", "../elsewhere", "does not match"),
-    ("data.train_split", "-out", "does not match"),
-    ("tables.V", {"variants": ["other/baseline/plain"], "measures": ["seed"]}, "tables.V: unknown experiment 'other'"),
+    ("data.source", "folder", "folder.path"),
+    ("data.train_split", "../elsewhere", "'../elsewhere' is not the name of a split"),
+    ("data.train_split", "-out", "'-out' is not the name of a split"),
+    ("tables.V", {"variants": ["other/baseline/plain"], "measures": ["seed"]}, "tables.V.variants: unknown experiment"),
     ("tables.V", {"variants": ["implicit/s9k2"], "measures": ["seed"]}, "'s9k2' is not a grid"),
-    ("tables.V", {"variants": ["plain"], "measures": ["seed"]}, "experiments.demo.tables.V.variants.0"),
+    ("tables.V", {"variants": ["plain"], "measures": ["seed"]}, "tables.V.variants.0: 'plain' is not"),
+    ("tables.V", {"variants": ["baseline/plain"] * 2, "measures": ["seed"]}, "'baseline/plain' is listed twice"),
 ])  # fmt: skip
 def test_a_wrong_value_is_named_in_one_line(key, value, message):
     with refused(message):
-        resolve(with_change(key, value))
+        config.resolve(with_change(key, value))
+
+
+@pytest.mark.parametrize("former", RENAMED)
+def test_a_former_key_is_refused_with_the_name_of_today(former):
+    with refused(f"experiments.demo.{former}: renamed; write "):
+        config.resolve(with_change(former, {} if former in ("refine.confident", "refine.walk") else 1))
+
+
+def test_the_name_of_today_exists():
+    """The first key that each message names is a key of the configuration."""
+    for today in RENAMED.values():
+        section: Any = Experiment()
+        for part in re.match(r"[a-z_0-9.]+", today)[0].split("."):
+            section = getattr(section, part)
 
 
 @pytest.mark.parametrize(("content", "message"), [
     ({"default": {}, "experiments": {}}, "unknown key 'default'"),
-    ({"defaults": CONFIG["defaults"]}, "experiments is empty"),
-    ({"experiments": {"bare": None}}, "experiments.bare: 'data' is a required property (and 10 more)"),
+    ({"defaults": {}}, "experiments is empty"),
+    ({"defaults": "none", "experiments": {"a": {}}}, "defaults: 'none' is not a section"),
+    ({"experiments": {"bare": None}}, "folder.path"),
     ({"experiments": {"x_test_preds": {}}}, "results/x_test_preds may be the test predictions of another"),
     *(({"experiments": {name: {}}}, f"invalid experiment name {name!r}") for name in ("a/b", "..", 2012)),
 ])  # fmt: skip
 def test_a_malformed_file_is_named_in_one_line(content, message):
     with refused(message):
-        resolve(content)
+        config.resolve(content)
 
 
 @pytest.mark.parametrize("target", [
@@ -143,12 +162,12 @@ def test_a_malformed_file_is_named_in_one_line(content, message):
     "results/demo/implicit/s2k2-s3k4/classifier.pt", "results/demo/logs/explicit/s4k2/classify.log", "other/file.txt",
 ])  # fmt: skip
 def test_possible_targets_pass(target):
-    config.check_target(target, {"demo": {}})
+    config.check_target(target, config.resolve(CONFIG))
 
 
 @pytest.mark.parametrize(("target", "message"), [
-    ("results/voc_test_preds", "unknown experiment 'voc_test_preds'; choose one of demo"),
-    ("results/voc/report.html", "unknown experiment 'voc'"),
+    ("results/none_test_preds", "unknown experiment 'none_test_preds'; choose one of voc"),
+    ("results/none/report.html", "unknown experiment 'none'"),
     ("results/demo/explicit/s9k1/sweep.csv", "'s9k1' is not a grid"),
     ("results/demo/explicit/s4k17/sweep.csv", "'s4k17' is not a grid"),
     ("results/demo/explicit/s04k2/sweep.csv", "name each stage once"),
@@ -157,7 +176,7 @@ def test_possible_targets_pass(target):
 ])  # fmt: skip
 def test_impossible_targets_are_refused_in_one_line(target, message):
     with refused(message):
-        config.check_target(target, {"demo": {}})
+        config.check_target(target, config.resolve(CONFIG))
 
 
 def test_files_of_options_are_not_targets():
@@ -175,69 +194,141 @@ def test_overlay_merges_mappings_and_replaces_the_rest():
     assert config.overlay({}, above) == above
 
 
+def test_defaults_of_a_file_hold_for_its_experiments_and_give_way_to_theirs():
+    demo = {"source": "demo"}
+    file = {"defaults": {"cam": {"threshold": 0.5, "maps": {"fusion": "sum"}}}}
+    resolved = config.resolve(
+        {**file, "experiments": {"a": {"data": demo}, "b": {"data": demo, "cam": {"threshold": 1}}}}
+    )
+    assert [resolved[name].settings.cam.threshold for name in "ab"] == [0.5, 1]
+    assert {resolved[name].settings.cam.maps.fusion for name in "ab"} == {"sum"}
+
+
 @pytest.mark.parametrize(("variant", "lr", "keep_classifier"), [
-    ("baseline/plain", 0.1, False),
-    ("explicit/s4k2", 0.01, True),
-    ("implicit/s2k2", 0.01, False),  # it has no earlier classifier
-    ("implicit/s2k2-s3k4", 0.01, True),
-    ("local/s4k2", 0.01, False),
+    ("baseline/plain", 0.2, ()),
+    ("explicit/s4k2", 0.01, ("explicit",)),
+    ("implicit/s2k2", 0.01, ()),  # it has no earlier classifier
+    ("implicit/s2k2-s3k4", 0.01, ("implicit",)),
+    ("local/s4k2", 0.01, ()),
 ])  # fmt: skip
 def test_patch_training_applies_to_all_but_the_baseline(variant, lr, keep_classifier):
-    training = {"lr": 0.1, "epochs": 5, "keep_classifier": ["implicit", "explicit"]}
-    training = config.classifier_training({"training": training, "patch_training": {"lr": 0.01}}, *variant.split("/"))
-    assert training == {"lr": lr, "epochs": 5, "keep_classifier": keep_classifier}
+    training = {"lr": 0.2, "epochs": 7, "keep_classifier": ["implicit", "explicit"]}
+    of_variant = parameters.training(settings("classify", {"training": training}).classify, *variant.split("/"))
+    assert (of_variant.lr, of_variant.epochs, of_variant.keep_classifier) == (lr, 7, keep_classifier)
 
 
-def test_settings_of_devices_tables_and_unused_networks_decide_no_result():
-    settings = resolve(CONFIG)["demo"]
-    before = config.result_settings(settings)
+def test_patch_training_overrides_training_key_by_key():
+    section = {"training": {"epochs": 7, "batch_size": 3}, "patch_training": {"epochs": 2, "lr": 1.0}}
+    classify: Classify = settings("classify", section).classify
+    assert (classify.patch_training.epochs, classify.patch_training.batch_size, classify.patch_training.lr) == (2, 3, 1)
+    assert (classify.training.epochs, classify.training.lr) == (7, 0.1)
+
+
+def test_settings_of_devices_tables_and_unused_entries_decide_no_result():
+    before = stored.result_settings(config.resolve(CONFIG)["demo"].settings)
     assert {"cam", "classify", "data", "main", "compare"} <= before.keys()
-    for key, value in {"hardware.gpu": 8, "hardware.workers": 9, "tables": {}, "refine.affinitynet.lr": 1}.items():
-        assert config.result_settings(resolve(with_change(key, value))["demo"]) == before
-    for key, value in {"hardware.precision": "16-mixed", "refine.irnet.lr": 1}.items():
-        assert config.result_settings(resolve(with_change(key, value))["demo"]) != before
+    unused = {"hardware.gpu": 8, "hardware.workers": 9, "tables": {}, "cam.scorecam.channels": 7}
+    unused |= {"refine.affinitynet.training.lr": 1, "data.voc.path": "there", "segment.smp.encoder": "resnet18"}
+    for key, value in unused.items():
+        assert stored.result_settings(settings(key, value)) == before, key
+    for key, value in {"hardware.precision": "16-mixed", "refine.irnet.training.lr": 1}.items():
+        assert stored.result_settings(settings(key, value)) != before, key
 
 
-SCALARS = st.one_of(st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(min_size=1))
-NAMES = st.from_regex(r"[a-z](_?[a-z0-9])*", fullmatch=True)
+def test_stored_settings_are_read_back(tmp_path):
+    """All but those of devices and tables, which no result depends on."""
+    for name, experiment in config.resolve(overlaid()).items():
+        file = tmp_path / f"{name}.yaml"
+        file.write_text(yaml.safe_dump(stored.result_settings(experiment.settings)))
+        back = stored.read(file)
+        assert stored.result_settings(back) == stored.result_settings(experiment.settings)
+        for section in ("cam", "main"):
+            assert getattr(back, section) == getattr(experiment.settings, section)
 
 
-@given(st.dictionaries(NAMES, st.one_of(SCALARS, st.lists(SCALARS, min_size=1, max_size=3)), min_size=1))
-def test_flags_are_the_same_shell_words_in_any_order_of_keys(section):
-    text = config.cli_flags(section, "step")
-    assert config.cli_flags(dict(reversed(section.items())), "step") == text
-    words = []
-    for key in sorted(section):
-        values = section[key] if isinstance(section[key], list) else [section[key]]
-        words += [f"--step.{key.replace('_', '-')}", *map(str, values)]
-    assert shlex.split(text) == words
+@pytest.mark.parametrize(("text", "message"), [
+    ("", "no keys"), ("a: [", "not the settings"), ("cam: {threshold: 3}", "cam.threshold: 3 should be less"),
+    ("seeds: [1]", "seeds: unknown key"), (None, "No such file"),
+])  # fmt: skip
+def test_a_damaged_settings_file_is_refused_in_one_line(tmp_path, text, message):
+    file = tmp_path / "settings.yaml"
+    if text is not None:
+        file.write_text(text)
+    with refused(message):
+        stored.read(file)
 
 
-def test_nested_keys_are_joined_by_dots():
-    assert config.cli_flags({"b_c": {"d_e": [1, 2]}, "a": True}) == "--a True --b-c.d-e 1 2"
+def test_flags_are_keys_and_only_of_the_chosen_entry():
+    text = parameters.flags(Experiment(), "cam.threshold", "refine.network", "refine.{network}.walk", "data.source")
+    words = shlex.split(text)
+    assert words[:4] == ["--cam.threshold", "0.15", "--refine.network", "irnet"]
+    assert {"--refine.irnet.walk.background", "--refine.irnet.walk.crf"} <= set(words)
+    assert not [word for word in words if "affinitynet" in word]
+    assert parameters.flags(Experiment(), "cam.{method}") == ""  # plain CAM has no settings
+
+
+def test_equal_values_are_equal_flags():
+    for section in ({"scales": [1, 0.5]}, {"scales": [1.0, 0.5]}):
+        text = parameters.flags(settings("cam", {"maps": section}), "cam.maps.scales")
+        assert text == "--cam.maps.scales 1 0.5"
+
+
+def test_settings_of_an_own_module_are_one_flag(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("from dataclasses import dataclass\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    own = settings("refine", {"network": "own/mine", "own": {"training": {"lr": 1}, "walk": {"name": "a 'b' $(c)"}}})
+    assert shlex.split(parameters.flags(own, "refine.{network}.training")) == [
+        "--refine.own", '{"training": {"lr": 1}}',
+    ]  # fmt: skip
+    assert shlex.split(parameters.flags(own, "refine.{network}.walk"))[1] == '{"walk": {"name": "a \'b\' $(c)"}}'
+    assert parameters.flags(own, "refine.{network}.nothing") == ""
+    before = parameters.code(own, "ppl.refine.walk_split", "refine.network")
+    importlib.invalidate_caches()
+    assert before != parameters.code(Experiment(), "ppl.refine.walk_split", "refine.network")
+
+
+@given(st.text(min_size=1).filter(lambda text: not re.search(r"[\0\n]|^-", text) and text.isprintable()))
+def test_a_path_is_one_shell_word_whatever_it_holds(path):
+    data = Data(source="folder", folder=fields.read(type(Data().folder), {"path": path}, "here", "-"))
+    words = shlex.split(parameters.flags(Experiment(data=data), "data.{source}"))
+    assert words == ["--data.folder.path", path]
+
+
+@pytest.mark.parametrize(("key", "module"), [
+    ("cam.method", "ppl.cam.gradcam_plus_plus"), ("classify.architecture.backbone", "ppl.networks.vgg16"),
+    ("refine.network", "ppl.refine.affinitynet"), ("refine.irnet.training.backbone", "ppl.networks.vgg16"),
+    ("segment.network", "ppl.segment.smp"), ("segment.deeplab_v2.backbone", "ppl.networks.vgg16"),
+])  # fmt: skip
+def test_the_code_of_a_step_holds_that_of_its_entry_and_of_no_other(key, module):
+    other = {"ppl.networks.vgg16": "vgg16", "ppl.segment.smp": "smp/Unet"}.get(module, module.rpartition(".")[2])
+    above = key.rpartition(".")[0]
+    used = (key, f"{above}.{{{key.rpartition('.')[2]}}}") if above in ("cam", "refine", "segment") else (above,)
+
+    def modules(experiment: Experiment) -> set[str]:
+        return {entry for used_key in used for entry in parameters._modules(experiment, used_key)}
+
+    assert module not in modules(Experiment())
+    assert module in modules(settings(key, other))
 
 
 def test_every_training_of_a_repetition_draws_from_its_seed():
-    resolved = resolve(with_change("seeds", [3, 7]))
+    resolved = config.resolve(with_change("random_seeds", [3, 7]))
     assert {"demo", "demo-seed7"} <= resolved.keys()
     for name, seed in {"demo": 3, "demo-seed7": 7}.items():
-        assert {resolved[name][step][training]["seed"] for step, training in config.TRAININGS} == {seed}
-        assert resolved[name]["repeats"] == "demo"
-        assert resolved[name]["data"] == resolved["demo"]["data"]  # the data are the same for any seed
+        assert resolved[name].random_seed == seed
+        assert resolved[name].repeats == "demo"
+        assert resolved[name].settings == resolved["demo"].settings  # the data are the same for any seed
 
 
 def test_a_repetition_may_not_take_the_name_of_an_experiment():
-    changed = with_change("seeds", [0, 1])
-    changed["experiments"]["demo-seed1"] = changed["experiments"]["demo"] | {"seeds": [0]}
-    with refused("'demo-seed1' is also seed 1 of 'demo'"):
-        resolve(changed)
+    changed = with_change("random_seeds", [0, 1])
+    changed["experiments"]["demo-seed1"] = changed["experiments"]["demo"] | {"random_seeds": [0]}
+    with refused("'demo-seed1' is also random seed 1 of 'demo'"):
+        config.resolve(changed)
 
 
-def test_a_module_gets_the_shipped_defaults_below_its_own():
-    shipped, expected = REPOSITORY / "config" / "config.yaml", CONFIG["defaults"]
-    own = {"defaults": {"cam": {"threshold": 0.4}}, "experiments": {"a": {"data": {"source": "demo"}}}}
-    completed = config.with_shipped_defaults(own, shipped)
-    assert completed["experiments"] == own["experiments"]
-    assert completed["defaults"] == {**expected, "cam": {**expected["cam"], "threshold": 0.4}}
-    with refused("defaults: 'none' is not a section"):
-        config.with_shipped_defaults({"defaults": "none"}, shipped)
+def test_sections_of_the_paper_are_the_defaults():
+    assert (Cam().threshold, Cam().maps.scales) == (0.15, (1, 0.5, 1.5, 2))
+    assert (Classify().training.lr, Classify().patch_training.lr, Classify().training.epochs) == (0.1, 0.01, 5)
+    assert (Refine().irnet.training.epochs, Refine().irnet.walk.background) == (3, 0.25)

@@ -31,13 +31,13 @@ rule count_photos:
 EXPERIMENTS = """
 experiments:
   mine:
-    data: {source: demo, train_split: train, size: 64, train: 24, val: 6, test: 4, seed: 0}
+    data: {source: demo, train_split: train, demo: {size: 64, train: 24, val: 6, test: 4}}
     main: baseline/plain
     compare: []
     tables: {I: {variants: [baseline/plain], measures: [seed]}}
     hardware: {gpu: 0, workers: 1}
   published: {data: {source: voc}}
-  photographed: {data: {source: folder, path: photos, train_split: train}}
+  photographed: {data: {source: folder, folder: {path: photos}, train_split: train}}
 """
 
 
@@ -87,7 +87,7 @@ def test_every_path_of_the_module_is_below_its_prefix(tmp_path, folder):
     assert plan.returncode == 0, plan.stdout
     commands = [line for line in plan.stdout.splitlines() if "python -m ppl." in line]
     steps = {re.search(r"python -m (\S+)", line)[1] for line in commands}
-    expected = ("data.sources.download", "data.sources.voc", "data.sources.folder", "report.tables", "report.page")
+    expected = ("data.sources.download", "data.prepare", "report.tables", "report.page")
     assert {f"ppl.{step}" for step in expected} <= steps
     for line in commands:
         assert set(re.findall(r"([\w./-]*)\b(?:results|resources)/", line)) <= {folder}, line

@@ -1,37 +1,38 @@
 """Files of an experiment: which follow from which settings."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ppl.jobs.errors import UserError
-from ppl.workflow import paths
-from ppl.workflow.paths import Experiment
+from ppl.workflow import config, paths
+from ppl.workflow.config import Experiment
 
 PLAIN, MAIN = "baseline/plain", "explicit/s4k2"
 
 
+SPLITS = {"train_split": "train", "seed_split": "seeds", "val_split": "val", "test_split": "t"}
+
+
 def experiment(name: str = "demo", **changes: Any) -> Experiment:
-    """An experiment of two shards; `changes` replace keys of its sections, or whole values."""
-    splits = {"train_split": "train", "seed_split": "seeds", "val_split": "val", "test_split": "t"}
-    settings: dict[str, Any] = {"repeats": name.split("-seed")[0], "data": {"source": "demo", **splits}}
-    settings |= {"main": MAIN, "compare": [PLAIN], "seeds": [0], "hardware": {"shards": 2}}
-    settings |= {"refine": {"network": "irnet"}, "segment": {"crf": True}}
-    for key, value in changes.items():
-        settings[key] = {**settings[key], **value} if isinstance(value, dict) else value
-    return Experiment(name, settings)
+    """An experiment of two shards; `changes` are laid over its settings."""
+    settings = {"data": {"source": "demo", **SPLITS}, "main": MAIN, "compare": [PLAIN], "hardware": {"shards": 2}}
+    settings = config.overlay(settings, changes)
+    repeats = name.split("-seed")[0]
+    return replace(config.resolve({"experiments": {repeats: settings}})[repeats], name=name)
 
 
 def test_a_repetition_has_its_own_results_on_the_same_data():
-    repetition = experiment("demo-seed7", seeds=[0, 7])
+    repetition = experiment("demo-seed7", random_seeds=[0, 7])
     assert paths.data_folder(repetition) == "results/demo/data"
     assert paths.data_check(repetition) == "results/demo/check.json"
     assert paths.sweeps(repetition)[0] == f"results/demo-seed7/{PLAIN}/sweep.csv"
     assert paths.repeated_measures(repetition) == []
-    names = [other.name for other in paths.repetitions(experiment(seeds=[4, 0, 7]))]
+    names = [other.name for other in paths.repetitions(experiment(random_seeds=[4, 0, 7]))]
     assert names == ["demo", "demo-seed0", "demo-seed7"]
-    repeated = paths.repeated_measures(experiment(seeds=[0, 7]))
+    repeated = paths.repeated_measures(experiment(random_seeds=[0, 7]))
     assert repeated == paths.sweeps(repetition) + paths.measures(repetition)
 
 
@@ -45,7 +46,7 @@ def test_there_is_a_file_for_every_shard():
 
 @pytest.mark.parametrize(("crf", "kinds"), [(True, ["raw", "crf"]), (False, ["raw"])])
 def test_the_last_kind_of_predictions_is_the_result(crf, kinds):
-    with_crf = experiment(segment={"crf": crf})
+    with_crf = experiment(segment={"prediction": {"crf": crf}})
     assert paths.best_kind(with_crf) == kinds[-1]
     names = ["pseudo", *(f"val-{kind}" for kind in kinds)]
     assert paths.measures(with_crf) == [f"results/demo/{MAIN}/{name}.csv" for name in names]
@@ -59,7 +60,7 @@ def test_the_main_variant_is_compared_once():
 @pytest.mark.parametrize("network", ["irnet", "affinitynet", "none"])
 def test_the_report_shows_the_networks_that_are_trained(network):
     refined = experiment(refine={"network": network})
-    networks = [network, "deeplab"] if network != "none" else ["deeplab"]
+    networks = ["refiner", "segmenter"] if network != "none" else ["segmenter"]
     assert paths.checkpoints(refined) == [
         *(f"results/demo/{variant}/classifier.pt" for variant in (PLAIN, MAIN)),
         *(f"results/demo/{MAIN}/{name}.pt" for name in networks),
@@ -69,7 +70,7 @@ def test_the_report_shows_the_networks_that_are_trained(network):
 
 
 def test_without_masks_the_report_shows_the_main_variant_only(tmp_path):
-    unmeasured = experiment(data={"source": "folder", "path": str(tmp_path)})
+    unmeasured = experiment(data={"source": "folder", "folder": {"path": str(tmp_path)}})
     assert paths.reported_variants(unmeasured) == [MAIN]
     assert {path.split("/")[2] for path in paths.reported_cams(unmeasured)} == {"explicit"}
     (tmp_path / "SegmentationClass").mkdir()
@@ -78,22 +79,13 @@ def test_without_masks_the_report_shows_the_main_variant_only(tmp_path):
     assert [Path(path).stem for path in paths.reported_cams(unmeasured)] == expected
 
 
-def test_only_list_files_that_exist_are_inputs(tmp_path):
-    own = experiment(data={"source": "folder", "path": str(tmp_path)})
-    assert paths.folder_lists(own) == []
-    (tmp_path / "ImageSets" / "Segmentation").mkdir(parents=True)
-    for file in ("labels.csv", "ImageSets/Segmentation/val.txt"):
-        (tmp_path / file).touch()
-    assert [path.name for path in paths.folder_lists(own)] == ["labels.csv", "val.txt"]
-
-
 def test_test_photos_of_voc_are_needed_only_if_an_experiment_predicts_them():
-    voc, own = experiment(data={"source": "voc"}), experiment(data={"source": "voc", "path": "/mine"})
+    voc, own = experiment(data={"source": "voc"}), experiment(data={"source": "voc", "voc": {"path": "/mine"}})
     names = {"resources/archives/VOCtrainval_11-May-2012.tar", "resources/archives/benchmark.tgz"}
     assert set(paths.archives("voc", [voc])) == names
     tested = experiment(data={"source": "voc", "test_split": "test"})
     assert set(paths.archives("voc", [voc, tested])) == {*names, "resources/archives/VOC2012test.tar"}
-    assert len(paths.archives("coco", [tested])) == 3
+    assert len(paths.archives("coco", [experiment(data={"source": "coco"})])) == 3
     assert paths.unpacked_archives(voc) == ["resources/voc"]
     assert paths.unpacked_archives(own) == []
     everything = [voc, own, experiment(), experiment("demo-seed7")]

@@ -1,7 +1,7 @@
 """Changing a key of the configuration or a module reruns exactly what depends on it."""
 
 import ast
-import functools
+import dataclasses
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -9,26 +9,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
+from ppl.experiment.settings import Experiment
 from ppl.jobs.code_hash import NOT_HASHED
+from ppl.jobs.fields import plain
 from ppl.workflow import config as configuration
 
 REPOSITORY = Path(__file__).parents[2]
-SCHEMA = yaml.safe_load((REPOSITORY / "workflow" / "schemas" / "config.schema.yaml").read_text())
-DEFAULTS = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())["defaults"]
 
 
-def leaves(properties: Mapping[str, Any], above: str = "") -> Iterator[str]:
+def leaves(section: Any, above: str = "") -> Iterator[str]:
     """Yield the dotted names of all keys that hold a value."""
-    for key, schema in properties.items():
-        if "properties" in schema:
-            yield from leaves(schema["properties"], f"{above}{key}.")
+    for field in dataclasses.fields(section):
+        value = getattr(section, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from leaves(value, f"{above}{field.name}.")
         else:
-            yield above + key
+            yield above + field.name
 
 
-KEYS = tuple(leaves(SCHEMA["properties"]))
+KEYS = tuple(leaves(Experiment()))
 
 
 def only(*rules: str, variants: str = ".*", split: str = ".*", experiments: str = ".*") -> Callable[[Any], bool]:
@@ -47,39 +47,33 @@ def either(*conditions: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 
 nothing = only()
-NETWORKS = ("train_classifier", "export_cams", "train_irnet", "train_affinitynet", "walk", "train_deeplab", "predict")
+NETWORKS = ("train_classifier", "export_cams", "train_refiner", "walk", "train_segmenter", "predict")
 CHANGED_SPLIT = "another"
 OF_TRAININGS = ("draw_trainings", "tabulate_costs")  # their inputs are the trainings of all shown variants
 
 # Jobs that read a key; those that depend on their outputs follow. Of the names that start a key the longest applies.
 FIRST: dict[str, Callable[[Any], bool]] = {
-    "data.source": only("compose_demo"),
-    "data.path": only("link_folder"),
-    "data.max_side": only("link_folder"),
-    "data.coco_convention": only("prepare_coco"),
+    "data": only("prepare_data"),
+    "data.voc": nothing,  # no experiment of the project uses it
+    "data.own": nothing,
     # Trainings wait for the check of all splits. `ancient` would take them out of what follows it, but Snakemake 9.27
     # does not look for other reasons to run a job behind an ancient input whose own job runs.
     "data.train_split": either(
-        only("check_data", "train_classifier", "label_confident", "train_irnet", "walk", "train_deeplab"),
+        only("check_data", "train_classifier", "label_reliable", "train_refiner", "walk", "train_segmenter"),
         only("export_cams", split=CHANGED_SPLIT),
     ),
     "data.seed_split": either(
-        only("check_data", "sweep_seeds", "crf_seeds", "measure_crf_seeds", "measure_pseudo", "tabulate"),
+        only("check_data", "sweep_seeds", "crf_seeds", "measure_crf_seeds", "measure_pseudo"),
         only("export_cams", split=CHANGED_SPLIT),
     ),
     "data.val_split": either(
-        only("check_data", "train_classifier", "measure_predictions", "tabulate"),
+        only("check_data", "train_classifier", "measure_predictions"),
         only("predict", split=CHANGED_SPLIT),
     ),
     "data.test_split": either(
         only("check_data", "gather_test_predictions"),
         only("predict", split=CHANGED_SPLIT),
     ),
-    "data.size": only("compose_demo"),
-    "data.train": only("compose_demo"),
-    "data.val": only("compose_demo"),
-    "data.test": only("compose_demo"),
-    "data.seed": only("compose_demo"),
     # implicit/s2k2 is the first step of the main variant: its classifier exists, but not its CAMs and their sweep.
     "compare": either(
         only("export_cams", "sweep_seeds", variants="implicit/s2k2"),
@@ -87,48 +81,62 @@ FIRST: dict[str, Callable[[Any], bool]] = {
     ),
     # The baseline is compared, so its classifier and CAMs exist; what follows is new, and draw_curves drops a curve.
     "main": either(
-        only("label_confident", "train_irnet", "walk", "train_deeplab", "predict", variants="baseline/plain"),
+        only("label_reliable", "train_refiner", "walk", "train_segmenter", "predict", variants="baseline/plain"),
         only("gather_test_predictions", "draw_curves", *OF_TRAININGS),
     ),
-    "seeds": only("train_classifier", "train_irnet", "train_deeplab"),
+    "random_seeds": only("train_classifier", "train_refiner", "train_segmenter"),
     "tables": only("tabulate"),
     "figures": only("tabulate"),
     "hardware.gpu": nothing,
     "hardware.workers": nothing,
     "hardware.precision": only(*NETWORKS),
-    "hardware.crf": only("label_confident", "crf_seeds", "walk", "predict"),
+    "hardware.crf": only("label_reliable", "crf_seeds", "walk", "predict"),
     # The number of shards is part of file names: all are written again, and trainings have other inputs.
-    "hardware.shards": only("export_cams", "label_confident", "crf_seeds", "walk", "predict"),
+    "hardware.shards": only("export_cams", "label_reliable", "crf_seeds", "walk", "predict"),
     "classify.architecture": only("train_classifier"),
-    "classify.training": only("train_classifier"),
-    "classify.training.lr": only("train_classifier", variants="baseline/.*"),  # patch_training has its own
+    "classify.architecture.backbone": only("train_classifier", "export_cams"),  # another module runs
+    "classify.training": only("train_classifier", variants="baseline/.*"),  # patch_training has its own
     # Of the trained methods only the implicit one is new in the list, and its first step has no earlier classifier.
-    "classify.training.keep_classifier": only("train_classifier", variants="implicit/s2k2-s3k4"),
+    "classify.training.keep_classifier": nothing,
     "classify.patch_training.keep_classifier": only("train_classifier", variants="implicit/s2k2-s3k4"),
     "classify.patch_training": only("train_classifier", variants="(?!baseline).*"),
+    "cam.method": only("export_cams"),
     "cam.maps": only("export_cams"),
-    "cam.threshold": only("draw_curves", "crf_seeds", "tabulate"),
+    "cam.scorecam": only("export_cams"),
+    "cam.own": nothing,
+    "cam.threshold": only("draw_curves", "crf_seeds"),
     "refine.network": only("crf_pseudo", "write_report", *OF_TRAININGS),  # none: no training
-    "refine.confident": only("label_confident"),
-    "refine.confident.confidence": only("label_confident", "crf_seeds"),
-    "refine.confident.iterations": only("label_confident", "crf_seeds"),
-    "refine.irnet": only("train_irnet"),
-    "refine.affinitynet": only("train_affinitynet"),
-    "refine.walk": only("walk"),
-    "refine.pairwise": only("label_confident", "crf_seeds", "walk"),
-    "segment.architecture": only("train_deeplab"),
-    "segment.training": only("train_deeplab"),
-    "segment.photo_scales": only("predict"),
-    "segment.batch_size": only("predict"),
-    "segment.crf": only("predict"),
-    "segment.iterations": only("predict"),
-    "segment.pairwise": only("predict"),
+    "refine.reliable": only("label_reliable"),
+    "refine.reliable.confidence": only("label_reliable", "crf_seeds"),
+    "refine.reliable.iterations": only("label_reliable", "crf_seeds"),
+    "refine.irnet.training": only("train_refiner"),
+    "refine.irnet.walk": only("walk"),
+    "refine.affinitynet.training": only("train_refiner"),
+    "refine.affinitynet.walk": only("walk"),
+    "refine.own": nothing,
+    "refine.pairwise": only("label_reliable", "crf_seeds", "walk"),
+    "segment.network": only("train_segmenter", "predict"),
+    "segment.deeplab_v2": only("train_segmenter"),
+    "segment.smp": only("train_segmenter"),
+    "segment.own": nothing,
+    "segment.training": only("train_segmenter"),
+    "segment.prediction": only("predict"),
 }
+BACKBONES = {
+    "refine.irnet.training.backbone": only("train_refiner", "walk"),
+    "refine.affinitynet.training.backbone": only("train_refiner", "walk"),
+    "segment.deeplab_v2.backbone": only("train_segmenter", "predict"),
+}
+"""Another backbone is another module, which the steps after the training run too."""
+FIRST |= BACKBONES
 
 # Other valid values of keys that are not numbers, by the whole key or its last part.
 OTHER: dict[str, Any] = {
-    "data.path": "other photos",
-    "data.coco_convention": "B",
+    "data.folder.path": "other photos",
+    "data.coco.path": "other photos",
+    "data.voc.path": "other photos",
+    "data.coco.convention": "B",
+    "own": {"a": 1},
     "data.train_split": CHANGED_SPLIT,
     "data.seed_split": CHANGED_SPLIT,
     "data.val_split": CHANGED_SPLIT,
@@ -140,15 +148,18 @@ OTHER: dict[str, Any] = {
     "precision": "16-mixed",
     "hardware.crf": "gpu",
     "keep_classifier": ["implicit", "explicit", "local"],
-    "backbone": "resnet18",
+    "backbone": "efficientnet_lite0",
     "output_stride": 32,
-    "segment.architecture.output_stride": 16,
+    "segment.deeplab_v2.output_stride": 16,
     "phi_init": "identity",
     "weights": "none",
     "optimizer": "adamw",
     "fusion": "sum",
+    "encoder": "resnet18",
+    "cam.method": "scorecam",
     "refine.network": "none",
-    "scores": "power",
+    "segment.network": "smp/Unet",
+    "scores": "alphas",
 }
 
 
@@ -169,10 +180,6 @@ def another(key: str, value: Any) -> Any:
     raise AssertionError(f"{key}: add another valid value to OTHER")
 
 
-def get(settings: Mapping[str, Any], key: str) -> Any:
-    return functools.reduce(operator.getitem, key.split("."), settings)
-
-
 def put(experiment: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return a change of the configuration from values by their dotted keys."""
     change: dict[str, Any] = {}
@@ -183,25 +190,22 @@ def put(experiment: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return {"experiments": {experiment: change}}
 
 
-def settings_of(project, experiment: str) -> dict[str, Any]:
-    config = yaml.safe_load((project.root / "config" / "config.yaml").read_text())
-    return configuration.overlay(config["defaults"], config["experiments"][experiment])
+def value_of(project, experiment: str, key: str) -> Any:
+    """Return the value of a key in an experiment of the project."""
+    settings = configuration.resolve({"experiments": project.experiments})[experiment].settings
+    return plain(operator.attrgetter(key)(settings))
+
+
+PUBLIC = ("data.coco.", "refine.affinitynet.", "refine.reliable.alphas.", "cam.scorecam.", "segment.smp.")
+"""Keys of entries that the experiment `public` uses, and `drawn` does not."""
 
 
 def change_of(project, key: str) -> tuple[str, dict[str, Any]]:
     """Return the experiment in which a key is changed, and the change."""
     if key == "data.source":
-        generated = {"source": "demo", "size": 64, "train": 3, "val": 2, "test": 2, "seed": 0}
-        return "own", {"experiments": {"own": {"data": generated}}}
-    if key == "refine.confident.scores":  # as powers, the defaults would be in the wrong order
-        confident = {"scores": "power", "foreground": 4, "background": 32}
-        return "drawn", {"experiments": {"drawn": {"refine": {"confident": confident}}}}
-    experiment = {"data.path": "own", "data.max_side": "own", "data.coco_convention": "public"}.get(key, "drawn")
-    experiment = "public" if key.startswith("refine.affinitynet.") else experiment
-    settings = settings_of(project, experiment)
-    patch_training = configuration.method_training(settings["classify"], "implicit")
-    settings = settings | {"classify": settings["classify"] | {"patch_training": patch_training}}
-    return experiment, put(experiment, {key: another(key, get(settings, key))})
+        return "own", {"experiments": {"own": {"data": project.experiments["drawn"]["data"]}}}
+    experiment = "own" if key.startswith("data.folder.") else "public" if key.startswith(PUBLIC) else "drawn"
+    return experiment, put(experiment, {key: another(key, value_of(project, experiment, key))})
 
 
 def expected(key: str) -> Callable[[Any], bool]:
@@ -225,7 +229,7 @@ def test_with_all_results_nothing_would_run(project):
 @pytest.mark.parametrize("key", KEYS)
 def test_a_key_reruns_exactly_what_depends_on_it(project, key):
     experiment, change = change_of(project, key)
-    if key == "data.path":
+    if key in OTHER and key.endswith(".path"):
         (project.root / OTHER[key]).mkdir(exist_ok=True)
     plan = project.plan(change)
     first = plan.select(lambda job: job.experiment == experiment and expected(key)(job))
@@ -237,53 +241,63 @@ def test_a_key_reruns_exactly_what_depends_on_it(project, key):
 
 
 def test_an_order_of_keys_and_a_repeated_default_rerun_nothing(project):
-    reordered = dict(reversed(settings_of(project, "drawn")["classify"]["training"].items()))
+    reordered = dict(reversed(value_of(project, "drawn", "classify.training").items()))
     assert not project.plan(put("drawn", {"classify.training": reordered})).rerun
 
 
 # Snakemake compares the values of params without their names.
 @pytest.mark.parametrize(("key", "with_key", "rule"), [
-    ("data.train", "data.val", "compose_demo"),
+    ("data.demo.train", "data.demo.val", "prepare_data"),
     ("data.train_split", "data.val_split", "train_classifier"),
-    ("segment.batch_size", "segment.iterations", "predict"),
+    ("segment.prediction.batch_size", "segment.prediction.iterations", "predict"),
 ])  # fmt: skip
 def test_two_keys_that_swap_values_rerun_their_job(project, key, with_key, rule):
-    settings = settings_of(project, "drawn")
-    plan = project.plan(put("drawn", {key: get(settings, with_key), with_key: get(settings, key)}))
+    plan = project.plan(
+        put("drawn", {key: value_of(project, "drawn", with_key), with_key: value_of(project, "drawn", key)})
+    )
     assert plan.select(lambda job: job.rule == rule and job.experiment == "drawn") <= plan.rerun
 
 
 MODULES: dict[str, Callable[[Any], bool]] = {
-    "data/sources/demo": only("compose_demo"),
-    "data/sources/folder": only("link_folder"),
-    "data/sources/coco": only("prepare_coco"),
+    "data/prepare": only("prepare_data"),
+    "data/sources/demo": only("prepare_data", experiments="drawn"),
+    "data/sources/folder": only("prepare_data", experiments="own"),
+    "data/sources/coco": only("prepare_data", experiments="public"),
     "data/check": only("check_data"),
     "classify/train": only("train_classifier"),
     "classify/network": only("train_classifier", "export_cams"),
     "cam/maps": only("export_cams"),
+    "cam/scorecam": only("export_cams", experiments="public"),
+    "cam/gradcam_plus_plus": nothing,
     "measure/sweep": only("sweep_seeds"),
     "measure/curves": only("draw_curves", "write_report", "tabulate"),
     "measure/label_maps": only("measure_crf_seeds", "measure_pseudo", "measure_predictions"),
-    "refine/reliable": only("label_confident"),
-    "refine/labelling": only("label_confident", "crf_seeds"),
+    "refine/reliable": only("label_reliable"),
+    "refine/labelling": only("label_reliable", "crf_seeds"),
     "refine/crf_seeds": only("crf_seeds"),
-    "refine/losses": only("train_irnet"),
-    "refine/irnet": either(only("train_irnet"), only("walk", experiments="drawn|own")),
-    "refine/affinitynet": only("train_affinitynet", "walk", experiments="public"),
-    "refine/walk": only("walk"),
-    "segment/train": only("train_deeplab"),
-    "segment/deeplab": only("train_deeplab", "predict"),
+    "refine/irnet": only("train_refiner", "walk", experiments="drawn|own"),
+    "refine/affinitynet": only("train_refiner", "walk", experiments="public"),
+    "refine/train_refiner": only("train_refiner"),
+    "segment/train": only("train_segmenter"),
+    "segment/deeplab_v2": only("train_segmenter", "predict", experiments="drawn|own"),
+    "segment/smp": only("train_segmenter", "predict", experiments="public"),
     "segment/predict_split": only("predict"),
     "segment/inference": only("predict"),
     "segment/postprocess": only("predict"),
     "segment/voc_server": only("gather_test_predictions"),
-    "report/settings": only("write_settings"),
+    "experiment/stored": only("write_settings", "summary", "write_report", "tabulate"),
     "report/summary": only("summary", "draw_trainings", "write_report", "tabulate"),
     "report/gallery": only("write_report", "tabulate"),
     "report/tables": only("tabulate"),
     "report/page.html": only("write_report"),
-    "crf/dense": only("label_confident", "crf_seeds", "walk", "predict"),
+    "crf/dense": only("label_reliable", "crf_seeds", "walk", "predict"),
     "networks/backbones": only(*NETWORKS),
+    "networks/resnet": either(
+        only(*NETWORKS, experiments="drawn|own"), only("train_classifier", "export_cams", experiments="public")
+    ),
+    "networks/vgg16": only("train_refiner", "walk", experiments="public"),
+    "networks/timm_backbone": nothing,
+    "segment/settings": nothing,  # its values are parameters
     "workflow/config": nothing,
 }
 
@@ -350,11 +364,10 @@ def test_the_command_line_plans_the_same(project):
     assert "walk" in rules_of(done.stdout)
 
 
-def test_affinitynet_takes_the_place_of_irnet(project):
+def test_another_network_takes_the_place_of_irnet(project):
     targets = ["results/drawn_test_preds", "results/drawn/report.html"]
-    change = put("drawn", {"refine.network": "affinitynet", "refine.walk.background": 16})
-    plan = project.plan(change, targets=targets)
-    assert {"train_affinitynet", "walk"} <= {job.rule for job in plan.rerun}
-    assert "train_irnet" not in {job.rule for job in plan.needs}
+    plan = project.plan(put("drawn", {"refine.network": "affinitynet"}), targets=targets)
+    first = plan.select(lambda job: job.rule in ("train_refiner", "walk", "write_settings"))
+    assert names(plan.rerun) == names(plan.following(first))
     plan = project.plan(put("drawn", {"refine.network": "none"}), targets=targets)
-    assert not {"label_confident", "train_affinitynet", "train_irnet", "walk"} & {job.rule for job in plan.needs}
+    assert not {"label_reliable", "train_refiner", "walk"} & {job.rule for job in plan.needs}

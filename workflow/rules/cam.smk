@@ -6,9 +6,8 @@ rule export_cams:
     output:
         "results/{experiment}/{method}/{grids}/cams/{split}-{shard}.h5",
     params:
-        code=code_hash("ppl.cam.export"),
-        cams=cli_flags("cam", "maps", prefix="cams"),
-        precision=precision,
+        code=code("ppl.cam.export", "cam.method", "classify.architecture"),
+        settings=flags("cam.method", "cam.{method}", "cam.maps", "hardware.precision"),
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: CAMs, {wildcards.split} {params.shard}; {log}"
@@ -25,8 +24,8 @@ rule export_cams:
         "../../envs/ppl.yaml"
     shell:
         "python -m ppl.cam.export --data {input.data} --split {wildcards.split} --shard {params.shard}"
-        " --classifier {input.classifier} --out {output} {params.cams}"
-        " --hardware.devices {resources.gpu} --hardware.workers {threads} {params.precision} > {log} 2>&1"
+        " --classifier {input.classifier} --out {output} {params.settings}"
+        " --hardware.gpu {resources.gpu} --hardware.workers {threads} > {log} 2>&1"
 
 
 rule sweep_seeds:
@@ -44,7 +43,7 @@ rule sweep_seeds:
         ),
     params:
         code=code_hash("ppl.measure.sweep"),
-        split=setting("data", "seed_split"),
+        split=split("seed_split"),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: seeds measured at every threshold; {log}"
     log:
@@ -77,7 +76,7 @@ rule draw_curves:
     params:
         code=code_hash("ppl.measure.curves"),
         names=files(paths.compared_variants),
-        threshold=setting("cam", "threshold"),
+        settings=flags("cam.threshold"),
     message:
         "{wildcards.experiment}: curves of the seeds; {log}"
     log:
@@ -91,5 +90,5 @@ rule draw_curves:
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.measure.curves --sweeps {input} --names {params.names} --threshold {params.threshold}"
+        "python -m ppl.measure.curves --sweeps {input} --names {params.names} {params.settings}"
         " --out {output} > {log} 2>&1"

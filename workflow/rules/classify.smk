@@ -8,13 +8,13 @@ rule train_classifier:
         classifier="results/{experiment}/{method}/{grids}/classifier.pt",
         curve="results/{experiment}/{method}/{grids}/classify.csv",
     params:
-        code=code_hash("ppl.classify.train"),
-        train=cli_flag("train-split", "data", "train_split"),
-        val=cli_flag("val-split", "data", "val_split"),
-        architecture=cli_flags("classify", "architecture", prefix="architecture"),
+        code=code("ppl.classify.train", "classify.architecture"),
+        train=split("train_split"),
+        val=split("val_split"),
+        settings=flags("classify.architecture", "hardware.precision"),
         training=classifier_training,
+        random_seed=random_seed,
         start=lambda wildcards, input: f"--start {input.start}" if input.start else "",
-        precision=precision,
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: training of the classifier; {log}"
     log:
@@ -29,7 +29,7 @@ rule train_classifier:
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.classify.train --data {input.data} {params.train} {params.val}"
+        "python -m ppl.classify.train --data {input.data} --train_split {params.train} --val_split {params.val}"
         " --method {wildcards.method} --grids {wildcards.grids} {params.start} --out {output.classifier}"
-        " --log {output.curve} --code {params.code} {params.architecture} {params.training}"
-        " --hardware.devices {resources.gpu} --hardware.workers {threads} {params.precision} > {log} 2>&1"
+        " --log {output.curve} --code {params.code} {params.random_seed} {params.settings} {params.training}"
+        " --hardware.gpu {resources.gpu} --hardware.workers {threads} > {log} 2>&1"

@@ -1,4 +1,4 @@
-"""Settings of each experiment, handlers of Snakemake's start and end, and command-line flags of the settings."""
+"""Settings of each experiment, handlers of Snakemake's start and end, and parameters of rules from the settings."""
 
 import json
 import re
@@ -8,6 +8,8 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from ppl.data import source
+from ppl.data.settings import SOURCES
 from ppl.jobs.code_hash import code_hash
 from ppl.jobs.command import explain
 from ppl.jobs.errors import UserError
@@ -15,7 +17,7 @@ from ppl.jobs.files import file_digest
 from ppl.jobs.lifetime import forward_sigterm_to_jobs
 from ppl.report import overview
 from ppl.workflow import config as configuration
-from ppl.workflow import paths, plan
+from ppl.workflow import parameters, paths, plan
 from ppl.workflow.job_progress import Jobs, why_failed
 from ppl.workflow.locks import remove_stale_locks
 
@@ -25,11 +27,10 @@ PREFIX = workflow.modifier.path_modifier.prefix or ""
 """Prefix of a `module` statement for all results; Snakemake itself adds it to inputs and outputs."""
 
 try:
-    complete = configuration.with_shipped_defaults(config, Path(workflow.source_path("../../config/config.yaml"))) if IS_MODULE else config
-    EXPERIMENTS = configuration.resolve(complete, Path(workflow.source_path("../schemas/config.schema.yaml")))
+    E = configuration.resolve(config)
     # Check targets here: Snakemake would wrap the error of a rule in several lines.
     for target in [] if IS_MODULE else configuration.possible_targets(sys.argv[1:]):
-        configuration.check_target(target, EXPERIMENTS)
+        configuration.check_target(target, E)
     if workflow.is_main_process and not IS_MODULE and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
         remove_stale_locks(Path(".snakemake"))
 except (UserError, OSError) as error:
@@ -56,8 +57,8 @@ def print_summary(lines):
 def overview_of_run():
     """Yield an overview of the experiments that this run has computed."""
     thresholds = {
-        Path("results", name): settings["cam"]["threshold"]
-        for name, settings in EXPERIMENTS.items()
+        Path("results", name): experiment.settings.cam.threshold
+        for name, experiment in E.items()
         if name in jobs.experiments
     }
     if thresholds and not quiet():
@@ -95,13 +96,27 @@ shell.prefix(
 )
 
 
-E = {name: paths.Experiment(name, settings) for name, settings in EXPERIMENTS.items()}
-"""Experiments and their repetitions by name; ppl/workflow/paths.py defines their files."""
+def settings_of(wildcards):
+    """Return the settings of an experiment."""
+    return E[wildcards.experiment].settings
 
 
-def setting(*keys):
-    """Return one value of the experiment's settings, as a function of the wildcards."""
-    return lambda wildcards: E[wildcards.experiment].setting(*keys)
+def flags(*keys):
+    """Return command-line flags of settings by their keys, as a function of the wildcards (ppl/workflow/parameters.py).
+
+    Snakemake compares params as a set: with their flags two values that swap places are seen as a change.
+    """
+    return lambda wildcards: parameters.flags(settings_of(wildcards), *keys)
+
+
+def code(module, *keys):
+    """Return the digest of a module's code and of the entries that the settings of `keys` name."""
+    return lambda wildcards: parameters.code(settings_of(wildcards), module, *keys)
+
+
+def split(key):
+    """Return the name of a split by its key below `data:`, as a function of the wildcards."""
+    return lambda wildcards: getattr(settings_of(wildcards).data, key)
 
 
 def files(function, *arguments):
@@ -112,14 +127,27 @@ def files(function, *arguments):
 def if_masks(function):
     """Return the same, but no files if the dataset has no masks to measure with."""
     return lambda wildcards: (
-        function(E[wildcards.experiment]) if configuration.has_masks(E[wildcards.experiment].settings) else []
+        function(E[wildcards.experiment]) if source.has_masks(settings_of(wildcards).data) else []
     )
 
 
-def user_lists(wildcards):
-    """Return the list files of a user's dataset folder; absolute in a module, as its prefix does not apply to them."""
-    lists = paths.folder_lists(E[wildcards.experiment])
-    return [str(file.absolute() if IS_MODULE else file) for file in lists]
+def source_files(wildcards):
+    """Return the files from which a dataset is prepared; the user's are absolute in a module, as its prefix is not theirs."""
+    data = settings_of(wildcards).data
+    files = [Path(file).absolute() if IS_MODULE else file for file in source.inputs(data)]
+    return [*map(str, files)]
+
+
+def source_settings(wildcards):
+    """Return the flags of the source of data, with the names of the splits if the source depends on them."""
+    data = settings_of(wildcards).data
+    names = [f"data.{key}" for key in data.splits] if source.needs_splits(data) else []
+    return flags("data.source", "data.{source}", *names)(wildcards)
+
+
+def split_flags(wildcards):
+    """Return the flags of all splits for the check, which is also a command for users and so has flags of its own."""
+    return " ".join(f"--{key} {name}" for key, name in settings_of(wildcards).data.splits.items())
 
 
 data_folder, data_check = files(paths.data_folder), files(paths.data_check)
@@ -142,12 +170,6 @@ def predictions_of(split):
     return lambda wildcards: paths.predictions(E[wildcards.experiment], split, f"{wildcards.method}/{wildcards.grids}")
 
 
-def refining_network(wildcards):
-    """Return the checkpoint of the network that guides the random walk."""
-    network = setting("refine", "network")(wildcards)
-    return f"results/{wildcards.experiment}/{wildcards.method}/{wildcards.grids}/{network}.pt"
-
-
 def starting_classifier(wildcards):
     """Return the classifier whose backbone a variant starts from; none if it starts from ImageNet weights."""
     try:
@@ -156,46 +178,26 @@ def starting_classifier(wildcards):
         raise WorkflowError(str(error)) from error
 
 
-def cli_flag(name, *keys):
-    """Return one setting with its flag: Snakemake compares params as a set, which does not detect swapped bare values."""
-    return lambda wildcards: configuration.cli_flags({name: setting(*keys)(wildcards)})
-
-
-def cli_flag_if_set(name, *keys):
-    """Return the same, but empty if the experiment does not have the setting."""
-    return lambda wildcards: cli_flag(name, *keys)(wildcards) if keys[-1] in setting(*keys[:-1])(wildcards) else ""
-
-
-def cli_flags(*keys, prefix):
-    """Return command-line flags of a section of the experiment's settings, in an order that does not depend on the file."""
-    return lambda wildcards: configuration.cli_flags(setting(*keys)(wildcards), prefix)
-
-
 def classifier_training(wildcards):
     """Return command-line flags of the training of a variant's classifier."""
-    section = setting("classify")(wildcards)
-    training = configuration.classifier_training(section, wildcards.method, wildcards.grids)
-    return configuration.cli_flags(training, "training")
+    classify = settings_of(wildcards).classify
+    training = parameters.training(classify, wildcards.method, wildcards.grids)
+    return parameters.section_flags("classify.training", training)
 
 
-def precision(wildcards):
-    """Return the flag of the precision of networks."""
-    return f"--hardware.precision {setting('hardware', 'precision')(wildcards)}"
-
-
-def crf_on(wildcards):
-    """Return the flag of the device that solves CRFs."""
-    return f"--crf-on {setting('hardware', 'crf')(wildcards)}"
+def random_seed(wildcards):
+    """Return the flag of the random seed of a training."""
+    return f"--random_seed {E[wildcards.experiment].random_seed}"
 
 
 def crf_gpus(wildcards):
     """Return the number of GPUs of a step that solves only CRFs."""
-    return one_gpu(wildcards) if setting("hardware", "crf")(wildcards) == "gpu" else 0
+    return one_gpu(wildcards) if settings_of(wildcards).hardware.crf == "gpu" else 0
 
 
 def workers(wildcards):
     """Return the number of processes that read and compute image by image."""
-    return setting("hardware", "workers")(wildcards)
+    return settings_of(wildcards).hardware.workers
 
 
 def network_threads(wildcards):
@@ -218,7 +220,7 @@ def all_cores(wildcards):
 
 def gpus(wildcards):
     """Return the number of GPUs of a training."""
-    return setting("hardware", "gpu")(wildcards)
+    return settings_of(wildcards).hardware.gpu
 
 
 def one_gpu(wildcards):
@@ -226,15 +228,9 @@ def one_gpu(wildcards):
     return min(1, gpus(wildcards))
 
 
-def experiments_with(*keys, among, repetitions=True):
-    """Return a pattern of the experiments whose setting is one of `among`; a pattern that never matches if there are none."""
-    names = [e.name for e in E.values() if e.setting(*keys) in among and (repetitions or not e.is_repetition)]
-    return "|".join(map(re.escape, names)) or "(?!)"
-
-
-def own_data(source):
-    """Return a pattern of the experiments whose data come from `source`; repetitions share those of their experiment."""
-    return experiments_with("data", "source", among=[source], repetitions=False)
+def named(experiments):
+    """Return a pattern of the names of experiments; one that never matches if there are none."""
+    return "|".join(re.escape(experiment.name) for experiment in experiments) or "(?!)"
 
 
 def with_prefix(text):

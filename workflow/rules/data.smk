@@ -1,61 +1,31 @@
-rule compose_demo:
-    """Compose the embedded demo from photographs of the package, with exact masks."""
-    output:
-        directory("results/{experiment}/data"),
-    params:
-        code=code_hash("ppl.data.sources.demo"),
-        seed=cli_flag("seed", "data", "seed"),
-        size=cli_flag("size", "data", "size"),
-        train=cli_flag("train", "data", "train"),
-        val=cli_flag("val", "data", "val"),
-        test=cli_flag("test", "data", "test"),
-    wildcard_constraints:
-        experiment=own_data("demo"),
-    message:
-        "{wildcards.experiment}: photos and masks of the demo; {log}"
-    log:
-        "results/{experiment}/logs/data.log",
-    benchmark:
-        "results/{experiment}/benchmarks/data.tsv"
-    threads: workers
-    resources:
-        mem_mb=1000,
-        runtime=15,
-    conda:
-        "../../envs/ppl.yaml"
-    shell:
-        "python -m ppl.data.sources.demo --out {output} {params.seed} {params.size} {params.train} {params.val} {params.test}"
-        " --workers {threads} > {log} 2>&1"
-
-
-rule link_folder:
-    """Link the user's photos, shrink large ones, and copy the lists."""
+rule prepare_data:
+    """Write the dataset folder of an experiment from its source: photos, image-level labels, lists and, if any, masks."""
     input:
-        user_lists,
+        files=source_files,
+        archives=files(paths.unpacked_archives),
     output:
         directory("results/{experiment}/data"),
     params:
-        code=code_hash("ppl.data.sources.folder"),
-        path=setting("data", "path"),
-        splits=lambda wildcards: sorted(set(paths.splits(E[wildcards.experiment]).values())),
-        max_side=cli_flag_if_set("max_side", "data", "max_side"),
+        code=code("ppl.data.prepare", "data.source"),
+        settings=source_settings,
+        archives=lambda wildcards, input: f"--archives {input.archives}" if input.archives else "",
     wildcard_constraints:
-        experiment=own_data("folder"),
+        experiment=named(e for e in E.values() if not e.is_repetition),
     message:
-        "{wildcards.experiment}: links to the photos in {params.path}; {log}"
+        "{wildcards.experiment}: dataset; {log}"
     log:
         "results/{experiment}/logs/data.log",
     benchmark:
         "results/{experiment}/benchmarks/data.tsv"
     threads: workers
     resources:
-        mem_mb=4000,
+        mem_mb=6000,
         runtime=240,
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.data.sources.folder --path {params.path:q} --splits {params.splits:q} --out {output} {params.max_side}"
-        " --workers {threads} > {log} 2>&1"
+        "python -m ppl.data.prepare --out {output} {params.settings} {params.archives} --hardware.workers {threads}"
+        " > {log} 2>&1"
 
 
 rule download_archive:
@@ -90,7 +60,7 @@ rule unpack_archives:
     params:
         code=code_hash("ppl.data.sources.unpack"),
     wildcard_constraints:
-        dataset="voc|coco",
+        dataset="|".join(SOURCES),
     message:
         "archives of {wildcards.dataset} unpacked; {log}"
     log:
@@ -107,62 +77,6 @@ rule unpack_archives:
         "python -m ppl.data.sources.unpack --archives {input} --out {output} > {log} 2>&1"
 
 
-rule prepare_voc:
-    """Write a dataset folder of VOC 2012 and SBD: linked photos and masks, decoded masks of SBD, labels from the XML."""
-    input:
-        files(paths.unpacked_archives),
-    output:
-        directory("results/{experiment}/data"),
-    params:
-        code=code_hash("ppl.data.sources.voc"),
-        path=lambda wildcards, input: setting("data")(wildcards).get("path") or str(input),
-    wildcard_constraints:
-        experiment=own_data("voc"),
-    message:
-        "{wildcards.experiment}: photos, masks and labels of VOC and SBD; {log}"
-    log:
-        "results/{experiment}/logs/data.log",
-    benchmark:
-        "results/{experiment}/benchmarks/data.tsv"
-    threads: workers
-    resources:
-        mem_mb=2000,
-        runtime=60,
-    conda:
-        "../../envs/ppl.yaml"
-    shell:
-        "python -m ppl.data.sources.voc --root {params.path:q} --out {output} --workers {threads} > {log} 2>&1"
-
-
-rule prepare_coco:
-    """Write a dataset folder of COCO 2014: linked photos, masks and labels from its instances."""
-    input:
-        files(paths.unpacked_archives),
-    output:
-        directory("results/{experiment}/data"),
-    params:
-        code=code_hash("ppl.data.sources.coco"),
-        path=lambda wildcards, input: setting("data")(wildcards).get("path") or str(input),
-        convention=setting("data", "coco_convention"),
-    wildcard_constraints:
-        experiment=own_data("coco"),
-    message:
-        "{wildcards.experiment}: photos, masks and labels of COCO; {log}"
-    log:
-        "results/{experiment}/logs/data.log",
-    benchmark:
-        "results/{experiment}/benchmarks/data.tsv"
-    threads: workers
-    resources:
-        mem_mb=6000,
-        runtime=120,
-    conda:
-        "../../envs/ppl.yaml"
-    shell:
-        "python -m ppl.data.sources.coco --root {params.path:q} --convention {params.convention} --out {output}"
-        " --workers {threads} > {log} 2>&1"
-
-
 rule check_data:
     """Check every photo, label and mask before any training, and list all faults at once."""
     input:
@@ -171,7 +85,7 @@ rule check_data:
         "results/{experiment}/check.json",
     params:
         code=code_hash("ppl.data.check"),
-        splits=lambda wildcards: configuration.cli_flags(paths.splits(E[wildcards.experiment])),
+        splits=split_flags,
     message:
         "{wildcards.experiment}: check of every photo, label and mask; {log}"
     log:

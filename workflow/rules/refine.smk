@@ -1,23 +1,21 @@
-rule label_confident:
+rule label_reliable:
     """Write reliable labels by dense CRF, from the CAMs alone."""
     input:
         data=data_folder,
         cams=cams_of("train_split"),
     output:
-        directory("results/{experiment}/{method}/{grids}/confident/{shard}"),
+        directory("results/{experiment}/{method}/{grids}/reliable/{shard}"),
     params:
         code=code_hash("ppl.refine.reliable"),
-        split=setting("data", "train_split"),
-        confident=cli_flags("refine", "confident", prefix="confident"),
-        pairwise=cli_flags("refine", "pairwise", prefix="pairwise"),
-        crf_on=crf_on,
+        split=split("train_split"),
+        settings=flags("refine.reliable", "refine.pairwise", "hardware.crf"),
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: reliable labels {params.shard}; {log}"
     log:
-        "results/{experiment}/logs/{method}/{grids}/confident-{shard}.log",
+        "results/{experiment}/logs/{method}/{grids}/reliable-{shard}.log",
     benchmark:
-        "results/{experiment}/benchmarks/{method}/{grids}/confident-{shard}.tsv"
+        "results/{experiment}/benchmarks/{method}/{grids}/reliable-{shard}.tsv"
     threads: all_cores
     resources:
         mem_mb=2000,
@@ -27,31 +25,29 @@ rule label_confident:
         "../../envs/ppl.yaml"
     shell:
         "python -m ppl.refine.reliable --data {input.data} --split {params.split} --shard {params.shard}"
-        " --cams {input.cams} --out {output} {params.confident} {params.pairwise} {params.crf_on}"
-        " --workers {threads} > {log} 2>&1"
+        " --cams {input.cams} --out {output} {params.settings}"
+        " --hardware.gpu {resources.gpu} --hardware.workers {threads} > {log} 2>&1"
 
 
 rule train_refiner:
-    """Train IRNet or AffinityNet on the reliable labels."""
+    """Train the refinement network on the reliable labels."""
     input:
         data=data_folder,
-        labels=shards("results/{experiment}/{method}/{grids}/confident/{shard}"),
+        labels=shards("results/{experiment}/{method}/{grids}/reliable/{shard}"),
     output:
-        network="results/{experiment}/{method}/{grids}/{network}.pt",
-        curve="results/{experiment}/{method}/{grids}/{network}.csv",
+        network="results/{experiment}/{method}/{grids}/refiner.pt",
+        curve="results/{experiment}/{method}/{grids}/refiner.csv",
     params:
-        code=lambda wildcards: code_hash(f"ppl.refine.train_{wildcards.network}"),
-        train=cli_flag("train-split", "data", "train_split"),
-        training=lambda wildcards: cli_flags("refine", wildcards.network, prefix="training")(wildcards),
-        precision=precision,
-    wildcard_constraints:
-        network="irnet|affinitynet",
+        code=code("ppl.refine.train_refiner", "refine.network", "refine.{network}"),
+        train=split("train_split"),
+        settings=flags("refine.network", "refine.{network}.training", "hardware.precision"),
+        random_seed=random_seed,
     message:
-        "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: training of {wildcards.network}; {log}"
+        "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: training of the refinement network; {log}"
     log:
-        "results/{experiment}/logs/{method}/{grids}/{network}.log",
+        "results/{experiment}/logs/{method}/{grids}/refiner.log",
     benchmark:
-        "results/{experiment}/benchmarks/{method}/{grids}/{network}.tsv"
+        "results/{experiment}/benchmarks/{method}/{grids}/refiner.tsv"
     threads: network_threads
     resources:
         mem_mb=6000,
@@ -60,9 +56,9 @@ rule train_refiner:
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.refine.train_{wildcards.network} --data {input.data} {params.train} --labels {input.labels}"
-        " --out {output.network} --log {output.curve} --code {params.code} {params.training}"
-        " --hardware.devices {resources.gpu} --hardware.workers {threads} {params.precision} > {log} 2>&1"
+        "python -m ppl.refine.train_refiner --data {input.data} --train_split {params.train} --labels {input.labels}"
+        " --out {output.network} --log {output.curve} --code {params.code} {params.random_seed} {params.settings}"
+        " --hardware.gpu {resources.gpu} --hardware.workers {threads} > {log} 2>&1"
 
 
 rule walk:
@@ -70,20 +66,18 @@ rule walk:
     input:
         data=data_folder,
         cams=cams_of("train_split"),
-        network=refining_network,
+        network="results/{experiment}/{method}/{grids}/refiner.pt",
     output:
         directory("results/{experiment}/{method}/{grids}/pseudo/{shard}"),
     params:
-        network=setting("refine", "network"),
-        code=lambda wildcards: code_hash(f"ppl.refine.walk_{E[wildcards.experiment].settings['refine']['network']}"),
-        split=setting("data", "train_split"),
-        walk=cli_flags("refine", "walk", prefix="walk"),
-        pairwise=cli_flags("refine", "pairwise", prefix="pairwise"),
-        crf_on=crf_on,
-        precision=precision,
+        code=code("ppl.refine.walk_split", "refine.network", "refine.{network}"),
+        split=split("train_split"),
+        settings=flags(
+            "refine.network", "refine.{network}.walk", "refine.pairwise", "hardware.precision", "hardware.crf"
+        ),
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     wildcard_constraints:
-        experiment=experiments_with("refine", "network", among=["irnet", "affinitynet"]),
+        experiment=named(e for e in E.values() if paths.has_refiner(e)),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: pseudo labels by random walk {params.shard}; {log}"
     log:
@@ -98,9 +92,14 @@ rule walk:
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.refine.walk_{params.network} --data {input.data} --split {params.split} --shard {params.shard}"
-        " --cams {input.cams} --network {input.network} --out {output} {params.walk} {params.pairwise} {params.crf_on}"
-        " --hardware.devices {resources.gpu} --hardware.workers {threads} {params.precision} > {log} 2>&1"
+        "python -m ppl.refine.walk_split --data {input.data} --split {params.split} --shard {params.shard}"
+        " --cams {input.cams} --network {input.network} --out {output} {params.settings}"
+        " --hardware.gpu {resources.gpu} --hardware.workers {threads} > {log} 2>&1"
+
+
+crf_seed_settings = flags(
+    "cam.threshold", "refine.reliable.confidence", "refine.reliable.iterations", "refine.pairwise", "hardware.crf"
+)
 
 
 rule crf_seeds:
@@ -112,12 +111,8 @@ rule crf_seeds:
         directory("results/{experiment}/{method}/{grids}/seed-crf/{shard}"),
     params:
         code=code_hash("ppl.refine.crf_seeds"),
-        split=setting("data", "seed_split"),
-        threshold=cli_flag("threshold", "cam", "threshold"),
-        confidence=cli_flag("confidence", "refine", "confident", "confidence"),
-        iterations=cli_flag("iterations", "refine", "confident", "iterations"),
-        pairwise=cli_flags("refine", "pairwise", prefix="pairwise"),
-        crf_on=crf_on,
+        split=split("seed_split"),
+        settings=crf_seed_settings,
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: seeds with CRF {params.shard}; {log}"
@@ -134,8 +129,8 @@ rule crf_seeds:
         "../../envs/ppl.yaml"
     shell:
         "python -m ppl.refine.crf_seeds --data {input.data} --split {params.split} --shard {params.shard}"
-        " --cams {input.cams} --out {output} {params.threshold} {params.confidence} {params.iterations}"
-        " {params.pairwise} {params.crf_on} --workers {threads} > {log} 2>&1"
+        " --cams {input.cams} --out {output} {params.settings}"
+        " --hardware.gpu {resources.gpu} --hardware.workers {threads} > {log} 2>&1"
 
 
 use rule crf_seeds as crf_pseudo with:
@@ -146,15 +141,11 @@ use rule crf_seeds as crf_pseudo with:
         directory("results/{experiment}/{method}/{grids}/pseudo/{shard}"),
     params:
         code=code_hash("ppl.refine.crf_seeds"),
-        split=setting("data", "train_split"),
-        threshold=cli_flag("threshold", "cam", "threshold"),
-        confidence=cli_flag("confidence", "refine", "confident", "confidence"),
-        iterations=cli_flag("iterations", "refine", "confident", "iterations"),
-        pairwise=cli_flags("refine", "pairwise", prefix="pairwise"),
-        crf_on=crf_on,
+        split=split("train_split"),
+        settings=crf_seed_settings,
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     wildcard_constraints:
-        experiment=experiments_with("refine", "network", among=["none"]),
+        experiment=named(e for e in E.values() if not paths.has_refiner(e)),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: pseudo labels by CRF {params.shard}; {log}"
     log:
@@ -178,7 +169,7 @@ rule measure_crf_seeds:
         ),
     params:
         code=code_hash("ppl.measure.label_maps"),
-        split=setting("data", "seed_split"),
+        split=split("seed_split"),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: seeds with CRF measured; {log}"
     log:
@@ -211,7 +202,7 @@ rule measure_pseudo:
         ),
     params:
         code=code_hash("ppl.measure.label_maps"),
-        split=setting("data", "seed_split"),
+        split=split("seed_split"),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: pseudo labels measured; {log}"
     log:

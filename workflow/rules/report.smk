@@ -3,9 +3,10 @@ rule write_settings:
     output:
         "results/{experiment}/settings.yaml",
     params:
-        code=code_hash("ppl.report.settings"),
-        settings=lambda wildcards: json.dumps(
-            configuration.result_settings(E[wildcards.experiment].settings), sort_keys=True
+        code=code_hash("ppl.experiment.stored"),
+        settings=flags(
+            *("main", "compare", "data", "classify", "cam", "refine", "segment"),
+            *("hardware.precision", "hardware.crf", "hardware.shards"),
         ),
     message:
         "{wildcards.experiment}: settings; {log}"
@@ -20,7 +21,7 @@ rule write_settings:
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.report.settings --json {params.settings:q} --out {output} > {log} 2>&1"
+        "python -m ppl.experiment.stored --out {output} {params.settings} > {log} 2>&1"
 
 
 rule summary:
@@ -62,7 +63,7 @@ rule write_report:
         data=data_folder,
         settings="results/{experiment}/settings.yaml",
         cams=files(paths.reported_cams),
-        confident=files(paths.reliable_labels),
+        reliable=files(paths.reliable_labels),
         pseudo=files(paths.pseudo_labels),
         predictions=files(paths.predictions, "val_split"),
         trainings=files(paths.training_logs),
@@ -101,7 +102,7 @@ rule write_report:
         "../../envs/ppl.yaml"
     shell:
         "python -m ppl.report.page --experiment {wildcards.experiment} --data {input.data}"
-        " --settings {input.settings} --cams {input.cams} --confident {input.confident} --pseudo {input.pseudo}"
+        " --settings {input.settings} --cams {input.cams} --reliable {input.reliable} --pseudo {input.pseudo}"
         " --predictions {input.predictions} --trainings {input.trainings} --checkpoints {input.checkpoints}"
         " --sweeps {input.sweeps} --measured {input.measured} --repeated {input.repeated}"
         " --benchmarks {params.benchmarks} --out {output} --workers {threads} > {log} 2>&1"
@@ -179,7 +180,7 @@ rule draw_stages:
         "results/{experiment}/{method}/{grids}/stages.png",
     params:
         code=code_hash("ppl.report.stages"),
-        split=setting("data", "val_split"),
+        split=split("val_split"),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: features of each stage; {log}"
     log:

@@ -1,23 +1,22 @@
-rule train_deeplab:
-    """Train DeepLab v2 on the pseudo labels."""
+rule train_segmenter:
+    """Train the segmentation network on the pseudo labels."""
     input:
         data=data_folder,
         labels=shards("results/{experiment}/{method}/{grids}/pseudo/{shard}"),
     output:
-        deeplab="results/{experiment}/{method}/{grids}/deeplab.pt",
-        curve="results/{experiment}/{method}/{grids}/deeplab.csv",
+        network="results/{experiment}/{method}/{grids}/segmenter.pt",
+        curve="results/{experiment}/{method}/{grids}/segmenter.csv",
     params:
-        code=code_hash("ppl.segment.train"),
-        train=cli_flag("train-split", "data", "train_split"),
-        architecture=cli_flags("segment", "architecture", prefix="architecture"),
-        training=cli_flags("segment", "training", prefix="training"),
-        precision=precision,
+        code=code("ppl.segment.train", "segment.network", "segment.{network}"),
+        train=split("train_split"),
+        settings=flags("segment.network", "segment.{network}", "segment.training", "hardware.precision"),
+        random_seed=random_seed,
     message:
-        "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: training of DeepLab; {log}"
+        "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: training of the segmentation network; {log}"
     log:
-        "results/{experiment}/logs/{method}/{grids}/deeplab.log",
+        "results/{experiment}/logs/{method}/{grids}/segmenter.log",
     benchmark:
-        "results/{experiment}/benchmarks/{method}/{grids}/deeplab.tsv"
+        "results/{experiment}/benchmarks/{method}/{grids}/segmenter.tsv"
     threads: network_threads
     resources:
         mem_mb=6000,
@@ -26,27 +25,21 @@ rule train_deeplab:
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.segment.train --data {input.data} {params.train} --labels {input.labels}"
-        " --out {output.deeplab} --log {output.curve} --code {params.code} {params.architecture} {params.training}"
-        " --hardware.devices {resources.gpu} --hardware.workers {threads} {params.precision} > {log} 2>&1"
+        "python -m ppl.segment.train --data {input.data} --train_split {params.train} --labels {input.labels}"
+        " --out {output.network} --log {output.curve} --code {params.code} {params.random_seed} {params.settings}"
+        " --hardware.gpu {resources.gpu} --hardware.workers {threads} > {log} 2>&1"
 
 
 rule predict:
     """Predict label maps of a split, or of a shard of it: by the network alone and after the CRF."""
     input:
         data=data_folder,
-        deeplab="results/{experiment}/{method}/{grids}/deeplab.pt",
+        network="results/{experiment}/{method}/{grids}/segmenter.pt",
     output:
         directory("results/{experiment}/{method}/{grids}/predictions/{split}-{shard}"),
     params:
-        code=code_hash("ppl.segment.predict_split"),
-        scales=cli_flag("photo-scales", "segment", "photo_scales"),
-        batch=cli_flag("batch-size", "segment", "batch_size"),
-        crf=cli_flag("crf", "segment", "crf"),
-        iterations=cli_flag("iterations", "segment", "iterations"),
-        pairwise=cli_flags("segment", "pairwise", prefix="pairwise"),
-        crf_on=crf_on,
-        precision=precision,
+        code=code("ppl.segment.predict_split", "segment.network", "segment.{network}"),
+        settings=flags("segment.prediction", "hardware.precision", "hardware.crf"),
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: predictions, {wildcards.split} {params.shard}; {log}"
@@ -63,9 +56,8 @@ rule predict:
         "../../envs/ppl.yaml"
     shell:
         "python -m ppl.segment.predict_split --data {input.data} --split {wildcards.split} --shard {params.shard}"
-        " --checkpoint {input.deeplab} --out {output} {params.scales} {params.batch}"
-        " {params.crf} {params.iterations} {params.pairwise} {params.crf_on}"
-        " --hardware.devices {resources.gpu} --hardware.workers {threads} {params.precision} > {log} 2>&1"
+        " --checkpoint {input.network} --out {output} {params.settings}"
+        " --hardware.gpu {resources.gpu} --hardware.workers {threads} > {log} 2>&1"
 
 
 rule measure_predictions:
@@ -83,7 +75,7 @@ rule measure_predictions:
         ),
     params:
         code=code_hash("ppl.measure.label_maps"),
-        split=setting("data", "val_split"),
+        split=split("val_split"),
         folders=lambda wildcards, input: [f"{folder}/{wildcards.kind}" for folder in input.predictions],
     wildcard_constraints:
         kind="raw|crf",
@@ -116,7 +108,7 @@ rule gather_test_predictions:
         tar="results/{experiment}_test_preds.tar",
     params:
         code=code_hash("ppl.segment.voc_server"),
-        split=setting("data", "test_split"),
+        split=split("test_split"),
         folders=lambda wildcards, input: [f"{f}/{paths.best_kind(E[wildcards.experiment])}" for f in input.predictions],
     message:
         "{wildcards.experiment}: test predictions gathered and packed; {log}"

@@ -6,10 +6,9 @@ Photos are linked. Class ids are 1..80 in the order of COCO's own category ids, 
 import contextlib
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from pycocotools import mask as rle
@@ -17,28 +16,14 @@ from pycocotools.coco import COCO
 
 from ppl.data.lists import write_lists
 from ppl.data.masks import write_mask
-from ppl.jobs.command import command
+from ppl.data.settings import Coco, Convention
 from ppl.jobs.errors import UserError, reason
-from ppl.jobs.files import atomic
 from ppl.jobs.parallel import run_all
 from ppl.jobs.shards import in_chunks
 
 SPLITS = ("train", "val")
 IMAGES_PER_TASK = 64
-
-Convention = Literal["A", "B"]
-
-
-@dataclass(frozen=True)
-class Settings:
-    root: Path
-    """Folder with train2014/, val2014/ and annotations/instances_*2014.json."""
-    out: Path
-    convention: Convention
-    """A: later instances cover earlier ones, crowds are background, photos without labels are included.
-    B: smaller instances cover larger ones, crowds are drawn, photos without labels are excluded."""
-    workers: int = 1
-    """Worker processes that draw masks."""
+ARCHIVES = ("train2014.zip", "val2014.zip", "annotations_trainval2014.zip")
 
 
 class Instance(NamedTuple):
@@ -59,29 +44,41 @@ class Photo(NamedTuple):
     instances: tuple[Instance, ...]
 
 
-def main(settings: Settings) -> None:
-    with atomic(settings.out) as folder:
-        for name in ("JPEGImages", "SegmentationClass"):
-            (folder / name).mkdir(parents=True)
-        labels: dict[str, list[str]] = {}
-        splits: dict[str, list[str]] = {}
-        for split in SPLITS:
-            classes, annotated = _read(settings.root / "annotations" / f"instances_{split}2014.json")
-            photos = [photo for photo in annotated if settings.convention == "A" or photo.instances]
-            for photo in photos:
-                ids = sorted({instance.label for instance in drawn_instances(photo.instances, settings.convention)})
-                labels[photo.image_id] = [classes[label - 1] for label in ids]
-                source = settings.root / f"{split}2014" / f"{photo.image_id}.jpg"
-                (folder / "JPEGImages" / source.name).symlink_to(source.resolve())
-            splits[split] = [photo.image_id for photo in photos]
-            chunks = in_chunks(photos, IMAGES_PER_TASK)
-            write = partial(_write, folder / "SegmentationClass", settings.convention)
-            masks = run_all(
-                write, chunks, workers=settings.workers, total=len(photos), size=len, name=f"masks drawn, {split}"
-            )
-            for _ in masks:
-                pass
-        write_lists(folder, classes, labels, splits)
+def archives(settings: Coco, splits: Sequence[str]) -> tuple[str, ...]:
+    """Return the archives to download; none if the user has them."""
+    return ARCHIVES if settings.path is None else ()
+
+
+def has_masks(settings: Coco) -> bool:
+    return True
+
+
+def prepare(settings: Coco, out: Path, *, workers: int) -> None:
+    """Write the dataset folder with all of SPLITS.
+
+    Below `settings.path` are train2014/, val2014/ and annotations/instances_*2014.json.
+    """
+    if settings.path is None:
+        raise UserError("data.coco", "source coco needs path", "name the folder of the unpacked archives")
+    root = Path(settings.path)
+    for name in ("JPEGImages", "SegmentationClass"):
+        (out / name).mkdir()
+    labels: dict[str, list[str]] = {}
+    lists: dict[str, list[str]] = {}
+    for split in SPLITS:
+        classes, annotated = _read(root / "annotations" / f"instances_{split}2014.json")
+        photos = [photo for photo in annotated if settings.convention == "A" or photo.instances]
+        for photo in photos:
+            ids = sorted({instance.label for instance in drawn_instances(photo.instances, settings.convention)})
+            labels[photo.image_id] = [classes[label - 1] for label in ids]
+            source = root / f"{split}2014" / f"{photo.image_id}.jpg"
+            (out / "JPEGImages" / source.name).symlink_to(source.resolve())
+        lists[split] = [photo.image_id for photo in photos]
+        chunks = in_chunks(photos, IMAGES_PER_TASK)
+        write = partial(_write, out / "SegmentationClass", settings.convention)
+        for _ in run_all(write, chunks, workers=workers, total=len(photos), size=len, name=f"masks drawn, {split}"):
+            pass
+    write_lists(out, classes, labels, lists)
 
 
 def read_photos(coco: COCO) -> Iterator[Photo]:
@@ -154,7 +151,3 @@ def _read(path: Path) -> tuple[list[str], list[Photo]]:
 
 def _not_instances(path: Path, error: Exception) -> UserError:
     return UserError(path, f"not an annotation file of COCO's instances ({reason(error)})", "unpack the archive again")
-
-
-if __name__ == "__main__":
-    command(main, Settings)

@@ -1,7 +1,7 @@
 """Source `demo`: the embedded dataset, composed of photographed cut-outs on photographed backgrounds with exact masks.
 
-Every image is a function of (seed, split, index). Backgrounds of `val` and `test` do not occur in `train`, nor do about
-half of their objects.
+Every image is a function of (random seed, split, index). Backgrounds of `val` and `test` do not occur in `train`, nor
+do about half of their objects.
 """
 
 import math
@@ -17,9 +17,7 @@ from PIL import Image, ImageChops, ImageEnhance, ImageFilter
 
 from ppl.data.lists import write_lists
 from ppl.data.masks import write_mask
-from ppl.jobs.command import command
-from ppl.jobs.errors import UserError
-from ppl.jobs.files import atomic
+from ppl.data.settings import Demo
 from ppl.jobs.parallel import run_all
 from ppl.jobs.shards import in_chunks
 
@@ -36,30 +34,6 @@ MIN_AREA = 0.01  # of the image, that every object shows
 MIN_VISIBLE = 0.6  # of an object, after occlusion
 CHUNK = 50  # images per task of a worker process
 ATTEMPTS = 50  # to place an object
-
-
-@dataclass(frozen=True)
-class Settings:
-    out: Path
-    """Dataset folder to write."""
-    seed: int
-    """Random seed."""
-    size: int
-    """Side of the square images, pixels."""
-    train: int
-    """Images of the split train."""
-    val: int
-    """Images of the split val."""
-    test: int
-    """Images of the split test."""
-    workers: int = 1
-    """Worker processes; images do not depend on their number."""
-
-    def __post_init__(self) -> None:
-        if self.seed < 0 or not 32 <= self.size <= 1024 or min(self.train, self.val, self.test) < 0:
-            raise UserError(
-                "demo", "a seed or image count is negative, or size is not 32 to 1024 pixels", "correct the settings"
-            )
 
 
 @dataclass(frozen=True)
@@ -94,40 +68,44 @@ class Composition:
         return tuple(int(label) for label in np.unique(self.mask) if label)
 
 
-def main(settings: Settings) -> None:
+def has_masks(settings: Demo) -> bool:
+    return True
+
+
+def prepare(settings: Demo, out: Path, *, workers: int) -> None:
+    """Write the dataset folder with all of SPLITS; images do not depend on the number of workers."""
     ids = {split: [_id(split, index) for index in range(getattr(settings, split))] for split in SPLITS}
     chunks = [(split, chunk) for split in SPLITS for chunk in in_chunks(range(len(ids[split])), CHUNK)]
-    with atomic(settings.out) as root:
-        for folder in ("JPEGImages", "SegmentationClass"):
-            (root / folder).mkdir(parents=True)
-        write = partial(_write, root, settings)
-        labels: dict[str, tuple[int, ...]] = {}
-        composed = run_all(
-            write,
-            chunks,
-            workers=settings.workers,
-            total=sum(map(len, ids.values())),
-            size=lambda chunk: len(chunk[1]),
-            name="photos composed",
-        )
-        for some in composed:
-            labels |= some
-        classes = open_photos()[0]
-        names = {i: [classes[label - 1] for label in labels[i]] for split in SPLITS for i in ids[split]}
-        write_lists(root, classes, names, ids)
+    for folder in ("JPEGImages", "SegmentationClass"):
+        (out / folder).mkdir()
+    composed = run_all(
+        partial(_write, out, settings),
+        chunks,
+        workers=workers,
+        total=sum(map(len, ids.values())),
+        size=lambda chunk: len(chunk[1]),
+        name="photos composed",
+    )
+    labels: dict[str, tuple[int, ...]] = {}
+    for some in composed:
+        labels |= some
+    classes = open_photos()[0]
+    names = {i: [classes[label - 1] for label in labels[i]] for split in SPLITS for i in ids[split]}
+    write_lists(out, classes, names, ids)
 
 
 def _id(split: str, index: int) -> str:
     return f"{split}_{index + 1:04d}"
 
 
-def _write(root: Path, settings: Settings, chunk: tuple[str, range]) -> dict[str, tuple[int, ...]]:
+def _write(root: Path, settings: Demo, chunk: tuple[str, range]) -> dict[str, tuple[int, ...]]:
     """Compose and write some images of a split; return their class ids by image id."""
     split, indices = chunk
     labels = {}
     for index in indices:
         image_id = _id(split, index)
-        scene = compose(open_photos()[1][split], size=settings.size, rng=generator(settings.seed, split, index))
+        rng = generator(settings.random_seed, split, index)
+        scene = compose(open_photos()[1][split], size=settings.size, rng=rng)
         scene.image.save(root / "JPEGImages" / f"{image_id}.jpg", quality=90)
         write_mask(root / "SegmentationClass" / f"{image_id}.png", scene.mask)
         labels[image_id] = scene.labels
@@ -147,9 +125,9 @@ def open_photos() -> tuple[tuple[str, ...], dict[str, Sources]]:
     return tuple(folder.name for folder in folders), {"train": train, "val": later, "test": later}
 
 
-def generator(seed: int, split: str, index: int) -> np.random.Generator:
-    """Return the random generator of one image, a function of (seed, split, index)."""
-    return np.random.default_rng((seed, SPLITS.index(split), index))
+def generator(random_seed: int, split: str, index: int) -> np.random.Generator:
+    """Return the random generator of one image, a function of (random_seed, split, index)."""
+    return np.random.default_rng((random_seed, SPLITS.index(split), index))
 
 
 def compose(sources: Sources, *, size: int, rng: np.random.Generator) -> Composition:
@@ -263,7 +241,3 @@ def _open(folder: Traversable, mode: str) -> Iterator[Source]:
     for path in sorted(folder.iterdir(), key=lambda path: path.name):
         with path.open("rb") as file:
             yield Source(f"{folder.name}/{path.name}", Image.open(file).convert(mode))
-
-
-if __name__ == "__main__":
-    command(main, Settings)

@@ -5,20 +5,17 @@ annotation XML. The split `trainaug` is (VOC train + SBD) without VOC val.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
-from scipy.io import loadmat
 
 from ppl.data.dataset import LISTS
 from ppl.data.lists import write_lists
 from ppl.data.masks import write_mask
-from ppl.jobs.command import command
+from ppl.data.settings import Voc
 from ppl.jobs.errors import UserError, reason
-from ppl.jobs.files import atomic
 from ppl.jobs.parallel import run_all
 from ppl.jobs.shards import in_chunks
 
@@ -29,42 +26,49 @@ CLASSES = (
 IMAGES_PER_TASK = 64
 PUBLISHED = {"train": 1464, "val": 1449, "test": 1456}
 """Images in VOC 2012's segmentation lists; its server refuses an archive with another number of test images."""
+ARCHIVES = ("VOCtrainval_11-May-2012.tar", "benchmark.tgz")
+TEST_ARCHIVE = "VOC2012test.tar"
+"""VOC's test photos, which need a login."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    root: Path
-    """Folder of the unpacked archives, with VOCdevkit/VOC2012 and benchmark_RELEASE/dataset (or SBD) below it."""
-    out: Path
-    workers: int = 1
-    """Worker processes that decode SBD's masks."""
+def archives(settings: Voc, splits: Sequence[str]) -> tuple[str, ...]:
+    """Return the archives to download: none if the user has them, that of the test photos only with a split `test`."""
+    if settings.path is not None:
+        return ()
+    return (*ARCHIVES, TEST_ARCHIVE) if "test" in splits else ARCHIVES
 
 
-def main(settings: Settings) -> None:
-    voc, sbd = find_voc(settings.root), find_sbd(settings.root)
-    splits = {name: read_list(voc / LISTS / f"{name}.txt") for name in ("train", "val")}
+def has_masks(settings: Voc) -> bool:
+    return True
+
+
+def prepare(settings: Voc, out: Path, *, workers: int) -> None:
+    """Write the dataset folder with the splits train, val and trainaug, and test if its archive is there.
+
+    Below `settings.path` are VOCdevkit/VOC2012 and benchmark_RELEASE/dataset (or SBD).
+    """
+    if settings.path is None:
+        raise UserError("data.voc", "source voc needs path", "name the folder of the unpacked archives")
+    voc, sbd = find_voc(Path(settings.path)), find_sbd(Path(settings.path))
+    lists = {name: read_list(voc / LISTS / f"{name}.txt") for name in ("train", "val")}
     if (voc / LISTS / "test.txt").exists():  # from a separate archive, behind a login
-        splits["test"] = read_list(voc / LISTS / "test.txt")
-        check_test(voc / LISTS / "test.txt", splits)
+        lists["test"] = read_list(voc / LISTS / "test.txt")
+        check_test(voc / LISTS / "test.txt", lists)
     extra = [image_id for name in ("train", "val") for image_id in read_list(sbd / f"{name}.txt")]
-    splits["trainaug"] = trainaug(splits["train"], splits["val"], extra)
-    decoded = sorted(set(splits["trainaug"]) - set(splits["train"]))
+    lists["trainaug"] = trainaug(lists["train"], lists["val"], extra)
+    decoded = sorted(set(lists["trainaug"]) - set(lists["train"]))
+    masks = out / "SegmentationClass"
+    masks.mkdir()
+    (out / "JPEGImages").symlink_to((voc / "JPEGImages").resolve(), target_is_directory=True)
+    for image_id in (*lists["train"], *lists["val"]):
+        (masks / f"{image_id}.png").symlink_to((voc / "SegmentationClass" / f"{image_id}.png").resolve())
     chunks = in_chunks(decoded, IMAGES_PER_TASK)
-    with atomic(settings.out) as folder:
-        masks = folder / "SegmentationClass"
-        masks.mkdir(parents=True)
-        (folder / "JPEGImages").symlink_to((voc / "JPEGImages").resolve(), target_is_directory=True)
-        for image_id in (*splits["train"], *splits["val"]):
-            (masks / f"{image_id}.png").symlink_to((voc / "SegmentationClass" / f"{image_id}.png").resolve())
-        decode = partial(_decode, sbd / "cls", masks)
-        masks_written = run_all(
-            decode, chunks, workers=settings.workers, total=len(decoded), size=len, name="masks of SBD decoded"
-        )
-        for _ in masks_written:
-            pass
-        labelled = sorted({*splits["trainaug"], *splits["val"]})
-        labels = {image_id: classes_of(voc / "Annotations" / f"{image_id}.xml") for image_id in labelled}
-        write_lists(folder, CLASSES, labels, splits)
+    decode = partial(_decode, sbd / "cls", masks)
+    for _ in run_all(decode, chunks, workers=workers, total=len(decoded), size=len, name="masks of SBD decoded"):
+        pass
+    labelled = sorted({*lists["trainaug"], *lists["val"]})
+    labels = {image_id: classes_of(voc / "Annotations" / f"{image_id}.xml") for image_id in labelled}
+    write_lists(out, CLASSES, labels, lists)
 
 
 def find_voc(root: Path) -> Path:
@@ -124,6 +128,8 @@ def classes_of(annotation: Path) -> list[str]:
 
 def decode_sbd(path: Path) -> np.ndarray:
     """Return the class ids (h, w) uint8 of one of SBD's cls/*.mat files, which have no ignored border."""
+    from scipy.io import loadmat  # here: Snakemake's process imports this module, and scipy takes most of a second
+
     remedy = "unpack the archive again"
     try:
         content = loadmat(path, squeeze_me=True, struct_as_record=False)
@@ -145,7 +151,3 @@ def _first(root: Path, places: Sequence[str], needed: str, what: str) -> Path:
         if (root / place / needed).is_dir():
             return root / place
     raise UserError(root, f"{what} is missing", "docs/voc.md says which archive goes where")
-
-
-if __name__ == "__main__":
-    command(main, Settings)

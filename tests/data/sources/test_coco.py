@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppl.data import check
+from ppl.data import check, prepare
 from ppl.data.dataset import Dataset
 from ppl.data.masks import read_mask
 from ppl.data.photos import read_photo
+from ppl.data.settings import Coco, Convention, Data
 from ppl.data.sources import coco, unpack
 from ppl.jobs.errors import UserError
+from ppl.jobs.settings import Hardware
 
 HEIGHT, WIDTH = 20, 30
 CATEGORIES = [{"id": 90, "name": "toothbrush"}, {"id": 1, "name": "person"}, {"id": 13, "name": "stop sign"}]
@@ -64,8 +66,9 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def _prepared(root: Path, out: Path, convention: coco.Convention) -> Dataset:
-    coco.main(coco.Settings(root=root, out=out, convention=convention))
+def _prepared(root: Path, out: Path, convention: Convention) -> Dataset:
+    data = Data(source="coco", coco=Coco(path=str(root), convention=convention))
+    prepare.main(prepare.Settings(out, data, Hardware(workers=0)))
     return Dataset.open(out)
 
 

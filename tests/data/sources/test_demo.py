@@ -9,10 +9,14 @@ import pytest
 from PIL import Image
 
 import ppl.data.sources.demo as demo
+from ppl.data import prepare
 from ppl.data.dataset import Dataset
 from ppl.data.masks import read_mask
 from ppl.data.photos import read_photo
+from ppl.data.settings import Data, Demo
 from ppl.jobs.errors import UserError
+from ppl.jobs.fields import read
+from ppl.jobs.settings import Hardware
 
 PHOTOS = Path(demo.__file__).with_name("demo_photos")
 SIZE = 64
@@ -31,15 +35,16 @@ def compositions(photos) -> dict[str, list[demo.Composition]]:
     return {split: [compose(split, index) for index in range(60)] for split in demo.SPLITS}
 
 
-def write(folder: Path, *, seed: int = 0, train: int = 4) -> dict[str, bytes]:
-    demo.main(demo.Settings(out=folder, seed=seed, size=SIZE, train=train, val=2, test=1))
+def write(folder: Path, *, random_seed: int = 0, train: int = 4, workers: int = 0) -> dict[str, bytes]:
+    settings = Demo(random_seed=random_seed, size=SIZE, train=train, val=2, test=1)
+    prepare.main(prepare.Settings(folder, Data(source="demo", demo=settings), Hardware(workers=workers)))
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_same_seed_gives_the_same_bytes_and_another_seed_other_images(tmp_path):
     first = write(tmp_path / "a")
-    assert write(tmp_path / "b") == first
-    other = write(tmp_path / "c", seed=1)
+    assert write(tmp_path / "b", workers=2) == first
+    other = write(tmp_path / "c", random_seed=1)
     assert other.keys() == first.keys()
     assert not any(other[name] == first[name] for name in first if name.endswith(".jpg"))
 
@@ -136,7 +141,7 @@ def test_the_photos_are_small_and_the_folder_at_most_4_mb():
             assert image.getchannel("A").point(lambda value: 255 * (value > 127)).getbbox()
 
 
-@pytest.mark.parametrize("wrong", [{"seed": -1}, {"size": 16}, {"val": -1}])
-def test_invalid_settings_are_user_errors(wrong, tmp_path):
-    with pytest.raises(UserError):
-        demo.Settings(**{"out": tmp_path, "seed": 0, "size": 64, "train": 1, "val": 1, "test": 1, **wrong})
+@pytest.mark.parametrize("wrong", [{"random_seed": -1}, {"size": 16}, {"val": -1}])
+def test_invalid_settings_are_user_errors(wrong):
+    with pytest.raises(UserError, match=f"data.demo: {next(iter(wrong))}"):
+        read(Demo, wrong, "data.demo", "correct it")

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from ppl.data import prepare
+from ppl.data.settings import Data, Folder
 from ppl.data.sources import folder
 from ppl.jobs.errors import UserError
+from ppl.jobs.settings import Hardware
 
 FILES = ("classes.txt", "labels.csv", "ImageSets/Segmentation/train.txt", "ImageSets/Segmentation/val.txt")
 
@@ -27,8 +30,9 @@ def content(path: Path) -> dict[str, str]:
     return {str(file.relative_to(path)): file.read_text() for file in sorted(path.rglob("*")) if file.is_file()}
 
 
-def link(own: Path, out: Path, *splits: str) -> None:
-    folder.main(folder.Settings(path=own, splits=splits or ("train", "val", "train"), out=out))
+def link(own: Path, out: Path, train: str = "train", test: str = "val") -> None:
+    data = Data(folder=Folder(path=str(own)), train_split=train, seed_split=train, test_split=test)
+    prepare.main(prepare.Settings(out, data, Hardware(workers=0)))
 
 
 def test_photos_and_masks_are_linked_and_lists_copied(own, tmp_path, monkeypatch):
@@ -48,7 +52,7 @@ def test_photos_and_masks_are_linked_and_lists_copied(own, tmp_path, monkeypatch
 def test_removing_or_linking_again_leaves_the_users_files_alone(own, tmp_path):
     before, out = content(own), tmp_path / "data"
     link(own, out)
-    link(own, out, "val")
+    link(own, out, train="val")
     assert content(own) == before
     assert [path.name for path in (out / "ImageSets" / "Segmentation").iterdir()] == ["val.txt"]
     shutil.rmtree(out)  # as Snakemake does before it runs a job again
@@ -62,7 +66,7 @@ def test_all_missing_parts_are_named_in_one_line(own, tmp_path):
     shutil.rmtree(own / "JPEGImages")
     (own / "labels.csv").unlink()
     with pytest.raises(UserError) as error:
-        link(own, tmp_path / "data", "train", "absent")
+        link(own, tmp_path / "data", test="absent")
     text = str(error.value)
     assert len(text.splitlines()) == 1
     for name in ("labels.csv", "JPEGImages", "ImageSets/Segmentation/absent.txt"):

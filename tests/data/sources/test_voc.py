@@ -8,11 +8,13 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from ppl.data import check
+from ppl.data import check, prepare
 from ppl.data.dataset import Dataset
 from ppl.data.masks import IGNORE, read_mask, write_mask
+from ppl.data.settings import Data, Voc
 from ppl.data.sources import unpack, voc
 from ppl.jobs.errors import UserError
+from ppl.jobs.settings import Hardware
 
 SIZE = (20, 30)
 OBJECTS = {
@@ -65,7 +67,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def _prepared(root: Path, out: Path) -> Dataset:
-    voc.main(voc.Settings(root=root, out=out))
+    prepare.main(prepare.Settings(out, Data(source="voc", voc=Voc(path=str(root))), Hardware(workers=1)))
     return Dataset.open(out)
 
 

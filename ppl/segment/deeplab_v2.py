@@ -1,15 +1,15 @@
 """DeepLab v2: a dilated backbone, atrous spatial pyramid pooling, and the maximum over scales of the input."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from ppl.data.masks import IGNORE
+from ppl.networks import backbones
 from ppl.networks.backbones import Backbone
-from ppl.training.batch_means import mean_count
+from ppl.segment.logits import rescale, resize, segmentation_loss
+from ppl.segment.settings import DeepLabV2, Training
+from ppl.training.optimizers import Group
 
 
 class DeepLab(nn.Module):
@@ -47,52 +47,28 @@ class DeepLab(nn.Module):
         return [*logits, maximum] if self.training else maximum
 
 
-def segmentation_loss(outputs: Sequence[Tensor], labels: Tensor) -> Tensor:
-    """Return the sum over `outputs` (B, C+1, h, w) of the mean cross-entropy with `labels` (B, H, W).
-
-    Labels are ids 0..C, or 255 (ignored); they are resized to the logits by nearest neighbour. 0 if all are ignored.
-    """
-    total = outputs[0].new_zeros((), dtype=torch.float32)
-    for logits in outputs:
-        target = nearest(labels, logits.shape[-2:]).long()
-        valid = mean_count((target != IGNORE).sum())
-        entropy = F.cross_entropy(logits.float(), target, ignore_index=IGNORE, reduction="sum")
-        total = total + entropy / torch.where(valid > 0, valid, 1)
-    return total
+def build(name: str, settings: DeepLabV2, classes: int, *, weights: str, frozen_stages: int) -> DeepLab:
+    """Return a new network; its backbone's stages up to `frozen_stages` are not trained."""
+    backbone = backbones.build(settings.backbone, weights=weights, output_stride=settings.output_stride, dilated=True)
+    network = DeepLab(backbone, classes, settings.rates, settings.scales)
+    network.backbone.stages[: frozen_stages + 1].requires_grad_(False)
+    return network
 
 
-def parameter_groups(
-    network: DeepLab, *, lr: float, head_lr_factor: float, weight_decay: float
-) -> list[dict[str, Any]]:
+def loss(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Return the sum of the mean cross-entropies of all scales and of their maximum."""
+    return segmentation_loss(network(images), labels)
+
+
+def parameter_groups(network: DeepLab, training: Training) -> list[Group]:
     """Return optimiser groups: the backbone at `lr`, ASPP weights at `head_lr_factor` times it, biases at twice that.
 
     Those biases have no weight decay.
     """
+    lr, decay, head_lr = training.lr, training.weight_decay, training.lr * training.head_lr_factor
     weights, biases = [conv.weight for conv in network.aspp], [conv.bias for conv in network.aspp]
     return [
-        {"params": list(network.backbone.parameters()), "lr": lr, "weight_decay": weight_decay},
-        {"params": weights, "lr": lr * head_lr_factor, "weight_decay": weight_decay},
-        {"params": biases, "lr": lr * head_lr_factor * 2, "weight_decay": 0.0},
+        {"params": list(network.backbone.parameters()), "lr": lr, "weight_decay": decay},
+        {"params": weights, "lr": head_lr, "weight_decay": decay},
+        {"params": biases, "lr": head_lr * 2, "weight_decay": 0.0},
     ]
-
-
-def resize(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Resize (B, C, h, w) to (B, C, *size), bilinear."""
-    return F.interpolate(x, tuple(size), mode="bilinear", align_corners=False)
-
-
-def rescale(x: Tensor, scale: float) -> Tensor:
-    """Multiply the sides of (B, C, h, w) by `scale`, bilinear."""
-    return x if scale == 1 else resize(x, [max(1, round(side * scale)) for side in x.shape[-2:]])
-
-
-def nearest(labels: Tensor, size: Sequence[int]) -> Tensor:
-    """Return labels (B, H, W) of any type at the centres of a grid of `size` (h, w): (B, h, w).
-
-    The centres are those that `resize` assumes, so that training and inference agree on where a cell lies.
-    """
-    rows, columns = (
-        ((torch.arange(n, device=labels.device) + 0.5) * side / n).long()
-        for n, side in zip(size, labels.shape[-2:], strict=True)
-    )
-    return labels[:, rows[:, None], columns]

@@ -1,0 +1,46 @@
+"""Logits and label maps of different sizes, and the loss on them: what the segmentation networks share."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ppl.data.masks import IGNORE
+from ppl.training.batch_means import mean_count
+
+
+def segmentation_loss(outputs: Sequence[Tensor], labels: Tensor) -> Tensor:
+    """Return the sum over `outputs` (B, C+1, h, w) of the mean cross-entropy with `labels` (B, H, W).
+
+    Labels are ids 0..C, or 255 (ignored); they are resized to the logits by nearest neighbour. 0 if all are ignored.
+    """
+    total = outputs[0].new_zeros((), dtype=torch.float32)
+    for logits in outputs:
+        target = nearest(labels, logits.shape[-2:]).long()
+        valid = mean_count((target != IGNORE).sum())
+        entropy = F.cross_entropy(logits.float(), target, ignore_index=IGNORE, reduction="sum")
+        total = total + entropy / torch.where(valid > 0, valid, 1)
+    return total
+
+
+def resize(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Resize (B, C, h, w) to (B, C, *size), bilinear."""
+    return F.interpolate(x, tuple(size), mode="bilinear", align_corners=False)
+
+
+def rescale(x: Tensor, scale: float) -> Tensor:
+    """Multiply the sides of (B, C, h, w) by `scale`, bilinear."""
+    return x if scale == 1 else resize(x, [max(1, round(side * scale)) for side in x.shape[-2:]])
+
+
+def nearest(labels: Tensor, size: Sequence[int]) -> Tensor:
+    """Return labels (B, H, W) of any type at the centres of a grid of `size` (h, w): (B, h, w).
+
+    The centres are those that `resize` assumes, so that training and inference agree on where a cell lies.
+    """
+    rows, columns = (
+        ((torch.arange(n, device=labels.device) + 0.5) * side / n).long()
+        for n, side in zip(size, labels.shape[-2:], strict=True)
+    )
+    return labels[:, rows[:, None], columns]
