@@ -7,6 +7,7 @@ the entry that the field `network` names: `refine.{network}.walk` is `refine.irn
 import json
 import shlex
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
@@ -14,8 +15,10 @@ from ppl.classify import variants
 from ppl.classify.settings import Classify, Training
 from ppl.experiment.settings import Experiment as Settings
 from ppl.jobs.code_hash import code_hash
+from ppl.jobs.errors import UserError
 from ppl.jobs.fields import plain
-from ppl.jobs.slots import family, module_of, modules_used, slots_of, used
+from ppl.jobs.slots import OWN, family, module_of, modules_used, slots_of, used
+from ppl.networks.settings import BACKBONES
 
 
 def flags(settings: Settings, *keys: str) -> str:
@@ -88,5 +91,17 @@ def _modules(settings: Settings, key: str) -> Iterator[str]:
     value = _find(settings, key)[1]
     if is_dataclass(value):
         yield from modules_used(value)
+    elif isinstance(value, Mapping):  # settings of a user's own module
+        yield from _backbones(value)
     elif (entries := slots_of(type(section)).get(last)) and (module := module_of(entries, value)):
         yield module
+
+
+def _backbones(value: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the modules of the backbones that the settings of a user's own module name, at any depth."""
+    for part in value.values():
+        if isinstance(part, Mapping):
+            yield from _backbones(part)
+        elif isinstance(part, str):
+            with suppress(UserError):  # a text that is no name of a backbone
+                yield from filter(None, [module_of({**BACKBONES, OWN: None}, part)])

@@ -64,6 +64,11 @@ def code_spans(page: Path) -> list[str]:
 
 
 def file_name(block: Block) -> str | None:
-    """Return the YAML file that the prose before a block names last."""
+    """Return the file that a block is: `# NAME.py` in its first line, or the YAML file that the prose names last."""
+    if block.language == "python":
+        first = re.match(r"# ([\w-]+\.py)\n", block.text)
+        return first and first[1]
+    if block.language != "yaml":
+        return None
     names = re.findall(r"`([\w-]+\.ya?ml)`", block.prose)
     return names[-1] if names else None

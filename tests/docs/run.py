@@ -92,10 +92,10 @@ def run(page: Path, root: Path) -> bool:
     """Run the blocks of a page in order, in one shell; return whether all commands succeeded."""
     script = []
     for block in pages.blocks(page):
-        if block.language == "python":
+        if file := pages.file_name(block):
+            tasks = [f"cat > {shlex.quote(file)} <<'FILE-BLOCK'\n{block.text}\nFILE-BLOCK"]
+        elif block.language == "python":
             tasks = [f"python - <<'PYTHON-BLOCK'\n{block.text}\nPYTHON-BLOCK"]
-        elif block.language == "yaml" and (file := pages.file_name(block)):
-            tasks = [f"cat > {shlex.quote(file)} <<'YAML-BLOCK'\n{block.text}\nYAML-BLOCK"]
         else:
             tasks = list(filter(None, map(adapted, pages.commands(block))))
         for task in tasks:

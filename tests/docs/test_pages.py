@@ -20,8 +20,8 @@ REPOSITORY = pages.REPOSITORY
 SCHEMA = REPOSITORY / "workflow" / "schemas" / "config.schema.yaml"
 TOP = {path.name for path in REPOSITORY.iterdir() if path.is_dir()} - {"results", "build", "dist", "shared"}
 SUFFIXES = {".py", ".yaml", ".yml", ".md", ".smk", ".toml", ".lock", ".sh", ".ipynb", ".cff"}
-USERS_FILES = {"mine.yaml", "experiments.yaml"}
 BLOCKS = [block for page in pages.pages() for block in pages.blocks(page)]
+USERS_FILES = {"mine.yaml", "experiments.yaml", *filter(None, map(pages.file_name, BLOCKS))}
 by_page = pytest.mark.parametrize("page", pages.pages(), ids=lambda page: str(page.relative_to(REPOSITORY)))
 
 
@@ -75,7 +75,11 @@ def test_modules_and_targets_of_make_exist(page: Path) -> None:
 
 
 @blocks_of("yaml")
-def test_yaml_blocks_are_configurations(block: pages.Block) -> None:
+def test_yaml_blocks_are_configurations(block: pages.Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for other in BLOCKS:
+        if other.language == "python" and (file := pages.file_name(other)):
+            (tmp_path / file).write_text(other.text)  # modules that the block may name
+    monkeypatch.syspath_prepend(tmp_path)
     shipped = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
     config.resolve(config.overlay(shipped, yaml.safe_load(block.text)), SCHEMA)
 

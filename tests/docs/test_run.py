@@ -30,6 +30,10 @@ def test_shell_yaml_and_python_blocks_run_in_order_in_one_shell(page: Path, tmp_
     )
     assert run.run(page, tmp_path)
     assert (tmp_path / "here" / "read").read_text().strip() == "a: 1"
+    page.write_text(
+        "```python\n# module.py\nVALUE = 2\n```\n\n```python\nimport module\n\nassert module.VALUE == 2\n```\n"
+    )
+    assert run.run(page, tmp_path)
     page.write_text("```python\n1 / 0\n```\n")
     assert not run.run(page, tmp_path)
 
