@@ -12,8 +12,8 @@ a further parameter `splits: Sequence[str]` gets the names of the splits, and ru
 folder once `prepare` has returned: after an exception the former folder remains. `workers` is the number of processes,
 for `ppl.jobs.parallel.run_all`. A mistake of the user is raised as `ppl.jobs.errors.UserError(where, what, remedy)`.
 
-`settings` is the section of `data:` with the source's name; for an own module `data.own`, read as its dataclass
-`Settings` (types and unknown keys are checked), or None without that class.
+`settings` is the section of `data:` with the source's name; for an own module `data.own`, read as its class
+`Settings`, a frozen dataclass derived from `ppl.jobs.fields.Section`, or None without that class.
 
 These are optional. The workflow calls them before any job runs, so they, and the import of the module, must be fast:
 
@@ -30,9 +30,10 @@ for each class:
     from pathlib import Path
 
     from ppl.data.lists import write_lists
+    from ppl.jobs.fields import Section
 
     @dataclass(frozen=True, kw_only=True)
-    class Settings:
+    class Settings(Section):
         photos: str
 
     def prepare(settings, out, *, workers):

@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any, get_type_hints
 
 from ppl.jobs.errors import UserError
-from ppl.jobs.fields import Check, plain, read
+from ppl.jobs.fields import Check, Section, plain, read
 
 OWN = "own/"
 Entries = Mapping[str, str | None]
@@ -88,6 +88,8 @@ def settings_of(section: Any, slot: str) -> Any:
     kind = getattr(load(entries, name), "Settings", None)
     if kind is None and values:
         raise UserError(f"{key.removesuffix('/')}", f"{name} has no class Settings", "remove its settings")
+    if kind is not None and not issubclass(kind, Section):  # another dataclass would ignore unknown keys
+        raise UserError(name, "its class Settings is not a ppl.jobs.fields.Section", "derive it from Section")
     return read(kind, values, key.removesuffix("/"), f"{name} declares its settings") if kind else None
 
 

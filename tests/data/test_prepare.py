@@ -228,3 +228,10 @@ def test_a_failed_preparation_leaves_the_former_dataset(own, monkeypatch):
         prepared(own, Path("data"))
     assert Dataset.open("data").split("train") == before
     assert [path.name for path in Path().iterdir() if path.name.startswith(".")] == []
+
+
+def test_settings_of_an_own_module_are_a_section_as_others_would_ignore_unknown_keys(own):
+    file = Path("my_photos.py")
+    file.write_text(file.read_text().replace("class Settings(Section)", "class Settings"))
+    with pytest.raises(UserError, match=r"own/my_photos: its class Settings is not a ppl.jobs.fields.Section; "):
+        source.inputs(own)
