@@ -47,7 +47,7 @@ def batch_and_cams(size: tuple[int, int]) -> tuple[PhotoBatch, list[Cam]]:
 
 @torch.inference_mode()
 def walked(entry, settings, network, size: tuple[int, int]) -> list[WalkedScores]:
-    return list(entry.walk(network.eval(), *batch_and_cams(size), settings))
+    return list(slots.load(WALKS, name).walk(network.eval(), *batch_and_cams(size), settings))
 
 
 def test_parameter_groups_cover_the_trained_parameters_once(built) -> None:
