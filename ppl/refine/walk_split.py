@@ -66,9 +66,8 @@ def main(settings: Settings) -> None:
         _, batches = photo_batches(
             dataset, image_ids, batch_size=chosen.walk.batch_size, workers=min(hardware.workers, 1)
         )
-        walked = _walk_batches(
-            slots.load(WALKS, refine.network), network, batches, cams, replace(of_training, walk=chosen.walk)
-        )
+        of_network, of_walk = slots.load(WALKS, refine.network), replace(of_training, walk=chosen.walk)
+        walked = _walk_batches(of_network, network, batches, cams, of_walk)
         solver, workers = choose(hardware, device)
         write = partial(write_label, folder, chosen.walk, refine.pairwise, solver)
         name = f"random walk, {part_of(settings.split, settings.shard)}"

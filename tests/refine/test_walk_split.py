@@ -15,7 +15,7 @@ from ppl.data.masks import read_mask
 from ppl.data.photos import read_photo
 from ppl.jobs.errors import UserError
 from ppl.networks import checkpoints
-from ppl.refine import irnet, walk_split
+from ppl.refine import irnet, walk_irnet, walk_split
 from ppl.refine.build import KIND, entry_of, stored
 from ppl.refine.walk import propagate
 
