@@ -7,7 +7,6 @@ the entry that the field `network` names: `refine.{network}.walk` is `refine.irn
 import json
 import shlex
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
@@ -15,10 +14,9 @@ from ppl.classify import variants
 from ppl.classify.settings import Classify, Training
 from ppl.experiment.settings import Experiment as Settings
 from ppl.jobs.code_hash import code_hash
-from ppl.jobs.errors import UserError
 from ppl.jobs.fields import plain
-from ppl.jobs.slots import OWN, family, module_of, modules_used, slots_of, used
-from ppl.networks.settings import BACKBONES
+from ppl.jobs.slots import OWN, family, module_of, modules_used, settings_of, slots_of, used
+from ppl.refine.settings import WALKS
 
 
 def flags(settings: Settings, *keys: str) -> str:
@@ -29,6 +27,11 @@ def flags(settings: Settings, *keys: str) -> str:
 def code(settings: Settings, module: str, *keys: str) -> str:
     """Return the digest of the code of a module and of all entries that the settings of these keys name."""
     return code_hash(module, *(entry for key in keys for entry in _modules(settings, key)))
+
+
+def walk_code(settings: Settings) -> str:
+    """Return the digest of the code of the walk of an experiment's refinement network."""
+    return code_hash(module_of({**WALKS, OWN: None}, settings.refine.network))
 
 
 def training(classify: Classify, method: str, grids: str) -> Training:
@@ -89,19 +92,9 @@ def _modules(settings: Settings, key: str) -> Iterator[str]:
     above, _, last = key.rpartition(".")
     section = _find(settings, above)[1] if above else settings
     value = _find(settings, key)[1]
+    if isinstance(value, Mapping) and last.startswith("{"):  # of a user's own module, whose `Settings` may have slots
+        value = settings_of(section, last[1:-1])
     if is_dataclass(value):
         yield from modules_used(value)
-    elif isinstance(value, Mapping):  # settings of a user's own module
-        yield from _backbones(value)
     elif (entries := slots_of(type(section)).get(last)) and (module := module_of(entries, value)):
         yield module
-
-
-def _backbones(value: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the modules of the backbones that the settings of a user's own module name, at any depth."""
-    for part in value.values():
-        if isinstance(part, Mapping):
-            yield from _backbones(part)
-        elif isinstance(part, str):
-            with suppress(UserError):  # a text that is no name of a backbone
-                yield from filter(None, [module_of({**BACKBONES, OWN: None}, part)])
