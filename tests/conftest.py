@@ -52,8 +52,8 @@ def scenes(tmp_path: Path) -> Scenes:
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
-    """Name of a backbone that trains in milliseconds."""
-    monkeypatch.syspath_prepend(Path(__file__).parent / "own")
+    """Name of a backbone that trains in milliseconds; its weights are the path of a state dict, or none."""
+    monkeypatch.syspath_prepend(Path(__file__).with_name("own"))
     return "own/tiny_backbone"
 
 
