@@ -1,6 +1,7 @@
 """Fields of settings: types, ranges, messages."""
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -62,16 +63,16 @@ def refused(values: Any) -> str:
     ({"inner": {"share": "1e-4"}}, "inner.share: '1e-4' .* needs a decimal point, as in 1.0e-4"),
     ({"inner": {"stride": 12}}, "inner.stride: 12 is not one of 8, 16, 32"),
     ({"inner": 3}, "inner: 3 is not a section"), ({"inner": {"other": 1}}, "inner.other: unknown key"),
-    ({"contu": 1}, "contu: unknown key"), ({"contu": 1, "count": 0}, r"contu: unknown key \(and 1 more\)"),
+    ({"contu": 1}, "contu: unknown key"),
+    ({"contu": 1, "count": 0}, r"contu: unknown key; did you mean count \(and 1 more\)"),
     ({"scales": []}, "scales: "), ({"scales": [1, 5]}, "scales.1: 5 "), ({"scales": [1] * 17}, "scales: "),
     ({"side": [640, 320]}, "side: 640 is greater than 320; write the smaller number first"),
-    ({"side": [320]}, "side"), ({"names": ["a", "a"]}, "names: 'a' is listed twice"), ({"names": ["c"]}, "names.0: 'c'"),
+    ({"side": [320]}, "side"), ({"names": ["a", "a"]}, "names: 'a' is listed twice"),
+    ({"names": ["c"]}, "names.0: 'c'"),
     ({"file": "-x"}, "file: '-x' is not a file"), ({"split": "a/b"}, "split: 'a/b' is not the name of a split"),
     (3, "3 is not a section"), ([], r"\[\] is not a section"),
 ])  # fmt: skip
 def test_a_wrong_value_is_one_line_with_its_key(values: Any, message: str) -> None:
-    import re
-
     assert re.match(message, refused(values)), refused(values)
 
 
@@ -80,11 +81,14 @@ def test_numbers_are_finite(number: float) -> None:
     assert refused({"inner": {"share": number}}).startswith("inner.share: ")
 
 
-def test_a_section_that_contains_itself_is_refused() -> None:
-    values: dict[str, Any] = {}
-    values["inner"] = values
-    with pytest.raises(UserError, match="^here: "):
-        read(Outer, values, "here", "mend it")
+def test_values_that_contain_themselves_are_refused() -> None:
+    section: dict[str, Any] = {}
+    section["inner"] = section
+    items: list[Any] = []
+    items.append(items)
+    for values in (section, {"scales": items}):
+        with pytest.raises(UserError, match="here: a section or list contains itself; mend it"):
+            read(Outer, values, "here", "mend it")
 
 
 @given(st.text(min_size=1000, max_size=2000))
