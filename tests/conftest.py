@@ -53,15 +53,7 @@ def scenes(tmp_path: Path) -> Scenes:
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
     """Name of a backbone that trains in milliseconds; its weights are the path of a state dict, or none."""
-    monkeypatch.setattr(sys, "path", [*sys.path, str(Path(__file__).parent)])
-    from functools import partial
-
-    from ppl.networks import backbones
-
-    if hasattr(backbones, "BUILDERS"):  # placeholder until backbones are a slot
-        import tiny_backbone
-
-        monkeypatch.setitem(backbones.BUILDERS, "own/tiny_backbone", partial(tiny_backbone.build, ""))
+    monkeypatch.syspath_prepend(Path(__file__).with_name("own"))
     return "own/tiny_backbone"
 
 

@@ -31,8 +31,8 @@ class Settings:
     split: str
     classifier: Path
     out: Path
-    cam: Cam
-    hardware: Hardware
+    cam: Cam = Cam()
+    hardware: Hardware = Hardware()
     shard: str = "1/1"
 
 

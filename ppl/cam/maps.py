@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ppl.cam.settings import Cam, Fusion, Maps
+from ppl.cam.settings import METHODS, Cam, Fusion, Maps
 from ppl.cam.store import STRIDE
 from ppl.classify.network import PatchClassifier
 from ppl.data.crops import label_vectors
@@ -30,8 +30,7 @@ def maps_of(
 
     Each is (K, ceil(h / 4), ceil(w / 4)) float32 in 0..1, fused over the branches.
     """
-    entries = slots.slots_of(Cam)["method"]
-    raw_maps = partial(slots.load(entries, cam.method).raw_maps, settings=slots.settings_of(cam, "method"))
+    raw_maps = partial(slots.load(METHODS, cam.method).raw_maps, settings=slots.settings_of(cam, "method"))
     labelled = label_vectors(labels, network.classifier.out_channels).bool()
     of_branches = branch_maps(network, photos, labelled, raw_maps, cam.maps)
     fused = [fuse(m[:, [i - 1 for i in ids]], cam.maps.fusion) for m, ids in zip(of_branches, labels, strict=True)]

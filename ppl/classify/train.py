@@ -40,9 +40,9 @@ class Settings:
     code: str
     """Code version, stored in the checkpoint."""
     random_seed: int
-    classify: Classify
+    classify: Classify = Classify()
     """Its `training` is that of the method; `patch_training` is not read."""
-    hardware: Hardware
+    hardware: Hardware = Hardware()
     start: Path | None = None
     """Classifier of an earlier step, whose backbone this training starts from."""
 

@@ -137,19 +137,28 @@ SplitName = Annotated[str, Len(1, 100), Matches(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", 
 Kind = TypeVar("Kind")
 
 
-def read(kind: type[Kind], values: Any, where: object, remedy: str) -> Kind:
+def read(kind: type[Kind], values: Any, where: object, remedy: str, above: str = "") -> Kind:
     """Return the section `kind` of nested plain values, as YAML and JSON hold them.
 
-    UserError with `where` and `remedy` for the first value that is unknown, of another type or outside of its range.
+    UserError with `where` and `remedy` for the first value that is unknown, of another type or outside of its range; it
+    names the value's key, after `above`.
     """
     from pydantic import ValidationError
 
+    _check_keys(values, where, remedy, above)
     try:
         return adapter(kind).validate_json(json.dumps(values, default=str))
     except ValidationError as error:
-        raise UserError(where, message(kind, error.errors(include_url=False)), remedy) from error
-    except (TypeError, RecursionError) as error:  # a key that is no text, an anchor that contains itself
-        raise UserError(where, "not sections of keys and values", remedy) from error
+        raise UserError(where, above + message(kind, error.errors(include_url=False)), remedy) from error
+
+
+def _check_keys(values: Any, where: object, remedy: str, above: str) -> None:
+    """Raise UserError if a key is no text: YAML reads `1`, `yes` and `null` as others, which JSON makes texts of."""
+    if isinstance(values, Mapping):
+        for key, value in values.items():
+            if not isinstance(key, str):
+                raise UserError(where, f"{above}{key!r}: unknown key, as it is no text", remedy)
+            _check_keys(value, where, remedy, f"{above}{key}.")
 
 
 @cache
@@ -167,7 +176,7 @@ def message(kind: type, faults: Sequence[Mapping[str, Any]]) -> str:
     inner = [f for f in faults if not any(p != f["loc"] and p[: len(f["loc"])] == f["loc"] for p in places)]
     fault = min(inner, key=lambda fault: [str(part) for part in fault["loc"]])
     others = len(inner) - 1
-    value, key = fault["input"], ".".join(map(str, fault["loc"]))
+    value, key = fault["input"], " ".join(".".join(map(str, fault["loc"])).split())
     match fault["type"]:
         case "unexpected_keyword_argument" | "extra_forbidden":
             close = difflib.get_close_matches(str(fault["loc"][-1]), _keys(kind, fault["loc"][:-1]), n=1)

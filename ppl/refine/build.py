@@ -14,7 +14,7 @@ from ppl.networks import checkpoints
 from ppl.refine.settings import Refine
 
 KIND = "refiner"
-REMEDY = "train it again"
+REMEDY = "make it again"
 
 
 def entry_of(refine: Refine) -> tuple[ModuleType, Any]:

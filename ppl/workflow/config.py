@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ppl.classify import variants
+from ppl.classify.settings import Training
 from ppl.data import source
 from ppl.experiment.settings import Experiment as Settings
 from ppl.jobs.errors import UserError
 from ppl.jobs.fields import bounded, read
-from ppl.jobs.slots import modules_used
 from ppl.workflow.renamed import renamed
 
 TEST_PREDICTIONS = "_test_preds"
@@ -128,19 +128,21 @@ def _settings(defaults: Mapping[str, Any], changes: Mapping[str, Any], name: str
     values = overlay(defaults, changes)
     for former, today in renamed(values):
         raise UserError(f"{where}.{former}", "renamed", f"write {today}")
-    classify = _section(values.get("classify"), f"experiments.{name}.classify")
-    if isinstance(classify.get("training"), Mapping):
-        rates = {key: value for key, value in classify["training"].items() if key != "lr"}
-        classify = {**classify, "patch_training": overlay(rates, classify.get("patch_training") or {})}
-    settings = read(Settings, {**values, "classify": classify}, where, EXPLAINED)
-    list(modules_used(settings))  # modules of entries exist
+    classify = values.get("classify")
+    if isinstance(classify, Mapping) and "training" in classify:
+        read(Training, classify["training"], "configuration", EXPLAINED, f"experiments.{name}.classify.training.")
+        inherited = {key: value for key, value in classify["training"].items() if key != "lr"}
+        values["classify"] = {**classify, "patch_training": overlay(inherited, classify.get("patch_training", {}))}
+    settings = read(Settings, values, "configuration", EXPLAINED, f"experiments.{name}.")
     try:
         source.check(settings.data)
-        for key, variant in _variants(settings):
-            where = f"configuration: experiments.{name}.{key}"
-            variants.parse(*variant.split("/")[-2:])
     except UserError as error:
-        raise UserError(f"{where}: {error.where}", error.what, error.remedy) from error
+        raise UserError(f"{where}.{error.where}", error.what, error.remedy) from error
+    for key, variant in _variants(settings):
+        try:
+            variants.parse(*variant.split("/")[-2:])
+        except UserError as error:
+            raise UserError(f"{where}.{key}: {error.where}", error.what, error.remedy) from error
     return settings
 
 

@@ -120,6 +120,11 @@ def test_the_settings_are_valid_and_all_of_them_differ_from_the_defaults(setting
             assert kept <= {"workers"}  # that number is this computer's
 
 
+def test_the_small_example_of_the_repository_is_that_of_the_package():
+    example = Path(__file__).parents[2] / "config" / "small.yaml"
+    assert yaml.safe_load(example.read_text(encoding="utf-8"))["defaults"] == small()
+
+
 def test_the_settings_without_a_gpu_are_those_of_the_small_example_with_more_epochs_for_few_photos(own):
     new.main(own)
     mine, example = yaml.safe_load(Path("mine.yaml").read_text())["experiments"]["mine"], small()

@@ -205,6 +205,22 @@ def test_an_own_module_may_answer_and_one_without_prepare_is_refused(own, monkey
         source.check(own)
 
 
+def test_a_source_gets_the_names_of_the_splits_if_it_asks_for_them(own, monkeypatch):
+    assert not source.needs_splits(own)
+    assert [name for name in SOURCES if source.needs_splits(Data(source=name))] == ["folder"]
+    module = slots.load(SOURCES, own.source)
+    without, received = module.prepare, []
+
+    def prepare_with(settings, out, *, splits, workers):
+        received.extend(splits)
+        without(settings, out, workers=workers)
+
+    monkeypatch.setattr(module, "prepare", prepare_with)
+    assert source.needs_splits(own)
+    prepared(own, Path("data"))
+    assert received == ["train", "val"]
+
+
 def test_a_failed_preparation_leaves_the_former_dataset(own, monkeypatch):
     before = prepared(own, Path("data")).split("train")
     monkeypatch.setattr(slots.load(SOURCES, own.source), "write_lists", lambda *_: 1 / 0)

@@ -66,17 +66,17 @@ def shrink(root: Path) -> None:
     tiny = yaml.safe_load((root / "tests" / "tiny.yaml").read_text())["experiments"]["tiny"]
     short = {
         "classify": {"training": {"epochs": 1}, "patch_training": {"epochs": 1}},
-        "refine": {"irnet": {"epochs": 1}},
+        "refine": {"irnet": {"training": {"epochs": 1}}},
         "segment": {"training": {"steps": 4}},
     }
     steps = config.overlay({key: tiny[key] for key in ("classify", "cam", "refine", "segment")}, short)
     demo = {"demo": {**steps, "data": tiny["data"]}}
     changes = {
         root / "config" / "config.yaml": {"defaults": steps, "experiments": demo},
-        root / "config" / "small.yaml": {"defaults": steps},
     }
     for path in (root / "ppl" / "data" / "own" / "settings").iterdir():
-        changes[path] = {"experiments": {"NAME": {**steps, "data": {"max_side": 64}}}}
+        of_name = {**steps, "data": {"folder": {"max_side": 64}}}
+        changes[path] = {"defaults": steps} if path.stem == "small" else {"experiments": {"NAME": of_name}}
     for path, change in changes.items():
         overlaid = config.overlay(yaml.safe_load(path.read_text()), change)
         path.write_text(yaml.safe_dump(overlaid, sort_keys=False))

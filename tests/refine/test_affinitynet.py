@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from ppl.data.masks import IGNORE
-from ppl.refine.affinitynet import EPSILON, Architecture, affinity_loss, build, pair_affinity
+from ppl.refine.affinities import EPSILON, affinity_loss, pair_affinity
+from ppl.refine.affinitynet import build
 from ppl.refine.feature_walk import propagate_by_features
+from ppl.refine.settings import AffinityNet, AffinityNetTraining
 from ppl.refine.walk import propagate
 
 
@@ -84,5 +86,13 @@ def test_without_labels_there_is_no_loss_and_no_gradient() -> None:
 
 
 def test_features_are_those_of_stride_eight(tiny) -> None:
-    network = build(Architecture(tiny, 0), weights="none").eval()
+    network = build(AffinityNet(training=AffinityNetTraining(backbone=tiny)), "none").eval()
     assert network(torch.zeros(1, 3, 41, 64)).shape == (1, 448, 6, 8)
+
+
+@pytest.mark.parametrize("frozen_stages", [-1, 0, 2, 4])
+def test_the_stages_up_to_frozen_stages_keep_their_weights(tiny, frozen_stages: int) -> None:
+    network = build(AffinityNet(training=AffinityNetTraining(backbone=tiny, frozen_stages=frozen_stages)), "none")
+    for i, stage in enumerate(network.backbone.stages):
+        assert all(p.requires_grad == (i > frozen_stages) for p in stage.parameters())
+    assert all(p.requires_grad for p in network.new_parameters())

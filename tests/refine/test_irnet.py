@@ -5,8 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from ppl.networks.backbones import Backbone
-from ppl.refine.irnet import IRNet, boundary_map
-from ppl.refine.losses import irnet_loss
+from ppl.refine.irnet import IRNet, boundary_map, loss
+from ppl.refine.settings import IRNet as Settings
+from ppl.refine.settings import IRNetTraining
 
 
 def small_backbone(stem_stride: int = 2, *, last_stride: int = 2) -> Backbone:
@@ -46,7 +47,7 @@ def test_training_changes_the_branch_and_never_the_backbone(model: IRNet) -> Non
     x = photos(48, 64).requires_grad_()
     labels = torch.zeros(2, 48, 64, dtype=torch.uint8)
     labels[:, 12:, 16:] = 1
-    irnet_loss(model, x, labels, 4).backward()
+    loss(model, x, labels, Settings(training=IRNetTraining(radius=4))).backward()
     torch.optim.SGD(model.parameters(), 0.1).step()
     assert x.grad is None
     for name, value in model.state_dict().items():

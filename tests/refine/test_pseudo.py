@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
-from ppl.crf.dense import IRNET
-from ppl.refine.pseudo import Walk, WalkedScores, pseudo_label
+from ppl.crf.dense import from_labels
+from ppl.crf.settings import IRNET
+from ppl.refine.pseudo import WalkedScores, pseudo_label
+from ppl.refine.settings import Walk
 
-WALK = Walk(radius=3, beta=10, steps=16, background=0.5, batch_size=2, crf=False)
+WALK = Walk(crf=False)
 
 
 @pytest.fixture
@@ -15,7 +17,7 @@ def walked() -> WalkedScores:
     scores, photo = np.zeros((2, 6, 8), np.float32), np.zeros((24, 32, 3), np.uint8)
     scores[0, :, 3:], scores[1, :2] = 0.6, 0.9
     photo[:, 16:] = 200
-    return WalkedScores("a", photo, scores, (3, 7))
+    return WalkedScores("a", photo, scores, (3, 7), threshold=0.5)
 
 
 def test_the_strongest_class_above_background_is_the_label(walked: WalkedScores) -> None:
@@ -28,12 +30,19 @@ def test_the_strongest_class_above_background_is_the_label(walked: WalkedScores)
 
 def test_a_plane_of_background_replaces_the_threshold(walked: WalkedScores) -> None:
     background = np.full((1, 6, 8), 0.5, np.float32)
-    with_plane = walked._replace(scores=np.concatenate([background, walked.scores]), background=True)
+    with_plane = walked._replace(scores=np.concatenate([background, walked.scores]), threshold=None)
     np.testing.assert_array_equal(pseudo_label(with_plane, WALK, IRNET), pseudo_label(walked, WALK, IRNET))
 
 
 def test_the_crf_follows_the_photo(walked: WalkedScores) -> None:
     plain = pseudo_label(walked, WALK, IRNET)
-    refined = pseudo_label(walked, Walk(3, 10, 16, 0.5, 2, crf=True), IRNET)
+    refined = pseudo_label(walked, Walk(crf=True), IRNET)
     assert (plain != refined).any()
     assert set(np.unique(refined)) <= {0, 3, 7}
+
+
+def test_the_crf_has_the_settings_of_the_walk(walked: WalkedScores) -> None:
+    plain = pseudo_label(walked, WALK, IRNET)
+    values = {"confidence": 0.9, "iterations": 3}
+    (expected,) = from_labels(walked.photo, [plain], [3, 7], pairwise=IRNET, **values)
+    np.testing.assert_array_equal(pseudo_label(walked, Walk(crf=True, **values), IRNET), expected)

@@ -5,11 +5,14 @@ import pytest
 
 from ppl.cam.seeds import seed
 from ppl.cam.store import Cam
-from ppl.crf.dense import IRNET, from_labels
+from ppl.crf.dense import from_labels
+from ppl.crf.settings import IRNET
 from ppl.data.masks import IGNORE
+from ppl.jobs.slots import slots_of
 from ppl.refine.background import with_background
 from ppl.refine.crf_seeds import crf_seed
-from ppl.refine.reliable import combine, power_labels, reliable_labels
+from ppl.refine.reliable import combine, reliable_labels
+from ppl.refine.settings import LABELS, Alphas, Reliable, Thresholds
 
 H, W = 20, 30
 
@@ -40,22 +43,36 @@ def test_combine_keeps_what_both_passes_agree_on() -> None:
 
 def test_strong_weak_and_missing_activation_become_foreground_ignored_background() -> None:
     photo = three_coloured_photo()
-    np.testing.assert_array_equal(reliable_labels(photo, square_cam(), [6]), columns(0, IGNORE, 6))
-    equal = reliable_labels(photo, square_cam(), [6], fg_threshold=0.1, bg_threshold=0.1)
-    np.testing.assert_array_equal(equal, columns(0, 6, 6))
-    assert not reliable_labels(photo, np.zeros((0, H, W), np.float32), []).any()
+    np.testing.assert_array_equal(reliable_labels(photo, square_cam(), [6], Reliable()), columns(0, IGNORE, 6))
+    low = Reliable(thresholds=Thresholds(foreground=0.1, background=0.1))
+    np.testing.assert_array_equal(reliable_labels(photo, square_cam(), [6], low), columns(0, 6, 6))
 
 
-def test_background_scores_by_powers_do_the_same() -> None:
+def test_background_scores_by_alphas_do_the_same() -> None:
     cam = square_cam(0.9, 0.12)  # 0.12 is between 1 - 0.88^4 and 1 - 0.88^32
     noise = np.random.default_rng(0).integers(0, 3, (H, W, 3), np.uint8)
-    labels = power_labels(three_coloured_photo() + noise, cam, [7], (4, 32))
+    labels = reliable_labels(three_coloured_photo() + noise, cam, [7], Reliable(scores="alphas"))
     assert (labels[:, 24:] == 7).all()
     assert (labels[:, :6] == 0).all()
     assert (labels[:, 13:17] == IGNORE).all()
+    equal = Reliable(scores="alphas", alphas=Alphas(low=4, high=4))
+    assert not (reliable_labels(three_coloured_photo() + noise, cam, [7], equal) == IGNORE).any()
 
 
-def test_a_higher_power_lowers_the_score_of_background() -> None:
+@pytest.mark.parametrize("scores", LABELS)
+def test_all_kinds_of_scores_label_any_image_with_its_classes(scores: str) -> None:
+    assert slots_of(Reliable)["scores"] == LABELS
+    reliable, photo = Reliable(scores=scores), three_coloured_photo()
+    assert not reliable_labels(photo, np.zeros((0, H, W), np.float32), [], reliable).any()
+    maps = np.random.default_rng(0).random((2, H, W)).astype(np.float32)
+    labels = reliable_labels(photo, maps, [3, 9], reliable)
+    assert (labels.shape, labels.dtype) == ((H, W), np.uint8)
+    assert set(np.unique(labels)) <= {0, 3, 9, IGNORE}
+    with pytest.raises(ValueError, match="do not fit"):
+        reliable_labels(photo, square_cam()[:, ::2], [6], reliable)
+
+
+def test_a_higher_alpha_lowers_the_score_of_background() -> None:
     cam = np.random.default_rng(0).random((2, 6, 7)).astype(np.float32)
     low, high = with_background(cam, 4), with_background(cam, 32)
     assert (low[0] >= high[0]).all()
@@ -64,11 +81,11 @@ def test_a_higher_power_lowers_the_score_of_background() -> None:
     assert (with_background(np.zeros((0, 6, 7), np.float32), 4) == 1).all()
 
 
-def test_inputs_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match="above"):
-        reliable_labels(three_coloured_photo(), square_cam(), [6], fg_threshold=0.1, bg_threshold=0.2)
-    with pytest.raises(ValueError, match="do not fit"):
-        reliable_labels(three_coloured_photo(), square_cam()[:, ::2], [6])
+def test_thresholds_and_alphas_in_the_wrong_order_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"background 0.2 is greater than foreground 0.1"):
+        Thresholds(foreground=0.1, background=0.2)
+    with pytest.raises(ValueError, match="low 5 is greater than high 4"):
+        Alphas(low=5, high=4)
 
 
 def test_crf_seeds_are_the_seeds_after_a_crf() -> None:

@@ -97,7 +97,7 @@ def test_the_repository_writes_departures_from_the_defaults_only():
 
 
 @pytest.mark.parametrize(("key", "value", "message"), [
-    ("cam.threshold", 2, "experiments.demo: cam.threshold: 2 should be less than or equal to 1"),
+    ("cam.threshold", 2, "experiments.demo.cam.threshold: 2 should be less than or equal to 1"),
     ("cam.treshold", 0.3, "cam.treshold: unknown key; did you mean threshold"),
     ("data.demo.size", "big", "data.demo.size: 'big' should be a valid integer"),
     ("data.demo.size", 64.0, "data.demo.size: 64.0 should be a valid integer"),
@@ -117,7 +117,7 @@ def test_the_repository_writes_departures_from_the_defaults_only():
     ("main", "explicit/s9k1", "'s9k1' is not a grid"),
     ("compare", ["baseline/s4k6"], "`plain` belongs to the baseline"),
     ("compare", ["implicit/s4k6-s2k2"], "name each stage once, in ascending order"),
-    ("data.source", "folder", "folder.path"),
+    ("data.source", "folder", "demo.data.folder: source folder needs path"),
     ("data.train_split", "../elsewhere", "'../elsewhere' is not the name of a split"),
     ("data.train_split", "-out", "'-out' is not the name of a split"),
     ("tables.V", {"variants": ["other/baseline/plain"], "measures": ["seed"]}, "tables.V.variants: unknown experiment"),
@@ -148,7 +148,7 @@ def test_the_name_of_today_exists():
     ({"default": {}, "experiments": {}}, "unknown key 'default'"),
     ({"defaults": {}}, "experiments is empty"),
     ({"defaults": "none", "experiments": {"a": {}}}, "defaults: 'none' is not a section"),
-    ({"experiments": {"bare": None}}, "folder.path"),
+    ({"experiments": {"bare": None}}, "experiments.bare.data.folder: source folder needs path"),
     ({"experiments": {"x_test_preds": {}}}, "results/x_test_preds may be the test predictions of another"),
     *(({"experiments": {name: {}}}, f"invalid experiment name {name!r}") for name in ("a/b", "..", 2012)),
 ])  # fmt: skip

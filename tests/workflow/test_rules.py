@@ -142,7 +142,7 @@ def test_without_a_target_nothing_is_downloaded(project):
     ({}, "results/own/tables", "results/own/tables: experiments.own has no tables"),
     (without_masks, "results/own/tables", "results/own/tables: the dataset has no masks to measure with"),
     ({"experiments": {"drawn": {"cam": {"threshold": 2}}}}, "results/drawn/report.html",
-     "experiments.drawn: cam.threshold: 2 should be less than or equal to 1"),
+     "experiments.drawn.cam.threshold: 2 should be less than or equal to 1"),
 ])  # fmt: skip
 def test_a_wrong_target_or_setting_is_refused_in_one_line(project, change, target, message):
     file = project.root / "change.yaml"

@@ -179,7 +179,7 @@ rule draw_stages:
     output:
         "results/{experiment}/{method}/{grids}/stages.png",
     params:
-        code=code_hash("ppl.report.stages"),
+        code=code("ppl.report.stages", "classify.architecture"),
         split=split("val_split"),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: features of each stage; {log}"

@@ -1,4 +1,4 @@
-"""A backbone that trains in milliseconds, as a module of a user: `own/tiny_backbone`."""
+"""A backbone that trains in milliseconds, `own/tiny_backbone`; its weights are the path of a state dict, or none."""
 
 import torch
 from torch import nn
@@ -7,7 +7,7 @@ from ppl.networks.backbones import Backbone
 
 
 def build(name: str, weights: str) -> Backbone:
-    """Return a new backbone; `weights` is the path of a state dict, or none."""
+    """Return the backbone."""
     stages = [_stage(3, 8, 4), _stage(8, 8, 1), _stage(8, 16, 2), _stage(16, 16, 2), _stage(16, 32, 2)]
     backbone = Backbone(stages, (8, 8, 16, 16, 32))
     if weights != "none":
