@@ -1,12 +1,13 @@
 """Networks `smp/NAME`: the architectures of segmentation_models.pytorch with its encoders, such as `smp/FPN`.
 
 In training, all layers stay in evaluation mode. The encoder's BatchNorm keeps its pretrained statistics, as that of our
-backbones does; the decoder's, new, normalises nothing and is a learned scale and shift. Dropout and stochastic depth
-are off. So a training draws no random numbers and needs no statistics of a batch: it is the same on one and two GPUs
-and after a resume, and batches of one image work, for which some of these networks fail otherwise.
+backbones does; the decoder's, which is new, gets those of its maps of random images, once (`_calibrate`). Dropout and
+stochastic depth are off. So a training draws no random numbers and needs no statistics of a batch: it is the same on
+one and two GPUs and after a resume, and batches of one image work, for which some of these networks fail otherwise.
 
-Logits are those before smp's own upsampling: `resize` replaces it, so that training and scores for a CRF need a 16th
-(stride 4) or a 64th (stride 8) of the memory. The U-Nets, Linknet and MAnet compute logits at full resolution.
+Logits are those before smp's own upsampling: `resize` replaces it, so that training and the scores for a CRF need a
+16th (stride 4) or a 64th (stride 8) of the memory. Unet, UnetPlusPlus, MAnet and Linknet decode to full resolution;
+their scores for a CRF take 4 bytes per class and pixel.
 """
 
 import math
