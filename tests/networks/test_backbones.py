@@ -29,7 +29,7 @@ from ppl.networks.efficientnet_lite0 import EfficientNetLite0, SameConv2d
 from ppl.networks.settings import BACKBONES
 from ppl.refine.affinitynet import AffinityNet
 from ppl.refine.irnet import IRNet
-from ppl.segment.deeplab import DeepLab
+from ppl.segment.deeplab_v2 import DeepLab
 
 CUTOUTS = Path(demo.__file__).with_name("demo_photos") / "cutouts"
 FAMILIES = {
