@@ -22,6 +22,7 @@ import pandas as pd
 import references
 import torch
 import tyro
+from maps import class_maps
 from measuring import Row, measured
 from PIL import Image
 from tasks import label_reliably
@@ -29,7 +30,7 @@ from torch import Tensor, nn
 from walk import dense_power, inputs, plain_steps
 
 from ppl.cam import store
-from ppl.cam.maps import branch_maps, fuse
+from ppl.cam.maps import fuse
 from ppl.cam.store import Cam
 from ppl.classify import variants as grids
 from ppl.classify.network import PatchClassifier
@@ -236,7 +237,7 @@ def exports(setup: Setup) -> Iterator[Row]:
 
 def _maps(network: PatchClassifier, batch: np.ndarray, scales: Sequence[float]) -> Tensor:
     with autocast(next(network.parameters()).device, "bf16-mixed"):
-        return branch_maps(network, batch, scales)
+        return class_maps(network, batch, scales)
 
 
 def branches(setup: Setup) -> Iterator[Row]:

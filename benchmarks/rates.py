@@ -25,6 +25,7 @@ import pandas as pd
 import torch
 import tyro
 from bench import VOC_CLASSES, VOC_SIZE, Setup, cam_of, classifier, smooth
+from maps import class_maps
 from PIL import Image
 from tasks import label_reliably
 from torch import nn
@@ -32,7 +33,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from walk import inputs
 
 from ppl.cam import store
-from ppl.cam.maps import branch_maps
 from ppl.classify.train import classification_loss
 from ppl.crf import dense as crf
 from ppl.data.crops import Augmentation, cut_photo, draw_window
@@ -194,7 +194,7 @@ def steps(device: torch.device, paper: bool, setup: Setup) -> Iterator[Step]:
     network.to(memory_format=torch.channels_last)
     photos = np.stack(setup.photos(8 if paper else 1))
     yield Step(
-        "CAMs explicit", "device", len(photos), _computing(device, partial(branch_maps, network, photos, SCALES))
+        "CAMs explicit", "device", len(photos), _computing(device, partial(class_maps, network, photos, SCALES))
     )
 
     batch = 32 if paper else 2

@@ -92,7 +92,7 @@ def segment(request: pytest.FixtureRequest, tiny: str, tmp_path: Path, monkeypat
     if "own" in sections:
         sections = {"own": {**sections["own"], "backbone": tiny}}
     deeplab = DeepLabV2(backbone=tiny, output_stride=8, rates=(1, 2), scales=(1, 0.5))
-    training = Training(weights="none", steps=3, batch_size=2, lr=1e-3, head_lr_factor=1, crop=40, optimizer="adamw")
+    training = Training(weights="none", steps=3, batch_size=2, lr=1e-4, head_lr_factor=1, crop=40, optimizer="adamw")
     return Segment(network=request.param, **({"deeplab_v2": deeplab} | sections), training=training)
 
 
