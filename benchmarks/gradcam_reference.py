@@ -5,17 +5,10 @@
     PYTHONPATH=$PWD:/tmp/gradcam python benchmarks/gradcam_reference.py                   # some minutes
     PYTHONPATH=$PWD:/tmp/gradcam python benchmarks/gradcam_reference.py --out tests/cam/data/gradcam.npz
 
-Prints the largest difference between the maps before ReLU, as a share of the largest absolute value. Two details of
-that package are ours differently; the table has rows with and without them:
-
-- It adds 1e-6 to the denominator of alpha. Gradients of pooled features are of the order of weight / cells, so that the
-  maps of a photo at several scales would not be comparable. Scaling features by 1/s and gradients by s changes neither
-  maps nor alpha, so s = 1e4 makes the 1e-6 negligible.
-- Score-CAM enlarges channels with `align_corners=True`; ours, as the authors' code, with False.
+Prints the largest difference between the maps before ReLU, as a share of the largest absolute value.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -33,8 +26,6 @@ from ppl.networks import backbones
 from ppl.networks.backbones import Backbone
 
 CLASSES = 3
-NEGLIGIBLE = 1e4
-"""Factor of gradients at which 1e-6 is negligible beside their squares."""
 
 
 @dataclass(frozen=True)
@@ -60,22 +51,20 @@ def main(settings: Settings) -> None:
     nn.init.normal_(network.classifier.weight)
     numbers = {f"network.{name}": value for name, value in network.state_dict().items()}
     numbers |= {"images": images}
-    numbers |= {name: reference(network, images, name, published=False) for name in ("gradcam_plus_plus", "scorecam")}
+    numbers |= {name: reference(network, images, name) for name in ("gradcam_plus_plus", "scorecam")}
     np.savez_compressed(settings.out, **{name: np.asarray(value) for name, value in numbers.items()})
 
 
 def compare() -> None:
     """Print the largest differences on random networks, and on EfficientNet-Lite0 with weights of ImageNet."""
-    print("| network | method | as published | without the two details |\n| --- | --- | --- | --- |")
+    print("| network | method | difference |\n| --- | --- | --- |")
     for name, network, images in networks():
         labels = torch.ones(len(images), CLASSES, dtype=torch.bool)
         for method in ("gradcam_plus_plus", "scorecam"):
             ours = computed(network, images, labels, method)
-            figures = []
-            for published in (True, False):
-                theirs = reference(network, images, method, published=published)
-                figures.append(f"{((ours - theirs).abs().amax() / theirs.abs().amax()).item():.1e}")
-            print(f"| {name} | {method} | {' | '.join(figures)} |")
+            theirs = reference(network, images, method)
+            difference = ((ours - theirs).abs().amax() / theirs.abs().amax()).item()
+            print(f"| {name} | {method} | {difference:.1e} |")
 
 
 def networks() -> Iterator[tuple[str, PatchClassifier, Tensor]]:
@@ -100,36 +89,31 @@ def computed(network: PatchClassifier, images: Tensor, labels: Tensor, method: s
     return gradcam_plus_plus.raw_maps(network, images, labels, None)
 
 
-def reference(network: PatchClassifier, images: Tensor, method: str, *, published: bool = True) -> Tensor:
-    """Return the maps (B, branches, classes, h, w) before ReLU of pytorch-grad-cam, as published or without details."""
+def reference(network: PatchClassifier, images: Tensor, method: str) -> Tensor:
+    """Return the maps (B, branches, classes, h, w) of pytorch-grad-cam before ReLU."""
     from pytorch_grad_cam import GradCAMPlusPlus, ScoreCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    tapped = Tapped(network, 1 if published or method == "scorecam" else NEGLIGIBLE)
-    enlarging = nullcontext() if published else mock.patch.object(nn, "UpsamplingBilinear2d", _enlarging)
+    tapped = Tapped(network)
     maps = []
     for tap in tapped.taps:
         cam = {"gradcam_plus_plus": GradCAMPlusPlus, "scorecam": ScoreCAM}[method](tapped, [tap])
         for c in range(CLASSES):
-            targets = [ClassifierOutputTarget(c)] * len(images)
-            with enlarging:
-                raw = _raw(cam, images, targets)
-            maps.append(torch.from_numpy(raw))
+            maps.append(torch.from_numpy(_raw(cam, images, [ClassifierOutputTarget(c)] * len(images))))
     return torch.stack(maps, dim=1).unflatten(1, (-1, CLASSES))
 
 
 class Tapped(nn.Module):
-    """A classifier that returns logits, with a module per branch whose output is its features over `scale`."""
+    """A classifier that returns logits, with a module per branch whose output is its features."""
 
-    def __init__(self, network: PatchClassifier, scale: float) -> None:
+    def __init__(self, network: PatchClassifier) -> None:
         super().__init__()
-        self.network, self.scale = network, scale
+        self.network = network
         self.taps = nn.ModuleList(nn.Identity() for _ in range(network.branches))
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.network.features(x)
-        tapped = [tap(f / self.scale) * self.scale for tap, f in zip(self.taps, features, strict=True)]
-        return self.network.logits(tapped).sum(dim=1)
+        return self.network.logits([tap(f) for tap, f in zip(self.taps, features, strict=True)]).sum(dim=1)
 
 
 def _raw(cam, images: Tensor, targets: Sequence) -> np.ndarray:
@@ -143,10 +127,6 @@ def _raw(cam, images: Tensor, targets: Sequence) -> np.ndarray:
     with mock.patch.object(cam, "get_cam_image", capture):
         cam(images, targets)
     return captured[0]
-
-
-def _enlarging(size: Sequence[int]) -> nn.Module:
-    return nn.Upsample(size, mode="bilinear", align_corners=False)
 
 
 if __name__ == "__main__":

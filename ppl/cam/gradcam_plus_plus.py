@@ -5,6 +5,8 @@ from torch import Tensor
 
 from ppl.classify.network import PatchClassifier
 
+EPSILON = 1e-6  # not negligible: the gradients of pooled features are of the order of weight / cells
+
 
 def raw_maps(network: PatchClassifier, images: Tensor, labels: Tensor, settings: None) -> Tensor:
     """Return the maps (B, branches, classes, h, w) of the labels (B, classes) of normalised images (B, 3, H, W).
@@ -30,9 +32,9 @@ def channel_weights(features: Tensor, gradients: Tensor) -> Tensor:
     """Return the weights (B, C) of channels from features and gradients of a score, both (B, C, h, w).
 
     The weight of a channel is the sum over its cells of alpha * relu(g), with alpha = g^2 / (2 g^2 + g^3 sum(A)), where
-    A are the features of the channel and g their gradients (Equations 11 and 19 of Grad-CAM++). This is
-    1 / (2 + g sum(A)), at most 1/2 for the rectified features of that paper. Other features could divide by 0, so alpha
-    is at most 1.
+    A are the features of the channel and g their gradients (Equations 11 and 19 of Grad-CAM++). The denominator is
+    EPSILON larger, as in pytorch-grad-cam. It may be near 0 for features that are not rectified.
     """
-    alpha = 1 / (2 + gradients * features.sum(dim=(2, 3), keepdim=True)).clamp(min=1)
+    squares = gradients.square()
+    alpha = squares / (2 * squares + squares * gradients * features.sum(dim=(2, 3), keepdim=True) + EPSILON)
     return (alpha * gradients.relu()).sum(dim=(2, 3))

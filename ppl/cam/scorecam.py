@@ -39,12 +39,13 @@ def strongest_channels(features: Tensor, count: int) -> Tensor:
 def masked_scores(network: PatchClassifier, image: Tensor, channels: Tensor) -> Tensor:
     """Return the logits (K, classes) of a normalised image (1, 3, H, W) masked by each of the channels (K, h, w).
 
-    A mask is the channel at the size of the image, scaled to 0..1; where it is 0 the image has the mean colour.
+    A mask is the channel enlarged to the image (corners aligned, as in pytorch-grad-cam), scaled to 0..1; where it is 0
+    the image has the mean colour.
     """
     size = image.shape[2:]
     scores = []
     for some in channels.split(max(1, MASKED_PIXELS // size.numel())):
-        masks = F.interpolate(some[:, None], size, mode="bilinear", align_corners=False)  # (k, 1, H, W)
+        masks = F.interpolate(some[:, None], size, mode="bilinear", align_corners=True)  # (k, 1, H, W)
         low, high = masks.amin(dim=(2, 3), keepdim=True), masks.amax(dim=(2, 3), keepdim=True)
         masked = image * ((masks - low) / (high - low).clamp(min=EPSILON))  # (k, 3, H, W)
         scores.append(network(masked.contiguous(memory_format=torch.channels_last)).float().sum(dim=1))

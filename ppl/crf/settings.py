@@ -7,7 +7,7 @@ from ppl.jobs.fields import NotNegative, Positive, Section
 
 @dataclass(frozen=True, kw_only=True)
 class Pairwise(Section):
-    """The two Potts terms: one between near pixels, one between near pixels of similar colour."""
+    """The two Potts terms, with IRNet's values: one between near pixels, one between near pixels of similar colour."""
 
     gaussian_sxy: Positive = 3
     """Standard deviation of the distance, in pixels."""
@@ -21,5 +21,19 @@ class Pairwise(Section):
     """Weight of the second term."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class DeepLabPairwise(Pairwise):
+    """The two Potts terms, with DeepLab's values."""
+
+    gaussian_sxy: Positive = 1
+    """Standard deviation of the distance, in pixels."""
+    bilateral_sxy: Positive = 67
+    """Standard deviation of the distance, in pixels."""
+    bilateral_srgb: Positive = 3
+    """Standard deviation of the colour difference, of 0..255."""
+    bilateral_compat: NotNegative = 4
+    """Weight of the second term."""
+
+
 IRNET = Pairwise()
-DEEPLAB = Pairwise(gaussian_sxy=1, bilateral_sxy=67, bilateral_srgb=3, bilateral_compat=4)
+DEEPLAB = DeepLabPairwise()

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Le, Len
 
-from ppl.crf.settings import DEEPLAB, Pairwise
+from ppl.crf.settings import DEEPLAB, DeepLabPairwise
 from ppl.jobs.fields import (
     Count,
     FactorRange,
@@ -93,7 +93,7 @@ class Prediction(Section):
     """Also predict with a dense CRF."""
     iterations: Annotated[Count, Source("DeepLab")] = 10
     """Iterations of the CRF."""
-    pairwise: Pairwise = DEEPLAB
+    pairwise: DeepLabPairwise = DEEPLAB
     """Pairwise terms of the CRF (DeepLab's values)."""
 
 

@@ -1,8 +1,10 @@
 """Configuration: one vocabulary for file, schema, flags and fields; one line per mistake; settings as safe flags."""
 
 import copy
+import dataclasses
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +81,20 @@ def test_every_configuration_of_the_repository_is_valid_for_the_schema_too():
         jsonschema.Draft202012Validator(schema).validate(yaml.safe_load((REPOSITORY / file).read_text()))
     assert config.resolve(CONFIG).keys() == CONFIG["experiments"].keys()
     assert config.resolve(overlaid()).keys() == {*CONFIG["experiments"], "animals", "tiny"}
+
+
+def sections(section: Any) -> Iterator[Any]:
+    """Yield a section and all within it."""
+    yield section
+    for field in dataclasses.fields(section):
+        if dataclasses.is_dataclass(value := getattr(section, field.name)):
+            yield from sections(value)
+
+
+def test_the_defaults_of_a_section_are_those_of_its_class():
+    """A configuration that sets one key of a section leaves the others at the defaults of the class."""
+    for section in sections(Experiment()):
+        assert section == type(section)()
 
 
 def departures(written: Any, default: Any, above: str) -> list[str]:
