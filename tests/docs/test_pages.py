@@ -22,7 +22,7 @@ REPOSITORY = pages.REPOSITORY
 TOP = {path.name for path in REPOSITORY.iterdir() if path.is_dir()} - {"results", "build", "dist", "shared"}
 SUFFIXES = {".py", ".yaml", ".yml", ".md", ".smk", ".toml", ".lock", ".sh", ".ipynb", ".cff"}
 BLOCKS = [block for page in pages.pages() for block in pages.blocks(page)]
-USERS_FILES = {"mine.yaml", "experiments.yaml", *filter(None, map(pages.file_name, BLOCKS))}
+USERS_FILES = {"mine.yaml", "experiments.yaml", "settings.yaml", *filter(None, map(pages.file_name, BLOCKS))}
 by_page = pytest.mark.parametrize("page", pages.pages(), ids=lambda page: str(page.relative_to(REPOSITORY)))
 
 
