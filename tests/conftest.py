@@ -1,7 +1,7 @@
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -73,39 +73,46 @@ def finish(scenes: Scenes, tmp_path: Path) -> Callable[[str], Path]:
     """A function that writes results/own as a run does, with untrained networks, and returns the networks' folder."""
     import torch  # here: tests that do without torch start in a tenth of the time
 
+    from ppl.cam.settings import Cam, Maps
     from ppl.classify import build as classifiers
+    from ppl.classify.settings import Architecture
+    from ppl.crf.settings import Pairwise
+    from ppl.data.settings import Data
+    from ppl.experiment.settings import Experiment
+    from ppl.experiment.stored import result_settings
+    from ppl.jobs.fields import plain
     from ppl.networks import checkpoints
     from ppl.segment import build as segmenters
+    from ppl.segment.settings import DeepLabV2, Prediction, Segment, Training
 
     def make(backbone: str) -> Path:
         experiment = tmp_path / "results" / "own"
         folder = experiment / "explicit" / "s4k2"
         folder.mkdir(parents=True)
         (experiment / "data").symlink_to(scenes.root)
-        pairwise = {"gaussian_sxy": 1, "gaussian_compat": 3}
-        pairwise |= {"bilateral_sxy": 20, "bilateral_srgb": 6, "bilateral_compat": 12}
-        resolved = {
-            "data": {"train_split": "all"},
-            "cam": {"maps": {"scales": [1, 0.5], "fusion": "mean", "power": 1, "batch_size": 2}},
-            "segment": {"photo_scales": [1, 1.5], "crf": True, "iterations": 2, "pairwise": pairwise},
-        }
+        pairwise = Pairwise(gaussian_sxy=1, bilateral_sxy=20, bilateral_srgb=6, bilateral_compat=12)
+        segment = Segment(
+            deeplab_v2=DeepLabV2(backbone=backbone, output_stride=16, rates=(1, 2), scales=(1,)),
+            training=Training(weights="none", crop=48),
+            prediction=Prediction(photo_scales=(1, 1.5), iterations=2, pairwise=pairwise),
+        )
+        cam = Cam(maps=Maps(scales=(1, 0.5), batch_size=2))
+        resolved = result_settings(Experiment(data=Data(train_split="all"), cam=cam, segment=segment))
         (experiment / "settings.yaml").write_text(yaml.safe_dump(resolved))
         torch.manual_seed(0)
-        deeplab = segmenters.Architecture(backbone, output_stride=16, rates=(1, 2), scales=(1,))
-        network = segmenters.build(2, deeplab, weights="none")
+        network = segmenters.build(segment, 2)
         for conv in network.aspp:
             torch.nn.init.normal_(conv.weight, std=1.0)  # so that all classes appear
-        training = {"crop": 48, "scale": [0.5, 1.5]}
-        settings = {"architecture": asdict(deeplab), "training": training}
+        settings, classes = segmenters.stored(segment), ["ball", "cube"]
         checkpoints.save(
-            folder / "deeplab.pt", network, kind="deeplab", settings=settings, code="", classes=["ball", "cube"]
+            folder / "segmenter.pt", network, kind=segmenters.KIND, settings=settings, code="", classes=classes
         )
-        classifier = classifiers.Architecture(backbone, output_stride=16, frozen_stages=2, phi_init="identity")
-        settings = {"method": "explicit", "grids": "s4k2", "architecture": asdict(classifier)}
+        classifier = Architecture(backbone=backbone, output_stride=16, frozen_stages=2, phi_init="identity")
+        settings = {"method": "explicit", "grids": "s4k2", "architecture": plain(classifier)}
         settings["training"] = {"crop": 48, "long_side": [40, 64]}
         network = classifiers.build("explicit", "s4k2", 2, classifier, weights="none")
         checkpoints.save(
-            folder / "classifier.pt", network, kind="classifier", settings=settings, code="", classes=["ball", "cube"]
+            folder / "classifier.pt", network, kind="classifier", settings=settings, code="", classes=classes
         )
         return folder
 

@@ -61,14 +61,14 @@ def command(main: Callable[[Settings], None], settings: type[Settings]) -> None:
 def parse(settings: type[Settings], arguments: Sequence[str], description: str | None = None) -> Settings:
     """Return the dataclass `settings` of a command line; flags of its sections are the keys of the configuration.
 
-    A command with sections writes switches as the configuration does, `--key True`; others have flags `--key`.
-    UserError for a value of a section outside of its range.
+    A command with switches in its sections writes them as the configuration does, `--key True`; others have flags
+    `--key`. UserError for a value of a section outside of its range.
     """
     registry = tyro.constructors.ConstructorRegistry()
     registry.primitive_rule(_json_of_mapping)
     hints = get_type_hints(settings)
-    has_sections = any(isinstance(hint, type) and issubclass(hint, fields.Section) for hint in hints.values())
-    config = (tyro.conf.FlagConversionOff,) if has_sections else ()
+    sections = [hint for hint in hints.values() if isinstance(hint, type) and issubclass(hint, fields.Section)]
+    config = (tyro.conf.FlagConversionOff,) if any(map(_has_switches, sections)) else ()
     values = tyro.cli(settings, args=list(arguments), description=description, registry=registry, config=config)
     for field in dataclasses.fields(values):
         section = getattr(values, field.name)
@@ -76,6 +76,15 @@ def parse(settings: type[Settings], arguments: Sequence[str], description: str |
             where = f"command line, --{field.name}"
             fields.read(type(section), fields.plain(section), where, "--help lists all options")
     return values
+
+
+def _has_switches(section: type[fields.Section]) -> bool:
+    """Return whether a section, or one within it, has a field that is on or off."""
+    hints = get_type_hints(section).values()
+    return any(
+        hint is bool or (isinstance(hint, type) and dataclasses.is_dataclass(hint) and _has_switches(hint))
+        for hint in hints
+    )
 
 
 def _json_of_mapping(info: Any) -> Any:

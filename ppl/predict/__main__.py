@@ -1,6 +1,6 @@
 """Segment photos with a trained network: a mask and an overlay for each, and a legend.
 
-python -m ppl.predict photo.jpg holiday '*.png' --weights results/demo/explicit/s4k2/deeplab.pt
+python -m ppl.predict photo.jpg holiday '*.png' --weights results/demo/explicit/s4k2/segmenter.pt
 
 OUT/NAME.png holds class ids in VOC's colours, at the photo's size; OUT/NAME-overlay.jpg shows the classes over the
 photo; OUT/legend.png and OUT/legend.csv list their colours. Name the photos before the options.
@@ -27,14 +27,16 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 from ppl.data.masks import VOC_COLOURS
 from ppl.jobs.command import command
-from ppl.jobs.devices import Hardware, inference_device
+from ppl.jobs.devices import inference_device
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic
 from ppl.jobs.parallel import run_all
+from ppl.jobs.settings import Hardware
 from ppl.predict.api import Segmenter
 from ppl.predict.files import LEGEND, check_outputs, find_photos, output_names
 from ppl.predict.overlay import draw_legend
 from ppl.predict.segmentation import PreparedPhoto, Task, describe_shares, prepare, write
+from ppl.segment.settings import Prediction
 
 READERS = 4  # photos decoded at a time; one of 50 million pixels with transparency needs 0.7 GB
 FEW = 4  # photos for which starting worker processes would take longer than the work
@@ -45,7 +47,7 @@ class Settings:
     photos: Annotated[Positional[tuple[str, ...]], arg(metavar="PHOTO [PHOTO ...]")]
     """Files, folders, and patterns in quotation marks."""
     weights: Path
-    """deeplab.pt of a finished run."""
+    """segmenter.pt of a finished run."""
     folder: Annotated[Path, arg(name="out")] = Path("predictions")
     """Folder for the results."""
     recursive: bool = False
@@ -60,18 +62,18 @@ class Settings:
     """Apply no CRF, even if the experiment does."""
     max_side: int | None = None
     """Photos with a longer side are shrunk to it for the network; by default the size of training photos."""
-    batch_size: int = 4
+    batch_size: int = Prediction().batch_size
     """Photos of equal size in one batch."""
     hardware: Hardware = field(
-        default_factory=lambda: Hardware(devices=1, workers=min(8, os.cpu_count() or 1), precision="32-true")
+        default_factory=lambda: Hardware(workers=min(8, os.cpu_count() or 1), precision="32-true")
     )
     """A GPU if there is one; `workers` run the CRF and write results."""
 
     def __post_init__(self) -> None:
         if self.crf and self.no_crf:
             raise UserError("--crf, --no-crf", "mutually exclusive", "name one of them")
-        if self.batch_size < 1 or self.hardware.workers < 0:
-            raise UserError("--batch-size, --hardware.workers", "below 1 or below 0", "raise it")
+        if self.batch_size < 1:
+            raise UserError("--batch-size", f"{self.batch_size} is below 1", "raise it")
 
 
 def main(settings: Settings) -> None:

@@ -2,7 +2,7 @@
 
 import ppl
 
-model = ppl.load("results/demo/explicit/s4k2/deeplab.pt")
+model = ppl.load("results/demo/explicit/s4k2/segmenter.pt")
 result = model.segment("photo.jpg")     # a notebook shows it as a picture
 result.shares                           # {'bird': 0.31}
 result.labels                           # (h, w) uint8
@@ -24,26 +24,31 @@ import torch
 from PIL import Image
 from torch import nn
 
-from ppl.cam.maps import branch_maps, fuse
+from ppl.cam.maps import maps_of
 from ppl.cam.store import Cam
 from ppl.classify import build as classifiers
+from ppl.classify import settings as classify_settings
 from ppl.data.crops import cut_photo, whole_window
 from ppl.data.resize import upsample
-from ppl.jobs.devices import Precision, autocast, set_arithmetic
+from ppl.jobs import fields
+from ppl.jobs.devices import autocast, set_arithmetic
 from ppl.jobs.errors import UserError
+from ppl.jobs.settings import Precision
 from ppl.networks import checkpoints
 from ppl.networks.backbones import fold_batchnorm
 from ppl.predict.segmentation import Photo, Segmentation, png, prepare, segmentation
 from ppl.predict.settings import Setting, find, longest_side, of_maps, of_segmentation
 from ppl.segment import build as segmenters
+from ppl.segment import settings as segment_settings
 from ppl.segment.inference import predict_batch
 from ppl.segment.postprocess import Crf, Prediction
+from ppl.training.settings import Training
 
 PRESENT = 0.5  # least probability of a class for which a map is computed by default
 
 
 def load(weights: Path | str, **options: Any) -> "Segmenter | Classifier":
-    """Load a trained network: a `Segmenter` from deeplab.pt, a `Classifier` from classifier.pt.
+    """Load a trained network: a `Segmenter` from segmenter.pt, a `Classifier` from classifier.pt.
 
     Inference settings are read from settings.yaml two directories above the weights, if it exists; printing the network
     lists them with their origin. Options, all by name:
@@ -57,7 +62,7 @@ def load(weights: Path | str, **options: Any) -> "Segmenter | Classifier":
 
     UserError for a file that cannot be read or belongs to another kind of network.
     """
-    what, remedy = "a readable checkpoint", "name the deeplab.pt or classifier.pt of a finished run"
+    what, remedy = "a readable checkpoint", "name the segmenter.pt or classifier.pt of a finished run"
     content = checkpoints.read(weights, what, remedy)
     kind = content.get("kind") if isinstance(content, dict) else None
     if kind not in (segmenters.KIND, classifiers.KIND):
@@ -74,6 +79,7 @@ class _Trained:
         self,
         weights: Path | str,
         load: Callable[[Path], tuple[nn.Module, dict[str, Any]]],
+        training: type[Training],
         device: torch.device | str | None,
         precision: Precision,
     ) -> None:
@@ -84,7 +90,7 @@ class _Trained:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.network = network.to(self.device, memory_format=torch.channels_last)
         self.classes: tuple[str, ...] = tuple(content["classes"])
-        self.training = content["settings"].get("training")
+        self.training = fields.read(training, content["settings"].get("training"), weights, "make it again")
 
     def setting(self, name: str) -> Any:
         """Return the value of a setting in use."""
@@ -111,12 +117,11 @@ class Segmenter(_Trained):
         device: torch.device | str | None = None,
         precision: Precision = "32-true",
     ) -> None:
-        super().__init__(weights, segmenters.load, device, precision)
-        experiment = find(self.weights, settings)
-        with checkpoints.reading_settings(weights):
-            in_crop = math.ceil(self.training["crop"] / self.training["scale"][0])
-        self.settings_in_use = of_segmentation(experiment, photo_scales=photo_scales, crf=crf)
-        self.settings_in_use["max_side"] = longest_side(experiment, max_side, in_crop)
+        super().__init__(weights, segmenters.load, segment_settings.Training, device, precision)
+        stored = find(self.weights, settings)
+        in_crop = math.ceil(self.training.crop / self.training.scale[0])
+        self.settings_in_use = of_segmentation(stored, photo_scales=photo_scales, crf=crf)
+        self.settings_in_use["max_side"] = longest_side(stored, max_side, in_crop)
 
     def segment(self, photo: Photo) -> Segmentation:
         """Return the label map of a photo: a path, an image of Pillow, or an array (h, w, 3) uint8 RGB."""
@@ -142,21 +147,20 @@ class Classifier(_Trained):
         device: torch.device | str | None = None,
         precision: Precision = "32-true",
     ) -> None:
-        super().__init__(weights, classifiers.load, device, precision)
-        experiment = find(self.weights, settings)
-        with checkpoints.reading_settings(weights):
-            self.crop, in_crop = int(self.training["crop"]), int(self.training["long_side"][1])
-        self.settings_in_use = of_maps(experiment)
-        self.settings_in_use["max_side"] = longest_side(experiment, max_side, in_crop)
+        super().__init__(weights, classifiers.load, classify_settings.Training, device, precision)
+        stored = find(self.weights, settings)
+        self.cam_settings = stored.experiment.cam
+        self.settings_in_use = of_maps(stored)
+        self.settings_in_use["max_side"] = longest_side(stored, max_side, self.training.long_side[1])
 
     def classify(self, photo: Photo) -> dict[str, float]:
         """Return the probability of each class, the highest first.
 
         The longest side of the photo is resized to the training crop, as in the classifier's validation.
         """
-        pixels = prepare(photo, self.crop).image
-        window = whole_window(pixels.shape[:2], self.crop)
-        image = cut_photo(pixels, window, self.crop, self.network.backbone.mean, self.network.backbone.std)
+        pixels = prepare(photo, self.training.crop).image
+        window = whole_window(pixels.shape[:2], self.training.crop)
+        image = cut_photo(pixels, window, self.training.crop, self.network.backbone.mean, self.network.backbone.std)
         with torch.inference_mode(), autocast(self.device, self.precision):
             logits = self.network(image[None].to(self.device)).float().sum(dim=1)[0]  # (C,)
         scores = zip(self.classes, logits.sigmoid().tolist(), strict=True)
@@ -176,11 +180,10 @@ class Classifier(_Trained):
                 f"{unknown[0]!r} is not a class of {self.weights}; its classes are {', '.join(self.classes)}"
             )
         prepared = prepare(photo, self.setting("max_side"))
-        ids = [self.classes.index(name) for name in classes]
+        ids = [self.classes.index(name) + 1 for name in classes]
         with autocast(self.device, self.precision):
-            maps = branch_maps(self.network, prepared.image[None], self.setting("scales"), power=self.setting("power"))
-        fused = fuse(maps[0][:, ids], self.setting("fusion")).cpu().numpy()  # (K, h4, w4)
-        return ClassActivation(Cam(fused, np.array(ids) + 1, prepared.size), tuple(classes), prepared.display)
+            (maps,) = maps_of(self.network, prepared.image[None], [ids], self.cam_settings)  # (K, h4, w4)
+        return ClassActivation(Cam(maps, np.array(ids), prepared.size), tuple(classes), prepared.display)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

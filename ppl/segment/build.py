@@ -47,11 +47,12 @@ from ppl.networks import checkpoints
 from ppl.segment.settings import Segment, Training
 
 KIND = "segmenter"
+ENTRIES = slots.slots_of(Segment)["network"]
 
 
 def entry(segment: Segment) -> ModuleType:
     """Return the module of the network."""
-    return slots.load(slots.slots_of(Segment)["network"], segment.network)
+    return slots.load(ENTRIES, segment.network)
 
 
 def build(segment: Segment, classes: int) -> nn.Module:
@@ -84,7 +85,7 @@ def load(path: Path | str, classes: Sequence[str] | None = None) -> tuple[nn.Mod
 def _segment(path: Path | str, settings: dict[str, Any]) -> Segment:
     """Return the network's section of the settings of a checkpoint."""
     name = read(Segment, {"network": settings["network"]}, path, "make it again").network
-    key = slots.family(slots.slots_of(Segment)["network"], name).removesuffix("/")
+    key = slots.family(ENTRIES, name).removesuffix("/")
     return read(Segment, {"network": name, key: settings["settings"]}, path, "make it again")
 
 

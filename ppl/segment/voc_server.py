@@ -14,7 +14,6 @@ from ppl.data.shrink import Size, full_sizes
 from ppl.jobs.command import command
 from ppl.jobs.files import atomic
 from ppl.jobs.parallel import run_all
-from ppl.jobs.settings import Hardware
 from ppl.segment.check_server import check
 
 
@@ -27,8 +26,8 @@ class Settings:
     out: Path
     """Folder; the maps lie below it in results/VOC2012/Segmentation/comp6_test_cls."""
     tar: Path
-    hardware: Hardware = Hardware()
-    """`workers` enlarge the maps of shrunk photos."""
+    workers: int = 0
+    """Worker processes that enlarge the maps of shrunk photos."""
 
 
 def main(settings: Settings) -> None:
@@ -41,8 +40,9 @@ def main(settings: Settings) -> None:
         target.mkdir(parents=True)
         write = partial(write_submission_map, target)
         tasks = ((path, sizes.get(image_id)) for image_id, path in zip(image_ids, maps, strict=True))
-        workers = settings.hardware.workers if sizes else 0
-        for _ in run_all(write, tasks, workers=workers, total=len(image_ids), name="maps gathered"):
+        for _ in run_all(
+            write, tasks, workers=settings.workers if sizes else 0, total=len(image_ids), name="maps gathered"
+        ):
             pass
         pack(target, temporary)
         check(temporary, dataset, image_ids, name=settings.tar)

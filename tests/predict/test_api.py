@@ -12,6 +12,7 @@ from PIL import Image
 
 import ppl
 from ppl.cam import export
+from ppl.cam.settings import Cam, Maps
 from ppl.classify import build as classifiers
 from ppl.data.crops import ResizedImages
 from ppl.data.dataset import Dataset
@@ -40,7 +41,7 @@ def test_the_package_alone_needs_no_torch_and_has_no_other_names() -> None:
 
 @pytest.fixture
 def segmenter(folder: Path) -> api.Segmenter:
-    return ppl.load(folder / "deeplab.pt", device="cpu")
+    return ppl.load(folder / "segmenter.pt", device="cpu")
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_a_path_an_image_and_an_array_are_one_photo(segmenter: api.Segmenter, ph
 def test_an_image_stays_as_the_caller_has_opened_it(folder: Path, tmp_path: Path) -> None:
     Image.effect_noise((400, 300), 90).save(tmp_path / "a.jpg")
     with Image.open(tmp_path / "a.jpg") as image:
-        assert ppl.load(folder / "deeplab.pt", device="cpu", max_side=40).segment(image).labels.shape == (300, 400)
+        assert ppl.load(folder / "segmenter.pt", device="cpu", max_side=40).segment(image).labels.shape == (300, 400)
         assert image.size == (400, 300)
 
 
@@ -87,7 +88,7 @@ def test_a_result_is_shown_and_saved_with_the_shares_of_its_pixels(segmenter, ph
 
 def test_a_large_photo_is_segmented_like_the_shrunk_one(folder: Path) -> None:
     large = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
-    model = ppl.load(folder / "deeplab.pt", device="cpu", max_side=40, crf=False)
+    model = ppl.load(folder / "segmenter.pt", device="cpu", max_side=40, crf=False)
     small = np.array(Image.fromarray(large).resize((40, 30), Image.Resampling.BICUBIC))
     whole, shrunk = model.segment(large), model.segment(small)
     assert np.array_equal(whole.scores, shrunk.scores)
@@ -106,8 +107,8 @@ def test_a_classifier_scores_as_its_validation_does(folder: Path, classifier, ph
 
 def test_cams_are_those_of_the_export(classifier: api.Classifier, scenes, photo: Path) -> None:
     dataset, (image, *_) = Dataset.open(scenes.root), scenes.images
-    cams = export.Cams(scales=(1, 0.5), fusion="mean", power=1, batch_size=1)
-    ((_, expected),) = export.compute(classifier.network, dataset, [image], cams, workers=0)
+    cam = Cam(maps=Maps(scales=(1, 0.5), batch_size=1))
+    ((_, expected),) = export.compute(classifier.network, dataset, [image], cam, workers=0)
     names = [dataset.classes[i - 1] for i in expected.classes]
     found = classifier.cam(photo, names)
     assert found.classes == (*names,)
@@ -130,16 +131,16 @@ def test_cams_are_by_default_of_the_classes_present(classifier, photo: Path, mon
     assert classifier.cam(photo, []).overlay().size == read_photo(photo).shape[1::-1]
 
 
-@pytest.mark.parametrize("name", ["deeplab.pt", "classifier.pt"])
+@pytest.mark.parametrize("name", ["segmenter.pt", "classifier.pt"])
 def test_the_origin_of_settings_is_shown(folder: Path, name: str) -> None:
     settings = folder.parents[1] / "settings.yaml"
     shown = repr(ppl.load(folder / name, device="cpu"))
-    assert f"cales 1 {'1.5' if name == 'deeplab.pt' else '0.5'} ({settings})" in shown
+    assert f"cales 1 {'1.5' if name == 'segmenter.pt' else '0.5'} ({settings})" in shown
     assert f"max_side 52 (the training photos in {settings.parent / 'data'} are no larger)" in shown
     settings.rename(folder / "moved.yaml")
     alone = repr(ppl.load(folder / name, device="cpu"))
     assert "(paper defaults: no settings.yaml two directories" in alone
-    assert f"max_side {96 if name == 'deeplab.pt' else 64} (the largest part of a photo" in alone
+    assert f"max_side {96 if name == 'segmenter.pt' else 64} (the largest part of a photo" in alone
     assert "as requested" not in shown + alone
     named = repr(ppl.load(folder / name, settings=folder / "moved.yaml", max_side=7, device="cpu"))
     assert "max_side 7 (as requested)" in named
@@ -153,15 +154,15 @@ def test_a_crf_is_used_where_it_is_asked_for_or_else_where_the_experiment_has_on
 ) -> None:
     settings = folder.parents[1] / "settings.yaml"
     content = yaml.safe_load(settings.read_text())
-    content["segment"]["crf"] = own
+    content["segment"]["prediction"]["crf"] = own
     settings.write_text(yaml.safe_dump(content))
-    crf = ppl.load(folder / "deeplab.pt", crf=asked, device="cpu").setting("crf")
+    crf = ppl.load(folder / "segmenter.pt", crf=asked, device="cpu").setting("crf")
     assert (crf is not None) == used
     assert crf is None or (crf.iterations, crf.pairwise.bilateral_sxy) == (2, 20)
 
 
 def test_load_knows_both_kinds(folder: Path) -> None:
-    assert isinstance(ppl.load(folder / "deeplab.pt"), api.Segmenter)
+    assert isinstance(ppl.load(folder / "segmenter.pt"), api.Segmenter)
     assert isinstance(ppl.load(str(folder / "classifier.pt")), api.Classifier)
     with pytest.raises(TypeError, match="crf"):
         ppl.load(folder / "classifier.pt", crf=True)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ppl.crf.dense import Pairwise
+from ppl.crf.settings import Pairwise
 from ppl.data import label_maps
 from ppl.data.dataset import Dataset
 from ppl.data.lists import write_lists
@@ -18,20 +18,21 @@ from ppl.data.masks import VOC_COLOURS, read_mask
 from ppl.data.photos import read_photo
 from ppl.data.resize import enlarge
 from ppl.data.sources import folder
-from ppl.jobs.devices import Hardware
 from ppl.jobs.errors import UserError
+from ppl.jobs.settings import Hardware
 from ppl.predict import __main__ as predict
 from ppl.predict.__main__ import Settings, in_batches, read_ahead
 from ppl.predict.segmentation import PreparedPhoto
 from ppl.segment import predict_split, voc_server
+from ppl.segment.settings import Prediction, Segment
 
-ON_CPU = Hardware(devices=0, workers=0, precision="32-true")
+ON_CPU = Hardware(gpu=0, workers=0, precision="32-true")
 
 
 @pytest.fixture
 def settings(finish: Callable[[str], Path], tiny: str, tmp_path: Path, scenes) -> Settings:
     return Settings(
-        photos=(str(scenes.root / "JPEGImages"),), weights=finish(tiny) / "deeplab.pt",
+        photos=(str(scenes.root / "JPEGImages"),), weights=finish(tiny) / "segmenter.pt",
         folder=tmp_path / "predictions", batch_size=1, hardware=ON_CPU,
     )  # fmt: skip
 
@@ -47,10 +48,11 @@ def _photo(path: Path, size: tuple[int, int], **options) -> Path:
 
 
 def _predict_in_the_workflow(weights: Path, data: Path, out: Path) -> None:
+    pairwise = Pairwise(gaussian_sxy=1, bilateral_sxy=20, bilateral_srgb=6, bilateral_compat=12)
+    prediction = Prediction(photo_scales=(1, 1.5), batch_size=1, iterations=2, pairwise=pairwise)
     predicting = predict_split.Settings(
-        data=data, split="all", checkpoint=weights, out=out, photo_scales=(1, 1.5), batch_size=1, crf=True,
-        iterations=2, pairwise=Pairwise(1, 3, 20, 6, 12), hardware=ON_CPU,
-    )  # fmt: skip
+        data=data, split="all", checkpoint=weights, out=out, segment=Segment(prediction=prediction), hardware=ON_CPU
+    )
     predict_split.main(predicting)
 
 
@@ -195,7 +197,7 @@ def test_a_result_never_replaces_a_photo(
 
 
 def test_the_command_ends_with_1_after_a_broken_photo(finish: Callable[[str], Path], tmp_path: Path) -> None:
-    weights = finish("efficientnet_lite0") / "deeplab.pt"
+    weights = finish("efficientnet_lite0") / "segmenter.pt"
     name = os.fsdecode(b"a\xff.jpg")  # no text in UTF-8
     try:
         _photo(tmp_path / name, (64, 48))

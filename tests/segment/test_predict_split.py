@@ -1,45 +1,52 @@
 import pickle
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from ppl.crf.dense import Pairwise
+from ppl.crf.settings import Pairwise
 from ppl.data.dataset import Dataset
 from ppl.data.masks import read_mask
 from ppl.data.photos import read_photo
-from ppl.jobs.devices import Hardware
 from ppl.jobs.errors import UserError
+from ppl.jobs.settings import Hardware
 from ppl.networks import checkpoints
 from ppl.segment import build as checkpoint
-from ppl.segment import inference, predict_split
-from ppl.segment import postprocess as predicted
-from ppl.segment.build import Architecture
-from ppl.segment.deeplab import DeepLab, resize
+from ppl.segment import inference, postprocess, predict_split
 from ppl.segment.inference import log_probabilities
+from ppl.segment.logits import resize
 from ppl.segment.predict_split import Settings, predict_all
+from ppl.segment.settings import DeepLabV2, Prediction, Segment, Training
 
-PAIRWISE = Pairwise(1, 3, 67, 3, 4)
+PAIRWISE = Pairwise(gaussian_sxy=1, bilateral_sxy=67, bilateral_srgb=3, bilateral_compat=4)
 
 
 @pytest.fixture
 def settings(scenes, tiny: str, tmp_path: Path) -> Settings:
     torch.manual_seed(0)
-    architecture = Architecture(tiny, output_stride=8, rates=(1, 2), scales=(1, 0.75, 0.5))
-    network = checkpoint.build(2, architecture, weights="none")
+    deeplab = DeepLabV2(backbone=tiny, output_stride=8, rates=(1, 2), scales=(1, 0.75, 0.5))
+    trained = Segment(deeplab_v2=deeplab, training=Training(weights="none"))
+    network = checkpoint.build(trained, 2)
     for conv in network.aspp:
-        torch.nn.init.normal_(conv.weight, std=1.0)  # so that all classes appear
-    stored = {"architecture": asdict(architecture)}
-    path = tmp_path / "deeplab.pt"
-    checkpoints.save(path, network, kind="deeplab", settings=stored, code="test", classes=["ball", "cube"])
+        nn.init.normal_(conv.weight, std=1.0)  # so that all classes appear
+    path, stored = tmp_path / "segmenter.pt", checkpoint.stored(trained)
+    checkpoints.save(path, network, kind="segmenter", settings=stored, code="test", classes=["ball", "cube"])
+    prediction = Prediction(batch_size=2, crf=False, iterations=3, pairwise=PAIRWISE)
     return Settings(
-        data=scenes.root, split="all", checkpoint=path, out=tmp_path / "predictions", photo_scales=(1,), batch_size=2,
-        crf=False, iterations=3, pairwise=PAIRWISE, hardware=Hardware(devices=0, workers=0, precision="32-true"),
+        data=scenes.root, split="all", checkpoint=path, out=tmp_path / "predictions",
+        segment=Segment(prediction=prediction), hardware=Hardware(gpu=0, workers=0, precision="32-true"),
     )  # fmt: skip
+
+
+def changed(settings: Settings, **values: Any) -> Settings:
+    """Return settings with other values of `segment.prediction`."""
+    return replace(settings, segment=Segment(prediction=replace(settings.segment.prediction, **values)))
 
 
 def _maps(folder: Path) -> dict[str, np.ndarray]:
@@ -50,7 +57,7 @@ def _maps(folder: Path) -> dict[str, np.ndarray]:
 def test_maps_hold_the_most_probable_classes_in_the_size_of_their_photos(
     settings: Settings, scenes, scales: tuple[int, ...]
 ) -> None:
-    predict_split.main(replace(settings, photo_scales=scales))
+    predict_split.main(changed(settings, photo_scales=scales))
     assert [path.name for path in settings.out.iterdir()] == ["raw"]
     maps = _maps(settings.out / "raw")
     network, dataset = checkpoint.load(settings.checkpoint)[0], Dataset.open(scenes.root)
@@ -87,8 +94,8 @@ def test_the_crf_gets_the_photo_and_the_probabilities(
         assert np.allclose(likely.sum(axis=0), 1)
         return (likely.argmax(axis=0) + 1).astype(np.uint8)
 
-    monkeypatch.setattr(predicted, "from_probabilities", crf)
-    predict_split.main(replace(settings, crf=True))
+    monkeypatch.setattr(postprocess, "from_probabilities", crf)
+    predict_split.main(changed(settings, crf=True))
     photos = [read_photo(Dataset.open(scenes.root).photo(image)) for image in scenes.images]
     assert len(seen) == len(photos)
     assert all(any(np.array_equal(photo, other) for other in seen) for photo in photos)
@@ -113,9 +120,9 @@ def test_worker_processes_change_nothing(settings: Settings, tmp_path: Path, mon
     pooled = replace(settings, hardware=replace(settings.hardware, workers=1))
     predict_split.main(replace(pooled, out=tmp_path / "plain"))
     assert not jobs  # without a CRF there is nothing for a pool to do
-    predict_split.main(replace(pooled, crf=True, out=tmp_path / "pool"))
+    predict_split.main(replace(changed(pooled, crf=True), out=tmp_path / "pool"))
     assert len(jobs) == 4
-    predict_split.main(replace(settings, crf=True))
+    predict_split.main(changed(settings, crf=True))
     for kind in ("raw", "crf"):
         alone, together = _maps(settings.out / kind), _maps(tmp_path / "pool" / kind)
         assert alone.keys() == together.keys()
@@ -123,7 +130,7 @@ def test_worker_processes_change_nothing(settings: Settings, tmp_path: Path, mon
 
 
 def test_shards_together_are_the_whole_split(settings: Settings, scenes, tmp_path: Path) -> None:
-    single = replace(settings, batch_size=1)
+    single = changed(settings, batch_size=1)
     predict_split.main(single)
     shards = [replace(single, shard=f"{i}/6", out=tmp_path / f"shard-{i}") for i in range(1, 7)]
     for shard in shards:
@@ -139,7 +146,7 @@ def test_photos_are_read_while_predictions_are_taken(
 ) -> None:
     batches = []
 
-    def counted(network: DeepLab, photos: np.ndarray, scales: tuple[float, ...]) -> torch.Tensor:
+    def counted(network: nn.Module, photos: np.ndarray, scales: tuple[float, ...]) -> torch.Tensor:
         batches.append(len(photos))
         return log_probabilities(network, photos, scales)
 

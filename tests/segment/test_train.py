@@ -2,37 +2,41 @@ import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import torch
 
-from ppl.jobs.devices import Hardware
 from ppl.jobs.errors import UserError
+from ppl.jobs.settings import Hardware
 from ppl.segment import build as checkpoint
-from ppl.segment import train
-from ppl.segment.build import Architecture
-from ppl.segment.train import Settings, Training
+from ppl.segment import deeplab_v2, train
+from ppl.segment.settings import DeepLabV2, Segment, Training
+from ppl.segment.train import Settings
 
 
 @pytest.fixture
 def settings(scenes, tiny: str, tmp_path: Path) -> Settings:
     shutil.rmtree(scenes.root / "SegmentationClass")  # training opens no mask
-    training = Training(
-        weights="none", trained_from=0, steps=7, batch_size=2, optimizer="sgd", lr=1e-3, head_lr_factor=10,
-        momentum=0.9, weight_decay=5e-4, power=0.9, crop=40, scale=(0.5, 1.5), seed=1,
-    )  # fmt: skip
+    training = Training(weights="none", steps=7, batch_size=2, lr=1e-3, crop=40)
+    deeplab = DeepLabV2(backbone=tiny, output_stride=8, rates=(1, 2), scales=(1, 0.75, 0.5))
     return Settings(
-        data=scenes.root, train_split="all", labels=scenes.labels, code="test",
-        out=tmp_path / "deeplab.pt", log=tmp_path / "deeplab.csv",
-        architecture=Architecture(tiny, output_stride=8, rates=(1, 2), scales=(1, 0.75, 0.5)),
-        training=training, hardware=Hardware(devices=0, workers=0, precision="32-true"),
+        data=scenes.root, train_split="all", labels=scenes.labels, code="test", random_seed=1,
+        out=tmp_path / "segmenter.pt", log=tmp_path / "segmenter.csv",
+        segment=Segment(deeplab_v2=deeplab, training=training),
+        hardware=Hardware(gpu=0, workers=0, precision="32-true"),
     )  # fmt: skip
+
+
+def changed(settings: Settings, **values: Any) -> Settings:
+    """Return settings with other values of `segment.training`."""
+    segment = settings.segment
+    return replace(settings, segment=replace(segment, training=replace(segment.training, **values)))
 
 
 def test_training_lowers_the_loss(settings: Settings) -> None:
-    training = replace(settings.training, steps=80, optimizer="adamw", lr=1e-2, head_lr_factor=1)
-    train.main(replace(settings, training=training))
+    train.main(changed(settings, steps=80, optimizer="adamw", lr=1e-2, head_lr_factor=1))
     loss = pd.read_csv(settings.log)["loss"]
     assert len(loss) == 40
     assert loss[-8:].median() < 0.5 * loss[:4].median()
@@ -40,20 +44,21 @@ def test_training_lowers_the_loss(settings: Settings) -> None:
     assert not network.training
     assert (content["classes"], content["code"]) == (["ball", "cube"], "test")
     assert content["settings"]["training"]["steps"] == 80
+    assert (content["settings"]["network"], content["settings"]["random_seed"]) == ("deeplab_v2", 1)
 
 
-@pytest.mark.parametrize("first", range(6))
-def test_stages_before_the_first_trained_one_keep_their_weights(settings: Settings, first: int) -> None:
-    start = checkpoint.build(2, settings.architecture, weights="none").backbone
+@pytest.mark.parametrize("frozen", range(-1, 5))
+def test_frozen_stages_keep_their_weights(settings: Settings, frozen: int) -> None:
+    start = checkpoint.build(settings.segment, 2).backbone
     weights = settings.out.with_name("weights.pt")
     torch.save(start.state_dict(), weights)
-    train.main(replace(settings, training=replace(settings.training, weights=str(weights), trained_from=first)))
+    train.main(changed(settings, weights=str(weights), frozen_stages=frozen))
     network, _ = checkpoint.load(settings.out)
-    changed = [
+    trained = [
         any(not torch.equal(a, b) for a, b in zip(old.parameters(), new.parameters(), strict=True))
         for old, new in zip(start.stages, network.backbone.stages, strict=True)
     ]
-    assert changed == [stage >= first for stage in range(5)]
+    assert trained == [stage > frozen for stage in range(5)]
 
 
 def test_changed_pseudo_labels_start_over(
@@ -64,7 +69,7 @@ def test_changed_pseudo_labels_start_over(
         return torch.zeros((), requires_grad=True) * 1
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "segmentation_loss", terminated)
+        patch.setattr(deeplab_v2, "segmentation_loss", terminated)
         patch.setattr(torch.optim.SGD, "step", lambda *_: None)
         with pytest.raises(SystemExit):
             train.main(settings)

@@ -3,15 +3,16 @@ import math
 import pytest
 import torch
 
-from ppl.segment.build import Architecture, build
-from ppl.segment.deeplab import DeepLab, nearest, parameter_groups, resize, segmentation_loss
+from ppl.segment.deeplab_v2 import DeepLab, build, parameter_groups
+from ppl.segment.logits import nearest, resize, segmentation_loss
+from ppl.segment.settings import DeepLabV2, Training
 
 
 @pytest.fixture
 def network() -> DeepLab:
     torch.manual_seed(0)
-    architecture = Architecture("resnet18", output_stride=8, rates=(1, 3), scales=(1, 0.75, 0.5))
-    return build(2, architecture, weights="none").eval()
+    settings = DeepLabV2(backbone="resnet18", output_stride=8, rates=(1, 3), scales=(1, 0.75, 0.5))
+    return build("deeplab_v2", settings, 2, weights="none", frozen_stages=-1).eval()
 
 
 @pytest.mark.parametrize("size", [(33, 47), (40, 24), (7, 65)])
@@ -46,22 +47,11 @@ def test_the_head_sums_its_rates(network: DeepLab) -> None:
     ("name", "stride"), [("resnet18", 8), ("resnet18", 16), ("vgg16", 8), ("efficientnet_lite0", 16)]
 )
 def test_every_backbone_gives_logits_at_its_output_stride(name: str, stride: int) -> None:
-    network = build(1, Architecture(name, stride, (2,), (1,)), weights="none")
+    settings = DeepLabV2(backbone=name, output_stride=stride, rates=(2,), scales=(1,))
+    network = build("deeplab_v2", settings, 1, weights="none", frozen_stages=-1)
     with torch.no_grad():
         logits = network.single_scale(torch.zeros(1, 3, 33, 48))
     assert logits.shape == (1, 2, math.ceil(33 / stride), 48 // stride)
-
-
-def test_batches_do_not_mix_photos(network: DeepLab) -> None:
-    x = torch.randn(3, 3, 40, 40)
-    with torch.no_grad():
-        assert torch.allclose(network(x), torch.cat([network(image[None]) for image in x]), atol=1e-4, rtol=1e-4)
-
-
-def test_batchnorm_statistics_stay_in_training(network: DeepLab) -> None:
-    before = {name: value.clone() for name, value in network.named_buffers()}
-    network.train()(torch.randn(2, 3, 32, 32))
-    assert all(torch.equal(value, before[name]) for name, value in network.named_buffers())
 
 
 def test_ignored_pixels_cost_nothing_and_give_no_gradient() -> None:
@@ -89,17 +79,9 @@ def test_labels_are_taken_at_the_centres_that_upsampling_assumes() -> None:
     assert torch.equal(nearest(coordinates[:, 0], (24, 40)), coordinates[:, 0])
 
 
-def test_parameter_groups_cover_the_network_once(network: DeepLab) -> None:
-    groups = parameter_groups(network, lr=0.1, head_lr_factor=10, weight_decay=0.5)
-    grouped = [id(p) for group in groups for p in group["params"]]
-    assert sorted(grouped) == sorted(map(id, network.parameters()))
+def test_biases_of_the_head_learn_twice_as_fast_without_decay(network: DeepLab) -> None:
+    groups = parameter_groups(network, Training(lr=0.1, head_lr_factor=10, weight_decay=0.5))
     rate = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
     for name, parameter in network.named_parameters():
         expected = (0.1, 0.5) if name.startswith("backbone") else (1, 0.5) if name.endswith("weight") else (2, 0)
         assert rate[id(parameter)] == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(("rates", "scales", "missing"), [((), (1,), "rate"), ((1,), (), "scale")])
-def test_no_rates_and_no_scales_are_refused(rates: tuple, scales: tuple, missing: str) -> None:
-    with pytest.raises(ValueError, match=missing):
-        Architecture("resnet18", output_stride=8, rates=rates, scales=scales)
