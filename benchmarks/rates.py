@@ -42,7 +42,8 @@ from ppl.jobs.files import atomic
 from ppl.measure import sweep
 from ppl.networks import backbones
 from ppl.refine.irnet import IRNet, boundary_map
-from ppl.refine.losses import irnet_loss
+from ppl.refine.irnet import Settings as IRNetSettings
+from ppl.refine.irnet import loss as irnet_loss
 from ppl.refine.walk import propagate
 from ppl.segment.deeplab import DeepLab, segmentation_loss
 from ppl.segment.inference import log_probabilities
@@ -200,7 +201,7 @@ def steps(device: torch.device, paper: bool, setup: Setup) -> Iterator[Step]:
     crops = torch.randn(batch, 3, 512, 512, device=device).to(memory_format=torch.channels_last)
     labels = smooth(3, (512, 512), 0).argmax(0).to(torch.uint8).expand(batch, -1, -1).to(device)
     irnet = IRNet(backbones.build("resnet50")).to(device, memory_format=torch.channels_last)
-    loss = partial(irnet_loss, irnet, crops, labels, 10)
+    loss = partial(irnet_loss, irnet, crops, labels, IRNetSettings())
     yield Step("train IRNet", "device", batch, _training(irnet, loss, device))
     irnet.eval()
     x = crops[:4, :, : VOC_SIZE[0], : VOC_SIZE[1]].contiguous(memory_format=torch.channels_last)

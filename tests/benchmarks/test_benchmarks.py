@@ -17,6 +17,7 @@ from ppl.measure import sweep
 from ppl.networks import backbones
 from ppl.refine import losses
 from ppl.refine.reliable import reliable_labels
+from ppl.refine.settings import Reliable
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_cams_at_the_photos_own_size(references: ModuleType, network: PatchClass
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
-def test_sweep_store_and_confident_labels(references: ModuleType, tmp_path: Path) -> None:
+def test_sweep_store_and_reliable_labels(references: ModuleType, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     photo, truth = rng.integers(0, 256, (24, 32, 3), dtype=np.uint8), rng.integers(0, 3, (24, 32), dtype=np.uint8)
     cam = store.Cam(rng.random((2, 6, 8), dtype=np.float32), np.array([1, 2]), (24, 32))
@@ -81,7 +82,7 @@ def test_sweep_store_and_confident_labels(references: ModuleType, tmp_path: Path
     full = upsample(cam.maps, cam.size)
     references.write_dictionaries(tmp_path / "npy", [full], [cam.classes])
     np.testing.assert_array_equal(references.read_dictionaries(tmp_path / "npy", 1)[0], full)
-    labels = reliable_labels(photo, full, cam.classes)
+    labels = reliable_labels(photo, full, cam.classes, Reliable())
     assert (labels == references.reliable_labels(photo, full, cam.classes, labels=6)).mean() > 0.99
 
 

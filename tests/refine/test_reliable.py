@@ -1,20 +1,27 @@
 """Reliable labels, and seeds after a CRF."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from ppl.cam import settings
 from ppl.cam.seeds import seed
 from ppl.cam.store import Cam
 from ppl.crf.dense import from_labels
 from ppl.crf.settings import IRNET
-from ppl.data.masks import IGNORE
+from ppl.data.dataset import Dataset
+from ppl.data.masks import IGNORE, read_mask
+from ppl.jobs.settings import Hardware
 from ppl.jobs.slots import slots_of
+from ppl.refine import crf_seeds, reliable
 from ppl.refine.background import with_background
 from ppl.refine.crf_seeds import crf_seed
 from ppl.refine.reliable import combine, reliable_labels
-from ppl.refine.settings import LABELS, Alphas, Reliable, Thresholds
+from ppl.refine.settings import LABELS, Alphas, Refine, Reliable, Thresholds
 
 H, W = 20, 30
+CPU = Hardware(gpu=0, workers=0)  # workers: in this process
 
 
 def square_cam(peak: float = 1.0, halo: float = 0.15) -> np.ndarray:
@@ -62,14 +69,14 @@ def test_background_scores_by_alphas_do_the_same() -> None:
 @pytest.mark.parametrize("scores", LABELS)
 def test_all_kinds_of_scores_label_any_image_with_its_classes(scores: str) -> None:
     assert slots_of(Reliable)["scores"] == LABELS
-    reliable, photo = Reliable(scores=scores), three_coloured_photo()
-    assert not reliable_labels(photo, np.zeros((0, H, W), np.float32), [], reliable).any()
+    values, photo = Reliable(scores=scores), three_coloured_photo()
+    assert not reliable_labels(photo, np.zeros((0, H, W), np.float32), [], values).any()
     maps = np.random.default_rng(0).random((2, H, W)).astype(np.float32)
-    labels = reliable_labels(photo, maps, [3, 9], reliable)
+    labels = reliable_labels(photo, maps, [3, 9], values)
     assert (labels.shape, labels.dtype) == ((H, W), np.uint8)
     assert set(np.unique(labels)) <= {0, 3, 9, IGNORE}
     with pytest.raises(ValueError, match="do not fit"):
-        reliable_labels(photo, square_cam()[:, ::2], [6], reliable)
+        reliable_labels(photo, square_cam()[:, ::2], [6], values)
 
 
 def test_a_higher_alpha_lowers_the_score_of_background() -> None:
@@ -86,6 +93,20 @@ def test_thresholds_and_alphas_in_the_wrong_order_are_refused() -> None:
         Thresholds(foreground=0.1, background=0.2)
     with pytest.raises(ValueError, match="low 5 is greater than high 4"):
         Alphas(low=5, high=4)
+
+
+@pytest.mark.parametrize("step", [reliable, crf_seeds], ids=lambda step: step.__name__)
+def test_a_step_writes_a_label_map_of_the_photos_size_for_each_image(step, scenes, write_cams, tmp_path: Path) -> None:
+    write_cams(tmp_path / "cams.h5")
+    common = {"data": scenes.root, "split": "all", "cams": (tmp_path / "cams.h5",), "refine": Refine(), "hardware": CPU}
+    if step is crf_seeds:
+        common["cam"] = settings.Cam(threshold=0.9)
+    step.main(step.Settings(out=tmp_path / "labels", **common))
+    dataset = Dataset.open(scenes.root)
+    for image_id in scenes.images:
+        labels = read_mask(tmp_path / "labels" / f"{image_id}.png")
+        assert labels.shape == read_mask(dataset.mask(image_id)).shape
+        assert set(np.unique(labels)) <= {0, IGNORE, *dataset.labels_of(image_id)}
 
 
 def test_crf_seeds_are_the_seeds_after_a_crf() -> None:
