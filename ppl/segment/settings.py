@@ -46,7 +46,9 @@ class DeepLabV2(Section):
 class Smp(Section):
     """Networks `smp/NAME` of segmentation_models.pytorch; part of their checkpoints."""
 
-    encoder: Annotated[str, Len(1, 100), Matches(r"[A-Za-z0-9_][\w./:-]*", "the name of an encoder"), Source("ours")] = "resnet50"
+    encoder: Annotated[
+        str, Len(1, 100), Matches(r"[A-Za-z0-9_][\w./:-]*", "the name of an encoder"), Source("ours")
+    ] = "resnet50"
     """Encoder, by its name in segmentation_models.pytorch."""
 
 

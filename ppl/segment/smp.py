@@ -1,12 +1,13 @@
 """Networks `smp/NAME`: the architectures of segmentation_models.pytorch with its encoders, such as `smp/FPN`.
 
 In training, all layers stay in evaluation mode. The encoder's BatchNorm keeps its pretrained statistics, as that of our
-backbones does; the decoder's, new, normalises nothing and is a learned scale and shift. Dropout and stochastic depth
-are off. So a training draws no random numbers and needs no statistics of a batch: it is the same on one and two GPUs
-and after a resume, and batches of one image work, for which some of these networks fail otherwise.
+backbones does; the decoder's, which is new, gets those of its maps of random images, once (`_calibrate`). Dropout and
+stochastic depth are off. So a training draws no random numbers and needs no statistics of a batch: it is the same on
+one and two GPUs and after a resume, and batches of one image work, for which some of these networks fail otherwise.
 
-Logits are those before smp's own upsampling: `resize` replaces it, so that training and scores for a CRF need a 16th
-(stride 4) or a 64th (stride 8) of the memory. The U-Nets, Linknet and MAnet compute logits at full resolution.
+Logits are those before smp's own upsampling: `resize` replaces it, so that training and the scores for a CRF need a
+16th (stride 4) or a 64th (stride 8) of the memory. Unet, UnetPlusPlus, MAnet and Linknet decode to full resolution;
+their scores for a CRF take 4 bytes per class and pixel.
 """
 
 import math
@@ -25,7 +26,7 @@ from torch.nn import functional as F
 from ppl.data.crops import normalise
 from ppl.jobs.errors import UserError, reason
 from ppl.networks import checkpoints
-from ppl.segment.logits import segmentation_loss
+from ppl.segment.logits import resize, segmentation_loss
 from ppl.segment.settings import Smp, Training
 from ppl.training import optimizers
 from ppl.training.optimizers import Group
@@ -34,6 +35,7 @@ from ppl.training.optimizers import Group
 ARCHITECTURES = {kind.__name__: kind for kind in smp.MODEL_ARCHITECTURES_MAPPING.values() if kind is not smp.DPT}
 ALL_STAGES = 4
 LEAST_SIDE = 128  # pixels; PAN and some encoders pool too often for smaller images
+RANDOM_IMAGES = 8
 
 Colour = tuple[float, ...]
 
@@ -130,12 +132,12 @@ def build(name: str, settings: Smp, classes: int, *, weights: str, frozen_stages
             f"not supported by segmentation_models.pytorch ({reason(error)})",
             "choose another encoder, or weights none",
         ) from error
-    network.initialize()  # by the inputs of each layer (He), as no BatchNorm normalises the decoder's maps
     if weights not in ("imagenet", "none"):
         _load(network.encoder, weights)
     built = SmpNetwork(network, mean, std)
-    _drop_unused(built)
     built.backbone.requires_grad_(frozen_stages == -1)
+    _calibrate(built)
+    _drop_unused(built)
     return built
 
 
@@ -199,6 +201,28 @@ def _load(encoder: nn.Module, weights: str) -> None:
         what = f"not the weights of this encoder ({reason(error)})"
         raise UserError(weights, what, "set it to the path of its state dict, imagenet or none") from error
     checkpoints.check_weights(encoder.state_dict(), weights)
+
+
+def _calibrate(network: SmpNetwork) -> None:
+    """Set the statistics of the decoder's BatchNorm once, to those of its maps of random images.
+
+    Without them the initial decoder would amplify or attenuate its maps: the weights are made for normalised ones.
+    """
+    generator = torch.Generator().manual_seed(0)
+    colour, contrast = (
+        torch.randn(RANDOM_IMAGES, 3, 1, 1, generator=generator),
+        torch.rand(RANDOM_IMAGES, 1, 1, 1, generator=generator),
+    )
+    cells = torch.randn(RANDOM_IMAGES, 3, LEAST_SIDE // 8, LEAST_SIDE // 8, generator=generator)
+    images = colour + 2 * contrast * resize(cells, (LEAST_SIDE, LEAST_SIDE))  # images differ, as photos do
+    network.eval()
+    for norm in (*network.decoder.modules(), *network.head.modules()):
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.train()
+            norm.momentum = None  # the mean over all batches, of which there is one
+    with torch.no_grad():
+        network(images)
+    network.eval()
 
 
 def _drop_unused(network: SmpNetwork) -> None:

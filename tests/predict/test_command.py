@@ -17,6 +17,7 @@ from ppl.data.lists import write_lists
 from ppl.data.masks import VOC_COLOURS, read_mask
 from ppl.data.photos import read_photo
 from ppl.data.resize import enlarge
+from ppl.data.settings import Folder
 from ppl.data.sources import folder
 from ppl.jobs.errors import UserError
 from ppl.jobs.settings import Hardware
@@ -233,7 +234,7 @@ def test_a_photo_that_a_dataset_shrinks_gets_the_submitted_mask(settings: Settin
     photo = Image.open(own / "JPEGImages" / "a.jpg").resize((150, 100), Image.Resampling.BICUBIC)
     photo.save(own / "JPEGImages" / "a.jpg", quality=95)
     write_lists(own, ["ball", "cube"], {"a": []}, {"all": ["a"]})
-    folder.main(folder.Settings(own, ("all",), tmp_path / "data", max_side=side))
+    folder.prepare(Folder(path=str(own), max_side=side), tmp_path / "data", splits=("all",), workers=0)
     _predict_in_the_workflow(settings.weights, tmp_path / "data", tmp_path / "split")
     maps = (tmp_path / "split" / "crf",)
     voc_server.main(voc_server.Settings(tmp_path / "data", "all", maps, tmp_path / "submit", tmp_path / "submit.tar"))

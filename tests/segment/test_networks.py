@@ -78,8 +78,7 @@ CASES = {
     "smp/DeepLabV3Plus": {"smp": Smp(encoder="resnet18")},
     "smp/FPN": {"smp": Smp(encoder="efficientnet-b0")},
     "smp/Unet": {"smp": Smp(encoder="mobilenet_v2")},
-    "smp/Segformer": {"smp": Smp(encoder="mit_b0")},
-    "smp/PAN": {"smp": Smp(encoder="tu-resnet10t")},
+    "smp/Segformer": {"smp": Smp(encoder="tu-resnet10t")},
     "own/fcn": {"own": {"width": 16}},
 }
 
@@ -142,8 +141,8 @@ def test_steps_lower_the_loss_and_keep_all_statistics(segment: Segment, network:
     buffers = {name: value.clone() for name, value in network.named_buffers()}
     photos, labels = torch.randn(2, 3, 64, 64), torch.zeros(2, 64, 64, dtype=torch.uint8)
     labels[:, 32:], labels[:, :, 60:] = 1, 255
-    losses = _train(segment, network, 12, photos, labels)
-    assert min(losses[-3:]) < 0.9 * losses[0]
+    losses = _train(segment, network, 6, photos, labels)
+    assert min(losses[-2:]) < 0.9 * losses[0]
     assert all(torch.equal(value, buffers[name]) for name, value in network.named_buffers())
 
 
