@@ -28,8 +28,9 @@ from tasks import label_reliably
 from torch import Tensor, nn
 from walk import dense_power, inputs, plain_steps
 
-from ppl.cam import store
+from ppl.cam import cam, store
 from ppl.cam.maps import branch_maps, fuse
+from ppl.cam.settings import Maps
 from ppl.cam.store import Cam
 from ppl.classify import variants as grids
 from ppl.classify.network import PatchClassifier
@@ -47,7 +48,8 @@ from ppl.measure import sweep
 from ppl.networks import backbones
 from ppl.refine import losses
 from ppl.refine.walk import propagate
-from ppl.segment.deeplab import DeepLab, segmentation_loss
+from ppl.segment import deeplab_v2
+from ppl.segment.settings import DeepLabV2
 
 VOC_SIZE, VOC_CLASSES = (375, 500), 20
 
@@ -236,7 +238,13 @@ def exports(setup: Setup) -> Iterator[Row]:
 
 def _maps(network: PatchClassifier, batch: np.ndarray, scales: Sequence[float]) -> Tensor:
     with autocast(next(network.parameters()).device, "bf16-mixed"):
-        return branch_maps(network, batch, scales)
+        return cams(network, batch, scales)
+
+
+def cams(network: PatchClassifier, photos: np.ndarray, scales: Sequence[float]) -> Tensor:
+    """Return the CAMs (B, branches, classes, h4, w4) of photos (B, h, w, 3) uint8, of all classes."""
+    labels = torch.ones(len(photos), network.classifier.out_channels, dtype=torch.bool)
+    return branch_maps(network, photos, labels, partial(cam.raw_maps, settings=None), Maps(scales=tuple(scales)))
 
 
 def branches(setup: Setup) -> Iterator[Row]:
@@ -276,7 +284,7 @@ def trainings(setup: Setup) -> Iterator[Row]:
 
     def deeplab_step(network: nn.Module, x: Tensor, labels: Tensor, context) -> float:
         with context():
-            loss = segmentation_loss(network(x), labels)
+            loss = deeplab_v2.loss(network, x, labels)
         loss.backward()
         network.zero_grad(set_to_none=True)
         return loss.item()
@@ -292,11 +300,7 @@ def trainings(setup: Setup) -> Iterator[Row]:
     labels = torch.zeros(batch, crop, crop, dtype=torch.long, device=device)
     x = torch.randn(batch, 3, crop, crop, device=device)
     name = "resnet101" if large else "resnet50"
-    networks = [
-        DeepLab(backbones.build(name, output_stride=8, dilated=True), VOC_CLASSES, (6, 12, 18, 24), (1, 0.75, 0.5))
-        for _ in range(2)
-    ]
-    ours, other = networks[0].to(device, memory_format=torch.channels_last), _unjoin(networks[1]).to(device)
+    ours, other = deeplab(name).to(device, memory_format=torch.channels_last), _unjoin(deeplab(name)).to(device)
     yield Row(f"DeepLab step, {name}, {batch} x {crop} px", "float32, NCHW", least,
               partial(deeplab_step, ours, x.to(memory_format=torch.channels_last), labels, quick),
               partial(deeplab_step, other, x, labels, nullcontext))  # fmt: skip
@@ -380,6 +384,12 @@ def classifier(method: str, variant: str, device: torch.device) -> PatchClassifi
         backbones.build("resnet50"), VOC_CLASSES, grids=patched, global_branch=global_branch, stop_at_patches=True
     )
     return network.to(device)
+
+
+def deeplab(backbone: str) -> nn.Module:
+    """Return a DeepLab for the 20 classes of VOC with random weights."""
+    settings = DeepLabV2(backbone=backbone)
+    return deeplab_v2.build("deeplab_v2", settings, VOC_CLASSES, weights="none", frozen_stages=-1)
 
 
 def _unjoin(network: nn.Module) -> nn.Module:
