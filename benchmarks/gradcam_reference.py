@@ -57,10 +57,10 @@ def main(settings: Settings) -> None:
         compare()
         return
     network, images = small_network(), torch.randn(2, 3, 6, 8)
-    nn.init.normal_(network.classifier.weight, std=10)  # gradients of about 1: the package's 1e-6 is negligible
+    nn.init.normal_(network.classifier.weight)
     numbers = {f"network.{name}": value for name, value in network.state_dict().items()}
     numbers |= {"images": images}
-    numbers |= {name: reference(network, images, name) for name in ("gradcam_plus_plus", "scorecam")}
+    numbers |= {name: reference(network, images, name, published=False) for name in ("gradcam_plus_plus", "scorecam")}
     np.savez_compressed(settings.out, **{name: np.asarray(value) for name, value in numbers.items()})
 
 
@@ -82,7 +82,6 @@ def networks() -> Iterator[tuple[str, PatchClassifier, Tensor]]:
     """Yield networks with normalised images."""
     for backbone, weights, variant in (
         ("resnet18", "none", ("baseline", "plain")),
-        ("resnet18", "none", ("explicit", "s3k2-s4k3")),
         ("efficientnet_lite0", "imagenet", ("baseline", "plain")),
         ("efficientnet_lite0", "imagenet", ("explicit", "s4k2")),
     ):
@@ -91,7 +90,7 @@ def networks() -> Iterator[tuple[str, PatchClassifier, Tensor]]:
         network = PatchClassifier(
             built, CLASSES, grids=patched, global_branch=global_branch, phi_init="identity"
         ).eval()  # fmt: skip
-        yield f"{backbone}, {weights}, {'/'.join(variant)}", network, torch.randn(1, 3, 64, 80)
+        yield f"{backbone}, {weights}, {'/'.join(variant)}", network, torch.randn(1, 3, 48, 64)
 
 
 def computed(network: PatchClassifier, images: Tensor, labels: Tensor, method: str) -> Tensor:

@@ -145,11 +145,13 @@ def read(kind: type[Kind], values: Any, where: object, remedy: str, above: str =
     """
     from pydantic import ValidationError
 
-    _check_keys(values, where, remedy, above)
     try:
+        _check_keys(values, where, remedy, above)
         return adapter(kind).validate_json(json.dumps(values, default=str))
     except ValidationError as error:
         raise UserError(where, above + message(kind, error.errors(include_url=False)), remedy) from error
+    except (RecursionError, ValueError) as error:  # an anchor of YAML within itself
+        raise UserError(where, "a section or list contains itself", remedy) from error
 
 
 def _check_keys(values: Any, where: object, remedy: str, above: str) -> None:

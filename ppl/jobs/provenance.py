@@ -20,7 +20,7 @@ import ppl
 from ppl.jobs.code_hash import code_hash
 from ppl.jobs.fields import Section, plain
 from ppl.jobs.files import file_digest, write_json
-from ppl.jobs.slots import modules_used
+from ppl.jobs.slots import LOADED
 
 OUTPUTS = ("out", "log", "tar")  # fields of settings that name outputs
 NOT_READ = (*OUTPUTS, "benchmarks")  # all other paths are inputs; benchmarks are times
@@ -51,7 +51,7 @@ def record(module: str, settings: Any, arguments: Sequence[str]) -> None:
     digests = {path: recorded(path) or content(path) for path in dict.fromkeys(inputs) if path.exists()}
     common = {
         "made_by": module,
-        "code": code_hash(module, *_entries(settings)),
+        "code": code_hash(module, *LOADED),
         "settings": _recorded(settings, {argument[2:].replace("-", "_") for argument in arguments}),
         "versions": {"ppl": ppl.__version__, "python": platform.python_version(), **_versions()},
     }
@@ -132,13 +132,6 @@ def _recorded(settings: Any, flags: set[str], above: str = "") -> dict[str, Any]
         elif value != () and not isinstance(value[0] if isinstance(value, tuple) else value, Path):
             values[field.name] = value
     return values
-
-
-def _entries(settings: Any) -> Iterator[str]:
-    """Yield the modules of the entries that sections of the settings name."""
-    for field in dataclasses.fields(settings):
-        if isinstance(section := getattr(settings, field.name), Section):
-            yield from modules_used(section)
 
 
 def _versions() -> dict[str, str]:

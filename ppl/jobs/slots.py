@@ -23,6 +23,8 @@ from ppl.jobs.errors import UserError
 from ppl.jobs.fields import Check, plain, read
 
 OWN = "own/"
+LOADED: set[str] = set()
+"""Modules of the entries that this process has used, for the records of its outputs."""
 Entries = Mapping[str, str | None]
 """From an entry's name to its module; None for an entry that is nothing but a name, such as `none`."""
 
@@ -75,6 +77,7 @@ def load(entries: Entries, name: str) -> ModuleType:
     module = module_of({**entries, OWN: None}, name)
     if module is None:
         raise UserError(repr(name), "has no code", "choose another entry")
+    LOADED.add(module)
     return importlib.import_module(module)
 
 

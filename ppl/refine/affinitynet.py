@@ -1,21 +1,16 @@
 """AffinityNet (Ahn and Kwak, CVPR 2018): affinities of neighbouring pixels. The paper uses it with VGG16."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ppl.cam.store import Cam
-from ppl.data.batches import PhotoBatch
 from ppl.data.crops import Augmentation
 from ppl.networks import backbones
 from ppl.networks.backbones import Backbone
 from ppl.refine.affinities import affinity_loss
-from ppl.refine.background import with_background
-from ppl.refine.feature_walk import propagate_by_features
-from ppl.refine.pseudo import WalkedScores
 from ppl.refine.settings import AffinityNet as Settings
 from ppl.training import optimizers
 from ppl.training.optimizers import Group
@@ -78,14 +73,3 @@ def loss(network: nn.Module, images: Tensor, labels: Tensor, settings: Settings)
     features = network(images).float()
     with torch.autocast(features.device.type, enabled=False):
         return affinity_loss(features, labels[:, ::STRIDE, ::STRIDE], settings.training.radius)
-
-
-def walk(network: AffinityNet, batch: PhotoBatch, cams: Sequence[Cam], settings: Settings) -> Iterator[WalkedScores]:
-    """Yield each image with its CAM and background after AffinityNet's walk, at stride 8."""
-    options = settings.walk
-    features = network(network.backbone.prepare(batch.photos)).float()  # (B, F, h8, w8)
-    for image_id, photo, feature, cam in zip(batch.images, batch.photos, features, cams, strict=True):
-        start = torch.from_numpy(with_background(cam.maps, options.alpha)).to(feature.device)
-        start = F.avg_pool2d(start, 2, ceil_mode=True)  # (K + 1, h8, w8); an odd side ends in half a cell
-        scores = propagate_by_features(start, feature, radius=options.radius, beta=options.beta, steps=options.steps)
-        yield WalkedScores(image_id, photo, scores.cpu().numpy(), tuple(int(c) for c in cam.classes))

@@ -3,22 +3,18 @@
 IRNet's second branch, displacements to instance centres, is needed only for instance masks and is omitted.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ppl.cam.store import Cam
-from ppl.data.batches import PhotoBatch
 from ppl.data.crops import Augmentation
 from ppl.networks import backbones
 from ppl.networks.backbones import Backbone, fold_batchnorm
 from ppl.refine.losses import pair_losses, total
-from ppl.refine.pseudo import WalkedScores
 from ppl.refine.settings import IRNet as Settings
-from ppl.refine.walk import propagate
 from ppl.training import optimizers
 from ppl.training.optimizers import Group
 
@@ -89,19 +85,6 @@ def loss(network: nn.Module, images: Tensor, labels: Tensor, settings: Settings)
     h, w = boundary.shape[-2:]
     small = labels[:, ::4, ::4][:, :h, :w]  # (B, h, w)
     return total(pair_losses(boundary.float().sigmoid(), small, settings.training.radius))
-
-
-def walk(network: IRNet, batch: PhotoBatch, cams: Sequence[Cam], settings: Settings) -> Iterator[WalkedScores]:
-    """Yield each image with its CAM after the walk, divided by the maximum over all its classes."""
-    options = settings.walk
-    boundaries = boundary_map(network, network.backbone.prepare(batch.photos)).float()  # (B, h4, w4)
-    for image_id, photo, boundary, cam in zip(batch.images, batch.photos, boundaries, cams, strict=True):
-        scores = torch.from_numpy(cam.maps).to(boundary.device)
-        if len(scores):
-            scores = propagate(scores, boundary, radius=options.radius, beta=options.beta, steps=options.steps)
-            scores = scores / scores.max().clamp_min(1e-5)
-        classes = tuple(int(c) for c in cam.classes)
-        yield WalkedScores(image_id, photo, scores.cpu().numpy(), classes, threshold=options.background)
 
 
 def boundary_map(network: IRNet, x: Tensor) -> Tensor:

@@ -25,6 +25,9 @@ from ppl.training.settings import Training
 
 NETWORKS = {"irnet": "ppl.refine.irnet", "affinitynet": "ppl.refine.affinitynet", "none": None}
 """Refinement networks by name; docs/extending.md tells what each module contains."""
+WALKS = {"irnet": "ppl.refine.walk_irnet", "affinitynet": "ppl.refine.walk_affinitynet"}
+"""The modules of their walks, apart from the networks so that a changed walk retrains nothing; a user's own module
+contains both."""
 LABELS = {"thresholds": None, "alphas": None}
 """Kinds of background scores of reliable labels."""
 

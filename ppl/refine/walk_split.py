@@ -1,6 +1,7 @@
 """Write pseudo labels of a split, or of a shard of it, by the random walk that the network of `refine.network` guides.
 
-A module of such a network, `own/MODULE` too, contains for its walk, beside what `ppl.refine.train_refiner` describes:
+The module of a network's walk, an entry of `ppl.refine.settings.WALKS` or the user's `own/MODULE` itself, contains,
+beside what `ppl.refine.train_refiner` describes:
 
 - the field `walk` of its `Settings`: a `ppl.refine.settings.Walk`, or a subclass with further fields.
 - `walk(network, batch, cams, settings) -> Iterator[WalkedScores]`: one `ppl.refine.pseudo.WalkedScores` per image of
@@ -25,6 +26,7 @@ from ppl.cam.store import Store, open_store
 from ppl.crf.solvers import choose
 from ppl.data.batches import PhotoBatch, photo_batches
 from ppl.data.dataset import Dataset
+from ppl.jobs import slots
 from ppl.jobs.command import command
 from ppl.jobs.devices import autocast, inference_device
 from ppl.jobs.files import atomic
@@ -33,7 +35,7 @@ from ppl.jobs.settings import Hardware
 from ppl.jobs.shards import part_of, shard_of
 from ppl.refine.build import entry_of, load, trained
 from ppl.refine.pseudo import WalkedScores, write_label
-from ppl.refine.settings import Refine
+from ppl.refine.settings import WALKS, Refine
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def main(settings: Settings) -> None:
     """Write the pseudo labels OUT/ID.png of a shard; the folder appears when it is complete."""
     dataset, refine, hardware = Dataset.open(settings.data), settings.refine, settings.hardware
     image_ids = shard_of(dataset.split(settings.split), settings.shard)
-    entry, chosen = entry_of(refine)
+    _, chosen = entry_of(refine)
     network, content = load(settings.network, network=refine.network)
     _, of_training = entry_of(trained(content["settings"], settings.network))
     device = inference_device(hardware)
@@ -64,7 +66,8 @@ def main(settings: Settings) -> None:
         _, batches = photo_batches(
             dataset, image_ids, batch_size=chosen.walk.batch_size, workers=min(hardware.workers, 1)
         )
-        walked = _walk_batches(entry, network, batches, cams, replace(of_training, walk=chosen.walk))
+        of_network, of_walk = slots.load(WALKS, refine.network), replace(of_training, walk=chosen.walk)
+        walked = _walk_batches(of_network, network, batches, cams, of_walk)
         solver, workers = choose(hardware, device)
         write = partial(write_label, folder, chosen.walk, refine.pairwise, solver)
         name = f"random walk, {part_of(settings.split, settings.shard)}"
@@ -74,10 +77,10 @@ def main(settings: Settings) -> None:
 
 @torch.inference_mode()
 def _walk_batches(
-    entry: ModuleType, network: nn.Module, batches: Iterator[PhotoBatch], cams: Store, settings: Any
+    of_network: ModuleType, network: nn.Module, batches: Iterator[PhotoBatch], cams: Store, settings: Any
 ) -> Iterator[WalkedScores]:
     for batch in batches:
-        yield from entry.walk(network, batch, [cams.read(image_id) for image_id in batch.images], settings)
+        yield from of_network.walk(network, batch, [cams.read(image_id) for image_id in batch.images], settings)
 
 
 if __name__ == "__main__":

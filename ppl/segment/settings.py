@@ -27,6 +27,9 @@ NETWORKS = {"deeplab_v2": "ppl.segment.deeplab_v2", "smp/": "ppl.segment.smp"}
 """Segmentation networks by name; docs/extending.md tells what each module contains."""
 
 
+EncoderName = Annotated[str, Len(1, 100), Matches(r"[A-Za-z0-9_][\w./:-]*", "the name of an encoder")]
+
+
 @dataclass(frozen=True, kw_only=True)
 class DeepLabV2(Section):
     """Network `deeplab_v2`; part of its checkpoint."""
@@ -46,9 +49,7 @@ class DeepLabV2(Section):
 class Smp(Section):
     """Networks `smp/NAME` of segmentation_models.pytorch; part of their checkpoints."""
 
-    encoder: Annotated[
-        str, Len(1, 100), Matches(r"[A-Za-z0-9_][\w./:-]*", "the name of an encoder"), Source("ours")
-    ] = "resnet50"
+    encoder: Annotated[EncoderName, Source("ours")] = "resnet50"
     """Encoder, by its name in segmentation_models.pytorch."""
 
 

@@ -15,7 +15,8 @@ from ppl.classify.settings import Classify, Training
 from ppl.experiment.settings import Experiment as Settings
 from ppl.jobs.code_hash import code_hash
 from ppl.jobs.fields import plain
-from ppl.jobs.slots import family, module_of, modules_used, slots_of, used
+from ppl.jobs.slots import OWN, family, module_of, modules_used, slots_of, used
+from ppl.refine.settings import WALKS
 
 
 def flags(settings: Settings, *keys: str) -> str:
@@ -26,6 +27,11 @@ def flags(settings: Settings, *keys: str) -> str:
 def code(settings: Settings, module: str, *keys: str) -> str:
     """Return the digest of the code of a module and of all entries that the settings of these keys name."""
     return code_hash(module, *(entry for key in keys for entry in _modules(settings, key)))
+
+
+def walk_code(settings: Settings) -> str:
+    """Return the digest of the code of the walk of an experiment's refinement network."""
+    return code_hash(module_of({**WALKS, OWN: None}, settings.refine.network))
 
 
 def training(classify: Classify, method: str, grids: str) -> Training:

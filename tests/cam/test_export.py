@@ -1,6 +1,6 @@
 import json
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +8,19 @@ import pytest
 import torch
 
 from ppl.cam import export
-from ppl.cam.export import Cams, Settings
-from ppl.cam.maps import branch_maps, fuse
-from ppl.cam.store import Cam, open_store
+from ppl.cam.export import Settings
+from ppl.cam.maps import maps_of
+from ppl.cam.settings import Cam, Maps
+from ppl.cam.store import Cam as StoredCam
+from ppl.cam.store import open_store
 from ppl.classify import build as checkpoint
-from ppl.classify.build import Architecture
+from ppl.classify.settings import Architecture
 from ppl.data.dataset import Dataset
 from ppl.data.photos import read_photo
-from ppl.jobs.devices import Hardware
 from ppl.jobs.errors import UserError
+from ppl.jobs.fields import plain
 from ppl.jobs.files import file_digest
+from ppl.jobs.settings import Hardware
 from ppl.networks import checkpoints
 
 
@@ -27,19 +30,18 @@ def settings(scenes, tiny: str, tmp_path: Path) -> Settings:
     shutil.rmtree(scenes.root / "SegmentationClass")
     (scenes.root / "labels.csv").write_text("image,classes\nscene.0,cube;ball\nscene.1,cube\nscene.2,ball\nscene.3,\n")
     torch.manual_seed(0)
-    architecture = Architecture(tiny, output_stride=16, frozen_stages=2, phi_init="identity")
+    architecture = Architecture(backbone=tiny, output_stride=16, frozen_stages=2, phi_init="identity")
     network = checkpoint.build("explicit", "s2k2-s3k3", 2, architecture, weights="none")
-    stored = {"architecture": asdict(architecture), "training": {}, "method": "explicit", "grids": "s2k2-s3k3"}
+    stored = {"architecture": plain(architecture), "training": {}, "method": "explicit", "grids": "s2k2-s3k3"}
     path = tmp_path / "classifier.pt"
     checkpoints.save(path, network, kind=checkpoint.KIND, settings=stored, code="test", classes=["ball", "cube"])
     return Settings(
         data=scenes.root, split="all", classifier=path, out=tmp_path / "cams.h5",
-        cams=Cams(scales=(1, 0.5), fusion="mean", power=1, batch_size=2),
-        hardware=Hardware(devices=0, workers=0, precision="32-true"),
+        cam=Cam(maps=Maps(scales=(1, 0.5), batch_size=2)), hardware=Hardware(gpu=0, workers=0, precision="32-true"),
     )  # fmt: skip
 
 
-def _exported(settings: Settings) -> dict[str, Cam]:
+def _exported(settings: Settings) -> dict[str, StoredCam]:
     export.main(settings)
     with open_store([settings.out]) as cams:
         return {image: cams.read(image) for image in cams.images}
@@ -47,10 +49,8 @@ def _exported(settings: Settings) -> dict[str, Cam]:
 
 @pytest.mark.parametrize("fusion", ["mean", "sum"])
 def test_every_photo_has_the_fused_maps_of_its_labels_and_no_others(settings: Settings, fusion: str) -> None:
-    dataset, cams = (
-        Dataset.open(settings.data),
-        _exported(replace(settings, cams=replace(settings.cams, fusion=fusion))),
-    )
+    cam_settings = replace(settings.cam, maps=replace(settings.cam.maps, fusion=fusion))
+    dataset, cams = Dataset.open(settings.data), _exported(replace(settings, cam=cam_settings))
     assert sorted(cams) == dataset.split("all")
     network, _ = checkpoint.load(settings.classifier)
     for image, cam in cams.items():
@@ -58,8 +58,7 @@ def test_every_photo_has_the_fused_maps_of_its_labels_and_no_others(settings: Se
         labels = dataset.labels[image]
         assert cam.size == photo.shape[:2]
         assert tuple(cam.classes) == labels
-        maps = branch_maps(network, photo[None], settings.cams.scales)[0]
-        expected = torch.stack([fuse(maps[:, i - 1 : i], fusion)[0] for i in labels]) if labels else maps[0, :0]
+        (expected,) = maps_of(network, photo[None], [labels], cam_settings)
         np.testing.assert_allclose(cam.maps, expected, rtol=0, atol=1e-3)
         assert cam.maps.shape == expected.shape
     assert len(cams["scene.0"].maps) == 2
@@ -68,11 +67,11 @@ def test_every_photo_has_the_fused_maps_of_its_labels_and_no_others(settings: Se
 
 def test_shards_workers_and_batches_do_not_matter(settings: Settings) -> None:
     whole = _exported(settings)
-    parts: dict[str, Cam] = {}
+    parts: dict[str, StoredCam] = {}
     for shard in ("1/2", "2/2"):
         parts |= _exported(replace(settings, shard=shard, out=settings.out.with_name(f"{shard[0]}.h5")))
-    one_by_one = replace(settings.cams, batch_size=1)
-    workers = _exported(replace(settings, hardware=replace(settings.hardware, workers=1), cams=one_by_one))
+    one_by_one = replace(settings.cam, maps=replace(settings.cam.maps, batch_size=1))
+    workers = _exported(replace(settings, hardware=replace(settings.hardware, workers=1), cam=one_by_one))
     for other in (parts, workers):
         assert other.keys() == whole.keys()
         for image in whole:
@@ -90,7 +89,9 @@ def test_the_store_names_what_made_it(settings: Settings) -> None:
         assert cams.class_names == ("ball", "cube")
         attributes = dict(cams._files[0].attrs)
     made_by = json.loads(attributes["settings"])
-    assert made_by["scales"] == [1, 0.5]
+    assert made_by["cam"]["method"] == "cam"
+    assert made_by["cam"]["maps"]["scales"] == [1, 0.5]
+    assert made_by["cam"].keys() == {"method", "maps"}  # neither other methods nor the threshold of seeds
     assert (made_by["method"], made_by["grids"]) == ("explicit", "s2k2-s3k3")
     assert attributes["checkpoint"].decode() == file_digest(settings.classifier)
 

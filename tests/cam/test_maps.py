@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from ppl.cam.maps import branch_maps, fuse
+from ppl.cam.settings import Maps
 from ppl.classify.network import PatchClassifier
 from ppl.classify.variants import Grid
 from ppl.networks import backbones
@@ -23,13 +24,20 @@ def network(tiny: str) -> PatchClassifier:
     return PatchClassifier(backbones.build(tiny), CLASSES, grids=grids, phi_init="identity").eval()
 
 
+def _maps(network: PatchClassifier, photos: np.ndarray, scales: tuple[float, ...], exponent: float = 1) -> torch.Tensor:
+    """Return the maps of all classes by Equation 2."""
+    labels = torch.ones(len(photos), CLASSES, dtype=torch.bool)
+    settings = Maps(scales=scales, cam_exponent=exponent)
+    return branch_maps(network, photos, labels, lambda network, images, _: network.maps(images), settings)
+
+
 def _photos(count: int, h: int, w: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, h, w, 3), dtype=np.uint8)
 
 
 @pytest.mark.parametrize("size", [(32, 48), (41, 30), (3, 5)])
 def test_maps_are_at_stride_4_and_not_negative(network: PatchClassifier, size: tuple[int, int]) -> None:
-    maps = branch_maps(network, _photos(2, *size), (1, 0.5))
+    maps = _maps(network, _photos(2, *size), (1, 0.5))
     assert maps.shape == (2, 3, CLASSES, *(math.ceil(side / 4) for side in size))
     assert maps.dtype == torch.float32
     assert (maps >= 0).all()
@@ -42,32 +50,32 @@ def test_the_mirrored_photo_has_the_mirrored_maps(
     network: PatchClassifier, size: tuple[int, int], scales: tuple[float, ...]
 ) -> None:
     photos = _photos(1, *size)
-    maps, mirrored = (branch_maps(network, p, scales) for p in (photos, photos[:, :, ::-1].copy()))
+    maps, mirrored = (_maps(network, p, scales) for p in (photos, photos[:, :, ::-1].copy()))
     torch.testing.assert_close(mirrored, maps.flip(4), rtol=1e-3, atol=1e-5 * maps.max().item())
     assert not torch.allclose(maps, maps.flip(4), rtol=0.1)
 
 
 def test_a_batch_equals_its_photos_one_by_one(network: PatchClassifier) -> None:
     photos = _photos(3, 33, 26)
-    single = torch.cat([branch_maps(network, photo[None], (1, 1.5)) for photo in photos])
-    torch.testing.assert_close(branch_maps(network, photos, (1, 1.5)), single, rtol=1e-4, atol=1e-5)
+    single = torch.cat([_maps(network, photo[None], (1, 1.5)) for photo in photos])
+    torch.testing.assert_close(_maps(network, photos, (1, 1.5)), single, rtol=1e-4, atol=1e-5)
 
 
 def test_scales_are_added(network: PatchClassifier) -> None:
     photos = _photos(1, 33, 26)
-    each = [branch_maps(network, photos, (scale,)) for scale in (1, 0.5, 2)]
-    torch.testing.assert_close(branch_maps(network, photos, (1, 0.5, 2)), sum(each))
+    each = [_maps(network, photos, (scale,)) for scale in (1, 0.5, 2)]
+    torch.testing.assert_close(_maps(network, photos, (1, 0.5, 2)), sum(each))
 
 
-@pytest.mark.parametrize("power", [1, 0.5])
-def test_a_map_is_the_sum_of_the_rectified_powers_of_both_views(network: PatchClassifier, power: float) -> None:
+@pytest.mark.parametrize("exponent", [1, 0.5])
+def test_a_map_is_the_sum_of_the_rectified_powers_of_both_views(network: PatchClassifier, exponent: float) -> None:
     photos = _photos(1, 64, 64)
     x = network.backbone.prepare(photos)
     with torch.inference_mode():
-        straight, mirrored = network.maps(x).relu() ** power, network.maps(x.flip(3)).relu().flip(4) ** power
+        straight, mirrored = network.maps(x).relu() ** exponent, network.maps(x.flip(3)).relu().flip(4) ** exponent
     expected = (straight + mirrored).flatten(1, 2)  # (1, branches * classes, h, w)
     expected = torch.nn.functional.interpolate(expected, (16, 16), mode="bilinear", align_corners=False)
-    maps = branch_maps(network, photos, (1,), power=power).flatten(1, 2)
+    maps = _maps(network, photos, (1,), exponent).flatten(1, 2)
     torch.testing.assert_close(maps, expected, rtol=1e-2, atol=1e-3)
 
 

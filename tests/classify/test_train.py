@@ -1,7 +1,7 @@
 import shutil
 import signal
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,33 +12,38 @@ from torch.nn import functional as F
 
 from ppl.classify import build as checkpoint
 from ppl.classify import train
-from ppl.classify.build import Architecture
-from ppl.classify.train import Settings, Training, classification_loss, classifier_groups
-from ppl.jobs.devices import Hardware
+from ppl.classify.settings import Architecture, Classify, Training
+from ppl.classify.train import Settings, classification_loss, classifier_groups
 from ppl.jobs.errors import UserError
+from ppl.jobs.fields import plain
+from ppl.jobs.settings import Hardware
+
+CPU = Hardware(gpu=0, workers=0, precision="32-true")
 
 
 @pytest.fixture
 def settings(scenes, tiny: str, tmp_path: Path) -> Settings:
     shutil.rmtree(scenes.root / "SegmentationClass")  # training opens no mask
     training = Training(
-        weights="none", epochs=3, batch_size=2, optimizer="sgd", lr=0.05, new_lr_factor=10, phi_lr_factor=5,
-        momentum=0.9, weight_decay=1e-4, bias_lr_factor=1, decay_biases=True, power=0.9, keep_classifier=True,
-        branch_loss=0, long_side=(30, 60), crop=32, jitter=0, seed=1,
+        weights="none", epochs=3, batch_size=2, lr=0.05, phi_lr_factor=5, long_side=(32, 60), crop=32
     )  # fmt: skip
+    architecture = Architecture(backbone=tiny, output_stride=16, frozen_stages=2, phi_init="kaiming")
     return Settings(
         data=scenes.root, train_split="all", val_split="all", method="baseline", grids="plain", code="test",
-        out=tmp_path / "classifier.pt", log=tmp_path / "classifier.csv", training=training,
-        architecture=Architecture(tiny, output_stride=16, frozen_stages=2, phi_init="kaiming"),
-        hardware=Hardware(devices=0, workers=0, precision="32-true"),
+        out=tmp_path / "classifier.pt", log=tmp_path / "classifier.csv", random_seed=1,
+        classify=Classify(architecture=architecture, training=training), hardware=CPU,
     )  # fmt: skip
 
 
 def _named(settings: Settings, name: str, **changes) -> Settings:
-    """Return settings with other outputs and other fields, of their training where only that has the field."""
-    training = {key: changes.pop(key) for key in changes.keys() - Settings.__dataclass_fields__.keys()}
+    """Return settings with other outputs and other fields, of architecture or training where those have the field."""
+    sections = {}
+    for section in ("architecture", "training"):
+        part = getattr(settings.classify, section)
+        own = {key: changes.pop(key) for key in changes.keys() & {field.name for field in fields(part)}}
+        sections[section] = replace(part, **own)
     out, log = settings.out.with_name(f"{name}.pt"), settings.log.with_name(f"{name}.csv")
-    return replace(settings, out=out, log=log, **{"training": replace(settings.training, **training)} | changes)
+    return replace(settings, out=out, log=log, classify=replace(settings.classify, **sections), **changes)
 
 
 def _label(settings: Settings, *classes: str) -> None:
@@ -63,8 +68,7 @@ def _changed_stages(first: dict[str, Tensor], second: dict[str, Tensor]) -> set[
 
 
 def test_a_resnet_trains_on_photos_and_image_level_labels_alone(settings: Settings) -> None:
-    resnet = Architecture("resnet18", output_stride=16, frozen_stages=2, phi_init="kaiming")
-    variant = {"method": "explicit", "grids": "s2k2-s4k2", "architecture": resnet}
+    variant = {"method": "explicit", "grids": "s2k2-s4k2", "backbone": "resnet18"}
     settings = _named(settings, "resnet", epochs=2, batch_size=4, lr=1e-3, **variant)
     train.main(settings)
     log = pd.read_csv(settings.log)
@@ -98,8 +102,8 @@ def test_a_checkpoint_holds_its_settings(settings: Settings) -> None:
     assert not network.training
     assert (network.grids, network.global_branch) == (((3, 2),), False)
     assert (content["classes"], content["code"]) == (["ball", "cube"], "test")
-    stored = {"architecture": asdict(settings.architecture), "training": asdict(settings.training)}
-    assert content["settings"] == stored | {"method": "local", "grids": "s3k2"}
+    stored = {"architecture": plain(settings.classify.architecture), "training": plain(settings.classify.training)}
+    assert content["settings"] == stored | {"random_seed": 1, "method": "local", "grids": "s3k2"}
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
@@ -107,8 +111,8 @@ def test_weights_depend_on_the_seed_and_not_on_workers(settings: Settings, optim
     settings = _named(settings, "first", epochs=1, optimizer=optimizer, lr=1e-3, method="explicit", grids="s3k2")
     first = _trained(settings)
     assert _equal(first, _trained(_named(settings, "again")))
-    assert _equal(first, _trained(_named(settings, "workers", hardware=replace(settings.hardware, workers=1))))
-    other = _trained(_named(settings, "other", seed=2))
+    assert _equal(first, _trained(_named(settings, "workers", hardware=replace(CPU, workers=1))))
+    other = _trained(_named(settings, "other", random_seed=2))
     assert not torch.equal(first["classifier.weight"], other["classifier.weight"])
 
 
@@ -125,9 +129,9 @@ def test_the_steps_of_algorithm_1(settings: Settings) -> None:
 
 def test_a_start_is_the_earlier_backbone_with_new_layers(settings: Settings) -> None:
     earlier = _trained(_named(settings, "baseline"))
-    network = checkpoint.build("explicit", "s2k2", 2, settings.architecture, weights="none")
+    network = checkpoint.build("explicit", "s2k2", 2, settings.classify.architecture, weights="none")
     new = {name: value.clone() for name, value in network.state_dict().items() if not name.startswith("backbone.")}
-    start = settings.out.with_name("baseline.pt"), settings.architecture.backbone
+    start = settings.out.with_name("baseline.pt"), settings.classify.architecture.backbone
     checkpoint.init_from_checkpoint(network, *start, classifier=False, classes=["ball", "cube"])
     state = network.state_dict()
     assert not _changed_stages(earlier, state)
@@ -136,13 +140,12 @@ def test_a_start_is_the_earlier_backbone_with_new_layers(settings: Settings) -> 
 
 def test_each_branch_may_start_from_the_classifier_of_its_kind(settings: Settings) -> None:
     plain = _trained(_named(settings, "baseline"))["classifier.weight"]
-    backbone = settings.architecture.backbone
+    architecture = settings.classify.architecture
 
     def started(method: str, grids: str, earlier: str) -> Tensor:
-        network = checkpoint.build(method, grids, 2, settings.architecture, weights="none")
-        checkpoint.init_from_checkpoint(
-            network, settings.out.with_name(f"{earlier}.pt"), backbone, classifier=True, classes=["ball", "cube"]
-        )
+        network = checkpoint.build(method, grids, 2, architecture, weights="none")
+        start = settings.out.with_name(f"{earlier}.pt"), architecture.backbone
+        checkpoint.init_from_checkpoint(network, *start, classifier=True, classes=["ball", "cube"])
         return network.classifier.weight
 
     assert torch.equal(started("explicit", "s2k2-s3k2", "baseline"), torch.cat([plain] * 3, dim=1) * (1 / 3))
@@ -153,22 +156,43 @@ def test_each_branch_may_start_from_the_classifier_of_its_kind(settings: Setting
 
 def test_a_start_with_another_backbone_is_refused(settings: Settings) -> None:
     train.main(_named(settings, "baseline"))
-    resnet, start = replace(settings.architecture, backbone="resnet18"), settings.out.with_name("baseline.pt")
-    with pytest.raises(UserError, match=r"baseline.pt: backbone mismatch: expected resnet18, got tiny"):
-        train.main(replace(settings, method="explicit", grids="s2k2", architecture=resnet, start=start))
+    start = settings.out.with_name("baseline.pt")
+    with pytest.raises(UserError, match=r"baseline.pt: backbone mismatch: expected resnet18, got own/tiny_backbone"):
+        train.main(_named(settings, "other", method="explicit", grids="s2k2", backbone="resnet18", start=start))
 
 
 def test_weights_of_a_file_are_the_start_of_the_frozen_stages(settings: Settings) -> None:
-    network, path = checkpoint.build("baseline", "plain", 2, settings.architecture, weights="none"), settings.out
+    architecture, path = settings.classify.architecture, settings.out
+    network = checkpoint.build("baseline", "plain", 2, architecture, weights="none")
     torch.save(network.backbone.state_dict(), path.with_name("own.pt"))
     trained = _trained(_named(settings, "trained", weights=str(path.with_name("own.pt"))))
     assert _changed_stages(network.state_dict(), trained) == {3, 4}
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("frozen", range(-1, 4))
+def test_frozen_stages_keep_their_weights_and_all_others_are_trained(
+    settings: Settings, optimizer: str, frozen: int
+) -> None:
+    settings = _named(settings, "trained", frozen_stages=frozen, optimizer=optimizer, lr=1e-3)
+    torch.manual_seed(1)  # as the training does
+    network = checkpoint.build("baseline", "plain", 2, settings.classify.architecture, weights="none")
+    assert _changed_stages(network.state_dict(), _trained(settings)) == {*range(frozen + 1, 5)}
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_only_the_methods_that_keep_the_classifier_start_from_it(settings: Settings, keeps: bool) -> None:
+    plain = _trained(_named(settings, "baseline"))["classifier.weight"]
+    kept, start = ("explicit",) if keeps else ("implicit", "local"), settings.out.with_name("baseline.pt")
+    settings = _named(settings, "explicit", method="explicit", grids="s3k2", start=start, keep_classifier=kept, lr=1e-6)
+    halves = torch.cat([plain] * 2, dim=1) / 2
+    assert torch.allclose(_trained(settings)["classifier.weight"], halves, atol=1e-3) == keeps
+
+
 @pytest.mark.parametrize(("factor", "decays"), [(1, True), (2, True), (1, False), (2, False)])
 def test_biases_may_have_a_rate_and_a_decay_of_their_own(settings: Settings, factor: float, decays: bool) -> None:
-    training = replace(settings.training, bias_lr_factor=factor, decay_biases=decays)
-    network = checkpoint.build("implicit", "s3k2", 2, settings.architecture, weights="none")
+    training = replace(settings.classify.training, bias_lr_factor=factor, decay_biases=decays)
+    network = checkpoint.build("implicit", "s3k2", 2, settings.classify.architecture, weights="none")
     groups = classifier_groups(network, training)
     assert len(groups) == (3 if (factor, decays) == (1, True) else 6)
     held = {parameter: group for group in groups for parameter in group["params"]}
@@ -251,15 +275,16 @@ def _rewrite(settings: Settings, name: str, old: str, new: str) -> Settings:
 
 
 def _other_start(settings: Settings) -> Settings:
-    train.main(_named(settings, "start", method="baseline", grids="plain", start=None, seed=2))
+    train.main(_named(settings, "start", method="baseline", grids="plain", start=None, random_seed=2))
     return settings
 
 
 CHANGES: dict[str, Callable[[Settings], Settings]] = {
     "classes": lambda settings: _rewrite(settings, "classes.txt", "ball\ncube", "cube\nball"),
     "labels": lambda settings: _rewrite(settings, "labels.csv", "scene.3,cube", "scene.3,ball"),
-    "training": lambda settings: replace(settings, training=replace(settings.training, lr=0.01)),
-    "architecture": lambda settings: replace(settings, architecture=replace(settings.architecture, frozen_stages=1)),
+    "training": lambda settings: _named(settings, settings.out.stem, lr=0.01),
+    "architecture": lambda settings: _named(settings, settings.out.stem, frozen_stages=1),
+    "random seed": lambda settings: replace(settings, random_seed=2),
     "code": lambda settings: replace(settings, code="other"),
     "start": _other_start,
 }
@@ -284,7 +309,7 @@ def test_other_hardware_does_not_start_over(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     _stop(settings, monkeypatch, 3, _raise, KeyboardInterrupt)
-    train.main(replace(settings, hardware=replace(settings.hardware, workers=1)))
+    train.main(replace(settings, hardware=replace(CPU, workers=1)))
     assert "resuming from step 2" in capsys.readouterr().err
 
 

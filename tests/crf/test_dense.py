@@ -4,7 +4,8 @@ import sys
 import numpy as np
 import pytest
 
-from ppl.crf.dense import DEEPLAB, IRNET, from_labels, from_probabilities, from_several_probabilities
+from ppl.crf.dense import from_labels, from_probabilities, from_several_probabilities
+from ppl.crf.settings import DEEPLAB, IRNET
 
 RNG = np.random.default_rng(0)
 H, W = 24, 32

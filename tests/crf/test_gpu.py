@@ -5,7 +5,9 @@ import torch
 from ppl.crf import dense as crf
 from ppl.crf.gpu import on_device
 from ppl.crf.lattice import Lattice
+from ppl.crf.settings import DEEPLAB, IRNET, Pairwise
 from ppl.crf.solvers import choose
+from ppl.jobs.settings import Hardware
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
@@ -28,8 +30,8 @@ def probabilities(labels: int, photo: np.ndarray, seed: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize(("labels", "pairwise"), [(2, crf.IRNET), (5, crf.DEEPLAB), (21, crf.DEEPLAB)])
-def test_labels_are_those_of_pydensecrf(device: str, labels: int, pairwise: crf.Pairwise) -> None:
+@pytest.mark.parametrize(("labels", "pairwise"), [(2, IRNET), (5, DEEPLAB), (21, DEEPLAB)])
+def test_labels_are_those_of_pydensecrf(device: str, labels: int, pairwise: Pairwise) -> None:
     solver, differing, changed, pixels = on_device(torch.device(device)), 0, 0, 0
     for seed in range(4):
         photo = scene(seed)
@@ -80,8 +82,9 @@ def test_half_precision_around_it_changes_nothing() -> None:
 
 
 def test_a_gpu_replaces_the_worker_processes() -> None:
-    assert choose("cpu", 3) == (crf.on_cpu, 3)
-    assert choose("gpu", 3, torch.device("cpu")) == (crf.on_cpu, 3)  # without a GPU the faster one on a CPU
-    solver, workers = choose("gpu", 3, torch.device("cuda"))
+    cpu, gpu = (Hardware(crf=where, workers=3) for where in ("cpu", "gpu"))
+    assert choose(cpu) == (crf.on_cpu, 3)
+    assert choose(gpu, torch.device("cpu")) == (crf.on_cpu, 3)  # without a GPU the faster one on a CPU
+    solver, workers = choose(gpu, torch.device("cuda"))
     assert solver is not crf.on_cpu
     assert workers == 0

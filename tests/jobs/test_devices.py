@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from ppl.jobs import devices
-from ppl.jobs.devices import Hardware
 from ppl.jobs.errors import UserError
+from ppl.jobs.settings import Hardware, Precision
 
 
 def test_a_lock_has_one_holder_and_ends_with_its_process() -> None:
@@ -78,8 +78,8 @@ def test_more_gpus_than_visible_are_refused(gpus: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("precision", "dtype"), [("32-true", torch.float32), ("bf16-mixed", torch.bfloat16), ("16-mixed", torch.float16)]
 )
-def test_a_network_computes_in_the_requested_precision(precision: devices.Precision, dtype: torch.dtype) -> None:
-    device = devices.inference_device(Hardware(devices=1 - torch.cuda.is_available(), workers=0, precision=precision))
+def test_a_network_computes_in_the_requested_precision(precision: Precision, dtype: torch.dtype) -> None:
+    device = devices.inference_device(Hardware(gpu=1 - torch.cuda.is_available(), precision=precision))
     assert device.type == "cpu"
     with devices.autocast(device, precision):
         assert torch.nn.functional.linear(torch.ones(1, 2), torch.ones(2, 2)).dtype == dtype

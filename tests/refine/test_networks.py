@@ -11,13 +11,14 @@ import torch
 from ppl.cam.store import Cam
 from ppl.data.batches import PhotoBatch
 from ppl.data.masks import read_mask
+from ppl.jobs import slots
 from ppl.jobs.code_hash import hashed_modules
 from ppl.jobs.errors import UserError
 from ppl.networks import checkpoints
 from ppl.refine import train_refiner, walk_split
 from ppl.refine.build import KIND, entry_of, load, stored, trained
 from ppl.refine.pseudo import WalkedScores, pseudo_label
-from ppl.refine.settings import NETWORKS, Refine
+from ppl.refine.settings import NETWORKS, WALKS, Refine
 from ppl.training.optimizers import optimizer
 
 CLASSES = ["ball", "cube"]
@@ -47,7 +48,8 @@ def batch_and_cams(size: tuple[int, int]) -> tuple[PhotoBatch, list[Cam]]:
 
 @torch.inference_mode()
 def walked(entry, settings, network, size: tuple[int, int]) -> list[WalkedScores]:
-    return list(entry.walk(network.eval(), *batch_and_cams(size), settings))
+    name = next(name for name, module in NETWORKS.items() if module == entry.__name__)
+    return list(slots.load(WALKS, name).walk(network.eval(), *batch_and_cams(size), settings))
 
 
 def test_parameter_groups_cover_the_trained_parameters_once(built) -> None:

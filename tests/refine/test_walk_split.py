@@ -15,7 +15,7 @@ from ppl.data.masks import read_mask
 from ppl.data.photos import read_photo
 from ppl.jobs.errors import UserError
 from ppl.networks import checkpoints
-from ppl.refine import irnet, walk_split
+from ppl.refine import irnet, walk_irnet, walk_split
 from ppl.refine.build import KIND, entry_of, stored
 from ppl.refine.walk import propagate
 
@@ -101,7 +101,7 @@ def test_irnet_scores_are_those_of_the_walk_relative_to_the_strongest(scenes, re
     with open_store([tmp_path / "cams.h5"]) as cams:
         for image_id in scenes.images:
             photo, cam = read_photo(dataset.photo(image_id)), cams.read(image_id)
-            (walked,) = irnet.walk(network, PhotoBatch([image_id], photo[None]), [cam], section)
+            (walked,) = walk_irnet.walk(network, PhotoBatch([image_id], photo[None]), [cam], section)
             assert len(walked.scores) == len(cam.classes)
             if len(cam.classes):
                 boundary = irnet.boundary_map(network, network.backbone.prepare(photo[None]))[0]

@@ -15,15 +15,17 @@ import pytest
 import torch
 
 from ppl.classify import train as classify
-from ppl.classify.build import Architecture
+from ppl.classify.settings import Architecture, Classify
+from ppl.classify.settings import Training as ClassifierTraining
 from ppl.data.masks import read_mask, write_mask
-from ppl.jobs.devices import Hardware
-from ppl.refine import train_affinitynet as affinitynet
-from ppl.refine import train_irnet as irnet
-from ppl.segment import build as segmentation
-from ppl.segment import train as deeplab
+from ppl.jobs.settings import Hardware
+from ppl.refine import train_refiner as refine
+from ppl.refine.settings import AffinityNet, AffinityNetTraining, IRNet, IRNetTraining, Refine
+from ppl.segment import train as segment
+from ppl.segment.settings import DeepLabV2, Segment
+from ppl.segment.settings import Training as SegmenterTraining
 
-CPU = Hardware(devices=0, workers=0, precision="32-true")
+CPU = Hardware(gpu=0, workers=0, precision="32-true")
 
 
 PROCESS = """
@@ -55,34 +57,34 @@ def _result(settings: Any) -> tuple[pd.DataFrame, dict[str, torch.Tensor]]:
 
 def _settings(name: str, scenes, tmp_path: Path) -> tuple[Any, Any]:
     common = {"data": scenes.root, "train_split": "all", "out": tmp_path / "x.pt", "log": tmp_path / "x.csv"}
-    common |= {"code": "test", "hardware": CPU}
-    sgd = {"weights": "none", "batch_size": 2, "momentum": 0.9, "weight_decay": 1e-4, "power": 0.9, "seed": 1}
-    sgd["lr"] = 1e-4 if name == "deeplab" else 0.01
-    refined = {"backbone": "resnet18", "epochs": 2, "crop": 64, **sgd}
+    common |= {"code": "test", "random_seed": 1, "hardware": CPU}
+    sgd = {"weights": "none", "batch_size": 2, "lr": 0.01, "crop": 64}
+    refined = {"backbone": "resnet18", "epochs": 2, **sgd}
     match name:
         case "classify":
-            training = classify.Training(
-                epochs=2, optimizer="sgd", new_lr_factor=2, phi_lr_factor=1, bias_lr_factor=1, decay_biases=True,
-                keep_classifier=True, branch_loss=1, long_side=(40, 60), crop=64, jitter=0, **sgd,
+            training = ClassifierTraining(
+                epochs=2, new_lr_factor=2, phi_lr_factor=1, branch_loss=1, long_side=(40, 60), **sgd
             )  # fmt: skip
-            architecture = Architecture("resnet18", output_stride=16, frozen_stages=0, phi_init="identity")
+            architecture = Architecture(backbone="resnet18", frozen_stages=0, phi_init="identity")
+            section = Classify(architecture=architecture, training=training)
             return classify, classify.Settings(
-                val_split="all", method="explicit", grids="s3k2", architecture=architecture, training=training, **common
+                val_split="all", method="explicit", grids="s3k2", classify=section, **common
             )
         case "irnet":
-            training = irnet.Training(output_stride=16, scale=(0.9, 1.5), radius=4, **refined)
-            return irnet, irnet.Settings(labels=scenes.labels, training=training, **common)
+            training = IRNetTraining(scale=(0.9, 1.5), radius=4, **refined)
+            section = Refine(network=name, irnet=IRNet(training=training))
+            return refine, refine.Settings(labels=scenes.labels, refine=section, **common)
         case "affinitynet":
-            training = affinitynet.Training(trained_from=1, new_lr_factor=2, long_side=(50, 70), radius=3, **refined)
-            return affinitynet, affinitynet.Settings(labels=scenes.labels, training=training, **common)
-    training = deeplab.Training(
-        trained_from=0, steps=4, optimizer="sgd", head_lr_factor=1, crop=64, scale=(0.9, 1.5), **sgd
-    )
-    architecture = segmentation.Architecture("resnet18", output_stride=16, rates=(1, 2), scales=(1, 0.5))
-    return deeplab, deeplab.Settings(labels=scenes.labels, architecture=architecture, training=training, **common)
+            training = AffinityNetTraining(frozen_stages=0, new_lr_factor=2, long_side=(50, 70), radius=3, **refined)
+            section = Refine(network=name, affinitynet=AffinityNet(training=training))
+            return refine, refine.Settings(labels=scenes.labels, refine=section, **common)
+    training = SegmenterTraining(steps=4, head_lr_factor=1, scale=(0.9, 1.5), **{**sgd, "lr": 1e-4})
+    network = DeepLabV2(backbone="resnet18", output_stride=16, rates=(1, 2), scales=(1, 0.5))
+    section = Segment(network=name, deeplab_v2=network, training=training)
+    return segment, segment.Settings(labels=scenes.labels, segment=section, **common)
 
 
-@pytest.mark.parametrize("name", ["classify", "irnet", "affinitynet", "deeplab"])
+@pytest.mark.parametrize("name", ["classify", "irnet", "affinitynet", "deeplab_v2"])
 def test_two_processes_train_as_one_does(name: str, scenes, tmp_path: Path) -> None:
     """Also where they see very different numbers of labelled pixels: each mean is over the whole batch."""
     for path in scenes.labels[0].iterdir():  # half of the photos keep a few labels only

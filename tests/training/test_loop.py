@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from ppl.jobs.devices import Hardware
 from ppl.jobs.errors import UserError
+from ppl.jobs.settings import Hardware
 from ppl.training import state
 from ppl.training.launch import Fabric, launch
 from ppl.training.loop import train
 from ppl.training.optimizers import optimizer
 from ppl.training.schedule import Schedule, StepSampler
+from ppl.training.settings import Training
 
 
 @st.composite
@@ -60,6 +61,14 @@ def test_an_epoch_is_a_permutation_without_its_rest(batch: int, steps: int, rest
     assert len(set(seeds)) == len(seeds)
 
 
+@given(st.integers(1, 30), st.integers(1, 8), st.integers(1, 5))
+def test_a_schedule_has_whole_epochs_or_a_number_of_steps(length: int, batch_size: int, count: int) -> None:
+    training = Training(batch_size=batch_size, lr=0.1, weight_decay=0, crop=32, poly_power=0.5)
+    whole = Schedule.of(training, length, 3, epochs=count)
+    assert whole == Schedule(count * max(1, length // batch_size), max(1, length // batch_size), batch_size, 0.5, 3)
+    assert Schedule.of(training, length, 3, steps=count) == Schedule(count, whole.epoch_steps, batch_size, 0.5, 3)
+
+
 def test_epochs_and_seeds_differ_in_order() -> None:
     def order(seed: int) -> list[int]:
         return [index for batch in StepSampler(30, Schedule(2, 1, 30, 0.9, seed)) for index, _ in batch]
@@ -94,7 +103,7 @@ def squared_error(network: nn.Module, images: Tensor, targets: Tensor) -> Tensor
 
 def run(folder: Path, *, steps: int = 7, digest: str = "a", loss: Callable = squared_error, measure=None) -> nn.Module:
     folder.mkdir(exist_ok=True)
-    fabric = launch(Hardware(devices=0, workers=0, precision="32-true"), seed=3)
+    fabric = launch(Hardware(gpu=0, precision="32-true"), random_seed=3)
     network = nn.Conv2d(3, 1, 1)
     sgd = optimizer("sgd", [{"params": list(network.parameters()), "lr": 0.1, "weight_decay": 1e-4}], momentum=0.9)
     train(

@@ -71,6 +71,7 @@ rule walk:
         directory("results/{experiment}/{method}/{grids}/pseudo/{shard}"),
     params:
         code=code("ppl.refine.walk_split", "refine.network", "refine.{network}"),
+        walk=lambda wildcards: parameters.walk_code(settings_of(wildcards)),
         split=split("train_split"),
         settings=flags(
             "refine.network", "refine.{network}.walk", "refine.pairwise", "hardware.precision", "hardware.crf"
