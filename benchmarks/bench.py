@@ -22,15 +22,15 @@ import pandas as pd
 import references
 import torch
 import tyro
+from maps import class_maps
 from measuring import Row, measured
 from PIL import Image
 from tasks import label_reliably
 from torch import Tensor, nn
 from walk import dense_power, inputs, plain_steps
 
-from ppl.cam import cam, store
-from ppl.cam.maps import branch_maps, fuse
-from ppl.cam.settings import Maps
+from ppl.cam import store
+from ppl.cam.maps import fuse
 from ppl.cam.store import Cam
 from ppl.classify import variants as grids
 from ppl.classify.network import PatchClassifier
@@ -238,13 +238,7 @@ def exports(setup: Setup) -> Iterator[Row]:
 
 def _maps(network: PatchClassifier, batch: np.ndarray, scales: Sequence[float]) -> Tensor:
     with autocast(next(network.parameters()).device, "bf16-mixed"):
-        return cams(network, batch, scales)
-
-
-def cams(network: PatchClassifier, photos: np.ndarray, scales: Sequence[float]) -> Tensor:
-    """Return the CAMs (B, branches, classes, h4, w4) of photos (B, h, w, 3) uint8, of all classes."""
-    labels = torch.ones(len(photos), network.classifier.out_channels, dtype=torch.bool)
-    return branch_maps(network, photos, labels, partial(cam.raw_maps, settings=None), Maps(scales=tuple(scales)))
+        return class_maps(network, batch, scales)
 
 
 def branches(setup: Setup) -> Iterator[Row]:

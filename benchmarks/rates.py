@@ -24,7 +24,8 @@ import numpy as np
 import pandas as pd
 import torch
 import tyro
-from bench import VOC_CLASSES, VOC_SIZE, Setup, cam_of, cams, classifier, deeplab, smooth
+from bench import VOC_CLASSES, VOC_SIZE, Setup, cam_of, classifier, deeplab, smooth
+from maps import class_maps
 from PIL import Image
 from tasks import label_reliably
 from torch import nn
@@ -191,7 +192,7 @@ def steps(device: torch.device, paper: bool, setup: Setup) -> Iterator[Step]:
     backbones.fold_batchnorm(network)
     network.to(memory_format=torch.channels_last)
     photos = np.stack(setup.photos(8 if paper else 1))
-    maps = partial(cams, network, photos, Maps().scales)
+    maps = partial(class_maps, network, photos, Maps().scales)
     yield Step("CAMs explicit", "device", len(photos), _computing(device, maps))
 
     batch = 32 if paper else 2

@@ -143,7 +143,7 @@ def _check_features(backbone: Backbone) -> None:
     The image has odd sides, and no random numbers are drawn. The backbone is in training mode afterwards.
     """
     backbone.eval()
-    with _checking_order(backbone):
+    with torch.inference_mode(False), _checking_order(backbone):  # inference tensors have no versions
         _check_sizes(backbone)
     backbone.train()
 

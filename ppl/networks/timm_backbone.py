@@ -6,6 +6,7 @@ forward pass computes, for images of any size. Norms and activations stay as the
 """
 
 import difflib
+import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
@@ -20,6 +21,7 @@ from ppl.networks.backbones import FAILURES, STRIDES, Backbone, MisfitError, cei
 
 STEM_STRIDE = 2
 SIDE = 64  # of the image on which stages are compared with timm's forward pass; 2 cells at stride 32
+warnings.filterwarnings("ignore", "Using padding='same' with even kernel")  # of `_undo_dilation`: a copy of the maps
 
 
 def build(name: str, weights: str) -> Backbone:

@@ -136,7 +136,7 @@ def build(name: str, settings: Smp, classes: int, *, weights: str, frozen_stages
         _load(network.encoder, weights)
     built = SmpNetwork(network, mean, std)
     built.backbone.requires_grad_(frozen_stages == -1)
-    _calibrate(built)
+    _calibrate(built, [built.backbone, built.decoder] if weights == "none" else [built.decoder])
     _drop_unused(built)
     return built
 
@@ -203,10 +203,10 @@ def _load(encoder: nn.Module, weights: str) -> None:
     checkpoints.check_weights(encoder.state_dict(), weights)
 
 
-def _calibrate(network: SmpNetwork) -> None:
-    """Set the statistics of the decoder's BatchNorm once, to those of its maps of random images.
+def _calibrate(network: SmpNetwork, parts: Iterable[nn.Module]) -> None:
+    """Set the statistics of BatchNorm in untrained parts once, to those of their maps of random images.
 
-    Without them the initial decoder would amplify or attenuate its maps: the weights are made for normalised ones.
+    Without them untrained parts would amplify or attenuate their maps: initial weights are made for normalised ones.
     """
     generator = torch.Generator().manual_seed(0)
     colour, contrast = (
@@ -216,7 +216,7 @@ def _calibrate(network: SmpNetwork) -> None:
     cells = torch.randn(RANDOM_IMAGES, 3, LEAST_SIDE // 8, LEAST_SIDE // 8, generator=generator)
     images = colour + 2 * contrast * resize(cells, (LEAST_SIDE, LEAST_SIDE))  # images differ, as photos do
     network.eval()
-    for norm in (*network.decoder.modules(), *network.head.modules()):
+    for norm in (module for part in parts for module in part.modules()):
         if isinstance(norm, nn.BatchNorm2d):
             norm.train()
             norm.momentum = None  # the mean over all batches, of which there is one

@@ -68,7 +68,7 @@ def test_patch_branch(references: ModuleType, network: PatchClassifier) -> None:
 
 def test_cams_at_the_photos_own_size(load, references: ModuleType, network: PatchClassifier) -> None:
     photos = np.random.default_rng(0).integers(0, 256, (2, 48, 64, 3), dtype=np.uint8)
-    ours, theirs = load("bench").cams(network, photos, (1,)), references.cams(network, photos, (1,))
+    ours, theirs = load("maps").class_maps(network, photos, (1,)), references.cams(network, photos, (1,))
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
