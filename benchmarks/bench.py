@@ -48,7 +48,8 @@ from ppl.measure import sweep
 from ppl.networks import backbones
 from ppl.refine import losses
 from ppl.refine.walk import propagate
-from ppl.segment.deeplab import DeepLab, segmentation_loss
+from ppl.segment import deeplab_v2
+from ppl.segment.settings import DeepLabV2
 
 VOC_SIZE, VOC_CLASSES = (375, 500), 20
 
@@ -277,7 +278,7 @@ def trainings(setup: Setup) -> Iterator[Row]:
 
     def deeplab_step(network: nn.Module, x: Tensor, labels: Tensor, context) -> float:
         with context():
-            loss = segmentation_loss(network(x), labels)
+            loss = deeplab_v2.loss(network, x, labels)
         loss.backward()
         network.zero_grad(set_to_none=True)
         return loss.item()
@@ -293,11 +294,7 @@ def trainings(setup: Setup) -> Iterator[Row]:
     labels = torch.zeros(batch, crop, crop, dtype=torch.long, device=device)
     x = torch.randn(batch, 3, crop, crop, device=device)
     name = "resnet101" if large else "resnet50"
-    networks = [
-        DeepLab(backbones.build(name, output_stride=8, dilated=True), VOC_CLASSES, (6, 12, 18, 24), (1, 0.75, 0.5))
-        for _ in range(2)
-    ]
-    ours, other = networks[0].to(device, memory_format=torch.channels_last), _unjoin(networks[1]).to(device)
+    ours, other = deeplab(name).to(device, memory_format=torch.channels_last), _unjoin(deeplab(name)).to(device)
     yield Row(f"DeepLab step, {name}, {batch} x {crop} px", "float32, NCHW", least,
               partial(deeplab_step, ours, x.to(memory_format=torch.channels_last), labels, quick),
               partial(deeplab_step, other, x, labels, nullcontext))  # fmt: skip
@@ -381,6 +378,12 @@ def classifier(method: str, variant: str, device: torch.device) -> PatchClassifi
         backbones.build("resnet50"), VOC_CLASSES, grids=patched, global_branch=global_branch, stop_at_patches=True
     )
     return network.to(device)
+
+
+def deeplab(backbone: str) -> nn.Module:
+    """Return a DeepLab for the 20 classes of VOC with random weights."""
+    settings = DeepLabV2(backbone=backbone)
+    return deeplab_v2.build("deeplab_v2", settings, VOC_CLASSES, weights="none", frozen_stages=-1)
 
 
 def _unjoin(network: nn.Module) -> nn.Module:

@@ -53,11 +53,11 @@ def measured(photos: int, folder: Path, cores: int) -> dict[str, float]:
     folder.mkdir()
     config = yaml.safe_load((REPOSITORY / "tests" / "tiny.yaml").read_text())
     experiment = config["experiments"]["tiny"]
-    experiment["data"] |= {"train": photos, "val": photos // 2, "test": photos // 4}
+    experiment["data"]["demo"] |= {"train": photos, "val": photos // 2, "test": photos // 4}
     for section in (
         experiment["classify"]["training"],
         experiment["classify"]["patch_training"],
-        experiment["refine"]["irnet"],
+        experiment["refine"]["irnet"]["training"],
     ):
         section["epochs"] = 1
     experiment["hardware"]["shards"] = 1

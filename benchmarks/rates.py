@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 import torch
 import tyro
-from bench import VOC_CLASSES, VOC_SIZE, Setup, cam_of, classifier, smooth
+from bench import VOC_CLASSES, VOC_SIZE, Setup, cam_of, classifier, deeplab, smooth
 from maps import class_maps
 from PIL import Image
 from tasks import label_reliably
@@ -33,6 +33,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from walk import inputs
 
 from ppl.cam import store
+from ppl.cam.settings import Maps
 from ppl.classify.train import classification_loss
 from ppl.crf import dense as crf
 from ppl.data.crops import Augmentation, cut_photo, draw_window
@@ -41,15 +42,13 @@ from ppl.jobs.errors import UserError, reason
 from ppl.jobs.files import atomic
 from ppl.measure import sweep
 from ppl.networks import backbones
-from ppl.refine.irnet import IRNet, boundary_map
-from ppl.refine.irnet import Settings as IRNetSettings
-from ppl.refine.irnet import loss as irnet_loss
+from ppl.refine import irnet
+from ppl.refine.settings import IRNet
 from ppl.refine.walk import propagate
-from ppl.segment.deeplab import DeepLab, segmentation_loss
+from ppl.segment import deeplab_v2
 from ppl.segment.inference import log_probabilities
 from ppl.training.optimizers import optimizer as optimizer_of
 
-SCALES = (1, 0.5, 1.5, 2)
 EXPLICIT = ("explicit", "s2k2-s3k4-s4k6")
 
 
@@ -193,31 +192,36 @@ def steps(device: torch.device, paper: bool, setup: Setup) -> Iterator[Step]:
     backbones.fold_batchnorm(network)
     network.to(memory_format=torch.channels_last)
     photos = np.stack(setup.photos(8 if paper else 1))
+<<<<<<< HEAD
     yield Step("CAMs explicit", "device", len(photos), _computing(device, partial(class_maps, network, photos, SCALES)))
+=======
+    maps = partial(class_maps, network, photos, Maps().scales)
+    yield Step("CAMs explicit", "device", len(photos), _computing(device, maps))
+>>>>>>> h19-tst
 
     batch = 32 if paper else 2
     crops = torch.randn(batch, 3, 512, 512, device=device).to(memory_format=torch.channels_last)
     labels = smooth(3, (512, 512), 0).argmax(0).to(torch.uint8).expand(batch, -1, -1).to(device)
-    irnet = IRNet(backbones.build("resnet50")).to(device, memory_format=torch.channels_last)
-    loss = partial(irnet_loss, irnet, crops, labels, IRNetSettings())
-    yield Step("train IRNet", "device", batch, _training(irnet, loss, device))
-    irnet.eval()
+    network = irnet.build(IRNet(), "none").to(device, memory_format=torch.channels_last)
+    loss = partial(irnet.loss, network, crops, labels, IRNet())
+    yield Step("train IRNet", "device", batch, _training(network, loss, device))
+    network.eval()
     x = crops[:4, :, : VOC_SIZE[0], : VOC_SIZE[1]].contiguous(memory_format=torch.channels_last)
     scores, _ = inputs(2, math.ceil(VOC_SIZE[0] / 4), math.ceil(VOC_SIZE[1] / 4))
-    yield Step("boundaries and walk", "device", len(x), _computing(device, partial(_walk, irnet, x, scores.to(device))))
+    yield Step(
+        "boundaries and walk", "device", len(x), _computing(device, partial(_walk, network, x, scores.to(device)))
+    )
 
     batch = 10 if paper else 2
     crops = torch.randn(batch, 3, 321, 321, device=device).to(memory_format=torch.channels_last)
     labels = torch.zeros(batch, 321, 321, dtype=torch.long, device=device)
-    deeplab = DeepLab(
-        backbones.build("resnet101", output_stride=8, dilated=True), VOC_CLASSES, (6, 12, 18, 24), (1, 0.75, 0.5)
-    ).to(device, memory_format=torch.channels_last)
-    loss = partial(_deeplab_loss, deeplab, crops, labels)
-    yield Step("train DeepLab", "device", batch, _training(deeplab, loss, device))
-    deeplab.eval()
-    backbones.fold_batchnorm(deeplab)
+    network = deeplab("resnet101").to(device, memory_format=torch.channels_last)
+    loss = partial(deeplab_v2.loss, network, crops, labels)
+    yield Step("train DeepLab", "device", batch, _training(network, loss, device))
+    network.eval()
+    backbones.fold_batchnorm(network)
     photos = np.stack(setup.photos(4 if paper else 1))
-    predict = partial(log_probabilities, deeplab, photos, (1,))
+    predict = partial(log_probabilities, network, photos, (1,))
     yield Step("predict", "device", len(photos), _computing(device, predict))
 
     threads = torch.get_num_threads()
@@ -286,12 +290,8 @@ def _classifier_loss(network: nn.Module, images: torch.Tensor, targets: torch.Te
     return classification_loss(network(images), targets, 0)
 
 
-def _deeplab_loss(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    return segmentation_loss(network(images), labels)
-
-
-def _walk(network: IRNet, photos: torch.Tensor, scores: torch.Tensor) -> None:
-    for boundary in boundary_map(network, photos).float():
+def _walk(network: irnet.IRNet, photos: torch.Tensor, scores: torch.Tensor) -> None:
+    for boundary in irnet.boundary_map(network, photos).float():
         propagate(scores, boundary)
 
 

@@ -36,9 +36,9 @@ def main(settings: Settings) -> None:
         (name, variant, seed)
         for name in settings.recipes
         for variant in [*experiments[name]["compare"], experiments[name]["main"]]
-        for seed in experiments[name]["seeds"]
+        for seed in experiments[name]["random_seeds"]
     ]
-    stores = {(run, split): _store(run, experiments[run[0]]["seeds"], split) for run in runs for split in SPLITS}
+    stores = {(run, split): _store(run, experiments[run[0]]["random_seeds"], split) for run in runs for split in SPLITS}
     command = ["snakemake", "--cores", str(settings.cores), "--configfile", "config/small.yaml", str(file), "--"]
     done = subprocess.run([*command, *map(str, stores.values())], check=False).returncode
     if done:

@@ -11,7 +11,6 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import tyro
-import yaml
 
 from ppl.cam.seeds import seed
 from ppl.cam.store import open_store
@@ -20,6 +19,7 @@ from ppl.data.label_maps import find_maps
 from ppl.data.masks import VOC_COLOURS, read_mask
 from ppl.data.photos import read_photo
 from ppl.data.resize import upsample
+from ppl.experiment import stored
 from ppl.jobs.files import atomic
 from ppl.report.gallery import evenly
 
@@ -39,20 +39,20 @@ class Settings:
 
 def main(settings: Settings) -> None:
     root = Path("results") / settings.experiment
-    resolved = yaml.safe_load((root / "settings.yaml").read_text(encoding="utf-8"))
-    dataset, variant, data = Dataset.open(root / "data"), root / resolved["main"], resolved["data"]
+    resolved = stored.read(root / stored.SETTINGS)
+    dataset, variant, data = Dataset.open(root / "data"), root / resolved.main, resolved.data
     rows = {"train": [], "val": []}
-    with open_store(sorted((variant / "cams").glob(f"{data['train_split']}-*.h5"))) as cams:
+    with open_store(sorted((variant / "cams").glob(f"{data.train_split}-*.h5"))) as cams:
         pseudo = sorted((variant / "pseudo").iterdir())
-        for image_id in evenly(dataset.split(data["seed_split"]), settings.rows):
+        for image_id in evenly(dataset.split(data.seed_split), settings.rows):
             cam = cams.read(image_id)
             label = read_mask(find_maps(pseudo, [image_id])[0])
             tiles = {"CAM": upsample(cam.maps, cam.size).max(axis=0)}
-            tiles |= {"seed": colour(seed(cam, resolved["cam"]["threshold"])), "pseudo label": colour(label)}
+            tiles |= {"seed": colour(seed(cam, resolved.cam.threshold)), "pseudo label": colour(label)}
             rows["train"].append(with_source(tiles, dataset, image_id, settings.photos))
-    predictions = sorted((variant / "predictions").glob(f"{data['val_split']}-*"))
-    for image_id in evenly(dataset.split(data["val_split"]), settings.rows):
-        kinds = ["raw", "crf"] if resolved["segment"]["crf"] else ["raw"]
+    predictions = sorted((variant / "predictions").glob(f"{data.val_split}-*"))
+    for image_id in evenly(dataset.split(data.val_split), settings.rows):
+        kinds = ["raw", "crf"] if resolved.segment.prediction.crf else ["raw"]
         tiles = {k: colour(read_mask(find_maps([p / k for p in predictions], [image_id])[0])) for k in kinds}
         tiles = {{"raw": "prediction", "crf": "prediction, CRF"}[k]: tile for k, tile in tiles.items()}
         rows["val"].append(with_source(tiles, dataset, image_id, settings.photos))

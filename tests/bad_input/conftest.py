@@ -1,7 +1,7 @@
 """Fixtures for tests of bad input: a small dataset, the steps, and the form of an error."""
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -117,64 +117,79 @@ def steps(root: Path, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     import torch  # here: most tests of bad input do without torch
 
     from ppl.cam import export
+    from ppl.cam.settings import Cam, Maps
     from ppl.classify import build as classifiers
     from ppl.classify import train
-    from ppl.crf.dense import IRNET
-    from ppl.jobs.devices import Hardware
+    from ppl.classify.settings import Architecture, Classify
+    from ppl.classify.settings import Training as ClassifierTraining
+    from ppl.jobs.fields import plain
+    from ppl.jobs.settings import Hardware
     from ppl.networks import checkpoints
-    from ppl.refine import affinitynet, irnet, walk_split
-    from ppl.refine.pseudo import Walk
+    from ppl.refine import build as refiners
+    from ppl.refine import walk_split
+    from ppl.refine.settings import Refine
     from ppl.segment import build as segmenters
     from ppl.segment import predict_split
+    from ppl.segment.settings import DeepLabV2, Prediction, Segment, Training
 
     monkeypatch.setattr(walk_split, "run_all", lambda function, items, **_: map(function, items))
     torch.manual_seed(0)
-    hardware = Hardware(devices=0, workers=0, precision="32-true")
-    classifier = classifiers.Architecture(tiny, output_stride=16, frozen_stages=2, phi_init="kaiming")
-    deeplab = segmenters.Architecture(tiny, output_stride=8, rates=(1, 2), scales=(1, 0.5))
-    networks = {
-        "classifier": (
-            classifiers.build("explicit", "s2k2-s3k3", 2, classifier, weights="none"),
-            {"architecture": asdict(classifier), "method": "explicit", "grids": "s2k2-s3k3"},
+    hardware = Hardware(gpu=0, workers=0, precision="32-true")
+    architecture = Architecture(backbone=tiny)
+    classify = Classify(
+        architecture=architecture,
+        training=ClassifierTraining(
+            weights="none", epochs=1, batch_size=2, lr=0.01, long_side=(32, 40), crop=32, keep_classifier=("explicit",)
         ),
-        "deeplab": (segmenters.build(2, deeplab, weights="none"), {"architecture": asdict(deeplab)}),
-        "irnet": (
-            irnet.build(irnet.Architecture(tiny, 16), weights="none"), {"backbone": tiny, "output_stride": 16}
-        ),
-        "affinitynet": (
-            affinitynet.build(affinitynet.Architecture(tiny, 2), weights="none"), {"backbone": tiny, "trained_from": 2}
-        ),
-    }  # fmt: skip
-    files = {kind: tmp_path / f"{kind}.pt" for kind in networks}
-    for kind, (network, settings) in networks.items():
-        checkpoints.save(files[kind], network, kind=kind, settings=settings, code="", classes=["cat", "dog"])
-    walk = Walk(radius=3, beta=10, steps=4, background=0.3, batch_size=2, crf=False)
-    walking = {
-        kind: walk_split.Settings(
-            data=root, split="train", cams=(tmp_path / "cams.h5",), network=files[kind],
-            out=tmp_path / f"labels-{kind}", walk=walk, pairwise=IRNET, hardware=hardware,
+    )
+    segment = Segment(
+        deeplab_v2=DeepLabV2(backbone=tiny, rates=(1, 2), scales=(1, 0.5)),
+        training=Training(weights="none"),
+        prediction=Prediction(batch_size=2, iterations=2),
+    )
+    refine = {"irnet": Refine(), "affinitynet": Refine(network="affinitynet")}
+    for name, section in refine.items():
+        entry = getattr(section, name)
+        small = replace(
+            entry,
+            training=replace(entry.training, backbone=tiny, weights="none"),
+            walk=replace(entry.walk, radius=3, steps=4, batch_size=2),
         )
-        for kind in ("irnet", "affinitynet")
-    }  # fmt: skip
+        refine[name] = replace(section, **{name: small})
+
+    variant = {"method": "explicit", "grids": "s2k2-s3k3"}
+    classifier = classifiers.build(**variant, classes=2, architecture=architecture, weights="none")
+    networks = {
+        "classifier": (classifier, "classifier", {**variant, "architecture": plain(architecture)}),
+        "segmenter": (segmenters.build(segment, 2), "segmenter", segmenters.stored(segment)),
+    }
+    for name, section in refine.items():
+        entry, settings = refiners.entry_of(section)
+        networks[name] = (entry.build(settings, "none"), "refiner", refiners.stored(section))
+    files = {name: tmp_path / f"{name}.pt" for name in networks}
+    for name, (network, kind, settings) in networks.items():
+        checkpoints.save(files[name], network, kind=kind, settings=settings, code="", classes=["cat", "dog"])
+    cams = tmp_path / "cams.h5"
     return SimpleNamespace(
         files=files,
         exporting=export.Settings(
-            data=root, split="train", classifier=files["classifier"], out=tmp_path / "cams.h5",
-            cams=export.Cams(scales=(1, 0.5), fusion="mean", power=1, batch_size=2), hardware=hardware,
+            data=root, split="train", classifier=files["classifier"], out=cams, hardware=hardware,
+            cam=Cam(maps=Maps(scales=(1, 0.5), batch_size=2)),
         ),
-        walking=walking,
+        walking={
+            name: walk_split.Settings(
+                data=root, split="train", cams=(cams,), network=files[name], out=tmp_path / f"labels-{name}",
+                refine=section, hardware=hardware,
+            )
+            for name, section in refine.items()
+        },
         predicting=predict_split.Settings(
-            data=root, split="train", checkpoint=files["deeplab"], out=tmp_path / "predictions", photo_scales=(1,),
-            batch_size=2, crf=True, iterations=2, pairwise=IRNET, hardware=hardware,
+            data=root, split="train", checkpoint=files["segmenter"], out=tmp_path / "predictions", segment=segment,
+            hardware=hardware,
         ),
         training=train.Settings(
-            data=root, train_split="train", val_split="val", method="explicit", grids="s2k2", code="",
-            architecture=classifier, out=tmp_path / "trained.pt", log=tmp_path / "trained.csv",
-            start=files["classifier"], hardware=hardware,
-            training=train.Training(
-                weights="none", epochs=1, batch_size=2, optimizer="sgd", lr=0.01, new_lr_factor=1, phi_lr_factor=1,
-                momentum=0.9, weight_decay=0, bias_lr_factor=1, decay_biases=True, power=0.9, keep_classifier=True,
-                branch_loss=0, long_side=(32, 40), crop=32, jitter=0, seed=0,
-            ),
+            data=root, train_split="train", val_split="val", method="explicit", grids="s2k2", code="", random_seed=0,
+            classify=classify, out=tmp_path / "trained.pt", log=tmp_path / "trained.csv", start=files["classifier"],
+            hardware=hardware,
         ),
     )  # fmt: skip

@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ppl.cam.settings import Cam as CamSettings
 from ppl.cam.store import Cam, open_store, write
-from ppl.crf.dense import IRNET
+from ppl.jobs.settings import Hardware
 from ppl.measure import sweep
 from ppl.refine import crf_seeds, reliable
+from ppl.refine.settings import Refine, Reliable
 
 CLASSES = ("cat", "dog")
 AGAIN = "export the CAMs again"
@@ -103,11 +105,12 @@ def cams(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("step", ["sweep", "reliable", "seeds"])
 def test_sound_cams_are_read_and_broken_ones_stop_every_step(root, tmp_path, refused, cams, step):
-    labels = reliable.Reliable("constant", 0.3, 0.05, 0.7, 2)
+    data = {"data": root, "split": "train", "cams": (cams,), "out": tmp_path / "out"}
+    refining = {"refine": Refine(reliable=Reliable(iterations=2)), "hardware": Hardware(workers=0)}
     main, sound = {
-        "sweep": (sweep.main, sweep.Settings(root, "train", (cams,), tmp_path / "out", 0)),
-        "reliable": (reliable.main, reliable.Settings(root, "train", (cams,), tmp_path / "out", labels, IRNET, 0)),
-        "seeds": (crf_seeds.main, crf_seeds.Settings(root, "train", (cams,), tmp_path / "out", 0.3, 0.7, 2, IRNET, 0)),
+        "sweep": (sweep.main, sweep.Settings(**data, workers=0)),
+        "reliable": (reliable.main, reliable.Settings(**data, **refining)),
+        "seeds": (crf_seeds.main, crf_seeds.Settings(**data, **refining, cam=CamSettings())),
     }[step]
     for change, *named in (
         (OF_IMAGE["NaN"], str(cams), AGAIN), (OF_FILE["no format"], str(cams), AGAIN), (WIDER_PHOTO, "t1.png"),

@@ -19,10 +19,13 @@ import ppl
 from ppl.cam import export
 from ppl.classify import train
 from ppl.networks import backbones, checkpoints
-from ppl.refine import walk_affinitynet, walk_irnet
+from ppl.networks.efficientnet_lite0 import EfficientNetLite0
+from ppl.refine import walk_split
 from ppl.segment import predict_split
 
-KINDS = ("classifier", "deeplab", "irnet", "affinitynet")
+KINDS = {"classifier": "classifier", "segmenter": "segmenter", "irnet": "refiner", "affinitynet": "refiner"}
+"""Kinds of checkpoints by network."""
+NETWORKS = [*KINDS]
 AGAIN = "make it again"
 
 
@@ -36,13 +39,12 @@ class Payload:
         return os.system, (f"touch {self.marker}",)
 
 
-def reader(steps: Any, kind: str) -> tuple[Callable, Any]:
-    """The step that reads checkpoints of a kind, and its settings."""
-    return {
-        "classifier": (export.main, steps.exporting), "deeplab": (predict_split.main, steps.predicting),
-        "irnet": (walk_irnet.main, steps.walking["irnet"]),
-        "affinitynet": (walk_affinitynet.main, steps.walking["affinitynet"]),
-    }[kind]  # fmt: skip
+def reader(steps: Any, network: str) -> tuple[Callable, Any]:
+    """The step that reads the checkpoint of a network, and its settings."""
+    if network in steps.walking:
+        return walk_split.main, steps.walking[network]
+    others = {"classifier": (export.main, steps.exporting), "segmenter": (predict_split.main, steps.predicting)}
+    return others[network]
 
 
 def content(change: Callable[[dict], Any]) -> Callable[[Path], None]:
@@ -116,19 +118,18 @@ ARCHITECTURES = {
         *(put("settings", "method", value) for value in ("baseline", "magic")),
         *(put("settings", "grids", value) for value in ("s4k2", "s9k1", 4)),
     ],
-    "deeplab": [
-        drop("settings", "architecture", "rates"),
-        *(put("settings", "architecture", "rates", value) for value in ([], [1, 2, 3], "12")),
-        put("settings", "architecture", "scales", []), put("settings", "architecture", "backbone", "resnet18"),
-        OTHER_CLASSES,
+    "segmenter": [
+        *(drop("settings", key) for key in ("network", "settings")), drop("settings", "settings", "rates"),
+        *(put("settings", "network", value) for value in ("smp/FPN", "magic", None)),
+        *(put("settings", "settings", "rates", value) for value in ([], [1, 2, 3], "12")),
+        put("settings", "settings", "scales", []), put("settings", "settings", "backbone", "resnet18"), OTHER_CLASSES,
     ],
-    "irnet": [
-        drop("settings", "backbone"), put("settings", "output_stride", None), put("settings", "backbone", "resnet18"),
-    ],
-    "affinitynet": [
-        drop("settings", "trained_from"), put("settings", "trained_from", "deep"),
-        put("settings", "backbone", "resnet18"),
-    ],
+    **{refiner: [
+        *(drop("settings", key) for key in ("network", "settings")),
+        *(put("settings", "network", value) for value in ("none", "magic", 4)),
+        put("settings", "settings", [1]), put("settings", "settings", "training", key, value),
+        put("settings", "settings", "training", "backbone", "resnet18"),
+    ] for refiner, key, value in (("irnet", "output_stride", None), ("affinitynet", "frozen_stages", "deep"))},
 }  # fmt: skip
 
 
@@ -138,7 +139,7 @@ def test_a_broken_checkpoint_is_refused(steps, refused, change):
     refused(*reader(steps, "classifier"), str(steps.files["classifier"]), lines=1)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NETWORKS)
 @pytest.mark.parametrize("broken", ["half", "nan", "absent", "folder", "loop"])
 def test_every_step_refuses_broken_checkpoints(steps, refused, spoil, kind, broken):
     change = (CONTENTS | BYTES).get(broken) or partial(spoil, kind=broken)
@@ -146,11 +147,13 @@ def test_every_step_refuses_broken_checkpoints(steps, refused, spoil, kind, brok
     refused(*reader(steps, kind), str(steps.files[kind]))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_step_refuses_the_checkpoint_of_another_step(steps, refused, kind):
-    path, other = steps.files[kind], KINDS[KINDS.index(kind) - 1]
+@pytest.mark.parametrize("network", NETWORKS)
+def test_every_step_refuses_the_checkpoint_of_another_step(steps, refused, network):
+    path, other = steps.files[network], NETWORKS[NETWORKS.index(network) - 1]
     path.write_bytes(steps.files[other].read_bytes())
-    refused(*reader(steps, kind), str(path), repr(kind), repr(other))
+    kinds = (KINDS[network], KINDS[other])
+    differing = kinds if len({*kinds}) > 1 else (network, other)
+    refused(*reader(steps, network), str(path), *map(repr, differing))
 
 
 @pytest.mark.parametrize(("kind", "change"), [(kind, c) for kind, changes in ARCHITECTURES.items() for c in changes])
@@ -162,10 +165,12 @@ def test_settings_of_another_network_or_classes_are_refused(steps, refused, kind
 @pytest.mark.parametrize(
     "write", [torch.save, lambda stored, path: path.write_bytes(pickle.dumps(stored))], ids=["torch", "pickle"]
 )
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NETWORKS)
 def test_code_in_a_checkpoint_is_not_executed(steps, refused, tmp_path, kind, write):
     marker = tmp_path / "owned"
-    write({"kind": kind, "settings": {}, "classes": ["cat"], "network": {"a": Payload(marker)}}, steps.files[kind])
+    write(
+        {"kind": KINDS[kind], "settings": {}, "classes": ["cat"], "network": {"a": Payload(marker)}}, steps.files[kind]
+    )
     text = refused(*reader(steps, kind), str(steps.files[kind]), "could run code")
     assert "weights_only" not in text  # torch's own message advises to execute it
     assert not marker.exists()
@@ -186,22 +191,23 @@ def test_a_training_refuses_a_broken_start(steps, refused, change):
 def test_a_training_refuses_the_classifier_layer_of_other_classes(root, steps, refused):
     (root / "classes.txt").write_text("dog\ncat\n")
     refused(train.main, steps.training, str(steps.files["classifier"]), "other classes")
-    afresh = replace(steps.training.training, keep_classifier=False)
-    train.main(replace(steps.training, training=afresh))  # the backbone does not depend on classes
+    afresh = replace(steps.training.classify.training, keep_classifier=())
+    classify = replace(steps.training.classify, training=afresh)
+    train.main(replace(steps.training, classify=classify))  # the backbone does not depend on classes
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("training", [None, {}, {"crop": "wide", "scale": [0.5], "long_side": []}], ids=str)
+@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("training", [None, {"crop": "wide", "scale": [0.5], "long_side": []}], ids=str)
 def test_inference_refuses_a_checkpoint_without_training_settings_or_for_another_use(steps, refused, kind, training):
     put("settings", "training", training)(steps.files[kind])
-    remedy = AGAIN if kind in ("deeplab", "classifier") else "deeplab.pt or classifier.pt"
+    remedy = AGAIN if kind in ("segmenter", "classifier") else "segmenter.pt or classifier.pt"
     refused(ppl.load, steps.files[kind], str(steps.files[kind]), remedy)
 
 
 def weights(make: Callable[[dict], Any]) -> Callable[[Path], None]:
     def write(path: Path) -> None:
         torch.manual_seed(0)
-        torch.save(backbones.EfficientNetLite0().state_dict(), path)
+        torch.save(EfficientNetLite0().state_dict(), path)
         content(make)(path)
 
     return write

@@ -14,16 +14,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ppl.cam.store import Cam, open_store, write
-from ppl.crf.dense import IRNET
-from ppl.data import check
+from ppl.data import check, prepare
 from ppl.data.dataset import MAX_ID_BYTES, Dataset, id_fault
 from ppl.data.label_maps import find_maps
 from ppl.data.lists import write_lines
 from ppl.data.masks import write_mask
-from ppl.data.sources import folder
+from ppl.data.settings import Data, Folder
 from ppl.jobs.errors import UserError
+from ppl.jobs.settings import Hardware
 from ppl.measure import label_maps, sweep
 from ppl.refine import reliable
+from ppl.refine.settings import Refine, Reliable
 from ppl.segment import voc_server
 
 LISTS = "ImageSets/Segmentation"
@@ -134,7 +135,7 @@ def test_any_text_names_files_and_stores_or_is_refused(tmp_path_factory, image_i
 def test_one_image_of_any_size_goes_through_every_step(root, checking, steps, size):
     from ppl.cam import export
     from ppl.classify import train
-    from ppl.refine import walk_affinitynet, walk_irnet
+    from ppl.refine import walk_split
     from ppl.segment import predict_split
 
     write_lines(root / LISTS / "train.txt", ["t1"])
@@ -142,18 +143,24 @@ def test_one_image_of_any_size_goes_through_every_step(root, checking, steps, si
     Image.effect_noise(size[::-1], 90).convert("RGB").save(root / "JPEGImages" / "t1.png")
     write_mask(root / "SegmentationClass" / "t1.png", np.ones(size, np.uint8))
     check.main(checking)
-    batch = replace(steps.training.training, batch_size=7)  # larger than the split
-    train.main(replace(steps.training, training=batch))
+    training = replace(steps.training.classify.training, batch_size=7)  # larger than the split
+    train.main(replace(steps.training, classify=replace(steps.training.classify, training=training)))
     export.main(steps.exporting)
-    labels, cams = reliable.Reliable("constant", 0.3, 0.05, 0.7, 2), (steps.exporting.out,)
-    reliable.main(reliable.Settings(root, "train", cams, root.with_name("sure"), labels, IRNET, 0))
-    walk_irnet.main(steps.walking["irnet"])
-    walk_affinitynet.main(steps.walking["affinitynet"])
+    refine, cams = Refine(reliable=Reliable(iterations=2)), (steps.exporting.out,)
+    reliable.main(reliable.Settings(root, "train", cams, root.with_name("sure"), refine, Hardware(workers=0)))
+    for walking in steps.walking.values():
+        walk_split.main(walking)
     predict_split.main(steps.predicting)
     sweep.main(sweep.Settings(root, "train", cams, root.with_name("sweep.csv"), 0))
     for out in ("sure", "labels-irnet", "labels-affinitynet", "predictions/crf"):
         with Image.open(root.parent / out / "t1.png") as label:
             assert label.size == size[::-1]
+
+
+def linking(root: Path, out: Path) -> prepare.Settings:
+    """Settings of the preparation of a dataset folder of the user."""
+    data = Data(folder=Folder(path=str(root)), train_split="train")
+    return prepare.Settings(out, data, Hardware(workers=0))
 
 
 REQUIRED = ("classes.txt", "labels.csv", f"{LISTS}/train.txt", f"{LISTS}/val.txt", "JPEGImages")
@@ -167,15 +174,15 @@ def test_an_incomplete_dataset_folder_is_not_linked(root, tmp_path, refused, spo
     swapped = "folder" if path.is_file() else b""
     spoil(root / name, swapped if kind == "swapped" else kind)
     message = "SegmentationClass: not a folder" if name == "SegmentationClass" else name
-    refused(folder.main, folder.Settings(root, ("train", "val", "test"), tmp_path / "out"), str(root), message)
+    refused(prepare.main, linking(root, tmp_path / "out"), str(root), message)
 
 
 def test_a_loop_is_not_linked_nor_a_dataset_folder_replaced_by_its_link(root, tmp_path, refused, spoil):
     spoil(tmp_path / "loop", "loop")
-    refused(folder.main, folder.Settings(tmp_path / "loop", ("train",), tmp_path / "out"), "loop")
+    refused(prepare.main, linking(tmp_path / "loop", tmp_path / "out"), "loop")
     (tmp_path / "link").symlink_to(root)
     for place in ("data", ".", "data/../data", "link"):
-        refused(folder.main, folder.Settings(root, ("train", "val", "test"), tmp_path / place), "choose another folder")
+        refused(prepare.main, linking(root, tmp_path / place), "choose another folder")
 
 
 def test_a_folder_without_permission_is_named(root, checking, monkeypatch):

@@ -8,14 +8,14 @@ import pytest
 from PIL import Image
 
 import ppl
-from ppl.jobs.devices import Hardware
+from ppl.jobs.settings import Hardware
 from ppl.predict import __main__ as predict
 from ppl.predict.__main__ import Settings
 
-SECTION = "segment: {photo_scales: %s, crf: true, iterations: %s, pairwise: %s}"
+SECTION = "segment: {prediction: {photo_scales: %s, iterations: %s, pairwise: %s}}"
 SETTINGS = {
-    "empty": "", "a list": "[1, 2]", "not YAML": "{segment: ", "binary": "\0", "no section": "cam: {}",
-    "section is a text": "segment: deep", "section is a list": "segment: [1]", "no scales": "segment: {crf: true}",
+    "empty": "", "a list": "[1, 2]", "not YAML": "{segment: ", "binary": "\0", "a configuration": "experiments: {}",
+    "section is a text": "segment: deep", "section is a list": "segment: [1]", "former keys": "segment: {crf: true}",
     "scales are texts": SECTION % ("[wide]", 2, "{}"), "scales are a number": SECTION % (1, 2, "{}"),
     "iterations are a text": SECTION % ("[1]", "few", "{}"), "pairwise is a list": SECTION % ("[1]", 2, "[1]"),
     "another pairwise": SECTION % ("[1]", 2, "{sxy: 1}"),
@@ -31,8 +31,8 @@ OPTIONS = [
 def settings(finish: Callable[[str], Path], tiny: str, tmp_path: Path) -> Settings:
     Image.new("RGB", (40, 30)).save(tmp_path / "a.jpg")
     return Settings(
-        photos=(str(tmp_path / "a.jpg"),), weights=finish(tiny) / "deeplab.pt", folder=tmp_path / "predictions",
-        hardware=Hardware(devices=0, workers=0, precision="32-true"),
+        photos=(str(tmp_path / "a.jpg"),), weights=finish(tiny) / "segmenter.pt", folder=tmp_path / "predictions",
+        hardware=Hardware(gpu=0, workers=0, precision="32-true"),
     )  # fmt: skip
 
 
@@ -42,7 +42,7 @@ def test_other_settings_are_refused(settings, refused, tmp_path, content):
     refused(predict.main, settings, "settings.yaml", lines=1)
 
 
-@pytest.mark.parametrize("content", ["", "cam: {maps: [1]}", "cam: {maps: {scales: [1], fusion: mean, power: high}}"])
+@pytest.mark.parametrize("content", ["", "cam: {maps: [1]}", "cam: {maps: {cam_exponent: high}}"])
 def test_other_settings_of_maps_are_refused(settings, refused, tmp_path, content):
     (tmp_path / "results" / "own" / "settings.yaml").write_text(content)
     refused(ppl.load, settings.weights.with_name("classifier.pt"), "settings.yaml")

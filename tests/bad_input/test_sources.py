@@ -145,4 +145,4 @@ SWEEP = "threshold,miou,precision,recall\n"
 )
 def test_a_broken_sweep_is_not_drawn(tmp_path, refused, content):
     (tmp_path / "sweep.csv").write_text(content)
-    refused(curves.main, curves.Settings((tmp_path / "sweep.csv",), ("a",), 0.3, tmp_path / "curves.svg"), "sweep.csv")
+    refused(curves.main, curves.Settings((tmp_path / "sweep.csv",), ("a",), tmp_path / "curves.svg"), "sweep.csv")

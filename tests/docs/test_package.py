@@ -65,8 +65,10 @@ def test_the_installed_wheel_works_outside_of_the_repository(folder: Path, tmp_p
     python(*pip, str(next(folder.glob("*.whl"))))
     where = python("-c", "import ppl; print(ppl.__version__, ppl.__file__)").split()
     assert where == [PROJECT["version"], str(tmp_path / "installed" / "ppl" / "__init__.py")]
-    compose = "--out data --size 64 --train 24 --val 6 --test 4 --seed 0 --workers 1"
-    python("-m", "ppl.data.sources.demo", *compose.split())
+    numbers = {"size": 64, "train": 24, "val": 6, "test": 4}
+    flags = [part for key, value in numbers.items() for part in (f"--data.demo.{key}", str(value))]
+    compose = "--out data --data.source demo --hardware.workers 1"
+    python("-m", "ppl.data.prepare", *compose.split(), *flags)
     check = "--data data --train-split train --val-split val --test-split test --seed-split train --out out --workers 1"
     python("-m", "ppl.data.check", *check.split())
     assert (tmp_path / "data" / "classes.txt").read_text().split() == list(demo.open_photos()[0])

@@ -10,9 +10,14 @@ import pytest
 import yaml
 from PIL import Image
 
+from ppl.cam import settings as cam
 from ppl.cam.store import Cam, write
 from ppl.data.masks import write_mask
+from ppl.data.settings import Data
+from ppl.experiment import stored
+from ppl.experiment.settings import Experiment as ExperimentSettings
 from ppl.report.page import Settings
+from ppl.segment.settings import Prediction, Segment
 
 CLASSES = ('<b>&"', "null")
 IMAGES = [f"photo_{i}" for i in range(4)]
@@ -43,10 +48,10 @@ class Experiment:
             data=self.root / "data",
             settings=self.root / "settings.yaml",
             cams=files("cams/*.h5"),
-            confident=files("confident/*"),
+            reliable=files("reliable/*"),
             pseudo=files("pseudo/*"),
             predictions=files("predictions/*"),
-            trainings=files("classify.csv", "irnet.csv", "deeplab.csv"),
+            trainings=files("classify.csv", "refiner.csv", "segmenter.csv"),
             checkpoints=files("*.pt"),
             sweeps=files("sweep.csv") if masks else (),
             measured=files("pseudo.csv", "val-raw.csv", "val-crf.csv") if masks else (),
@@ -75,9 +80,14 @@ class Experiment:
         crf: bool = True,
     ) -> None:
         """Write settings and a dataset whose two splits hold all images."""
-        data = {"source": "demo", "seed_split": "seeds", "val_split": "held_out"}
-        resolved = {"main": MAIN, "compare": [PLAIN], "data": data, "cam": {"threshold": 0.3}, "segment": {"crf": crf}}
-        self.write("settings.yaml", yaml.safe_dump(resolved))
+        resolved = ExperimentSettings(
+            main=MAIN,
+            compare=(PLAIN,),
+            data=Data(source="demo", seed_split="seeds", val_split="held_out"),
+            cam=cam.Cam(threshold=0.3),
+            segment=Segment(prediction=Prediction(crf=crf)),
+        )
+        self.write("settings.yaml", yaml.safe_dump(stored.result_settings(resolved)))
         self.write("data/classes.txt", "\n".join(classes))
         self.write("data/labels.csv", "\n".join(["image,classes", *map(",".join, labels.items())]))
         for split in ("seeds", "held_out"):
@@ -119,7 +129,7 @@ def _compose(experiment: Experiment) -> Experiment:
 
     photos = {image: rng.integers(0, 256, (*SIZE, 3), np.uint8) for image in IMAGES}
     experiment.write_data(CLASSES, dict.fromkeys(IMAGES, "null"), photos, label_maps())
-    for folder in ("confident/1of1", "pseudo/1of1", "predictions/held_out-1of1/raw", "predictions/held_out-1of1/crf"):
+    for folder in ("reliable/1of1", "pseudo/1of1", "predictions/held_out-1of1/raw", "predictions/held_out-1of1/crf"):
         for image, labels in label_maps().items():
             experiment.write(f"{MAIN}/{folder}/{image}.png", labels)
     for variant in (PLAIN, MAIN):
@@ -136,7 +146,7 @@ def _compose(experiment: Experiment) -> Experiment:
         experiment.write(f"{MAIN}/{name}.csv", "\n".join(lines))
     losses = "epoch,step,rate,loss,seconds\n1,7,0.5,0.6543,30\n2,14,0.1,0.5432,60\n"
     scored = "epoch,step,rate,loss,seconds,mAP\n1,7,0.5,0.4,30,0.5\n2,14,0.1,0.3,90,0.876\n"
-    for name, text in {"irnet": losses, "deeplab": losses, "classify": scored}.items():
+    for name, text in {"refiner": losses, "segmenter": losses, "classify": scored}.items():
         experiment.write(f"{MAIN}/{name}.csv", text)
     experiment.write(f"{MAIN}/classifier.pt", "not read, only digested")
     for shard, seconds, memory in (("1of2", 60, 100), ("2of2", 120, "NA")):

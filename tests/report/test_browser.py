@@ -77,7 +77,9 @@ def compose(experiment, *, masks: bool) -> Example:
         file = experiment.write_cams(variant, cams[variant], CLASSES)
         if masks:
             sweep.main(sweep.Settings(root / "data", "seeds", (file,), root / variant / "sweep.csv", workers=0))
-    experiment.write(f"{VARIANTS[1]}/deeplab.csv", "epoch,step,rate,loss,seconds\n1,7,0.5,0.65,30\n2,14,0.1,0.54,60\n")
+    experiment.write(
+        f"{VARIANTS[1]}/segmenter.csv", "epoch,step,rate,loss,seconds\n1,7,0.5,0.65,30\n2,14,0.1,0.54,60\n"
+    )
     page = experiment.settings()
     main(page)
     return Example(page.out, root, truth, cams, pseudo)

@@ -14,13 +14,13 @@ from ppl.report.summary import variant_of
 
 SHARDS = ["explicit/s4k2/cams/train-1of2.h5", "explicit/s4k2/cams/train-2of2.h5"]
 OUTPUTS = {  # output: module, inputs
-    "data": ("ppl.data.sources.demo", []),
+    "data": ("ppl.data.prepare", []),
     "baseline/plain/classifier.pt": ("ppl.classify.train", ["data"]),
     "explicit/s4k2/classifier.pt": ("ppl.classify.train", ["data", "baseline/plain/classifier.pt"]),
     **{shard: ("ppl.cam.export", ["data", "explicit/s4k2/classifier.pt"]) for shard in SHARDS},
     "explicit/s4k2/sweep.csv": ("ppl.measure.sweep", ["data", *SHARDS]),
 }
-DATA, BASELINE = Step("data.sources.demo", ""), Step("classify.train", "baseline/plain")
+DATA, BASELINE = Step("data.prepare", ""), Step("classify.train", "baseline/plain")
 CLASSIFIER, CAMS = Step("classify.train", "explicit/s4k2"), Step("cam.export", "explicit/s4k2")
 SWEEP = Step("measure.sweep", "explicit/s4k2")
 
@@ -69,7 +69,7 @@ def test_results_without_records_have_no_steps(tmp_path):
     ("results/demo/explicit/s4k2/sweep.csv", "explicit/s4k2"),
     ("results/demo/implicit/s2k2-s3k4/cams/train-1of1.h5", "implicit/s2k2-s3k4"),
     ("/usr/local/share/results/demo/data", ""),
-    ("/home/local/plain/results/demo/baseline/plain/deeplab.pt", "baseline/plain"),
+    ("/home/local/plain/results/demo/baseline/plain/segmenter.pt", "baseline/plain"),
     ("results/demo/settings.yaml", ""),
 ])  # fmt: skip
 def test_the_variant_is_part_of_a_path(path, variant):

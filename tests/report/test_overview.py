@@ -2,8 +2,8 @@ import subprocess
 import sys
 
 import pytest
-import yaml
 
+from ppl.experiment import stored
 from ppl.jobs.errors import UserError
 from ppl.report import overview, summary
 
@@ -23,7 +23,7 @@ def test_the_figures_are_those_of_the_summary(unchanged):
         ["in_all", "3.0"],
     ]
     page = unchanged.settings()
-    resolved = yaml.safe_load(page.settings.read_text())
+    resolved = stored.read(page.settings)
     headline = summary.headline(resolved, summary.read_sweeps(page.sweeps), summary.read_ious(page.measured))
     assert [f"{measure.value:.1f}" for measure in headline] == [*rows[1][2:], *rows[2][1:-1]]
 

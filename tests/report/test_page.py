@@ -145,7 +145,7 @@ def test_the_gallery_says_that_it_is_a_sample(experiment):
 
 
 def test_missing_labels_and_benchmarks_are_omitted(experiment):
-    page = written(replace(experiment.settings(), confident=(), benchmarks=experiment.root / "nowhere"))
+    page = written(replace(experiment.settings(), reliable=(), benchmarks=experiment.root / "nowhere"))
     assert "reliable label" not in page.attributes("alt")
     assert "pseudo label" in page.attributes("alt")
     assert "There are no benchmark files" in page.text
@@ -253,5 +253,5 @@ def test_the_paper_stands_beside_ours_where_the_data_are_the_same(experiment):
 
 
 def test_the_report_does_without_torch():
-    code = "import sys, ppl.report.page, ppl.report.summary, ppl.report.settings; sys.exit('torch' in sys.modules)"
+    code = "import sys, ppl.report.page, ppl.report.summary; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,20 +10,23 @@ import pytest
 
 from ppl.jobs import provenance
 from ppl.jobs.errors import UserError
+from ppl.jobs.fields import Section
 from ppl.report.provenance import Settings, chain, main
 
 
-@dataclass(frozen=True)
-class Nested:
-    weights: str
+@dataclass(frozen=True, kw_only=True)
+class Training(Section):
+    weights: str = "none"
     rates: tuple[int, ...] = (1, 2)
+    not_used: int = 5
+    """The step is called without a flag for it."""
 
 
 @dataclass(frozen=True)
 class Step:
     data: Path
     earlier: tuple[Path, ...]
-    training: Nested
+    training: Training
     out: Path
     log: Path
     seed: int = 3
@@ -49,8 +52,8 @@ def _write(out: str, *earlier: str, folder: bool = False, content: str = "x") ->
         (path / provenance.IGNORED).touch()
     (path / "a.png" if folder else path).write_text(content)
     log.write_text("loss\n")
-    step = Step(Path("data"), tuple(map(Path, earlier)), Nested("weights.pt"), path, log)
-    provenance.record("ppl.measure.sweep", step)
+    step = Step(Path("data"), tuple(map(Path, earlier)), Training(weights="weights.pt"), path, log)
+    provenance.record("ppl.measure.sweep", step, ["--training.weights", "weights.pt", "--training.rates", "1", "2"])
 
 
 def test_a_record_holds_inputs_settings_and_code(project: Path) -> None:

@@ -1,12 +1,5 @@
-import json
-from pathlib import Path
-
 import pandas as pd
-import pytest
-import yaml
 
-from ppl.jobs.errors import UserError
-from ppl.report import settings as settings_step
 from ppl.report import summary
 
 
@@ -36,15 +29,3 @@ def test_only_an_empty_iou_is_missing_not_a_class_called_null(experiment):
     table = summary.read_ious([experiment.main / "pseudo.csv"])["pseudo"]
     assert list(table["class"]) == ["background", '<b>&"', "null", "mean"]
     assert list(table["iou"].isna()) == [False, True, False, False]
-
-
-def test_settings_survive_the_way_through_a_shell_argument(tmp_path: Path):
-    resolved = {"main": "explicit/s4k2", "data": {"path": 'it\'s <a> "folder" ü'}, "rates": [6, 12], "crf": False}
-    out = tmp_path / "settings.yaml"
-    settings_step.main(settings_step.Settings(json.dumps(resolved, sort_keys=True), out))
-    assert yaml.safe_load(out.read_text(encoding="utf-8")) == resolved
-
-
-def test_broken_settings_are_a_user_error(tmp_path: Path):
-    with pytest.raises(UserError, match="not valid JSON"):
-        settings_step.main(settings_step.Settings("{main: ", tmp_path / "settings.yaml"))

@@ -5,11 +5,17 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
+from ppl.cam.settings import Cam
+from ppl.data.settings import SOURCES, Data
+from ppl.experiment.settings import Experiment as Settings
+from ppl.experiment.settings import Figure, Table
 from ppl.report import tables
 from ppl.report.paper import read_paper
 from ppl.report.tables import compare, markdown
-from ppl.workflow.paths import Experiment
+from ppl.segment.settings import Prediction, Segment
+from ppl.workflow.config import Experiment
 from ppl.workflow.plan import files, place, plan
 
 EXPLICIT, PLAIN = "explicit/s4k2", "baseline/plain"
@@ -17,11 +23,10 @@ FIXED, BEST = "seed, fixed threshold", "seed, best threshold"
 
 
 def experiment_named(name, **changes):
-    """An experiment with the settings that a plan reads."""
-    settings = {"data": {"source": "demo", "seed_split": "seeds", "val_split": "held_out"}, "seeds": [0]}
-    settings |= {"cam": {"threshold": 0.3}, "segment": {"crf": True}, "hardware": {"shards": 1}}
-    settings |= {"tables": {}, "figures": {}}
-    return Experiment(name, settings | changes)
+    """An experiment on the data of the miniature."""
+    data = Data(source="demo", seed_split="seeds", val_split="held_out")
+    settings = Settings(data=data, cam=Cam(threshold=0.3), **changes)
+    return Experiment(name, settings, name, settings.random_seeds[0])
 
 
 @pytest.fixture
@@ -29,10 +34,10 @@ def planned(experiment):
     """The plan of the miniature, with the paths that it has there."""
     shows = {"cams": EXPLICIT, "precision_recall": PLAIN, "thresholds": PLAIN, "segmentations": EXPLICIT}
     shown_tables = {
-        "V": {"variants": [PLAIN, EXPLICIT], "measures": ["seed"]},
-        "III": {"variants": [EXPLICIT], "measures": ["pseudo", "val"], "per_class": True},
+        "V": Table(variants=(PLAIN, EXPLICIT), measures=("seed",)),
+        "III": Table(variants=(EXPLICIT,), measures=("pseudo", "val"), per_class=True),
     }
-    figures = {name: {"shows": name, "variants": [variant]} for name, variant in shows.items()}
+    figures = {name: Figure(shows=name, variants=(variant,)) for name, variant in shows.items()}
     text = json.dumps(plan("mini", {"mini": experiment_named("mini", tables=shown_tables, figures=figures)}))
     return text.replace("results/mini", str(experiment.root))
 
@@ -96,21 +101,29 @@ def test_the_table_for_readers_has_one_line_per_variant(tmp_path):
 
 
 def test_a_plan_names_one_file_per_seed_also_of_other_experiments():
-    shown = {"V": {"variants": [PLAIN, f"vgg/{PLAIN}"], "measures": ["seed", "val"]}}
+    shown = {"V": Table(variants=(PLAIN, f"vgg/{PLAIN}"), measures=("seed", "val"))}
     experiments = {
-        "mine": experiment_named("mine", seeds=[3, 5], tables=shown),
-        "vgg": experiment_named("vgg", segment={"crf": False}, seeds=[0]),
+        "mine": experiment_named("mine", random_seeds=(3, 5), tables=shown),
+        "vgg": experiment_named("vgg", segment=Segment(prediction=Prediction(crf=False))),
     }
     named = files(plan("mine", experiments))
     expected = ("mine/{}/sweep.csv", "mine-seed5/{}/sweep.csv", "mine-seed5/{}/val-crf.csv", "vgg/{}/val-raw.csv")
+    expected += ("mine/settings.yaml", "vgg/settings.yaml")
     assert {f"results/{name.format(PLAIN)}" for name in expected} <= set(named)
-    assert len(named) == len(set(named)) == 6
+    assert len(named) == len(set(named)) == 8
     # a name with an experiment in front is of that experiment
     assert place("mine", PLAIN) == ("mine", PLAIN)
     assert place("mine", f"vgg/{PLAIN}") == ("vgg", PLAIN)
 
 
-def test_only_the_papers_data_stand_beside_the_paper():
-    for source, comparable in {"voc": True, "coco": True, "demo": False, "folder": False}.items():
-        data = {"source": source, "seed_split": "train", "val_split": "val"}
-        assert plan("mine", {"mine": experiment_named("mine", data=data)})["paper"] is comparable
+@pytest.mark.parametrize("source", SOURCES)
+def test_only_the_papers_data_stand_beside_the_paper(experiment, tmp_path, source):
+    shown = {"V": Table(variants=(PLAIN,), measures=("seed",))}
+    planned = json.dumps(plan("mini", {"mini": experiment_named("mini", tables=shown)}))
+    settings = experiment.root / "settings.yaml"
+    resolved = yaml.safe_load(settings.read_text())
+    settings.write_text(yaml.safe_dump(resolved | {"data": resolved["data"] | {"source": source}}))
+    planned = planned.replace("results/mini", str(experiment.root))
+    tables.main(tables.Settings(plan=planned, data=experiment.root / "data", out=tmp_path / "out"))
+    paper = pd.read_csv(tmp_path / "out" / "table-V.csv")["paper"]
+    assert paper.notna().any() == (source in ("voc", "coco"))

@@ -40,8 +40,8 @@ VICTIMS = {
     "Ctrl-C": (signal.SIGINT, "everything"),
 }
 STEPS = [
-    *("data.sources.demo", "data.check", "classify.train", "cam.export", "measure.sweep", "refine.reliable"),
-    *("refine.train_irnet", "refine.walk_irnet", "segment.train", "segment.predict_split", "segment.voc_server"),
+    *("data.prepare", "data.check", "classify.train", "cam.export", "measure.sweep", "refine.reliable"),
+    *("refine.train_refiner", "refine.walk_split", "segment.train", "segment.predict_split", "segment.voc_server"),
     *("report.page",),
 ]
 AHEAD = 4  # a kill aims at one of so many steps from the one that was reached

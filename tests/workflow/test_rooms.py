@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2] / "ppl"
 STEPS = ("data", "classify", "cam", "refine", "segment")
 SHARED = {"jobs", "crf", "networks", "training"}
-EVERYTHING_BUT_WORKFLOW = {*STEPS, *SHARED, "measure", "predict", "report"}
+EVERYTHING_BUT_WORKFLOW = {*STEPS, *SHARED, "experiment", "measure", "predict", "report"}
 MAY_IMPORT = {
     "jobs": set(),
     "crf": {"jobs"},
@@ -22,7 +22,9 @@ MAY_IMPORT = {
     "training": {"jobs", "data", "networks"},
     **{step: SHARED | set(STEPS[: STEPS.index(step)]) for step in STEPS[1:]},
     "measure": {"jobs", *STEPS},
-    "predict": SHARED | set(STEPS),
+    # The settings of all steps together.
+    "experiment": SHARED | set(STEPS),
+    "predict": SHARED | {*STEPS, "experiment"},
     "report": EVERYTHING_BUT_WORKFLOW,
     "workflow": EVERYTHING_BUT_WORKFLOW,
 }
@@ -37,8 +39,10 @@ OPENS_MASKS = re.compile(r"ppl\.(measure\..*|report\.(gallery|tables)|data\.chec
 DEFINE_MASKS = {"ppl.data.dataset", "ppl.data.masks"}
 OTHER_MASKS = {"ppl.data.sources.demo", "ppl.data.example", "ppl.predict.segmentation"}
 """Modules whose `.mask` is that of a composed scene, or an output; they know no dataset."""
-NAMES_MASKS = re.compile(r"ppl\.(data\.(dataset|check|shrink|new|lists|sources\..*)|workflow\.config)")
+NAMES_MASKS = re.compile(r"ppl\.(data\.(dataset|check|shrink|new|lists|sources\..*))")
 """Modules that may name the folder of masks: they write or link it, or ask whether it exists."""
+SLOW = {"torch", "lightning", "pydantic", "pydantic_core"}
+"""Packages that modules of settings, which every worker process imports, do not import."""
 
 
 def modules() -> dict[str, ast.Module]:
@@ -68,6 +72,29 @@ def imports(name: str) -> set[str]:
 def room(module: str) -> str:
     """Return the room of a module; empty for the package itself."""
     return module.partition(".")[2].partition(".")[0]
+
+
+def imports_at_start(tree: ast.AST) -> Iterator[str]:
+    """Yield the modules, and the names in them, that are imported with a module: not in functions, nor for types."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+        elif not isinstance(node, ast.FunctionDef) and "TYPE_CHECKING" not in names(getattr(node, "test", node)):
+            yield from imports_at_start(node)
+
+
+def loaded(name: str) -> set[str]:
+    """Return all modules that are loaded with a module of ppl, and the packages outside of ppl that they import."""
+    found, left = set(), [name]
+    while left:
+        module = left.pop()
+        if module not in found:
+            found.add(module)
+            names = {*imports_at_start(MODULES[module])} if module in MODULES else set()
+            left += [n if n in MODULES else n.partition(".")[0] for n in names if n in MODULES or n[:4] != "ppl."]
+    return found
 
 
 IMPORTS = {name: {other for other in imports(name) if (name, other) not in EXCEPTIONS} for name in MODULES}
@@ -107,6 +134,21 @@ def test_a_room_imports_only_rooms_below_it(name):
         if room(module) == name and room(other) not in {name, "", *MAY_IMPORT[name]}
     ]
     assert wrong == []
+
+
+def test_an_entry_of_a_slot_lies_in_a_room_that_its_table_may_import():
+    """Tables of slots name modules as text, which are imported on use."""
+    named = [(m, text) for m, tree in MODULES.items() for text in code_strings(tree) if text in MODULES and "." in text]
+    wrong = [(m, entry) for m, entry in named if room(entry) not in {room(m), *MAY_IMPORT[room(m)]}]
+    assert {room(m) for m, _ in named} >= {"networks", *STEPS} - {"classify"}
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "name", [m for m in MODULES if m.endswith(".settings") or m in ("ppl.jobs.fields", "ppl.jobs.slots")]
+)
+def test_modules_of_settings_are_fast_to_import(name):
+    assert loaded(name) & SLOW == set()
 
 
 def test_no_module_imports_itself_over_others():
