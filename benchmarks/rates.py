@@ -192,12 +192,8 @@ def steps(device: torch.device, paper: bool, setup: Setup) -> Iterator[Step]:
     backbones.fold_batchnorm(network)
     network.to(memory_format=torch.channels_last)
     photos = np.stack(setup.photos(8 if paper else 1))
-<<<<<<< HEAD
-    yield Step("CAMs explicit", "device", len(photos), _computing(device, partial(class_maps, network, photos, SCALES)))
-=======
     maps = partial(class_maps, network, photos, Maps().scales)
     yield Step("CAMs explicit", "device", len(photos), _computing(device, maps))
->>>>>>> h19-tst
 
     batch = 32 if paper else 2
     crops = torch.randn(batch, 3, 512, 512, device=device).to(memory_format=torch.channels_last)
