@@ -21,8 +21,8 @@ from ppl.segment.settings import Segment
 
 SETTINGS = "settings.yaml"
 REMEDY = "name the settings.yaml of an experiment's results"
-UNUSED = {"random_seeds", "tables", "figures"}
-"""Settings of repetitions and tables, on which none of an experiment's own results depends."""
+UNUSED = {"tables", "figures"}
+"""Settings on which none of an experiment's own results depends."""
 UNUSED_HARDWARE = {"gpu", "workers"}
 
 
@@ -30,6 +30,8 @@ UNUSED_HARDWARE = {"gpu", "workers"}
 class Settings:
     out: Path
     main: str
+    random_seeds: tuple[int, ...]
+    """The one of this experiment, or of this repetition."""
     compare: tuple[str, ...] = ()
     data: Data = Data()
     hardware: Hardware = Hardware()
@@ -48,7 +50,7 @@ def main(settings: Settings) -> None:
 def result_settings(experiment: Experiment) -> dict[str, Any]:
     """Return the settings that results depend on, as nested plain values.
 
-    Omitted are those of repetitions, tables and devices, and those of entries that no slot names.
+    Omitted are those of tables and devices, and those of entries that no slot names.
     """
     values = {key: value for key, value in used(experiment).items() if key not in UNUSED}
     hardware = {key: value for key, value in values["hardware"].items() if key not in UNUSED_HARDWARE}

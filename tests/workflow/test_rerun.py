@@ -95,9 +95,10 @@ FIRST: dict[str, Callable[[Any], bool]] = {
     "hardware.shards": only("export_cams", "label_reliable", "crf_seeds", "walk", "predict"),
     "classify.architecture": only("train_classifier"),
     "classify.architecture.backbone": only("train_classifier", "export_cams"),  # another module runs
-    "classify.training": only("train_classifier", variants="baseline/.*"),  # patch_training has its own
+    "classify.training": only("train_classifier"),  # patch_training takes what it does not set
+    "classify.training.lr": only("train_classifier", variants="baseline/.*"),  # it has its own
     # Of the trained methods only the implicit one is new in the list, and its first step has no earlier classifier.
-    "classify.training.keep_classifier": nothing,
+    "classify.training.keep_classifier": only("train_classifier", variants="implicit/s2k2-s3k4"),
     "classify.patch_training.keep_classifier": only("train_classifier", variants="implicit/s2k2-s3k4"),
     "classify.patch_training": only("train_classifier", variants="(?!baseline).*"),
     "cam.method": only("export_cams"),
@@ -288,7 +289,7 @@ MODULES: dict[str, Callable[[Any], bool]] = {
     "segment/inference": only("predict"),
     "segment/postprocess": only("predict"),
     "segment/voc_server": only("gather_test_predictions"),
-    "experiment/stored": only("write_settings", "summary", "write_report", "tabulate"),
+    "experiment/stored": only("write_settings", "summary", "draw_trainings", "write_report", "tabulate"),
     "report/summary": only("summary", "draw_trainings", "write_report", "tabulate"),
     "report/gallery": only("write_report", "tabulate"),
     "report/tables": only("tabulate"),

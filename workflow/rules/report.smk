@@ -8,6 +8,7 @@ rule write_settings:
             *("main", "compare", "data", "classify", "cam", "refine", "segment"),
             *("hardware.precision", "hardware.crf", "hardware.shards"),
         ),
+        random_seed=lambda wildcards: f"--random_seeds {E[wildcards.experiment].random_seed}",
     message:
         "{wildcards.experiment}: settings; {log}"
     log:
@@ -21,7 +22,8 @@ rule write_settings:
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.experiment.stored --out {output} {params.settings} > {log} 2>&1"
+        "python -m ppl.experiment.stored --out {output} {params.random_seed} {params.settings}"
+        " > {log} 2>&1"
 
 
 rule summary:
