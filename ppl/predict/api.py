@@ -36,8 +36,8 @@ from ppl.jobs.errors import UserError
 from ppl.jobs.settings import Precision
 from ppl.networks import checkpoints
 from ppl.networks.backbones import fold_batchnorm
-from ppl.predict.segmentation import Photo, Segmentation, png, prepare, segmentation
 from ppl.predict.inference_settings import Setting, find, longest_side, of_maps, of_segmentation
+from ppl.predict.segmentation import Photo, Segmentation, png, prepare, segmentation
 from ppl.segment import build as segmenters
 from ppl.segment import settings as segment_settings
 from ppl.segment.inference import predict_batch

@@ -23,6 +23,6 @@ def test_settings_survive_the_way_through_a_command_line(tmp_path: Path) -> None
         segment=Segment(deeplab_v2=DeepLabV2(rates=(6, 12)), prediction=Prediction(crf=False)),
     )
     out = tmp_path / "settings.yaml"
-    arguments = shlex.split(flags(experiment, "main", "compare", *SECTIONS))
+    arguments = shlex.split(flags(experiment, "main", "compare", "random_seeds", *SECTIONS))
     main(parse(Settings, ["--out", str(out), *arguments]))
     assert result_settings(read(out)) == result_settings(experiment)
