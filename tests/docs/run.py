@@ -74,12 +74,13 @@ def shrink(root: Path) -> None:
     changes = {
         root / "config" / "config.yaml": {"defaults": steps, "experiments": demo},
     }
-    for path in (root / "ppl" / "data" / "own" / "settings").iterdir():
-        of_name = {**steps, "data": {"folder": {"max_side": 64}}}
-        changes[path] = {"defaults": steps} if path.stem == "small" else {"experiments": {"NAME": of_name}}
+    shipped, small_photos = root / "ppl" / "data" / "own" / "settings", {"data": {"folder": {"max_side": 64}}}
+    changes[shipped / "small.yaml"] = {"defaults": steps}  # which `ppl.data.new` writes below cpu.yaml
+    changes[shipped / "cpu.yaml"] = {"experiments": {"NAME": small_photos}}
+    changes[shipped / "gpu.yaml"] = {"experiments": {"NAME": {**steps, **small_photos}}}
     for path, change in changes.items():
         overlaid = config.overlay(yaml.safe_load(path.read_text()), change)
-        path.write_text(yaml.safe_dump(overlaid, sort_keys=False))
+        path.write_text(f"# Sizes of tests.\n{yaml.safe_dump(overlaid, sort_keys=False)}")
 
 
 def environment(root: Path) -> Mapping[str, str]:
