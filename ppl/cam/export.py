@@ -20,7 +20,7 @@ from ppl.jobs.command import command
 from ppl.jobs.devices import autocast, inference_device
 from ppl.jobs.files import file_digest
 from ppl.jobs.progress import progress
-from ppl.jobs.settings import Hardware
+from ppl.jobs.settings import Devices
 from ppl.jobs.shards import part_of, shard_of
 from ppl.networks.backbones import fold_batchnorm
 
@@ -32,7 +32,7 @@ class Settings:
     classifier: Path
     out: Path
     cam: Cam = Cam()
-    hardware: Hardware = Hardware()
+    hardware: Devices = Devices()
     shard: str = "1/1"
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Le
 
+from ppl.classify.variants import METHODS
 from ppl.jobs.fields import (
     Count,
     Distinct,
@@ -90,3 +91,7 @@ class Classify(Section):
     architecture: Architecture = Architecture()
     training: Training = Training()
     patch_training: PatchTraining = PatchTraining()
+
+    def training_of(self, method: str) -> Training:
+        """Return the training of a method's classifiers."""
+        return self.patch_training if METHODS[method].patches else self.training

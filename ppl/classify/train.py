@@ -19,11 +19,12 @@ from ppl.jobs.fields import plain
 from ppl.jobs.files import digest_of
 from ppl.jobs.lifetime import ignore_group_signals
 from ppl.jobs.progress import progress
-from ppl.jobs.settings import Hardware
+from ppl.jobs.settings import Devices
 from ppl.training.launch import launch
 from ppl.training.loop import Measure, train_to_checkpoint
 from ppl.training.optimizers import Group, optimizer, parameter_groups
 from ppl.training.schedule import Schedule
+from ppl.training.settings import weight_files
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,19 @@ class Settings:
     random_seed: int
     classify: Classify = Classify()
     """Its `training` is that of the method; `patch_training` is not read."""
-    hardware: Hardware = Hardware()
+    hardware: Devices = Devices()
     start: Path | None = None
     """Classifier of an earlier step, whose backbone this training starts from."""
+
+    @property
+    def training(self) -> Training:
+        """The training of the method."""
+        return self.classify.training_of(self.method)
 
 
 def main(settings: Settings) -> None:
     dataset = Dataset.open(settings.data)
-    architecture, training = settings.classify.architecture, settings.classify.training
+    architecture, training = settings.classify.architecture, settings.training
     fabric = launch(settings.hardware, settings.random_seed)
     network = build(
         settings.method, settings.grids, len(dataset.classes), architecture,
@@ -136,7 +142,7 @@ def _optimizer(network: PatchClassifier, training: Training) -> torch.optim.Opti
 
 
 def _training_crops(dataset: Dataset, settings: Settings, network: PatchClassifier) -> TrainingCrops:
-    image_ids, training = dataset.split(settings.train_split), settings.classify.training
+    image_ids, training = dataset.split(settings.train_split), settings.training
     return TrainingCrops(
         dataset.photos(image_ids),
         label_vectors([dataset.labels_of(image_id) for image_id in image_ids], len(dataset.classes)),
@@ -148,7 +154,7 @@ def _training_crops(dataset: Dataset, settings: Settings, network: PatchClassifi
 
 def _validation(dataset: Dataset, settings: Settings, network: PatchClassifier) -> Measure:
     """Return a function that measures mAP on the validation photos, by their image-level labels."""
-    image_ids, training = dataset.split(settings.val_split), settings.classify.training
+    image_ids, training = dataset.split(settings.val_split), settings.training
     targets = label_vectors([dataset.labels_of(image_id) for image_id in image_ids], len(dataset.classes)).long()
     photos = ResizedImages(
         dataset.photos(image_ids), training.crop, mean=network.backbone.mean, std=network.backbone.std
@@ -175,9 +181,9 @@ def _validation(dataset: Dataset, settings: Settings, network: PatchClassifier) 
 
 def _digest(settings: Settings, dataset: Dataset) -> str:
     files = [dataset.root / "classes.txt", dataset.root / "labels.csv", dataset.list_of(settings.train_split)]
-    used = (settings.classify.architecture, settings.classify.training, settings.random_seed)
-    essential = (*used, settings.method, settings.grids, settings.code)
-    return digest_of(essential, *files, *([settings.start] if settings.start else []))
+    files += [settings.start] if settings.start else weight_files(settings.training)
+    used = (settings.classify.architecture, settings.training, settings.random_seed, settings.hardware.precision)
+    return digest_of((*used, settings.method, settings.grids, settings.code), *files)
 
 
 if __name__ == "__main__":

@@ -1,23 +1,24 @@
 """Settings of the dense CRF."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from ppl.jobs.fields import NotNegative, Positive, Section
+from ppl.jobs.fields import NotNegative, Positive, Section, Source
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pairwise(Section):
     """The two Potts terms, with IRNet's values: one between near pixels, one between near pixels of similar colour."""
 
-    gaussian_sxy: Positive = 3
+    gaussian_sxy: Annotated[Positive, Source("IRNet")] = 3
     """Standard deviation of the distance, in pixels."""
-    gaussian_compat: NotNegative = 3
+    gaussian_compat: Annotated[NotNegative, Source("IRNet")] = 3
     """Weight of the first term."""
-    bilateral_sxy: Positive = 50
+    bilateral_sxy: Annotated[Positive, Source("IRNet")] = 50
     """Standard deviation of the distance, in pixels."""
-    bilateral_srgb: Positive = 5
+    bilateral_srgb: Annotated[Positive, Source("IRNet")] = 5
     """Standard deviation of the colour difference, of 0..255."""
-    bilateral_compat: NotNegative = 10
+    bilateral_compat: Annotated[NotNegative, Source("IRNet")] = 10
     """Weight of the second term."""
 
 
@@ -25,13 +26,15 @@ class Pairwise(Section):
 class DeepLabPairwise(Pairwise):
     """The two Potts terms, with DeepLab's values."""
 
-    gaussian_sxy: Positive = 1
+    gaussian_sxy: Annotated[Positive, Source("DeepLab")] = 1
     """Standard deviation of the distance, in pixels."""
-    bilateral_sxy: Positive = 67
+    gaussian_compat: Annotated[NotNegative, Source("DeepLab")] = 3
+    """Weight of the first term."""
+    bilateral_sxy: Annotated[Positive, Source("DeepLab")] = 67
     """Standard deviation of the distance, in pixels."""
-    bilateral_srgb: Positive = 3
+    bilateral_srgb: Annotated[Positive, Source("DeepLab")] = 3
     """Standard deviation of the colour difference, of 0..255."""
-    bilateral_compat: NotNegative = 4
+    bilateral_compat: Annotated[NotNegative, Source("DeepLab")] = 4
     """Weight of the second term."""
 
 

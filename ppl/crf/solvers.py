@@ -1,6 +1,5 @@
 """Choose a solver: pydensecrf in worker processes, or one GPU in this process."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ppl.crf.dense import Solver, on_cpu
@@ -16,7 +15,7 @@ def choose(hardware: Hardware, device: "torch.device | None" = None) -> tuple[So
         from ppl.crf.gpu import on_device
         from ppl.jobs.devices import inference_device
 
-        device = device or inference_device(replace(hardware, gpu=1))
+        device = device or inference_device(hardware)
         if device.type == "cuda":
             return on_device(device), 0
     return on_cpu, hardware.workers

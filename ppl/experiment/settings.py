@@ -9,7 +9,7 @@ from ppl.cam.settings import Cam
 from ppl.classify.settings import Classify
 from ppl.data.settings import Data
 from ppl.jobs.fields import Distinct, Matches, RandomSeed, Section, Source
-from ppl.jobs.settings import Hardware
+from ppl.jobs.settings import ExperimentHardware
 from ppl.refine.settings import Refine
 from ppl.segment.settings import Segment
 
@@ -61,7 +61,7 @@ class Experiment(Section):
     """Tables by name. With source `voc` or `coco`, I to VIII include the paper's figures."""
     figures: dict[ResultName, Figure] = field(default_factory=dict)
     """Figures by name."""
-    hardware: Hardware = Hardware()
+    hardware: ExperimentHardware = ExperimentHardware()
     classify: Classify = Classify()
     cam: Cam = Cam()
     refine: Refine = Refine()

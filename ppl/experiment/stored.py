@@ -14,7 +14,7 @@ from ppl.jobs.command import command
 from ppl.jobs.errors import UserError, reason
 from ppl.jobs.fields import read as read_section
 from ppl.jobs.files import write_text
-from ppl.jobs.settings import Hardware
+from ppl.jobs.settings import ExperimentHardware
 from ppl.jobs.slots import used
 from ppl.refine.settings import Refine
 from ppl.segment.settings import Segment
@@ -34,7 +34,7 @@ class Settings:
     """The one of this experiment, or of this repetition."""
     compare: tuple[str, ...] = ()
     data: Data = Data()
-    hardware: Hardware = Hardware()
+    hardware: ExperimentHardware = ExperimentHardware()
     classify: Classify = Classify()
     cam: Cam = Cam()
     refine: Refine = Refine()

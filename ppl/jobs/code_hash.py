@@ -47,7 +47,7 @@ def hashed_modules(*modules: str) -> set[str]:
     waiting = list(modules)
     while waiting:
         module = waiting.pop()
-        if module not in reached and module not in NOT_HASHED and module.rpartition(".")[2] != SETTINGS:
+        if module not in reached and module not in NOT_HASHED and not _is_settings(module):
             reached.add(module)
             waiting += _imports(module)
     return reached
@@ -105,11 +105,30 @@ def _imports(module: str) -> tuple[str, ...]:
     for node in ast.walk(_tree(module)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names.add(node.module)
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    beside = None if module.startswith("ppl.") else _path(module).parents[module.count(".")]
+        elif isinstance(node, ast.ImportFrom):
+            origin = _absolute(module, node)
+            names.add(origin)
+            names |= {f"{origin}.{alias.name}" for alias in node.names}
+    beside = None if module.startswith("ppl.") else _folder_of_packages(module)
     return tuple(name for name in names if _in(ROOT.parent if name.startswith("ppl.") else beside, name))
+
+
+def _is_settings(module: str) -> bool:
+    return module.startswith("ppl.") and module.endswith(f".{SETTINGS}")
+
+
+def _absolute(module: str, node: ast.ImportFrom) -> str:
+    """Return the full name of the module that a statement in `module` imports from, for relative imports too."""
+    if node.level == 0:
+        return node.module or ""
+    package = module.split(".") if _path(module).name == "__init__.py" else module.split(".")[:-1]
+    return ".".join([*package[: len(package) - node.level + 1], *([node.module] if node.module else [])])
+
+
+def _folder_of_packages(module: str) -> Path:
+    """Return the folder in which the top package of a user's own module lies, or the module itself."""
+    path = _path(module)
+    return path.parents[module.count(".") + (path.name == "__init__.py")]
 
 
 def _in(folder: Path | None, module: str) -> Path | None:

@@ -13,17 +13,17 @@ from contextlib import AbstractContextManager
 import torch
 
 from ppl.jobs.errors import UserError
-from ppl.jobs.settings import Hardware, Precision
+from ppl.jobs.settings import Devices, Precision
 
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
-def on_gpu(hardware: Hardware) -> bool:
+def on_gpu(hardware: Devices) -> bool:
     """Return whether GPUs are requested and present."""
     return hardware.gpu > 0 and torch.cuda.is_available()
 
 
-def inference_device(hardware: Hardware) -> torch.device:
+def inference_device(hardware: Devices) -> torch.device:
     """Claim a GPU for this process and return it; the CPU without GPUs."""
     set_arithmetic()
     return torch.device("cuda", claim_gpus(1)[0]) if on_gpu(hardware) else torch.device("cpu")

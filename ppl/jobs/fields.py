@@ -159,7 +159,7 @@ def _check_keys(values: Any, where: object, remedy: str, above: str) -> None:
     if isinstance(values, Mapping):
         for key, value in values.items():
             if not isinstance(key, str):
-                raise UserError(where, f"{above}{key!r}: unknown key, as it is no text", remedy)
+                raise UserError(where, f"{above}{key!r}: keys must be text", remedy)
             _check_keys(value, where, remedy, f"{above}{key}.")
 
 

@@ -24,8 +24,15 @@ from ppl.jobs.slots import LOADED
 
 OUTPUTS = ("out", "log", "tar")  # fields of settings that name outputs
 NOT_READ = (*OUTPUTS, "benchmarks")  # all other paths are inputs; benchmarks are times
-PACKAGES = ("torch", "torchvision", "numpy", "pillow", "h5py", "pydensecrf2", "pandas", "matplotlib")
-MODULES = {"pillow": "PIL", "pydensecrf2": "pydensecrf"}
+PACKAGES = (
+    *("torch", "torchvision", "timm", "segmentation-models-pytorch", "numpy", "scipy", "pillow", "pycocotools", "h5py"),
+    *("pydensecrf2", "pandas", "matplotlib"),
+)
+MODULES = {
+    "pillow": "PIL",
+    "pydensecrf2": "pydensecrf",
+    "segmentation-models-pytorch": "segmentation_models_pytorch",
+}
 IGNORED = ".snakemake_timestamp"  # of Snakemake, in folders that are outputs
 READERS = 8  # threads
 
@@ -52,7 +59,7 @@ def record(module: str, settings: Any, arguments: Sequence[str]) -> None:
     common = {
         "made_by": module,
         "code": code_hash(module, *LOADED),
-        "settings": _recorded(settings, {argument[2:].replace("-", "_") for argument in arguments}),
+        "settings": _recorded(settings, {flag[2:].partition("=")[0].replace("-", "_") for flag in arguments}),
         "versions": {"ppl": ppl.__version__, "python": platform.python_version(), **_versions()},
     }
     for path in outputs:

@@ -13,8 +13,8 @@ Where = Literal["cpu", "gpu"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hardware(Section):
-    """Hardware of a job. Results do not depend on `gpu` and `workers`, so a change of these reruns nothing."""
+class Devices(Section):
+    """Devices of a job. Results do not depend on `gpu` and `workers`, so a change of these reruns nothing."""
 
     gpu: Annotated[int, Ge(0), Le(1024), Source("ours")] = 1
     """GPUs per training; image-by-image steps use one; 0: CPU."""
@@ -22,8 +22,20 @@ class Hardware(Section):
     """Worker processes of a job, which read photos or run CRFs."""
     precision: Annotated[Precision, Source("ours")] = "bf16-mixed"
     """Precision of networks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware(Devices):
+    """Devices of a job that may also solve CRFs."""
+
     crf: Annotated[Where, Source("ours")] = "cpu"
     """`cpu`: pydensecrf in worker processes; `gpu`: on the GPU of the job. Labels differ in one of ten thousand pixels;
     an H100 is as fast as 27 to 42 cores."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentHardware(Hardware):
+    """Hardware of all jobs of an experiment."""
+
     shards: Annotated[Count, Source("ours")] = 1
     """Number of jobs into which image-by-image steps are split."""

@@ -106,12 +106,12 @@ def slots_of(kind: type) -> dict[str, Entries]:
 def used(section: Any) -> dict[str, Any]:
     """Return a section as nested plain values, without the settings of entries that its slots do not name."""
     entries = slots_of(type(section))
-    chosen = {family(table, getattr(section, slot)).removesuffix("/") for slot, table in entries.items()}
-    others = {name.removesuffix("/") for table in entries.values() for name in table} - chosen
+    named = {family(table, getattr(section, slot)).removesuffix("/") for slot, table in entries.items()}
+    others = {name.removesuffix("/") for table in entries.values() for name in table} - named
     values = {}
     for field in fields(section):
         value = getattr(section, field.name)
-        if field.name not in others or field.name in entries:
+        if field.name not in others or not (is_dataclass(value) or isinstance(value, Mapping)):
             values[field.name] = used(value) if is_dataclass(value) else plain(value)
     return values
 
@@ -121,10 +121,10 @@ def modules_used(section: Any) -> Iterator[str]:
     for slot, entries in slots_of(type(section)).items():
         if module := module_of(entries, getattr(section, slot)):
             yield module
-    chosen = used(section)
+    in_use = used(section)
     for field in fields(section):
         value = getattr(section, field.name)
-        if is_dataclass(value) and field.name in chosen:
+        if is_dataclass(value) and field.name in in_use:
             yield from modules_used(value)
 
 

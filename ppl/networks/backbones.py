@@ -114,7 +114,7 @@ def build(name: str, *, weights: str = "none", output_stride: int = 16, dilated:
     """
     if output_stride not in (8, 16, 32):
         raise UserError(f"output stride {output_stride}", "not possible", "choose 8, 16 or 32")
-    module = slots.load({**BACKBONES, slots.OWN: None}, name)
+    module = slots.load(BACKBONES, name)
     if not hasattr(module, "build"):
         raise UserError(f"backbone {name!r}", "its module has no function build", "see docs/extending.md")
     try:

@@ -31,7 +31,7 @@ from ppl.jobs.devices import inference_device
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic
 from ppl.jobs.parallel import run_all
-from ppl.jobs.settings import Hardware
+from ppl.jobs.settings import Devices
 from ppl.predict.api import Segmenter
 from ppl.predict.files import LEGEND, check_outputs, find_photos, output_names
 from ppl.predict.overlay import draw_legend
@@ -64,9 +64,7 @@ class Settings:
     """Photos with a longer side are shrunk to it for the network; by default the size of training photos."""
     batch_size: int = Prediction().batch_size
     """Photos of equal size in one batch."""
-    hardware: Hardware = field(
-        default_factory=lambda: Hardware(workers=min(8, os.cpu_count() or 1), precision="32-true")
-    )
+    hardware: Devices = field(default_factory=lambda: Devices(workers=min(8, os.cpu_count() or 1), precision="32-true"))
     """A GPU if there is one; `workers` run the CRF and write results."""
 
     def __post_init__(self) -> None:

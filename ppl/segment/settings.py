@@ -10,6 +10,7 @@ from ppl.jobs.fields import (
     Count,
     FactorRange,
     Factors,
+    File,
     FrozenStages,
     Matches,
     NotNegative,
@@ -57,7 +58,7 @@ class Smp(Section):
 class Training(training.Training):
     """The training on pseudo labels."""
 
-    weights: Annotated[training.File, Source("ours")] = "imagenet"
+    weights: Annotated[File, Source("ours")] = "imagenet"
     """Initial weights of the backbone: `imagenet`, `none`, or the file of a state dict. **Caution**: COCO segmentation
     weights add about 3 mIoU, but then training no longer uses image-level labels alone."""
     frozen_stages: Annotated[FrozenStages, Source("DeepLab")] = -1
@@ -73,8 +74,6 @@ class Training(training.Training):
     decay."""
     weight_decay: Annotated[NotNegative, Source("DeepLab")] = 5e-4
     """Weight decay."""
-    poly_power: Annotated[NotNegative, Source("DeepLab")] = 0.9
-    """Exponent of the poly schedule."""
     crop: Annotated[Pixels, Source("DeepLab")] = 321
     """Side of the square crops, in pixels."""
     scale: Annotated[FactorRange, Source("DeepLab")] = (0.5, 1.5)

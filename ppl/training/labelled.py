@@ -12,12 +12,12 @@ from ppl.data.crops import Augmentation, TrainingCrops
 from ppl.data.dataset import Dataset
 from ppl.data.label_maps import find_maps
 from ppl.jobs.files import digest_of
-from ppl.jobs.settings import Hardware
+from ppl.jobs.settings import Devices
 from ppl.training.launch import launch
 from ppl.training.loop import Loss, train_to_checkpoint
 from ppl.training.optimizers import Group, optimizer
 from ppl.training.schedule import Schedule
-from ppl.training.settings import Training
+from ppl.training.settings import Training, weight_files
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class LabelledRun:
     code: str
     """Code version, stored in the checkpoint."""
     random_seed: int
-    hardware: Hardware
+    hardware: Devices
 
 
 def train_on_labels(
@@ -65,7 +65,6 @@ def train_on_labels(
     backbone = network.backbone
     crops = TrainingCrops(dataset.photos(image_ids), labels, augmentation, mean=backbone.mean, std=backbone.std)
     lists = [dataset.root / "classes.txt", dataset.list_of(run.train_split)]
-    weight_files = [] if training.weights in ("imagenet", "none") else [Path(training.weights)]
     stored = {**settings, "random_seed": run.random_seed}
     train_to_checkpoint(
         fabric,
@@ -77,7 +76,7 @@ def train_on_labels(
         name=name,
         out=run.out,
         stored={"kind": kind, "settings": stored, "code": run.code, "classes": list(dataset.classes)},
-        digest=digest_of((stored, run.code), *lists, *labels, *weight_files),
+        digest=digest_of((stored, run.code, run.hardware.precision), *lists, *labels, *weight_files(training)),
         log=run.log,
         workers=run.hardware.workers,
     )

@@ -6,10 +6,10 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import LightningEnvironment
 
 from ppl.jobs.devices import claim_gpus, on_gpu, set_arithmetic
-from ppl.jobs.settings import Hardware
+from ppl.jobs.settings import Devices
 
 
-def launch(hardware: Hardware, random_seed: int) -> Fabric:
+def launch(hardware: Devices, random_seed: int) -> Fabric:
     """Return a Fabric on the requested GPUs, or on the CPU if there are none; seeds the initialisation of new layers.
 
     On several GPUs it starts a process for each. On the CPU it joins the processes that `torchrun` has started, if any.

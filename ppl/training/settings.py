@@ -1,6 +1,7 @@
 """Settings that all trainings have."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 from ppl.jobs.fields import Count, File, Momentum, NotNegative, Pixels, Positive, Section, Source
@@ -16,16 +17,21 @@ class Training(Section):
     """Initial weights of the backbone: `imagenet`, `none`, or the file of a state dict."""
     batch_size: Count
     """Crops per step, of all GPUs together."""
-    optimizer: Annotated[OptimizerName, Source("paper")] = "sgd"
+    optimizer: Annotated[OptimizerName, Source("paper, all references")] = "sgd"
     """`sgd` or `adamw`."""
     lr: Positive
     """Learning rate at the first step."""
-    momentum: Annotated[Momentum, Source("paper")] = 0.9
+    momentum: Annotated[Momentum, Source("paper, all references")] = 0.9
     """Momentum of SGD; AdamW has its own. **Doubtful**: the public references of this family pass the weight decay as
     momentum, so their real momentum is about 1e-4."""
     weight_decay: NotNegative
     """Weight decay."""
-    poly_power: Annotated[NotNegative, Source("IRNet")] = 0.9
+    poly_power: Annotated[NotNegative, Source("IRNet, DeepLab, AffinityNet")] = 0.9
     """Exponent of the poly schedule."""
     crop: Pixels
     """Side of the square crops, in pixels."""
+
+
+def weight_files(training: Training) -> list[Path]:
+    """Return the file of a training's initial weights, if they are a file."""
+    return [] if training.weights in ("imagenet", "none") else [Path(training.weights)]

@@ -149,7 +149,7 @@ def _settings(defaults: Mapping[str, Any], changes: Mapping[str, Any], name: str
 
 
 def _check_own_modules(settings: Settings) -> None:
-    """Raise UserError if a user's own module cannot be imported, or its settings are wrong."""
+    """Raise UserError if a user's own module does not exist, or its settings are wrong."""
     for name in ("data", "cam", "refine", "segment"):
         section = getattr(settings, name)
         for slot in slots_of(type(section)):

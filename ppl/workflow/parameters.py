@@ -19,9 +19,12 @@ from ppl.jobs.slots import OWN, family, module_of, modules_used, settings_of, sl
 from ppl.refine.settings import WALKS
 
 
-def flags(settings: Settings, *keys: str) -> str:
-    """Return the command-line flags of settings, as shell text that does not depend on the order in a file."""
-    return " ".join(part for key in keys for part in _flags(*_find(settings, key)))
+def flags(settings: Settings, *keys: str, without: str = "") -> str:
+    """Return the command-line flags of settings, as shell text that does not depend on the order in a file.
+
+    A section `without` within those of the keys is left out.
+    """
+    return " ".join(part for key in keys for part in _flags(*_find(settings, key), without))
 
 
 def code(settings: Settings, module: str, *keys: str) -> str:
@@ -35,29 +38,29 @@ def walk_code(settings: Settings) -> str:
 
 
 def training(classify: Classify, method: str, grids: str) -> Training:
-    """Return the training of a variant's classifier: `patch_training` for all methods but the baseline.
+    """Return the training of a variant's classifier, as far as it concerns the variant.
 
     `keep_classifier` becomes the variant's method if it is listed and the variant has an earlier classifier, else
     empty: other methods in the list do not concern it. UserError if there is no such variant.
     """
-    section = classify.training if method == "baseline" else classify.patch_training
+    section = classify.training_of(method)
     keeps = method in section.keep_classifier and variants.start(method, grids) is not None
     return replace(section, keep_classifier=(method,) if keeps else ())
 
 
 def section_flags(name: str, section: Any) -> str:
     """Return the command-line flags of a section, or of a value, whose key is `name`."""
-    return " ".join(_flags(name, section))
+    return " ".join(_flags(name, section, ""))
 
 
-def _flags(name: str, value: Any) -> Iterator[str]:
+def _flags(name: str, value: Any, without: str) -> Iterator[str]:
     if is_dataclass(value):
-        chosen = used(value)
+        in_use = used(value)
         for field in fields(value):
-            if field.name in chosen:
-                yield from _flags(f"{name}.{field.name}", getattr(value, field.name))
+            if field.name in in_use and field.name != without:
+                yield from _flags(f"{name}.{field.name}", getattr(value, field.name), without)
     elif isinstance(value, Mapping):  # settings of a user's own module
-        if value:
+        if value := {key: part for key, part in value.items() if key != without}:
             yield f"--{name} {shlex.quote(json.dumps(value, sort_keys=True))}"
     elif value is not None:
         values = plain(value) if isinstance(value, tuple | list) else [plain(value)]

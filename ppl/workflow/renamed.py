@@ -18,8 +18,8 @@ RENAMED = {
     "classify.training.power": f"classify.training.poly_power, {_POLY}",
     "classify.patch_training.power": f"classify.patch_training.poly_power, {_POLY}",
     "cam.maps.power": "cam.maps.cam_exponent",
-    "refine.confident.foreground": "refine.reliable.thresholds.foreground, or .alphas.low with `scores: alphas`",
-    "refine.confident.background": "refine.reliable.thresholds.background, or .alphas.high with `scores: alphas`",
+    "refine.confident.foreground": "refine.reliable.thresholds.foreground, or refine.reliable.alphas.low, an exponent",
+    "refine.confident.background": "refine.reliable.thresholds.background, or refine.reliable.alphas.high, an exponent",
     "refine.confident": "refine.reliable",
     "refine.irnet.power": f"refine.irnet.training.poly_power, {_POLY}",
     **{

@@ -6,7 +6,7 @@ rule export_cams:
     output:
         "results/{experiment}/{method}/{grids}/cams/{split}-{shard}.h5",
     params:
-        code=code("ppl.cam.export", "cam.method", "classify.architecture"),
+        code=code("ppl.cam.export", "cam.method", "cam.{method}", "classify.architecture"),
         settings=flags("cam.method", "cam.{method}", "cam.maps", "hardware.precision"),
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     message:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from ppl.classify.settings import PatchTraining
 from ppl.data import source
 from ppl.data.settings import SOURCES
 from ppl.jobs.code_hash import code_hash
@@ -101,12 +102,12 @@ def settings_of(wildcards):
     return E[wildcards.experiment].settings
 
 
-def flags(*keys):
+def flags(*keys, without=""):
     """Return command-line flags of settings by their keys, as a function of the wildcards (ppl/workflow/parameters.py).
 
     Snakemake compares params as a set: with their flags two values that swap places are seen as a change.
     """
-    return lambda wildcards: parameters.flags(settings_of(wildcards), *keys)
+    return lambda wildcards: parameters.flags(settings_of(wildcards), *keys, without=without)
 
 
 def code(module, *keys):
@@ -182,7 +183,8 @@ def classifier_training(wildcards):
     """Return command-line flags of the training of a variant's classifier."""
     classify = settings_of(wildcards).classify
     training = parameters.training(classify, wildcards.method, wildcards.grids)
-    return parameters.section_flags("classify.training", training)
+    key = "patch_training" if isinstance(training, PatchTraining) else "training"
+    return parameters.section_flags(f"classify.{key}", training)
 
 
 def random_seed(wildcards):

@@ -6,7 +6,7 @@ rule prepare_data:
     output:
         directory("results/{experiment}/data"),
     params:
-        code=code("ppl.data.prepare", "data.source"),
+        code=code("ppl.data.prepare", "data.source", "data.{source}"),
         settings=source_settings,
         archives=lambda wildcards, input: f"--archives {input.archives}" if input.archives else "",
     wildcard_constraints:

@@ -40,7 +40,7 @@ rule train_refiner:
     params:
         code=code("ppl.refine.train_refiner", "refine.network", "refine.{network}"),
         train=split("train_split"),
-        settings=flags("refine.network", "refine.{network}.training", "hardware.precision"),
+        settings=flags("refine.network", "refine.{network}", "hardware.precision", without="walk"),
         random_seed=random_seed,
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: training of the refinement network; {log}"
@@ -74,7 +74,7 @@ rule walk:
         walk=lambda wildcards: parameters.walk_code(settings_of(wildcards)),
         split=split("train_split"),
         settings=flags(
-            "refine.network", "refine.{network}.walk", "refine.pairwise", "hardware.precision", "hardware.crf"
+            "refine.network", "refine.{network}", "refine.pairwise", "hardware.precision", "hardware.crf"
         ),
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     wildcard_constraints:
