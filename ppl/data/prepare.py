@@ -20,8 +20,9 @@ These are optional. The workflow calls them before any job runs, so they, and th
     check(settings) -> None                          raises UserError if a needed setting is missing
     inputs(settings, splits) -> list[str]            existing files whose change prepares the data again; default: none
     has_masks(settings) -> bool                      whether there are masks to measure with; default: False
-    archives(settings, splits) -> tuple[str, ...]    archives of `ppl.data.sources.download` to download; default: none.
-                                                     `settings.path` then is the folder of the unpacked archives
+
+An entry of the project may also have `archives(settings, splits) -> tuple[str, ...]`: archives of
+`ppl.data.sources.download` to download; `settings.path` then is the folder of the unpacked ones.
 
 A complete source, my_photos.py, for `data: {source: own/my_photos, own: {photos: animals}}`, with a folder of photos
 for each class:

@@ -31,8 +31,8 @@ def has_masks(data: Data) -> bool:
 
 
 def archives(data: Data) -> tuple[str, ...]:
-    """Return the names of the archives to download (`ppl.data.sources.download`); () if nothing is downloaded."""
-    return _ask(data, "archives", (), splits(data))
+    """Return the names of the archives to download (`ppl.data.sources.download`); a user's own module has none."""
+    return () if data.source.startswith(slots.OWN) else _ask(data, "archives", (), splits(data))
 
 
 def needs_splits(data: Data) -> bool:

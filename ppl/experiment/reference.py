@@ -122,10 +122,8 @@ def values(field: Schema) -> str:
     if field.get("type") == "object":
         return "sections by name" if _of_any_name(field) else "keys of the module"
     if "pattern" in field and "|" in field["pattern"]:
-        return ", ".join(
-            f"`{name.replace('own/.+', 'own/MODULE').replace('.+', 'NAME')}`"
-            for name in field["pattern"].strip("^()$").split("|")
-        )
+        names = field["pattern"].strip("^()$").replace("own/.+", "own/MODULE").replace(".+", "NAME").split("|")
+        return ", ".join(f"`{name}`" for name in names)
     if field.get("type") == "array":
         items = field.get("items") or field["prefixItems"][0]
         return f"{'two' if 'prefixItems' in field else 'list'}: {values(items)}"

@@ -116,6 +116,20 @@ def used(section: Any) -> dict[str, Any]:
     return values
 
 
+def families_used(section: Any, above: str = "") -> Iterator[tuple[str, str, str, Any]]:
+    """Yield key, module, name and settings of each entry of a family that a section, or one within it, names."""
+    for slot, entries in slots_of(type(section)).items():
+        name = getattr(section, slot)
+        key = family(entries, name)
+        if key.endswith("/") and key != OWN:
+            yield f"{above}{slot}", entries[key], name, settings_of(section, slot)
+    in_use = used(section)
+    for field in fields(section):
+        value = getattr(section, field.name)
+        if is_dataclass(value) and field.name in in_use:
+            yield from families_used(value, f"{above}{field.name}.")
+
+
 def modules_used(section: Any) -> Iterator[str]:
     """Yield the modules of all entries that the slots of a section, and of those within it, name."""
     for slot, entries in slots_of(type(section)).items():

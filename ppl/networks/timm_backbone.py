@@ -30,8 +30,8 @@ def build(name: str, weights: str) -> Backbone:
     UserError for a name that timm does not know, and for a failed download; MisfitError for a network that has no
     features at strides 4, 8, 16 and 32, or that needs images of a certain size.
     """
+    check(name, None)
     model = name.partition("/")[2]
-    _check_name(name, model)
     network = _create(name, model, pretrained=weights == "imagenet")
     if weights != "imagenet":
         load_weights(network, weights)
@@ -77,11 +77,12 @@ class Stage(nn.Sequential):
         return super().forward(F.pad(x, (0, right, 0, below)) if below or right else x)
 
 
-def _check_name(name: str, model: str) -> None:
-    """Raise UserError unless timm has a model of a name such as `resnet50d` or, with its weights, `resnet50d.a1_in1k`.
+def check(name: str, settings: None) -> None:
+    """Raise UserError unless timm has `timm/resnet50d` or, with its weights, `timm/resnet50d.a1_in1k`.
 
     The names most similar to an unknown one are listed.
     """
+    model = name.partition("/")[2]
     architecture, _, tag = model.partition(".")
     if not timm.is_model(architecture):
         similar = difflib.get_close_matches(architecture, timm.list_models(), n=3)

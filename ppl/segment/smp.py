@@ -112,8 +112,8 @@ def build(name: str, settings: Smp, classes: int, *, weights: str, frozen_stages
     UserError for an architecture or encoder that does not exist, for a pair of them that smp does not support, and for
     weights that cannot be loaded.
     """
+    check(name, settings)
     kind = _architecture(name)
-    _check_encoder(settings.encoder)
     if frozen_stages not in (-1, ALL_STAGES):
         what = f"{name} has an encoder without separate stages"
         raise UserError(f"segment.training.frozen_stages {frozen_stages}", what, f"choose -1 (none) or {ALL_STAGES}")
@@ -139,6 +139,12 @@ def build(name: str, settings: Smp, classes: int, *, weights: str, frozen_stages
     _calibrate(built, [built.backbone, built.decoder] if weights == "none" else [built.decoder])
     _drop_unused(built)
     return built
+
+
+def check(name: str, settings: Smp) -> None:
+    """Raise UserError for an architecture or an encoder that does not exist."""
+    _architecture(name)
+    _check_encoder(settings.encoder)
 
 
 def loss(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Configuration of the workflow: resolve and check the experiments, and the targets that a user names."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import importlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +13,7 @@ from ppl.data import source
 from ppl.experiment.settings import Experiment as Settings
 from ppl.jobs.errors import UserError
 from ppl.jobs.fields import bounded, read
-from ppl.jobs.slots import settings_of, slots_of
+from ppl.jobs.slots import families_used, settings_of, slots_of
 from ppl.workflow.renamed import renamed
 
 TEST_PREDICTIONS = "_test_preds"
@@ -121,6 +122,20 @@ def check_target(target: str, experiments: Mapping[str, Experiment]) -> None:
             raise UserError(target, "the dataset has no masks to measure with", "add SegmentationClass")
         if not settings.tables and not settings.figures:
             raise UserError(target, f"experiments.{name} has no tables", "config/README.md shows how to add one")
+
+
+def check_families(experiments: Iterable[Experiment]) -> None:
+    """Raise UserError for an entry such as `timm/NAME` that does not exist, before the jobs that precede its own.
+
+    The library knows the names; its import takes seconds, so this is not part of `resolve`.
+    """
+    for experiment in experiments:
+        for key, module, name, settings in families_used(experiment.settings):
+            try:
+                importlib.import_module(module).check(name, settings)
+            except UserError as error:
+                where = f"configuration: experiments.{experiment.name}.{key}"
+                raise UserError(where, f"{error.where}: {error.what}", error.remedy) from error
 
 
 def _settings(defaults: Mapping[str, Any], changes: Mapping[str, Any], name: str) -> Settings:

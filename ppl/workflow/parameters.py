@@ -68,25 +68,15 @@ def _flags(name: str, value: Any, without: str) -> Iterator[str]:
 
 
 def _find(settings: Settings, key: str) -> tuple[str, Any]:
-    """Return the name and the value of a key; None for the section of an entry that has none.
-
-    Within the settings of a user's own module the name is that of all of them, as they are one flag.
-    """
+    """Return the name and the value of a key; None for the section of an entry that has none."""
     value: Any = settings
     names: list[str] = []
-    parts = key.split(".")
-    for i, part in enumerate(parts):
+    for part in key.split("."):
         if part.startswith("{"):
             slot = part[1:-1]
             part = family(slots_of(type(value))[slot], getattr(value, slot)).removesuffix("/")
         value = getattr(value, part, None)
         names.append(part)
-        if isinstance(value, Mapping) and (within := parts[i + 1 :]):
-            for name in within:
-                value = value.get(name, {})
-            for name in reversed(within if value else []):
-                value = {name: value}
-            break
     return ".".join(names), value
 
 

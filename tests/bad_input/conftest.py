@@ -120,8 +120,7 @@ def steps(root: Path, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     from ppl.cam.settings import Cam, Maps
     from ppl.classify import build as classifiers
     from ppl.classify import train
-    from ppl.classify.settings import Architecture, Classify
-    from ppl.classify.settings import Training as ClassifierTraining
+    from ppl.classify.settings import Architecture, Classify, PatchTraining
     from ppl.jobs.fields import plain
     from ppl.jobs.settings import Hardware
     from ppl.networks import checkpoints
@@ -138,7 +137,7 @@ def steps(root: Path, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     architecture = Architecture(backbone=tiny)
     classify = Classify(
         architecture=architecture,
-        training=ClassifierTraining(
+        patch_training=PatchTraining(
             weights="none", epochs=1, batch_size=2, lr=0.01, long_side=(32, 40), crop=32, keep_classifier=("explicit",)
         ),
     )

@@ -191,8 +191,8 @@ def test_a_training_refuses_a_broken_start(steps, refused, change):
 def test_a_training_refuses_the_classifier_layer_of_other_classes(root, steps, refused):
     (root / "classes.txt").write_text("dog\ncat\n")
     refused(train.main, steps.training, str(steps.files["classifier"]), "other classes")
-    afresh = replace(steps.training.classify.training, keep_classifier=())
-    classify = replace(steps.training.classify, training=afresh)
+    afresh = replace(steps.training.classify.patch_training, keep_classifier=())
+    classify = replace(steps.training.classify, patch_training=afresh)
     train.main(replace(steps.training, classify=classify))  # the backbone does not depend on classes
 
 

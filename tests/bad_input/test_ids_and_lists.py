@@ -143,8 +143,8 @@ def test_one_image_of_any_size_goes_through_every_step(root, checking, steps, si
     Image.effect_noise(size[::-1], 90).convert("RGB").save(root / "JPEGImages" / "t1.png")
     write_mask(root / "SegmentationClass" / "t1.png", np.ones(size, np.uint8))
     check.main(checking)
-    training = replace(steps.training.classify.training, batch_size=7)  # larger than the split
-    train.main(replace(steps.training, classify=replace(steps.training.classify, training=training)))
+    training = replace(steps.training.classify.patch_training, batch_size=7)  # larger than the split
+    train.main(replace(steps.training, classify=replace(steps.training.classify, patch_training=training)))
     export.main(steps.exporting)
     refine, cams = Refine(reliable=Reliable(iterations=2)), (steps.exporting.out,)
     reliable.main(reliable.Settings(root, "train", cams, root.with_name("sure"), refine, Hardware(workers=0)))

@@ -129,8 +129,9 @@ def test_an_own_method_may_use_gradients_through_the_network_and_has_settings(
     (tmp_path / "gradients.py").write_text(
         "from dataclasses import dataclass\n"
         "import torch\n"
-        "@dataclass(frozen=True)\n"
-        "class Settings:\n"
+        "from ppl.jobs.fields import Section\n"
+        "@dataclass(frozen=True, kw_only=True)\n"
+        "class Settings(Section):\n"
         "    factor: float = 1\n"
         "def raw_maps(network, images, labels, settings):\n"
         "    features = network.features(images)\n"

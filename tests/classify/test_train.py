@@ -1,7 +1,7 @@
 import shutil
 import signal
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ppl.classify import build as checkpoint
 from ppl.classify import train
-from ppl.classify.settings import Architecture, Classify, Training
+from ppl.classify.settings import Architecture, Classify, PatchTraining, Training
 from ppl.classify.train import Settings, classification_loss, classifier_groups
 from ppl.jobs.errors import UserError
 from ppl.jobs.fields import plain
@@ -31,8 +31,13 @@ def settings(scenes, tiny: str, tmp_path: Path) -> Settings:
     return Settings(
         data=scenes.root, train_split="all", val_split="all", method="baseline", grids="plain", code="test",
         out=tmp_path / "classifier.pt", log=tmp_path / "classifier.csv", random_seed=1,
-        classify=Classify(architecture=architecture, training=training), hardware=CPU,
+        classify=_of_all_methods(Classify(architecture=architecture, training=training)), hardware=CPU,
     )  # fmt: skip
+
+
+def _of_all_methods(classify: Classify) -> Classify:
+    """Return settings with one training for the baseline and for all other methods."""
+    return replace(classify, patch_training=PatchTraining(**asdict(classify.training)))
 
 
 def _named(settings: Settings, name: str, **changes) -> Settings:
@@ -43,7 +48,8 @@ def _named(settings: Settings, name: str, **changes) -> Settings:
         own = {key: changes.pop(key) for key in changes.keys() & {field.name for field in fields(part)}}
         sections[section] = replace(part, **own)
     out, log = settings.out.with_name(f"{name}.pt"), settings.log.with_name(f"{name}.csv")
-    return replace(settings, out=out, log=log, classify=replace(settings.classify, **sections), **changes)
+    classify = _of_all_methods(replace(settings.classify, **sections))
+    return replace(settings, out=out, log=log, classify=classify, **changes)
 
 
 def _label(settings: Settings, *classes: str) -> None:
@@ -102,7 +108,7 @@ def test_a_checkpoint_holds_its_settings(settings: Settings) -> None:
     assert not network.training
     assert (network.grids, network.global_branch) == (((3, 2),), False)
     assert (content["classes"], content["code"]) == (["ball", "cube"], "test")
-    stored = {"architecture": plain(settings.classify.architecture), "training": plain(settings.classify.training)}
+    stored = {"architecture": plain(settings.classify.architecture), "training": plain(settings.training)}
     assert content["settings"] == stored | {"random_seed": 1, "method": "local", "grids": "s3k2"}
 
 

@@ -1,5 +1,6 @@
 """Wheel and source archive hold what the package needs at run time, and nothing else; citation and catalogue agree."""
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -16,6 +17,7 @@ from ppl.data.sources import demo
 
 REPOSITORY = pages.REPOSITORY
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+CONDA = yaml.safe_load((REPOSITORY / "envs" / "ppl.yaml").read_text())
 CITATION = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
 PACKAGE_FILES = {
     str(path.relative_to(REPOSITORY))
@@ -94,3 +96,11 @@ def test_the_workflow_catalogue_can_list_the_repository() -> None:
     assert all(isinstance(value, bool) for value in usage["software-stack-deployment"].values())
     assert (REPOSITORY / "workflow" / "Snakefile").exists()
     assert {"snakemake", "workflow"} <= set((REPOSITORY / "README.md").read_text().lower().split())
+
+
+def test_the_conda_environment_has_the_dependencies_at_the_locked_versions() -> None:
+    locked = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (REPOSITORY / "requirements.lock").read_text(), re.MULTILINE))
+    (pip,) = [part["pip"] for part in CONDA["dependencies"] if isinstance(part, dict)]
+    named = {re.match(r"[\w-]+", requirement)[0] for requirement in PROJECT["dependencies"]}
+    # Snakemake runs outside of the environment of its jobs, and what only its own process imports with it.
+    assert set(pip) == {f"{name}=={locked[name]}" for name in named - {"snakemake", "networkx", "psutil"}}

@@ -13,9 +13,8 @@ from ppl.cam.store import Cam
 from ppl.data.dataset import Dataset
 from ppl.data.masks import read_mask
 from ppl.jobs.settings import Hardware
-from ppl.jobs.slots import slots_of
 from ppl.refine import train_refiner, walk_split
-from ppl.refine.settings import NETWORKS, IRNetTraining, Refine
+from ppl.refine.settings import NETWORKS, Refine
 
 CPU = Hardware(gpu=0, workers=0, precision="32-true")
 REFINERS = [name for name, module in NETWORKS.items() if module]
@@ -23,14 +22,6 @@ CLASSES = ["ball", "cube"]
 TRAINING = {"weights": "none", "epochs": 3, "batch_size": 2, "lr": 0.02, "weight_decay": 1e-4, "crop": 40, "radius": 3}
 OWN_TRAINING = {"scale": (0.5, 1.5), "long_side": (32, 64), "frozen_stages": 0}  # of those networks that have them
 WALK = {"radius": 3, "steps": 16, "batch_size": 2}
-
-
-@pytest.fixture
-def tiny(tiny: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Name of a backbone that trains in milliseconds, and that settings may name."""
-    entries = slots_of(IRNetTraining)["backbone"]
-    monkeypatch.setitem(entries, tiny, entries.get(tiny))
-    return tiny
 
 
 @pytest.fixture(params=REFINERS)

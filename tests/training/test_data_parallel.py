@@ -15,8 +15,7 @@ import pytest
 import torch
 
 from ppl.classify import train as classify
-from ppl.classify.settings import Architecture, Classify
-from ppl.classify.settings import Training as ClassifierTraining
+from ppl.classify.settings import Architecture, Classify, PatchTraining
 from ppl.data.masks import read_mask, write_mask
 from ppl.jobs.settings import Hardware
 from ppl.refine import train_refiner as refine
@@ -62,11 +61,11 @@ def _settings(name: str, scenes, tmp_path: Path) -> tuple[Any, Any]:
     refined = {"backbone": "resnet18", "epochs": 2, **sgd}
     match name:
         case "classify":
-            training = ClassifierTraining(
+            training = PatchTraining(
                 epochs=2, new_lr_factor=2, phi_lr_factor=1, branch_loss=1, long_side=(40, 60), **sgd
             )  # fmt: skip
             architecture = Architecture(backbone="resnet18", frozen_stages=0, phi_init="identity")
-            section = Classify(architecture=architecture, training=training)
+            section = Classify(architecture=architecture, patch_training=training)
             return classify, classify.Settings(
                 val_split="all", method="explicit", grids="s3k2", classify=section, **common
             )

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -39,6 +40,13 @@ def with_change(key: str, value: Any) -> dict[str, Any]:
         section = section.setdefault(name, {})
     section[last] = value
     return changed
+
+
+def nested(key: str, value: Any) -> dict[str, Any]:
+    """Return a value below its dotted key."""
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
 
 
 def settings(key: str, value: Any) -> Experiment:
@@ -102,6 +110,16 @@ def departures(written: Any, default: Any, above: str) -> list[str]:
     if isinstance(written, dict) and default is not None and not isinstance(default, dict):
         return [k for key, value in written.items() for k in departures(value, getattr(default, key), f"{above}.{key}")]
     return [above] if fields.plain(default) == written else []
+
+
+def test_every_default_has_a_source():
+    """But those of entries' own settings, and of paths and names that have none."""
+    text = reference.with_tables((REPOSITORY / "config" / "README.md").read_text())
+    rows = re.findall(r"^\| `(\S+)` \| .* \| (.*) \|$", text, flags=re.MULTILINE)
+    without = {key for key, source in rows if source == "-"}
+    optional = {"own", "tables", "figures", "variants", "measures", "per_class", "shows"}
+    assert {key for key in without if key not in optional and not key.endswith((".path", ".max_side"))} == set()
+    assert len(rows) > 100
 
 
 def test_the_repository_writes_departures_from_the_defaults_only():
@@ -290,21 +308,23 @@ def test_equal_values_are_equal_flags():
 
 def test_settings_of_an_own_module_are_one_flag(tmp_path, monkeypatch):
     lines = [
-        "from dataclasses import dataclass",
-        "@dataclass",
-        "class Settings:",
+        "from dataclasses import dataclass, field",
+        "from ppl.jobs.fields import Section",
+        "@dataclass(frozen=True, kw_only=True)",
+        "class Settings(Section):",
         "    training: dict",
-        "    walk: dict",
+        "    walk: dict = field(default_factory=dict)",
+        "    width: int = 3",
     ]
     (tmp_path / "mine.py").write_text("\n".join(lines))
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    own = settings("refine", {"network": "own/mine", "own": {"training": {"lr": 1}, "walk": {"name": "a 'b' $(c)"}}})
-    assert shlex.split(parameters.flags(own, "refine.{network}.training")) == [
-        "--refine.own", '{"training": {"lr": 1}}',
-    ]  # fmt: skip
-    assert shlex.split(parameters.flags(own, "refine.{network}.walk"))[1] == '{"walk": {"name": "a \'b\' $(c)"}}'
-    assert parameters.flags(own, "refine.{network}.nothing") == ""
+    values = {"training": {"lr": 1}, "width": 5, "walk": {"name": "a 'b' $(c)"}}
+    own = settings("refine", {"network": "own/mine", "own": values})
+    flag, text = shlex.split(parameters.flags(own, "refine.{network}"))
+    assert (flag, json.loads(text)) == ("--refine.own", values)
+    flag, text = shlex.split(parameters.flags(own, "refine.{network}", without="walk"))
+    assert (flag, json.loads(text)) == ("--refine.own", {"training": {"lr": 1}, "width": 5})
     digests = {parameters.code(e, "ppl.refine.walk_split", "refine.network") for e in (own, Experiment())}
     assert len(digests) == 2
     with refused("experiments.demo.refine.own: training: missing"):
@@ -342,6 +362,19 @@ def test_every_training_of_a_repetition_draws_from_its_seed():
         assert resolved[name].random_seed == seed
         assert resolved[name].repeats == "demo"
         assert resolved[name].settings == resolved["demo"].settings  # the data are the same for any seed
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"classify.architecture.backbone": "timm/resnet26dd"}, "classify.architecture.backbone: timm/resnet26dd: timm"),
+    ({"segment.network": "smp/Unett"}, "segment.network: segment.network: segmentation_models.pytorch has no"),
+    ({"segment.network": "smp/Unet", "segment.smp.encoder": "resnet19"}, "has no encoder 'resnet19'; choose one such"),
+])  # fmt: skip
+def test_a_name_that_a_library_does_not_have_is_refused_before_any_job(changes, message):
+    changed = CONFIG
+    for key, value in changes.items():
+        changed = config.overlay(changed, {"experiments": {"demo": nested(key, value)}})
+    with refused(message):
+        config.check_families(config.resolve(changed).values())
 
 
 def test_a_repetition_may_not_take_the_name_of_an_experiment():

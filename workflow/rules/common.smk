@@ -32,6 +32,8 @@ try:
     # Check targets here: Snakemake would wrap the error of a rule in several lines.
     for target in [] if IS_MODULE else configuration.possible_targets(sys.argv[1:]):
         configuration.check_target(target, E)
+    if workflow.is_main_process:
+        configuration.check_families(E.values())
     if workflow.is_main_process and not IS_MODULE and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
         remove_stale_locks(Path(".snakemake"))
 except (UserError, OSError) as error:
