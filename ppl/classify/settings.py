@@ -66,8 +66,6 @@ class Training(training.Training):
     branch_loss: Annotated[NotNegative, Source("paper; above 0: ours")] = 0
     """Weight of the mean loss of the single branches; without it a patched branch may stop learning once the global
     branch fits, see docs/results.md."""
-    label_smoothing: Annotated[Share, Source("paper; above 0: ours")] = 0
-    """Share of each target that is replaced by 1/2: targets are s/2 and 1 - s/2 instead of 0 and 1."""
     long_side: Annotated[PixelRange, Source("paper")] = (320, 640)
     """Range of the longest side after random rescaling, in pixels."""
     crop: Annotated[Pixels, Source("paper")] = 512

@@ -79,9 +79,7 @@ def main(settings: Settings) -> None:
         network,
         _optimizer(network, training),
         crops,
-        lambda network, images, targets: classification_loss(
-            network(images), smoothed(targets, training.label_smoothing), training.branch_loss
-        ),
+        lambda network, images, targets: classification_loss(network(images), targets, training.branch_loss),
         Schedule.of(training, len(crops), settings.random_seed, epochs=training.epochs),
         name="classifier",
         out=settings.out,
@@ -105,11 +103,6 @@ def classification_loss(branch_logits: Tensor, targets: Tensor, branch_loss: flo
         single = F.multilabel_soft_margin_loss(branch_logits.float().flatten(0, 1), each.flatten(0, 1))
         loss = loss + branch_loss * single
     return loss
-
-
-def smoothed(targets: Tensor, share: float) -> Tensor:
-    """Return targets (B, C) of zeros and ones as share / 2 and 1 - share / 2."""
-    return targets * (1 - share) + share / 2
 
 
 def classifier_groups(network: PatchClassifier, training: Training) -> list[Group]:

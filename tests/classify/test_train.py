@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from ppl.classify import build as checkpoint
 from ppl.classify import train
 from ppl.classify.settings import Architecture, Classify, Training
-from ppl.classify.train import Settings, classification_loss, classifier_groups, smoothed
+from ppl.classify.train import Settings, classification_loss, classifier_groups
 from ppl.jobs.errors import UserError
 from ppl.jobs.fields import plain
 from ppl.jobs.settings import Hardware
@@ -94,18 +94,6 @@ def test_unlabelled_photos_are_trained_on_and_a_validation_without_classes_has_n
     train.main(replace(settings, val_split="none"))
     assert settings.out.exists()
     assert pd.read_csv(settings.log)["mAP"].isna().all()
-
-
-def test_smoothed_targets_keep_the_scores_finite_and_a_share_of_0_keeps_the_targets(settings: Settings) -> None:
-    targets = torch.tensor([[0.0, 1.0]])
-    assert torch.equal(smoothed(targets, 0), targets)
-    probabilities = smoothed(targets, 0.2)
-    torch.testing.assert_close(probabilities, torch.tensor([[0.1, 0.9]]))
-    logits = torch.logit(probabilities)[:, None].requires_grad_()  # the loss is least at the smoothed targets
-    classification_loss(logits, probabilities, 0).backward()
-    torch.testing.assert_close(logits.grad, torch.zeros_like(logits))
-    hard, smooth = (_trained(_named(settings, f"{share}", label_smoothing=share)) for share in (0, 0.2))
-    assert not _equal(hard, smooth)
 
 
 def test_a_checkpoint_holds_its_settings(settings: Settings) -> None:
