@@ -11,7 +11,6 @@ BACKBONES = {
     "resnet101": "ppl.networks.resnet",
     "vgg16": "ppl.networks.vgg16",
     "efficientnet_lite0": "ppl.networks.efficientnet_lite0",
-    "mobilenet_v2": "ppl.networks.mobilenet_v2",
     "timm/": "ppl.networks.timm_backbone",
 }
 """Backbones by name; each module has `build(name, weights) -> Backbone`."""
