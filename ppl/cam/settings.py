@@ -12,7 +12,6 @@ METHODS = {
     "cam": "ppl.cam.cam",
     "gradcam_plus_plus": "ppl.cam.gradcam_plus_plus",
     "scorecam": "ppl.cam.scorecam",
-    "layercam": "ppl.cam.layercam",
 }
 """CAM methods by name; each module has `raw_maps(network, images, labels, settings)`."""
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ppl.cam import gradcam_plus_plus, layercam, scorecam
+from ppl.cam import gradcam_plus_plus, scorecam
 from ppl.cam.maps import branch_maps, maps_of
 from ppl.cam.settings import METHODS, Cam, Maps, ScoreCam
 from ppl.classify import build as classifiers
@@ -160,16 +160,6 @@ def test_gradcam_plus_plus_of_a_linear_head_has_the_weights_in_closed_form(tiny:
         share = w * f.mean(dim=(2, 3))[:, None]  # (B, classes, C): what a channel adds to the score
         weights = w.relu() / (2 + share).clamp(min=1)
         assert_near(maps[:, branch], torch.einsum("bck,bkhw->bchw", weights, f))
-
-
-def test_layercam_weights_features_by_rectified_gradients(tiny: str) -> None:
-    network, images = classifier(tiny), torch.randn(2, 3, 32, 48)
-    features = [f.detach().requires_grad_() for f in network.features(images)]
-    maps = layercam.raw_maps(network, images, torch.ones(2, CLASSES, dtype=torch.bool), None)
-    for c, score in enumerate(network.logits(features).sum(dim=(0, 1))):
-        gradients = torch.autograd.grad(score, features, retain_graph=True)
-        expected = torch.stack([(g.relu() * f).sum(dim=1) for f, g in zip(features, gradients, strict=True)], dim=1)
-        assert_near(maps[:, :, c], expected)
 
 
 def test_the_scale_of_features_and_gradients_does_not_change_gradcam_plus_plus() -> None:
