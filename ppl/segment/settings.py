@@ -14,7 +14,6 @@ from ppl.jobs.fields import (
     Matches,
     NotNegative,
     OneOf,
-    OutputStride,
     Pixels,
     Positive,
     Section,
@@ -24,7 +23,7 @@ from ppl.jobs.slots import Slot
 from ppl.networks.settings import BackboneName
 from ppl.training import settings as training
 
-NETWORKS = {"deeplab_v2": "ppl.segment.deeplab_v2", "fcn": "ppl.segment.fcn", "smp/": "ppl.segment.smp"}
+NETWORKS = {"deeplab_v2": "ppl.segment.deeplab_v2", "smp/": "ppl.segment.smp"}
 """Segmentation networks by name; docs/extending.md tells what each module contains."""
 
 
@@ -44,16 +43,6 @@ class DeepLabV2(Section):
     scales: Annotated[Factors, Source("DeepLab")] = (1, 0.75, 0.5)
     """Scales of the input, in training and prediction; the maximum of the logits is used, and the first sets their
     size."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fcn(Section):
-    """Network `fcn`; part of its checkpoint."""
-
-    backbone: Annotated[BackboneName, Source("ours")] = "resnet50"
-    """The backbone, at output stride 32."""
-    output_stride: Annotated[OutputStride, Source("FCN")] = 8
-    """Stride of the logits, to which the stages from this stride on contribute: 8 is FCN-8s."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +104,6 @@ class Segment(Section):
     network: Annotated[str, Slot(NETWORKS), Source("paper, DeepLab")] = "deeplab_v2"
     """The network."""
     deeplab_v2: DeepLabV2 = DeepLabV2()
-    fcn: Fcn = Fcn()
     smp: Smp = Smp()
     own: dict[str, Any] = field(default_factory=dict)
     """Settings of a network `own/MODULE` (docs/extending.md)."""

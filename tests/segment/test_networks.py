@@ -21,7 +21,7 @@ from ppl.networks import checkpoints
 from ppl.segment import build as segmenters
 from ppl.segment import predict_split, train
 from ppl.segment.inference import log_probabilities
-from ppl.segment.settings import NETWORKS, DeepLabV2, Fcn, Prediction, Segment, Smp, Training
+from ppl.segment.settings import NETWORKS, DeepLabV2, Prediction, Segment, Smp, Training
 from ppl.training.optimizers import optimizer
 
 CLASSES = 2
@@ -75,7 +75,6 @@ def parameter_groups(network: Fcn, training) -> list[optimizers.Group]:
 # One small case at least for each entry.
 CASES = {
     "deeplab_v2": {},
-    "fcn": {"fcn": Fcn(backbone="resnet18")},
     "smp/DeepLabV3Plus": {"smp": Smp(encoder="resnet18")},
     "smp/FPN": {"smp": Smp(encoder="efficientnet-b0")},
     "smp/Unet": {"smp": Smp(encoder="mobilenet_v2")},
@@ -211,20 +210,6 @@ def test_commands_train_and_predict(segment: Segment, scenes, tmp_path: Path) ->
         size = read_photo(scenes.root / "JPEGImages" / f"{image}.jpg").shape[:2]
         for kind in ("raw", "crf"):
             assert read_mask(predicting.out / kind / f"{image}.png").shape == size
-
-
-@pytest.mark.parametrize("output_stride", [8, 16, 32])
-def test_fcn_adds_the_scores_of_the_stages_from_its_stride_on(tiny: str, output_stride: int) -> None:
-    section = Fcn(backbone=tiny, output_stride=output_stride)
-    network = segmenters.build(Segment(network="fcn", fcn=section, training=Training(weights="none")), CLASSES).eval()
-    with torch.no_grad():
-        x = torch.randn(2, 3, 64, 96)
-        stages = network.backbone.features(x)[{8: 2, 16: 3, 32: 4}[output_stride] :]
-        logits = torch.zeros(2, CLASSES + 1, 64 // output_stride, 96 // output_stride)
-        for score, features in zip(network.scores, stages, strict=True):
-            maps = torch.einsum("kc,bchw->bkhw", score.weight.flatten(1), features) + score.bias[:, None, None]
-            logits += nn.functional.interpolate(maps, logits.shape[2:], mode="bilinear")
-        torch.testing.assert_close(network(x), logits)
 
 
 @pytest.mark.parametrize(("name", "encoder", "frozen", "message"), [
