@@ -1,0 +1,25 @@
+"""The random walk that stops at predicted edges, an entry of `ppl.refine.settings.WALKS`."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from ppl.cam.store import Cam
+from ppl.data.batches import PhotoBatch
+from ppl.refine.edges import Edges
+from ppl.refine.pseudo import WalkedScores
+from ppl.refine.settings import Edges as Settings
+from ppl.refine.walk import propagate
+
+
+def walk(network: Edges, batch: PhotoBatch, cams: Sequence[Cam], settings: Settings) -> Iterator[WalkedScores]:
+    """Yield each image with its CAM after the walk, divided by the maximum over all its classes."""
+    options = settings.walk
+    edges = network(network.backbone.prepare(batch.photos)).float().sigmoid()  # (B, h4, w4)
+    for image_id, photo, edge, cam in zip(batch.images, batch.photos, edges, cams, strict=True):
+        scores = torch.from_numpy(cam.maps).to(edge.device)
+        if len(scores):
+            scores = propagate(scores, edge, radius=options.radius, beta=options.beta, steps=options.steps)
+            scores = scores / scores.max().clamp_min(1e-5)
+        classes = tuple(int(c) for c in cam.classes)
+        yield WalkedScores(image_id, photo, scores.cpu().numpy(), classes, threshold=options.background)
