@@ -23,18 +23,9 @@ from ppl.jobs.slots import Slot
 from ppl.networks.settings import BackboneName
 from ppl.training.settings import Training
 
-NETWORKS = {
-    "irnet": "ppl.refine.irnet",
-    "affinitynet": "ppl.refine.affinitynet",
-    "edges": "ppl.refine.edges",
-    "none": None,
-}
+NETWORKS = {"irnet": "ppl.refine.irnet", "affinitynet": "ppl.refine.affinitynet", "none": None}
 """Refinement networks by name; docs/extending.md tells what each module contains."""
-WALKS = {
-    "irnet": "ppl.refine.walk_irnet",
-    "affinitynet": "ppl.refine.walk_affinitynet",
-    "edges": "ppl.refine.walk_edges",
-}
+WALKS = {"irnet": "ppl.refine.walk_irnet", "affinitynet": "ppl.refine.walk_affinitynet"}
 """The modules of their walks, apart from the networks so that a changed walk retrains nothing; a user's own module
 contains both."""
 LABELS = {"thresholds": None, "alphas": None}
@@ -193,44 +184,6 @@ class AffinityNet(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EdgesTraining(Training):
-    """The training of the network of edges."""
-
-    backbone: Annotated[BackboneName, Source("ours")] = "resnet18"
-    """The backbone, of which stages 0 and 1 are used and trained."""
-    epochs: Annotated[Count, Source("ours")] = 4
-    """Passes over the training split."""
-    batch_size: Annotated[Count, Source("ours")] = 16
-    """Crops per step, of all GPUs together."""
-    lr: Annotated[Positive, Source("ours")] = 0.01
-    """Learning rate of the backbone at the first step."""
-    new_lr_factor: Annotated[Positive, Source("ours")] = 10
-    """Learning rate of the new layer, as a multiple of `lr`."""
-    weight_decay: Annotated[NotNegative, Source("IRNet")] = 1e-4
-    """Weight decay."""
-    scale: Annotated[FactorRange, Source("IRNet")] = (0.5, 1.5)
-    """Range of random scale factors."""
-    crop: Annotated[Pixels, Source("ours")] = 320
-    """Side of the square crops, in pixels."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EdgesWalk(Walk):
-    """The walk that stops at predicted edges, in cells of 4 px."""
-
-    background: Annotated[Share, Source("IRNet")] = 0.25
-    """Background score after the walk, relative to the strongest class of the image."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Edges(Section):
-    """Network `edges`: where reliable labels change."""
-
-    training: EdgesTraining = EdgesTraining()
-    walk: EdgesWalk = EdgesWalk()
-
-
-@dataclass(frozen=True, kw_only=True)
 class Refine(Section):
     """Pseudo labels by a random walk that a network guides (Section III-F)."""
 
@@ -238,7 +191,6 @@ class Refine(Section):
     """Network that guides the walk; `none`: the pseudo labels are the seeds at `cam.threshold` after a CRF."""
     irnet: IRNet = IRNet()
     affinitynet: AffinityNet = AffinityNet()
-    edges: Edges = Edges()
     own: dict[str, Any] = field(default_factory=dict)
     """Settings of a network `own/MODULE` (docs/extending.md)."""
     reliable: Reliable = Reliable()
