@@ -13,7 +13,6 @@ SOURCES = {
     "voc": "ppl.data.sources.voc",
     "coco": "ppl.data.sources.coco",
     "folder": "ppl.data.sources.folder",
-    "class_folders": "ppl.data.sources.class_folders",
 }
 """Sources of data by name; `ppl.data.prepare` tells what each module contains."""
 
@@ -68,16 +67,6 @@ class Folder(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassFolders(Section):
-    """Source `class_folders`: photos in one folder per class; splits train and val, no masks."""
-
-    path: File | None = None
-    """Folder of the folders, whose names are the classes; needed."""
-    val_every: Annotated[int, Ge(2), Le(1000), Source("ours")] = 5
-    """Of each class the first photo, and every n-th after it, is held out as val."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Data(Section):
     """Photos, image-level labels and splits."""
 
@@ -87,7 +76,6 @@ class Data(Section):
     voc: Voc = Voc()
     coco: Coco = Coco()
     folder: Folder = Folder()
-    class_folders: ClassFolders = ClassFolders()
     own: dict[str, Any] = field(default_factory=dict)
     """Settings of a source `own/MODULE` (docs/extending.md)."""
     train_split: Annotated[SplitName, Source("paper IV-A")] = "trainaug"

@@ -18,7 +18,7 @@ from ppl.data import check, prepare, source
 from ppl.data.dataset import LISTS, Dataset
 from ppl.data.lists import write_lists
 from ppl.data.masks import write_mask
-from ppl.data.settings import SOURCES, ClassFolders, Coco, Data, Demo, Folder, Voc
+from ppl.data.settings import SOURCES, Coco, Data, Demo, Folder, Voc
 from ppl.data.sources import coco, voc
 from ppl.data.sources.download import ARCHIVES
 from ppl.jobs import slots
@@ -79,19 +79,8 @@ def tiny_folder(folder: Path) -> Data:
     return Data(folder=Folder(path=str(folder)), train_split="train")
 
 
-def tiny_class_folders(folder: Path) -> Data:
-    """Two classes of three photos."""
-    for name in ("cat", "dog"):
-        (folder / name).mkdir(parents=True)
-        for number in range(3):
-            Image.new("RGB", (8, 6)).save(folder / name / f"{number}.jpg")
-    settings = ClassFolders(path=str(folder), val_every=2)
-    return Data(source="class_folders", class_folders=settings, train_split="train", test_split="val")
-
-
 TINY: dict[str, Callable[[Path], Data]] = {
     "demo": tiny_demo, "voc": tiny_voc, "coco": tiny_coco, "folder": tiny_folder,
-    "class_folders": tiny_class_folders,
 }  # fmt: skip
 
 
@@ -159,24 +148,6 @@ def test_the_data_of_the_user_are_never_replaced(name, tmp_path):
         with pytest.raises(UserError, match=r"would replace .*; choose another folder"):
             prepared(data, tmp_path / out)
     assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_folders_of_classes_give_labels_and_hold_out_photos_of_each(tmp_path):
-    data = tiny_class_folders(tmp_path / "photos")
-    dataset = prepared(data, tmp_path / "data")
-    assert dataset.classes == ("cat", "dog")
-    assert dataset.split("train") == ["cat_1", "dog_1"]
-    assert dataset.split("val") == ["cat_0", "cat_2", "dog_0", "dog_2"]
-    assert [dataset.labels_of(image_id) for image_id in dataset.split("train")] == [(1,), (2,)]
-    (tmp_path / "photos" / "dog" / "0.png").write_bytes(b"")
-    with pytest.raises(UserError, match=r"0\.png: another photo of its class has this name; "):
-        prepared(data, tmp_path / "data")
-    for folder, message in (
-        (None, "source class_folders needs path"),
-        (str(tmp_path / "photos/cat"), "has no photos in"),
-    ):
-        with pytest.raises(UserError, match=message):
-            prepared(Data(source="class_folders", class_folders=ClassFolders(path=folder)), tmp_path / "other")
 
 
 def example_in_the_documentation() -> str:
