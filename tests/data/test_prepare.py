@@ -23,6 +23,7 @@ from ppl.data.sources import coco, voc
 from ppl.data.sources.download import ARCHIVES
 from ppl.jobs import slots
 from ppl.jobs.errors import UserError
+from ppl.jobs.fields import plain
 from ppl.jobs.settings import Hardware
 
 
@@ -103,12 +104,13 @@ def test_a_source_says_beforehand_what_it_reads_and_has_and_prepares_a_valid_dat
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_a_source_is_imported_and_asked_without_torch_as_the_workflow_does(name):
+def test_a_source_is_imported_and_asked_without_torch_as_the_workflow_does(name, tmp_path):
     code = f"""
         import sys
         from ppl.data import source
-        from ppl.data.settings import Data, Folder
-        data = Data(source={name!r}, folder=Folder(path="nowhere"))
+        from ppl.data.settings import Data
+        from ppl.jobs.fields import read
+        data = read(Data, {plain(TINY[name](tmp_path / "source"))}, "", "")
         print(source.check(data), source.inputs(data), source.has_masks(data), source.archives(data))
         assert not {{"torch", "scipy", "matplotlib"}} & sys.modules.keys()
     """

@@ -119,8 +119,8 @@ def test_a_walk_yields_each_image_with_its_classes_at_any_size(built, size: tupl
 def test_a_checkpoint_of_another_network_is_refused_in_one_line(refiner, refining, built, walking, tmp_path) -> None:
     settings = stored(refining())
     path = tmp_path / "refiner.pt"
-    checkpoints.save(path, built[2], kind=KIND, settings=settings, code="", classes=CLASSES)
     for other in [name for name, module in NETWORKS.items() if module and name != refiner]:
+        checkpoints.save(path, built[2], kind=KIND, settings=settings, code="", classes=CLASSES)
         with pytest.raises(UserError, match=f"its network is '{refiner}', refine.network is '{other}'; ") as error:
             walk_split.main(walking(path, refining(other)))
         assert str(error.value).startswith(str(path))

@@ -143,7 +143,7 @@ def test_the_repository_writes_departures_from_the_defaults_only():
     ("refine.reliable.thresholds", {"foreground": 0.2, "background": 0.4}, "background 0.4 is greater than foreground"),
     ("refine.reliable.alphas", {"low": 9, "high": 4}, "low 9.0 is greater than high 4.0"),
     ("refine.affinitynet.walk.alpha", 0.5, "refine.affinitynet.walk.alpha: 0.5 should be greater than or equal to 1"),
-    ("refine.network", "crf", "refine.network: unknown name 'crf'; choose one of irnet, affinitynet, none, own/NAME"),
+    ("refine.network", "crf", "refine.network: unknown name 'crf'; choose one of irnet, affinitynet"),
     ("classify.architecture.backbone", "resnet", "unknown name 'resnet'; choose one of resnet18"),
     ("cam.method", "own/nowhere", "there is no module 'nowhere'"),
     ("cam", None, "cam: None is not a section"),

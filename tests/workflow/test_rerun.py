@@ -13,6 +13,7 @@ import pytest
 from ppl.experiment.settings import Experiment
 from ppl.jobs.code_hash import NOT_HASHED
 from ppl.jobs.fields import plain
+from ppl.jobs.slots import used
 from ppl.workflow import config as configuration
 
 REPOSITORY = Path(__file__).parents[2]
@@ -52,10 +53,9 @@ CHANGED_SPLIT = "another"
 OF_TRAININGS = ("draw_trainings", "tabulate_costs")  # their inputs are the trainings of all shown variants
 
 # Jobs that read a key; those that depend on their outputs follow. Of the names that start a key the longest applies.
+# Keys of an entry that no experiment of the project names rerun nothing, and need no line.
 FIRST: dict[str, Callable[[Any], bool]] = {
     "data": only("prepare_data"),
-    "data.voc": nothing,  # no experiment of the project uses it
-    "data.own": nothing,
     # Trainings wait for the check of all splits. `ancient` would take them out of what follows it, but Snakemake 9.27
     # does not look for other reasons to run a job behind an ancient input whose own job runs.
     "data.train_split": either(
@@ -104,7 +104,6 @@ FIRST: dict[str, Callable[[Any], bool]] = {
     "cam.method": only("export_cams"),
     "cam.maps": only("export_cams"),
     "cam.scorecam": only("export_cams"),
-    "cam.own": nothing,
     "cam.threshold": only("draw_curves", "crf_seeds"),
     "refine.network": only("crf_pseudo", "write_report", *OF_TRAININGS),  # none: no training
     "refine.reliable": only("label_reliable"),
@@ -114,12 +113,10 @@ FIRST: dict[str, Callable[[Any], bool]] = {
     "refine.irnet.walk": only("walk"),
     "refine.affinitynet.training": only("train_refiner"),
     "refine.affinitynet.walk": only("walk"),
-    "refine.own": nothing,
     "refine.pairwise": only("label_reliable", "crf_seeds", "walk"),
     "segment.network": only("train_segmenter", "predict"),
     "segment.deeplab_v2": only("train_segmenter"),
     "segment.smp": only("train_segmenter"),
-    "segment.own": nothing,
     "segment.training": only("train_segmenter"),
     "segment.prediction": only("predict"),
 }
@@ -133,9 +130,7 @@ FIRST |= BACKBONES
 
 # Other valid values of keys that are not numbers, by the whole key or its last part.
 OTHER: dict[str, Any] = {
-    "data.folder.path": "other photos",
-    "data.coco.path": "other photos",
-    "data.voc.path": "other photos",
+    "path": "other photos",
     "data.coco.convention": "B",
     "own": {"a": 1},
     "data.train_split": CHANGED_SPLIT,
@@ -197,19 +192,29 @@ def value_of(project, experiment: str, key: str) -> Any:
     return plain(operator.attrgetter(key)(settings))
 
 
-PUBLIC = ("data.coco.", "refine.affinitynet.", "refine.reliable.alphas.", "cam.scorecam.", "segment.smp.")
-"""Keys of entries that the experiment `public` uses, and `drawn` does not."""
+def users_of(project, key: str) -> list[str]:
+    """Return the experiments that use a key: it belongs to no entry, or to one that they name."""
+    experiments = configuration.resolve({"experiments": project.experiments})
+    return [name for name, experiment in experiments.items() if holds(used(experiment.settings), key)]
+
+
+def holds(values: Any, key: str) -> bool:
+    """Return whether nested values have a dotted key."""
+    first, _, rest = key.partition(".")
+    return isinstance(values, dict) and first in values and (not rest or holds(values[first], rest))
 
 
 def change_of(project, key: str) -> tuple[str, dict[str, Any]]:
-    """Return the experiment in which a key is changed, and the change."""
+    """Return the experiment in which a key is changed, the first that uses it, and the change."""
     if key == "data.source":
         return "own", {"experiments": {"own": {"data": project.experiments["drawn"]["data"]}}}
-    experiment = "own" if key.startswith("data.folder.") else "public" if key.startswith(PUBLIC) else "drawn"
+    experiment = [*users_of(project, key), "drawn"][0]
     return experiment, put(experiment, {key: another(key, value_of(project, experiment, key))})
 
 
-def expected(key: str) -> Callable[[Any], bool]:
+def expected(project, key: str) -> Callable[[Any], bool]:
+    if not users_of(project, key):
+        return nothing
     parts = key.split(".")
     for length in range(len(parts), 0, -1):
         if condition := FIRST.get(".".join(parts[:length])):
@@ -230,11 +235,11 @@ def test_with_all_results_nothing_would_run(project):
 @pytest.mark.parametrize("key", KEYS)
 def test_a_key_reruns_exactly_what_depends_on_it(project, key):
     experiment, change = change_of(project, key)
-    if key in OTHER and key.endswith(".path"):
-        (project.root / OTHER[key]).mkdir(exist_ok=True)
-    plan = project.plan(change)
-    first = plan.select(lambda job: job.experiment == experiment and expected(key)(job))
-    assert first or expected(key) is nothing
+    if key.endswith(".path"):
+        (project.root / OTHER["path"]).mkdir(exist_ok=True)
+    plan, condition = project.plan(change), expected(project, key)
+    first = plan.select(lambda job: job.experiment == experiment and condition(job))
+    assert first or condition is nothing
     if first and key not in ("tables", "figures"):  # settings.yaml lists every setting that decides a result
         first |= plan.select(lambda job: job.experiment == experiment and job.rule == "write_settings")
     assert names(plan.rerun) == names(plan.following(first))
