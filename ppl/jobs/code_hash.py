@@ -144,8 +144,8 @@ def _path(module: str) -> Path:
     if module.startswith("ppl."):
         path = _in(ROOT.parent, module)
     else:
-        found = importlib.util.find_spec(module)
-        path = Path(found.origin) if found and found.origin else None
+        spec = importlib.util.find_spec(module)
+        path = Path(spec.origin) if spec and spec.origin else None
     if path is None:
         raise ValueError(f"there is no module {module}")
     return path

@@ -63,10 +63,10 @@ def module_of(entries: Entries, name: str) -> str | None:
     module = name.removeprefix(OWN)
     _find_own_modules()
     try:
-        found = importlib.util.find_spec(module)
+        spec = importlib.util.find_spec(module)
     except (ImportError, ValueError):
-        found = None
-    if found is None or found.origin is None:
+        spec = None
+    if spec is None or spec.origin is None:
         what, folder = f"there is no module {module!r}", os.getcwd()
         raise UserError(repr(name), what, f"write {module.replace('.', '/')}.py in {folder}, or set PYTHONPATH")
     return module

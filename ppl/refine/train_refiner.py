@@ -32,18 +32,18 @@ class Settings(LabelledRun):
 
 
 def main(settings: Settings) -> None:
-    entry, chosen = entry_of(settings.refine)
+    entry, section = entry_of(settings.refine)
     train_on_labels(
         settings,
-        chosen.training,
+        section.training,
         name=entry.NAME,
         kind=KIND,
         settings=stored(settings.refine),
-        build=lambda _: entry.build(chosen, chosen.training.weights),
-        groups=partial(entry.parameter_groups, settings=chosen),
-        loss=partial(entry.loss, settings=chosen),
-        augmentation=entry.augmentation(chosen),
-        epochs=chosen.training.epochs,
+        build=lambda _: entry.build(section, section.training.weights),
+        groups=partial(entry.parameter_groups, settings=section),
+        loss=partial(entry.loss, settings=section),
+        augmentation=entry.augmentation(section),
+        epochs=section.training.epochs,
     )
 
 

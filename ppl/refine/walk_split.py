@@ -55,7 +55,7 @@ def main(settings: Settings) -> None:
     """Write the pseudo labels OUT/ID.png of a shard; the folder appears when it is complete."""
     dataset, refine, hardware = Dataset.open(settings.data), settings.refine, settings.hardware
     image_ids = shard_of(dataset.split(settings.split), settings.shard)
-    _, chosen = entry_of(refine)
+    _, section = entry_of(refine)
     network, content = load(settings.network, network=refine.network)
     _, of_training = entry_of(trained(content["settings"], settings.network))
     device = inference_device(hardware)
@@ -64,12 +64,12 @@ def main(settings: Settings) -> None:
     with open_store(settings.cams, dataset.classes) as cams, atomic(settings.out) as folder, computing:
         folder.mkdir()
         _, batches = photo_batches(
-            dataset, image_ids, batch_size=chosen.walk.batch_size, workers=min(hardware.workers, 1)
+            dataset, image_ids, batch_size=section.walk.batch_size, workers=min(hardware.workers, 1)
         )
-        of_network, of_walk = slots.load(WALKS, refine.network), replace(of_training, walk=chosen.walk)
+        of_network, of_walk = slots.load(WALKS, refine.network), replace(of_training, walk=section.walk)
         walked = _walk_batches(of_network, network, batches, cams, of_walk)
         solver, workers = choose(hardware, device)
-        write = partial(write_label, folder, chosen.walk, refine.pairwise, solver)
+        write = partial(write_label, folder, section.walk, refine.pairwise, solver)
         name = f"random walk, {part_of(settings.split, settings.shard)}"
         for _ in run_all(write, walked, workers=workers, total=len(image_ids), name=name):
             pass
