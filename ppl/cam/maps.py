@@ -14,6 +14,7 @@ from ppl.cam.store import STRIDE
 from ppl.classify.network import PatchClassifier
 from ppl.data.crops import label_vectors
 from ppl.jobs import slots
+from ppl.jobs.errors import UserError
 
 EPSILON = 1e-5
 
@@ -62,6 +63,11 @@ def branch_maps(
         x = torch.cat([x, x.flip(3)]).contiguous(memory_format=torch.channels_last)  # (2B, 3, h', w')
         with torch.enable_grad():
             raw = raw_maps(network, x, labels)
+        shape = (len(x), network.branches, network.classifier.out_channels)
+        if not isinstance(raw, Tensor) or raw.ndim != 5 or raw.shape[:3] != shape:
+            actual = tuple(raw.shape) if isinstance(raw, Tensor) else type(raw).__name__
+            what = f"raw_maps returns {actual}, not a tensor (images, branches, classes, h, w) = {(*shape, 'h', 'w')}"
+            raise UserError("cam.method", what, "docs/extending.md describes it")
         maps = raw.detach().float().relu()  # (2B, branches, classes, h', w')
         maps = maps if settings.cam_exponent == 1 else maps.pow(settings.cam_exponent)
         maps = maps[:b] + maps[b:].flip(4)

@@ -45,7 +45,7 @@ class ScoreCam(Section):
 class Cam(Section):
     """Class activation maps and seeds (Section III-E)."""
 
-    method: Annotated[str, Slot(METHODS), Source("paper, Equation 2")] = "cam"
+    method: Annotated[str, Slot(METHODS, needs=("raw_maps",)), Source("paper, Equation 2")] = "cam"
     """How a map is computed from the features of a branch."""
     maps: Maps = Maps()
     scorecam: ScoreCam = ScoreCam()

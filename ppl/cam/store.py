@@ -48,7 +48,11 @@ def write(
         group = file.create_group("cams")
         for image_id, cam in cams:
             if not np.isfinite(cam.maps).all():
-                raise UserError(path, f"the map of {image_id!r} is not finite", "use precision 32-true, or train again")
+                raise UserError(
+                    path,
+                    f"the map of {image_id!r} is not finite",
+                    "use precision 32-true, another cam.method, or train again",
+                )
             packed = PACKED if cam.maps.size else {}
             stored = group.create_dataset(image_id, data=cam.maps.astype(np.float16), **packed)
             stored.attrs["classes"] = np.asarray(cam.classes, dtype=np.uint8)

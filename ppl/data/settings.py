@@ -70,7 +70,7 @@ class Folder(Section):
 class Data(Section):
     """Photos, image-level labels and splits."""
 
-    source: Annotated[str, Slot(SOURCES), Source("ours")] = "folder"
+    source: Annotated[str, Slot(SOURCES, needs=("prepare",)), Source("ours")] = "folder"
     """Where the data come from."""
     demo: Demo = Demo()
     voc: Voc = Voc()

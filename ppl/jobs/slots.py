@@ -14,12 +14,13 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator, Mapping
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from types import ModuleType
 from typing import Any, get_type_hints
 
-from ppl.jobs.errors import UserError
+from ppl.jobs.errors import UserError, reason
 from ppl.jobs.fields import Check, Section, plain, read
 
 OWN = "own/"
@@ -30,10 +31,10 @@ Entries = Mapping[str, str | None]
 
 
 class Slot(Check):
-    """A field that names an entry; with `own`, also a module of the user."""
+    """A field that names an entry; with `own`, also a module of the user, which needs the names `needs`."""
 
-    def __init__(self, entries: Entries, *, own: bool = True) -> None:
-        self.entries = {**entries, OWN: None} if own else entries
+    def __init__(self, entries: Entries, *, needs: Sequence[str] = (), own: bool = True) -> None:
+        self.entries, self.needs = {**entries, OWN: None} if own else entries, needs
         names = "|".join(f"{name}.+" if name.endswith("/") else name for name in self.entries)
         self.schema = {"pattern": f"^({names})$"}
 
@@ -61,6 +62,9 @@ def module_of(entries: Entries, name: str) -> str | None:
     if key != OWN:
         return entries[key]
     module = name.removeprefix(OWN)
+    if not all(part.isidentifier() for part in module.split(".")):
+        remedy = "write own/MODULE without .py, and own/FOLDER.MODULE for one in a folder"
+        raise UserError(repr(name), f"{module!r} is not the name of a module", remedy)
     _find_own_modules()
     try:
         spec = importlib.util.find_spec(module)
@@ -78,7 +82,15 @@ def load(entries: Entries, name: str) -> ModuleType:
     if module is None:
         raise UserError(repr(name), "has no code", "choose another entry")
     LOADED.add(module)
-    return importlib.import_module(module)
+    if module in entries.values():
+        return importlib.import_module(module)
+    try:
+        return importlib.import_module(module)
+    except Exception as error:  # of the user's code, which Snakemake's process imports too
+        line = traceback.extract_tb(error.__traceback__)[-1]
+        place = (error.filename, error.lineno) if isinstance(error, SyntaxError) else (line.filename, line.lineno)
+        what = f"{name} cannot be imported ({type(error).__name__}: {reason(error)})"
+        raise UserError(f"{place[0]}, line {place[1]}", what, "correct the module") from error
 
 
 def settings_of(section: Any, slot: str) -> Any:
@@ -92,7 +104,8 @@ def settings_of(section: Any, slot: str) -> Any:
     if kind is None and values:
         raise UserError(f"{key.removesuffix('/')}", f"{name} has no class Settings", "remove its settings")
     if kind is not None and not issubclass(kind, Section):  # another dataclass would ignore unknown keys
-        raise UserError(name, "its class Settings is not a ppl.jobs.fields.Section", "derive it from Section")
+        what = f"the class Settings of {name} is not a ppl.jobs.fields.Section"
+        raise UserError(key.removesuffix("/"), what, "derive it from Section")
     return read(kind, values, key.removesuffix("/"), f"{name} declares its settings") if kind else None
 
 
@@ -114,6 +127,30 @@ def used(section: Any) -> dict[str, Any]:
         if field.name not in others or not (is_dataclass(value) or isinstance(value, Mapping)):
             values[field.name] = used(value) if is_dataclass(value) else plain(value)
     return values
+
+
+def check_own(section: Any, above: str) -> None:
+    """Raise UserError if a user's own module, which a section or one within it names, is not what its slot needs.
+
+    `above` is the section's key with a dot. Checked are the module, its names, and its settings.
+    """
+    hints = get_type_hints(type(section), include_extras=True)
+    in_use = used(section)
+    for field in fields(section):
+        value = getattr(section, field.name)
+        for slot in getattr(hints[field.name], "__metadata__", ()):
+            if isinstance(slot, Slot) and family(slot.entries, value) == OWN:
+                module = load(slot.entries, value)
+                if missing := [name for name in slot.needs if not hasattr(module, name)]:
+                    what = f"{value} has no {missing[0]}"
+                    raise UserError(f"{above}{field.name}", what, "docs/extending.md describes the module")
+                if hasattr(section, OWN.removesuffix("/")):
+                    try:
+                        settings_of(section, field.name)
+                    except UserError as error:
+                        raise UserError(f"{above}{error.where}", error.what, error.remedy) from error
+        if is_dataclass(value) and field.name in in_use:
+            check_own(value, f"{above}{field.name}.")
 
 
 def families_used(section: Any, above: str = "") -> Iterator[tuple[str, str, str, Any]]:

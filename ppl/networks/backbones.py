@@ -302,7 +302,9 @@ def load_weights(net: nn.Module, weights: str, torchvision_weights: "WeightsEnum
     """
     if weights == "none":
         return
-    if weights == "imagenet" and torchvision_weights is not None:
+    if weights == "imagenet":
+        if torchvision_weights is None:
+            raise UserError("weights imagenet", "this backbone has none", "set weights: none, or a state dict's path")
         try:
             state = torchvision_weights.get_state_dict(check_hash=True)
         except OSError as error:

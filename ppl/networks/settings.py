@@ -15,4 +15,4 @@ BACKBONES = {
 }
 """Backbones by name; each module has `build(name, weights) -> Backbone`."""
 
-BackboneName = Annotated[str, Slot(BACKBONES)]
+BackboneName = Annotated[str, Slot(BACKBONES, needs=("build",))]

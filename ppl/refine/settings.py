@@ -25,6 +25,8 @@ from ppl.training.settings import Training
 
 NETWORKS = {"irnet": "ppl.refine.irnet", "affinitynet": "ppl.refine.affinitynet", "none": None}
 """Refinement networks by name; docs/extending.md tells what each module contains."""
+NEEDED = ("NAME", "Settings", "build", "parameter_groups", "augmentation", "loss", "walk")
+"""What a user's own module contains."""
 WALKS = {"irnet": "ppl.refine.walk_irnet", "affinitynet": "ppl.refine.walk_affinitynet"}
 """The modules of their walks, apart from the networks so that a changed walk retrains nothing; a user's own module
 contains both."""
@@ -187,7 +189,7 @@ class AffinityNet(Section):
 class Refine(Section):
     """Pseudo labels by a random walk that a network guides (Section III-F)."""
 
-    network: Annotated[str, Slot(NETWORKS), Source("paper")] = "irnet"
+    network: Annotated[str, Slot(NETWORKS, needs=NEEDED), Source("paper")] = "irnet"
     """Network that guides the walk; `none`: the pseudo labels are the seeds at `cam.threshold` after a CRF."""
     irnet: IRNet = IRNet()
     affinitynet: AffinityNet = AffinityNet()

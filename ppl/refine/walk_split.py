@@ -15,20 +15,23 @@ beside what `ppl.refine.train_refiner` describes:
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from ppl.cam.store import Store, open_store
+from ppl.cam.store import Cam, Store, open_store
 from ppl.crf.solvers import choose
 from ppl.data.batches import PhotoBatch, photo_batches
 from ppl.data.dataset import Dataset
 from ppl.jobs import slots
 from ppl.jobs.command import command
 from ppl.jobs.devices import autocast, inference_device
+from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic
 from ppl.jobs.parallel import run_all
 from ppl.jobs.settings import Hardware
@@ -80,7 +83,25 @@ def _walk_batches(
     of_network: ModuleType, network: nn.Module, batches: Iterator[PhotoBatch], cams: Store, settings: Any
 ) -> Iterator[WalkedScores]:
     for batch in batches:
-        yield from of_network.walk(network, batch, [cams.read(image_id) for image_id in batch.images], settings)
+        of_batch = [cams.read(image_id) for image_id in batch.images]
+        walked = of_network.walk(network, batch, of_batch, settings)
+        for image_id, cam, scores in zip_longest(batch.images, of_batch, walked):
+            if fault := _fault(image_id, cam, scores):
+                what = f"walk of {of_network.__name__} yields {fault}"
+                raise UserError("refine.network", what, "docs/extending.md describes it")
+            yield scores
+
+
+def _fault(image_id: str | None, cam: Cam | None, walked: WalkedScores | None) -> str | None:
+    """Return what is wrong with the scores of an image after the walk; None if nothing is."""
+    if walked is None or cam is None or walked.image_id != image_id:
+        return f"{walked.image_id if walked else 'nothing'!r} in place of image {image_id!r}"
+    planes = len(walked.classes) + (walked.threshold is None)
+    if walked.scores.ndim != 3 or len(walked.scores) != planes:
+        return f"scores {walked.scores.shape} of {image_id!r}, not of {planes} planes"
+    if not set(walked.classes) <= {int(c) for c in cam.classes}:
+        return f"classes {tuple(walked.classes)} of {image_id!r}, whose labels are {tuple(map(int, cam.classes))}"
+    return None if np.isfinite(walked.scores).all() else f"scores of {image_id!r} that are not finite"
 
 
 if __name__ == "__main__":

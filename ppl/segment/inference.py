@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ppl.jobs.errors import UserError
 from ppl.segment.logits import rescale, resize
 from ppl.segment.postprocess import Prediction
 
@@ -17,6 +18,9 @@ def predict_batch(
     """Yield the prediction for each image of a batch of photos (B, h, w, 3) uint8, in evaluation mode."""
     batch_scores = log_probabilities(network, photos, scales)
     for image_id, photo, scores in zip(image_ids, photos, batch_scores, strict=True):
+        if not scores.isfinite().all():
+            what = f"its scores of {image_id!r} are not finite"
+            raise UserError("segmentation network", what, "train again with a lower lr, or use precision 32-true")
         labels = resize(scores[None], photo.shape[:2])[0].argmax(dim=0).to(torch.uint8)  # (h, w)
         yield Prediction(image_id, photo, scores.cpu().numpy(), labels.cpu().numpy())
 

@@ -25,7 +25,9 @@ from ppl.networks.settings import BackboneName
 from ppl.training import settings as training
 
 NETWORKS = {"deeplab_v2": "ppl.segment.deeplab_v2", "smp/": "ppl.segment.smp"}
-"""Segmentation networks by name; docs/extending.md tells what each module contains."""
+"""Segmentation networks by name; docs/extending.md describes what each module contains."""
+NEEDED = ("build", "loss", "parameter_groups")
+"""What a user's own module contains."""
 
 
 EncoderName = Annotated[str, Len(1, 100), Matches(r"[A-Za-z0-9_][\w./:-]*", "the name of an encoder")]
@@ -100,7 +102,7 @@ class Prediction(Section):
 class Segment(Section):
     """The segmentation network (Section III-F)."""
 
-    network: Annotated[str, Slot(NETWORKS), Source("paper, DeepLab")] = "deeplab_v2"
+    network: Annotated[str, Slot(NETWORKS, needs=NEEDED), Source("paper, DeepLab")] = "deeplab_v2"
     """The network."""
     deeplab_v2: DeepLabV2 = DeepLabV2()
     smp: Smp = Smp()

@@ -3,8 +3,12 @@
 from dataclasses import dataclass
 from functools import partial
 
+import torch
+from torch import Tensor, nn
+
 from ppl.data.crops import Augmentation
 from ppl.jobs.command import command
+from ppl.jobs.errors import UserError
 from ppl.segment.build import KIND, build, entry, stored
 from ppl.segment.settings import Segment
 from ppl.training.labelled import LabelledRun, train_on_labels
@@ -26,12 +30,25 @@ def main(settings: Settings) -> None:
         name=segment.network,
         kind=KIND,
         settings=stored(segment),
-        build=partial(build, segment),
+        build=partial(_build, segment),
         groups=lambda built: network.parameter_groups(built, training),
         loss=network.loss,
         augmentation=Augmentation(training.crop, scale=training.scale),
         steps=training.steps,
     )
+
+
+def _build(segment: Segment, classes: int) -> nn.Module:
+    """Return a new network whose logits for an image without content have the right form, or raise UserError."""
+    network = build(segment, classes).eval()
+    side = segment.training.crop
+    with torch.no_grad():
+        logits = network(torch.zeros(1, 3, side, side))
+    if not isinstance(logits, Tensor) or logits.ndim != 4 or logits.shape[:2] != (1, classes + 1):
+        actual = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        what = f"in evaluation mode its output is {actual}, not logits (images, {classes} classes and background, h, w)"
+        raise UserError(f"segment.network {segment.network}", what, "docs/extending.md describes it")
+    return network.train()
 
 
 if __name__ == "__main__":

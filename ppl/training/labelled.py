@@ -1,6 +1,7 @@
 """Training on label maps: refinement networks on reliable labels, segmentation networks on pseudo labels."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from torch import nn
 from ppl.data.crops import Augmentation, TrainingCrops
 from ppl.data.dataset import Dataset
 from ppl.data.label_maps import find_maps
+from ppl.jobs.errors import UserError
 from ppl.jobs.files import digest_of
 from ppl.jobs.settings import Devices
 from ppl.training.launch import launch
@@ -62,6 +64,8 @@ def train_on_labels(
     labels = find_maps(run.labels, image_ids)
     fabric = launch(run.hardware, run.random_seed)
     network = build(len(dataset.classes)).to(memory_format=torch.channels_last)
+    of_training = groups(network)
+    _check_groups(name, network, of_training)
     backbone = network.backbone
     crops = TrainingCrops(dataset.photos(image_ids), labels, augmentation, mean=backbone.mean, std=backbone.std)
     lists = [dataset.root / "classes.txt", dataset.list_of(run.train_split)]
@@ -69,7 +73,7 @@ def train_on_labels(
     train_to_checkpoint(
         fabric,
         network,
-        optimizer(training.optimizer, groups(network), momentum=training.momentum),
+        optimizer(training.optimizer, of_training, momentum=training.momentum),
         crops,
         loss,
         Schedule.of(training, len(crops), run.random_seed, epochs=epochs, steps=steps),
@@ -80,3 +84,12 @@ def train_on_labels(
         log=run.log,
         workers=run.hardware.workers,
     )
+
+
+def _check_groups(name: str, network: nn.Module, groups: Sequence[Group]) -> None:
+    """Raise UserError unless optimiser groups hold each trained parameter of a network once."""
+    grouped = Counter(id(parameter) for group in groups for parameter in group["params"])
+    trained = {parameter: key for key, parameter in network.named_parameters() if parameter.requires_grad}
+    if wrong := [key for parameter, key in trained.items() if grouped[id(parameter)] != 1]:
+        what = f"parameter_groups names {len(wrong)} trained parameters not once, the first {wrong[0]!r}"
+        raise UserError(name, what, "name each once, or set its requires_grad to False")

@@ -13,7 +13,7 @@ from ppl.data import source
 from ppl.experiment.settings import Experiment as Settings
 from ppl.jobs.errors import UserError
 from ppl.jobs.fields import bounded, read
-from ppl.jobs.slots import families_used, settings_of, slots_of
+from ppl.jobs.slots import check_own, families_used
 from ppl.workflow.renamed import renamed
 
 TEST_PREDICTIONS = "_test_preds"
@@ -151,7 +151,8 @@ def _settings(defaults: Mapping[str, Any], changes: Mapping[str, Any], name: str
         values["classify"] = {**classify, "patch_training": overlay(inherited, classify.get("patch_training", {}))}
     settings = read(Settings, values, "configuration", EXPLAINED, f"experiments.{name}.")
     try:
-        _check_own_modules(settings)
+        for name in ("data", "classify", "cam", "refine", "segment"):
+            check_own(getattr(settings, name), f"{name}.")
         source.check(settings.data)
     except UserError as error:
         raise UserError(f"{where}.{error.where}", error.what, error.remedy) from error
@@ -161,17 +162,6 @@ def _settings(defaults: Mapping[str, Any], changes: Mapping[str, Any], name: str
         except UserError as error:
             raise UserError(f"{where}.{key}: {error.where}", error.what, error.remedy) from error
     return settings
-
-
-def _check_own_modules(settings: Settings) -> None:
-    """Raise UserError if a user's own module does not exist, or its settings are wrong."""
-    for name in ("data", "cam", "refine", "segment"):
-        section = getattr(settings, name)
-        for slot in slots_of(type(section)):
-            try:
-                settings_of(section, slot)
-            except UserError as error:
-                raise UserError(f"{name}.{error.where}", error.what, error.remedy) from error
 
 
 def _section(value: Any, where: str) -> Mapping[str, Any]:
