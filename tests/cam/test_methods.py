@@ -202,3 +202,15 @@ def test_maps_are_those_of_pytorch_grad_cam(method: str, monkeypatch: pytest.Mon
     labels = torch.ones(2, CLASSES, dtype=torch.bool)
     maps = raw_maps(method)(network, numbers["images"], labels)
     torch.testing.assert_close(maps, numbers[method], rtol=1e-4, atol=1e-5 * numbers[method].abs().max().item())
+
+
+@pytest.mark.parametrize("form", ["maps.transpose(1, 2)", "maps[:, :, :1]", "maps[0]", "None"])
+def test_maps_of_another_form_than_that_of_a_method_are_refused(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    name = f"form_{sum(map(ord, form))}"
+    code = f"def raw_maps(network, images, labels, settings):\n    maps = network.maps(images)\n    return {form}\n"
+    (tmp_path / f"{name}.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"cam.method: raw_maps returns .*, not a tensor"):
+        maps_of(classifier(tiny), photos_of(1, 32, 48), [(1, 2)], Cam(method=f"own/{name}", maps=Maps(scales=(1,))))

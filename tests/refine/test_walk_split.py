@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ppl.cam.store import open_store
+from ppl.cam.store import Cam, open_store
 from ppl.crf.settings import Pairwise
 from ppl.data.batches import PhotoBatch
 from ppl.data.dataset import Dataset
@@ -17,6 +17,7 @@ from ppl.jobs.errors import UserError
 from ppl.networks import checkpoints
 from ppl.refine import irnet, walk_irnet, walk_split
 from ppl.refine.build import KIND, entry_of, stored
+from ppl.refine.pseudo import WalkedScores
 from ppl.refine.walk import propagate
 
 CLASSES = ["ball", "cube"]
@@ -108,3 +109,21 @@ def test_irnet_scores_are_those_of_the_walk_relative_to_the_strongest(scenes, re
                 alone = propagate(torch.from_numpy(cam.maps), boundary, radius=3, beta=10, steps=16)
                 np.testing.assert_allclose(walked.scores, (alone / alone.max()).numpy(), rtol=1e-3, atol=1e-5)
                 assert walked.scores.max() == 1
+
+
+SCORES = np.ones((1, 2, 2), np.float32)
+
+
+@pytest.mark.parametrize(("changes", "fault"), [
+    ({"image_id": "b"}, "'b' in place of image 'a'"),
+    ({"scores": SCORES[0]}, "not of 1 planes"),
+    ({"threshold": None}, "not of 2 planes"),
+    ({"classes": (99,)}, "classes (99,)"),
+    ({"scores": SCORES * np.nan}, "not finite"),
+])  # fmt: skip
+def test_scores_after_a_walk_that_are_wrong_are_named(changes, fault):
+    cam, right = Cam(SCORES, np.array([2]), (8, 8)), WalkedScores("a", np.zeros((8, 8, 3), np.uint8), SCORES, (2,), 0.3)
+    assert walk_split._fault("a", cam, right) is None
+    assert fault in walk_split._fault("a", cam, right._replace(**changes))
+    assert walk_split._fault("a", cam, None) == "'nothing' in place of image 'a'"
+    assert walk_split._fault(None, None, right) == "'a' in place of image None"
