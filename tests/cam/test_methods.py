@@ -18,6 +18,7 @@ from ppl.classify import build as classifiers
 from ppl.classify.network import PatchClassifier
 from ppl.classify.settings import Architecture
 from ppl.jobs import slots
+from ppl.jobs.errors import UserError
 
 CLASSES = 3
 VARIANTS = [("baseline", "plain"), ("explicit", "s2k2"), ("implicit", "s2k2-s4k3"), ("local", "s4k2")]
