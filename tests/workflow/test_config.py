@@ -315,6 +315,7 @@ def test_settings_of_an_own_module_are_one_flag(tmp_path, monkeypatch):
         "    training: dict",
         "    walk: dict = field(default_factory=dict)",
         "    width: int = 3",
+        "NAME = build = parameter_groups = augmentation = loss = walk = None",
     ]
     (tmp_path / "mine.py").write_text("\n".join(lines))
     monkeypatch.chdir(tmp_path)
