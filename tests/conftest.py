@@ -28,6 +28,12 @@ class Scenes:
     labels: tuple[Path, Path]
 
 
+@pytest.fixture(autouse=True)
+def _no_entries_of_other_tests() -> None:
+    """Forget the entries that a process has used: a job has its own process."""
+    slots.LOADED.clear()
+
+
 @pytest.fixture
 def scenes(tmp_path: Path) -> Scenes:
     root, rng = tmp_path / "scenes", np.random.default_rng(0)

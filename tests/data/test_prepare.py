@@ -235,5 +235,5 @@ def test_a_failed_preparation_leaves_the_former_dataset(own, monkeypatch):
 def test_settings_of_an_own_module_are_a_section_as_others_would_ignore_unknown_keys(own):
     file = Path("my_photos.py")
     file.write_text(file.read_text().replace("class Settings(Section)", "class Settings"))
-    with pytest.raises(UserError, match=r"own/my_photos: its class Settings is not a ppl.jobs.fields.Section; "):
+    with pytest.raises(UserError, match=r"own: the class Settings of own/my_photos is not a ppl.jobs.fields.Section; "):
         source.inputs(own)
