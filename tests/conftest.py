@@ -11,6 +11,7 @@ from hypothesis import settings
 from PIL import Image
 
 from ppl.data.masks import write_mask
+from ppl.jobs import slots
 
 settings.register_profile("ppl", deadline=None)  # machines may be busy
 settings.load_profile("ppl")
