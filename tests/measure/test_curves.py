@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
+from ppl.cam.settings import Cam
 from ppl.jobs.errors import UserError
 from ppl.measure import curves
 from ppl.measure.curves import Settings, draw
@@ -41,7 +42,8 @@ def test_every_sweep_is_a_curve_on_both_sides_with_its_best_threshold() -> None:
 @pytest.mark.parametrize(("suffix", "start"), [("svg", b"<?xml"), ("png", b"\x89PNG\r"), ("pdf", b"%PDF-")])
 def test_the_figure_is_a_file_and_every_sweep_needs_a_name(tmp_path: Path, suffix: str, start: bytes) -> None:
     _sweep(0.3).to_csv(tmp_path / "a.csv", index=False)
-    settings = Settings((tmp_path / "a.csv",), ("a",), 0.2, tmp_path / f"curves.{suffix}")
+    cam = Cam(threshold=0.2)
+    settings = Settings((tmp_path / "a.csv",), ("a",), tmp_path / f"curves.{suffix}", cam)
     curves.main(settings)
     assert settings.out.read_bytes().startswith(start)
     with pytest.raises(UserError, match="1 sweeps but 2 names"):
