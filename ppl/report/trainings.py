@@ -15,7 +15,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-TRAININGS = {"classify": "Classifier", "refiner": "Refinement network", "segmenter": "Segmentation network"}
+TRAININGS = {"classify": "Classifier", "refiner": "Refinement", "segmenter": "Segmentation"}
 
 
 @dataclass(frozen=True)
