@@ -1,9 +1,9 @@
 """Compare Grad-CAM++ and Score-CAM with pytorch-grad-cam, and write the numbers that a test compares with.
 
-    pip install --target /tmp/gradcam --no-deps grad-cam==1.5.7 opencv-python-headless ttach scikit-learn joblib \\
+    pip install --target build/gradcam --no-deps grad-cam==1.5.7 opencv-python-headless ttach scikit-learn joblib \\
         threadpoolctl narwhals
-    PYTHONPATH=$PWD:/tmp/gradcam python benchmarks/gradcam_reference.py                   # some minutes
-    PYTHONPATH=$PWD:/tmp/gradcam python benchmarks/gradcam_reference.py --out tests/cam/data/gradcam.npz
+    PYTHONPATH=$PWD:build/gradcam python benchmarks/gradcam_reference.py                   # some minutes
+    PYTHONPATH=$PWD:build/gradcam python benchmarks/gradcam_reference.py --out tests/cam/data/gradcam.npz
 
 Prints the largest difference between the maps before ReLU, as a share of the largest absolute value.
 """

@@ -24,30 +24,7 @@ These are optional. The workflow calls them before any job runs, so they, and th
 An entry of the project may also have `archives(settings, splits) -> tuple[str, ...]`: archives of
 `ppl.data.sources.download` to download; `settings.path` then is the folder of the unpacked ones.
 
-A complete source, my_photos.py, for `data: {source: own/my_photos, own: {photos: animals}}`, with a folder of photos
-for each class:
-
-    from dataclasses import dataclass
-    from pathlib import Path
-
-    from ppl.data.lists import write_lists
-    from ppl.jobs.fields import Section
-
-    @dataclass(frozen=True, kw_only=True)
-    class Settings(Section):
-        photos: str
-
-    def prepare(settings, out, *, workers):
-        (out / "JPEGImages").mkdir()
-        labels = {}
-        for photo in sorted(Path(settings.photos).glob("*/*.jpg")):
-            image_id = f"{photo.parent.name}_{photo.stem}"
-            labels[image_id] = [photo.parent.name]
-            (out / "JPEGImages" / f"{image_id}.jpg").symlink_to(photo.resolve())
-        val = [image_id for i, image_id in enumerate(labels) if i % 5 == 0]
-        train = [image_id for image_id in labels if image_id not in val]
-        classes = sorted({name for names in labels.values() for name in names})
-        write_lists(out, classes, labels, {"train": train, "val": val})
+docs/extending.md has a complete source.
 """
 
 from collections.abc import Iterable

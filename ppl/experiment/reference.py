@@ -60,8 +60,8 @@ def schema_text() -> str:
 def with_tables(text: str) -> str:
     """Return a Markdown text with the table between each `<!-- settings of KEY -->` and `<!-- end -->` made anew.
 
-    `KEY` is a dotted key of a section, NAME standing for any name, or `-` for the keys of an experiment that are no
-    section.
+    `KEY` is a dotted key of a section or of a setting, NAME standing for any name, or `-` for the keys of an experiment
+    that are no section.
     """
     whole = adapter(Experiment).json_schema()
     return MARK.sub(lambda match: f"{match[1]}{_table(whole, match[2])}{match[3]}", text)
@@ -74,7 +74,8 @@ def _table(whole: Schema, key: str) -> str:
             section = _resolved(whole, _of_any_name(section) if part == "NAME" else section["properties"][part])
         except KeyError as error:
             raise UserError(f"<!-- settings of {key} -->", f"no key {part!r}", "name a section") from error
-    rows = [_row(name, field) for name, field in _leaves(whole, section, nested=key != "-")]
+    leaves = _leaves(whole, section, nested=key != "-") if "properties" in section else [(key, section)]
+    rows = [_row(name, field) for name, field in leaves]
     lines = [COLUMNS, ["---"] * len(COLUMNS), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 

@@ -9,6 +9,7 @@ pydantic, as worker processes import them.
 import difflib
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
@@ -53,14 +54,15 @@ class Source(str):
         return {**handler(core_schema), "source": str(self)}
 
 
-class Check:
-    """A check of a field's value beyond its type and range: `fault` returns what is wrong with it, or None."""
+class Check(ABC):
+    """A check of a field's value beyond its type and range."""
 
     schema: ClassVar[Mapping[str, Any]] = {}
     """Addition to the field's JSON schema."""
 
+    @abstractmethod
     def fault(self, value: Any) -> str | None:
-        raise NotImplementedError
+        """Return what is wrong with a value of the field's type, or None."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
         from pydantic_core import PydanticCustomError, core_schema  # here: see the module's docstring

@@ -17,8 +17,9 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from functools import cache
 from types import ModuleType
-from typing import Any, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
 from ppl.jobs.errors import UserError, reason
 from ppl.jobs.fields import Check, Section, plain, read
@@ -111,9 +112,15 @@ def settings_of(section: Any, slot: str) -> Any:
 
 def slots_of(kind: type) -> dict[str, Entries]:
     """Return the entries of each slot among the fields of a section."""
+    return {name: slot.entries for name, slot in _slots(kind).items()}
+
+
+@cache
+def _slots(kind: type) -> dict[str, Slot]:
+    """Return the slot of each field of a section that is one."""
     hints = get_type_hints(kind, include_extras=True)
     of_fields = {field.name: getattr(hints[field.name], "__metadata__", ()) for field in fields(kind)}
-    return {name: part.entries for name, parts in of_fields.items() for part in parts if isinstance(part, Slot)}
+    return {name: part for name, parts in of_fields.items() for part in parts if isinstance(part, Slot)}
 
 
 def used(section: Any) -> dict[str, Any]:
@@ -129,54 +136,60 @@ def used(section: Any) -> dict[str, Any]:
     return values
 
 
+class Named(NamedTuple):
+    """An entry that a field of a section names: the field's key, its slot, the entry's name, and the section."""
+
+    key: str
+    slot: Slot
+    name: str
+    section: Any
+
+    @property
+    def family(self) -> str:
+        """The entry's key in its slot."""
+        return family(self.slot.entries, self.name)
+
+    @property
+    def settings(self) -> Any:
+        """The settings of the entry, as `settings_of`."""
+        return settings_of(self.section, self.key.rpartition(".")[2])
+
+
+def entries_named(section: Any, above: str = "") -> Iterator[Named]:
+    """Yield the entries that a section, and those within it, name; `above` is the section's key with a dot."""
+    slots, in_use = _slots(type(section)), used(section)
+    for field in fields(section):
+        value = getattr(section, field.name)
+        if field.name in slots:
+            yield Named(f"{above}{field.name}", slots[field.name], value, section)
+        elif is_dataclass(value) and field.name in in_use:
+            yield from entries_named(value, f"{above}{field.name}.")
+
+
+def modules_used(section: Any) -> Iterator[str]:
+    """Yield the modules of all entries that a section, and those within it, name."""
+    modules = (module_of(named.slot.entries, named.name) for named in entries_named(section))
+    yield from filter(None, modules)
+
+
 def check_own(section: Any, above: str) -> None:
     """Raise UserError if a user's own module, which a section or one within it names, is not what its slot needs.
 
     `above` is the section's key with a dot. Checked are the module, its names, and its settings.
     """
-    hints = get_type_hints(type(section), include_extras=True)
-    in_use = used(section)
-    for field in fields(section):
-        value = getattr(section, field.name)
-        for slot in getattr(hints[field.name], "__metadata__", ()):
-            if isinstance(slot, Slot) and family(slot.entries, value) == OWN:
-                module = load(slot.entries, value)
-                if missing := [name for name in slot.needs if not hasattr(module, name)]:
-                    what = f"{value} has no {missing[0]}"
-                    raise UserError(f"{above}{field.name}", what, "docs/extending.md describes the module")
-                if hasattr(section, OWN.removesuffix("/")):
-                    try:
-                        settings_of(section, field.name)
-                    except UserError as error:
-                        raise UserError(f"{above}{error.where}", error.what, error.remedy) from error
-        if is_dataclass(value) and field.name in in_use:
-            check_own(value, f"{above}{field.name}.")
-
-
-def families_used(section: Any, above: str = "") -> Iterator[tuple[str, str, str, Any]]:
-    """Yield key, module, name and settings of each entry of a family that a section, or one within it, names."""
-    for slot, entries in slots_of(type(section)).items():
-        name = getattr(section, slot)
-        key = family(entries, name)
-        if key.endswith("/") and key != OWN:
-            yield f"{above}{slot}", entries[key], name, settings_of(section, slot)
-    in_use = used(section)
-    for field in fields(section):
-        value = getattr(section, field.name)
-        if is_dataclass(value) and field.name in in_use:
-            yield from families_used(value, f"{above}{field.name}.")
-
-
-def modules_used(section: Any) -> Iterator[str]:
-    """Yield the modules of all entries that the slots of a section, and of those within it, name."""
-    for slot, entries in slots_of(type(section)).items():
-        if module := module_of(entries, getattr(section, slot)):
-            yield module
-    in_use = used(section)
-    for field in fields(section):
-        value = getattr(section, field.name)
-        if is_dataclass(value) and field.name in in_use:
-            yield from modules_used(value)
+    for named in entries_named(section, above):
+        if named.family != OWN:
+            continue
+        module = load(named.slot.entries, named.name)
+        if missing := [name for name in named.slot.needs if not hasattr(module, name)]:
+            what = f"{named.name} has no {missing[0]}"
+            raise UserError(named.key, what, "docs/extending.md describes the module")
+        if hasattr(named.section, OWN.removesuffix("/")):
+            try:
+                _ = named.settings
+            except UserError as error:
+                where = f"{named.key.rpartition('.')[0]}.{error.where}"
+                raise UserError(where, error.what, error.remedy) from error
 
 
 def _find_own_modules() -> None:

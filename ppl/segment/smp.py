@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from ppl.data.crops import normalise
 from ppl.jobs.errors import UserError, reason
-from ppl.networks import checkpoints
+from ppl.networks.backbones import load_weights
 from ppl.segment.logits import resize, segmentation_loss
 from ppl.segment.settings import Smp, Training
 from ppl.training import optimizers
@@ -133,7 +133,7 @@ def build(name: str, settings: Smp, classes: int, *, weights: str, frozen_stages
             "choose another encoder, or weights none",
         ) from error
     if weights not in ("imagenet", "none"):
-        _load(network.encoder, weights)
+        load_weights(network.encoder, weights)
     built = SmpNetwork(network, mean, std)
     built.backbone.requires_grad_(frozen_stages == -1)
     _calibrate(built, [built.backbone, built.decoder] if weights == "none" else [built.decoder])
@@ -197,16 +197,6 @@ def _normalisation(encoder: str, weights: str) -> tuple[Colour, Colour]:
 
 
 _IMAGENET = (constants.IMAGENET_DEFAULT_MEAN, constants.IMAGENET_DEFAULT_STD)
-
-
-def _load(encoder: nn.Module, weights: str) -> None:
-    state = checkpoints.read(weights, "a file of torch", "weights are imagenet, none or a state dict's path")
-    try:
-        encoder.load_state_dict(state)
-    except Exception as error:  # torch raises anything for a foreign state dict
-        what = f"not the weights of this encoder ({reason(error)})"
-        raise UserError(weights, what, "set it to the path of its state dict, imagenet or none") from error
-    checkpoints.check_weights(encoder.state_dict(), weights)
 
 
 def _calibrate(network: SmpNetwork, parts: Iterable[nn.Module]) -> None:

@@ -13,6 +13,8 @@ from ppl.segment.build import KIND, build, entry, stored
 from ppl.segment.settings import Segment
 from ppl.training.labelled import LabelledRun, train_on_labels
 
+PROBE_SIDE = 128  # pixels of the image on which the form of the logits is checked
+
 
 @dataclass(frozen=True)
 class Settings(LabelledRun):
@@ -41,7 +43,7 @@ def main(settings: Settings) -> None:
 def _build(segment: Segment, classes: int) -> nn.Module:
     """Return a new network whose logits for an image without content have the right form, or raise UserError."""
     network = build(segment, classes).eval()
-    side = segment.training.crop
+    side = min(segment.training.crop, PROBE_SIDE)
     with torch.no_grad():
         logits = network(torch.zeros(1, 3, side, side))
     if not isinstance(logits, Tensor) or logits.ndim != 4 or logits.shape[:2] != (1, classes + 1):

@@ -1,6 +1,5 @@
 """Configuration of the workflow: resolve and check the experiments, and the targets that a user names."""
 
-import importlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,7 +12,7 @@ from ppl.data import source
 from ppl.experiment.settings import Experiment as Settings
 from ppl.jobs.errors import UserError
 from ppl.jobs.fields import bounded, read
-from ppl.jobs.slots import check_own, families_used
+from ppl.jobs.slots import OWN, check_own, entries_named, load
 from ppl.workflow.renamed import renamed
 
 TEST_PREDICTIONS = "_test_preds"
@@ -130,12 +129,13 @@ def check_families(experiments: Iterable[Experiment]) -> None:
     The library knows the names; its import takes seconds, so this is not part of `resolve`.
     """
     for experiment in experiments:
-        for key, module, name, settings in families_used(experiment.settings):
-            try:
-                importlib.import_module(module).check(name, settings)
-            except UserError as error:
-                where = f"configuration: experiments.{experiment.name}.{key}"
-                raise UserError(where, f"{error.where}: {error.what}", error.remedy) from error
+        for named in entries_named(experiment.settings):
+            if named.family.endswith("/") and named.family != OWN:
+                try:
+                    load(named.slot.entries, named.name).check(named.name, named.settings)
+                except UserError as error:
+                    where = f"configuration: experiments.{experiment.name}.{named.key}"
+                    raise UserError(where, f"{error.where}: {error.what}", error.remedy) from error
 
 
 def _settings(defaults: Mapping[str, Any], changes: Mapping[str, Any], name: str) -> Settings:

@@ -11,7 +11,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from ppl.classify import variants
-from ppl.classify.settings import Classify, Training
+from ppl.classify.settings import Classify, PatchTraining, Training
 from ppl.experiment.settings import Experiment as Settings
 from ppl.jobs.code_hash import code_hash
 from ppl.jobs.fields import plain
@@ -48,9 +48,11 @@ def training(classify: Classify, method: str, grids: str) -> Training:
     return replace(section, keep_classifier=(method,) if keeps else ())
 
 
-def section_flags(name: str, section: Any) -> str:
-    """Return the command-line flags of a section, or of a value, whose key is `name`."""
-    return " ".join(_flags(name, section, ""))
+def training_flags(classify: Classify, method: str, grids: str) -> str:
+    """Return the command-line flags of the training of a variant's classifier."""
+    section = training(classify, method, grids)
+    key = "patch_training" if isinstance(section, PatchTraining) else "training"
+    return " ".join(_flags(f"classify.{key}", section, ""))
 
 
 def _flags(name: str, value: Any, without: str) -> Iterator[str]:

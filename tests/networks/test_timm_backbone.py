@@ -3,10 +3,11 @@
 import pytest
 import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ppl.jobs.errors import UserError
 from ppl.networks import backbones, timm_backbone
+from ppl.networks.backbones import MisfitError
 
 MODELS = (
     "convnext_atto",
@@ -106,3 +107,30 @@ def test_weights_of_timms_loader_arrive_in_every_stage(monkeypatch: pytest.Monke
     monkeypatch.setattr(timm_backbone.timm, "create_model", load)
     backbone = backbones.build("timm/resnet18d", weights="imagenet", output_stride=8)
     assert all(map(torch.equal, backbone.parameters(), pretrained.parameters()))
+
+
+class Reordered(nn.Module):
+    """A network whose forward pass does not follow the order of its modules: it multiplies by 2 between two of them."""
+
+    def __init__(self, factor: float = 1.0, first: str = "a") -> None:
+        super().__init__()
+        self.factor = factor
+        for name in sorted("abcd", key=lambda name: name != first):
+            self.add_module(name, nn.Conv2d(3, 3, 4 if name == "a" else 2, 4 if name == "a" else 2))
+        self.feature_info = [{"reduction": 4 * 2**i, "module": name, "num_chs": 3} for i, name in enumerate("abcd")]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.d(self.c(self.b(self.factor * self.a(x))))
+
+
+def test_stages_that_do_not_compute_the_networks_features_are_refused() -> None:
+    ends = [None, "a", "b", "c", "d"]
+    with pytest.raises(MisfitError, match="its features are not in the order of its modules"):
+        timm_backbone._cut(Reordered(first="b"), ends)
+    ends = ["a", "b", "c", "d"]
+    network = Reordered()
+    stages = [nn.Sequential(getattr(network, name)) for name in ends]
+    assert timm_backbone._compare(network, stages, ends) == (3, 3, 3, 3)
+    network.factor = 2
+    with pytest.raises(MisfitError, match="its modules up to 'b' are not a sequence"):
+        timm_backbone._compare(network, stages, ends)

@@ -248,7 +248,7 @@ def test_encoder_weights_come_from_a_state_dict(tmp_path: Path) -> None:
     torch.save(encoder.state_dict(), tmp_path / "w.pt")
     loaded = segmenters.build(again, CLASSES).backbone.encoder.state_dict()
     assert all(torch.equal(value, loaded[name]) for name, value in encoder.state_dict().items())
-    with pytest.raises(UserError, match=r"w\.pt: not the weights of this encoder"):
+    with pytest.raises(UserError, match=r"w\.pt: not the weights of this backbone"):
         segmenters.build(other, CLASSES)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from ppl.classify.settings import PatchTraining
 from ppl.data import source
 from ppl.data.settings import SOURCES
 from ppl.jobs.code_hash import code_hash
@@ -183,10 +182,7 @@ def starting_classifier(wildcards):
 
 def classifier_training(wildcards):
     """Return command-line flags of the training of a variant's classifier."""
-    classify = settings_of(wildcards).classify
-    training = parameters.training(classify, wildcards.method, wildcards.grids)
-    key = "patch_training" if isinstance(training, PatchTraining) else "training"
-    return parameters.section_flags(f"classify.{key}", training)
+    return parameters.training_flags(settings_of(wildcards).classify, wildcards.method, wildcards.grids)
 
 
 def random_seed(wildcards):
