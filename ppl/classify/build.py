@@ -30,14 +30,18 @@ class Variant(fields.Section):
 def build(method: str, grids: str, classes: int, architecture: Architecture, *, weights: str) -> PatchClassifier:
     """Return the new network of a variant; `weights` of its backbone are imagenet, none, or a state dict's path."""
     patched, global_branch = variants.branches(method, grids)
-    kind = variants.METHODS[method]
     return PatchClassifier(
-        backbones.build(architecture.backbone, weights=weights, output_stride=architecture.output_stride),
+        backbones.build(
+            architecture.backbone,
+            weights=weights,
+            output_stride=architecture.output_stride,
+            dilated=architecture.dilated,
+        ),
         classes,
         grids=patched,
         global_branch=global_branch,
-        frozen_stages=patched[-1].stage - 1 if kind.stepwise else architecture.frozen_stages,
-        stop_at_patches=kind.stop_at_patches,
+        frozen_stages=variants.frozen_stages(method, grids, architecture.frozen_stages),
+        stop_at_patches=variants.METHODS[method].stop_at_patches,
         phi_init=architecture.phi_init,
     )
 

@@ -104,14 +104,17 @@ class PatchClassifier(nn.Module):
 
 
 def _phi(channels: int, init: PhiInit) -> nn.Conv2d:
-    """Return a 3x3 convolution on `channels`: Kaiming uniform (Section IV-B, torch's default), or near the identity.
+    """Return a 3x3 convolution on `channels`, without bias at first: Kaiming uniform, or near the identity.
 
+    Kaiming uniform (Section IV-B) is He's distribution for layers before a ReLU, of standard deviation sqrt(2 / fan-in).
     Near the identity a patched branch starts from ImageNet features, which short trainings need.
     """
-    conv = nn.Conv2d(channels, channels, 3, padding=1)
+    conv = nn.Conv2d(channels, channels, 3, padding=1)  # torch's own weights are smaller by the root of 6
+    nn.init.zeros_(conv.bias)
     if init == "identity":
         with torch.no_grad():
             conv.weight.mul_(0.1)
             conv.weight[range(channels), range(channels), 1, 1] += 1
-            conv.bias.zero_()
+    else:
+        nn.init.kaiming_uniform_(conv.weight, nonlinearity="relu")
     return conv

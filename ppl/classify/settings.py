@@ -32,11 +32,15 @@ class Architecture(Section):
     """The backbone."""
     output_stride: Annotated[OutputStride, Source("paper")] = 16
     """8, 16 or 32."""
+    dilated: Annotated[bool, Source("IRNet, paper IV-B; AffinityNet: true")] = False
+    """Whether the filters behind a removed stride are dilated, so that they cover the pixels that they were trained
+    on."""
     frozen_stages: Annotated[int, Ge(-1), Le(3), Source("IRNet")] = 2
     """Stages up to this number get no gradient from the global branch: -1 none, 0 the stem, 2 the stem and stages 1
-    and 2."""
-    phi_init: Annotated[PhiInit, Source("paper")] = "kaiming"
-    """Initial values of phi1 and phi2: `kaiming`, or `identity` (near the identity)."""
+    and 2. The later steps of `implicit` freeze all stages before their patches instead (Algorithm 1)."""
+    phi_init: Annotated[PhiInit, Source("paper IV-B: Kaiming uniform")] = "kaiming"
+    """Initial values of phi1 and phi2: `kaiming` (He's uniform distribution, zero bias), or `identity` (near the
+    identity)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,8 +23,8 @@ class Method(NamedTuple):
     patches: bool = True
     """Whether it has patched branches; otherwise its grids are `plain`."""
     stepwise: bool = False
-    """Each step has the branch of its last grid only, starts from the step before, and trains from the patched stage on
-    (Algorithm 1)."""
+    """Each step has the branch of its last grid only, starts from the step before, and, from the second step on,
+    freezes the stages before its patches (Algorithm 1)."""
     from_baseline: bool = False
     """It starts from the plain classifier."""
     global_branch: bool = True
@@ -86,3 +86,16 @@ def branches(method: str, grids: str) -> tuple[tuple[Grid, ...], bool]:
     """Return the patched branches of the network of a variant, and whether it has the global branch."""
     parsed = parse(method, grids)
     return (parsed[-1:] if METHODS[method].stepwise else parsed), METHODS[method].global_branch
+
+
+def frozen_stages(method: str, grids: str, of_baseline: int) -> int:
+    """Return the number of the last stage that the global branch of a variant does not train, -1 for none.
+
+    `of_baseline` is that of the plain classifier. A stepwise method trains at least the patched stage and those behind
+    it. In its first step it freezes no more than the plain classifier does: line 10 of Algorithm 1 stands in its loop.
+    """
+    (*_, last), stepwise = parse(method, grids) or (None,), METHODS[method].stepwise
+    if not stepwise:
+        return of_baseline
+    below = last.stage - 1
+    return min(of_baseline, below) if start(method, grids) is None else below

@@ -83,7 +83,7 @@ class Backbone(nn.Module):
         for stage, stride in ((3, 16), (4, 32)):
             if output_stride < stride:
                 widened = dilation * 2 if dilated else 1
-                _drop_stride(self.stages[stage], before=dilation, after=widened)
+                _drop_stride(self.stages[stage], before=dilation, after=widened, pooled=stage < 4)
                 dilation = widened
         self.output_stride = output_stride
 
@@ -108,8 +108,8 @@ class Backbone(nn.Module):
 def build(name: str, *, weights: str = "none", output_stride: int = 16, dilated: bool = False) -> Backbone:
     """Return a backbone at output stride 8, 16 or 32, with `weights` = imagenet, none, or the path of a state dict.
 
-    Below 32 the last stages lose their stride; `dilated` widens their filters in exchange (DeepLab), the classifier
-    leaves them as they are (Section IV-B). UserError for an unknown name, for weights that cannot be loaded, and for a
+    Below 32 the last stages lose their stride; `dilated` widens their filters in exchange (DeepLab, AffinityNet), the
+    paper's ResNet-50 leaves them as they are (Section IV-B). UserError for an unknown name, for weights that cannot be loaded, and for a
     network whose stages do not have the sizes and channels that users of a `Backbone` rely on.
     """
     if output_stride not in (8, 16, 32):
@@ -267,17 +267,18 @@ def fold_batchnorm(network: nn.Module) -> None:
                 setattr(parent, name, fuse_conv_bn_eval(child.conv.eval(), child.norm.eval()))
 
 
-def _drop_stride(stage: nn.Module, *, before: int, after: int) -> None:
+def _drop_stride(stage: nn.Module, *, before: int, after: int, pooled: bool) -> None:
     """Remove the stride of a stage; filters after the removed stride get dilation `after`, those up to it `before`.
 
     The strided layer is the first MaxPool2d, or the first strided convolution larger than 1x1, in registration order.
-    MisfitError if there is none.
+    A MaxPool2d becomes a maximum over 3x3 without stride if `pooled`, as in AffinityNet's VGG16, whose next stage was
+    trained on maxima; otherwise it is removed. MisfitError if there is no strided layer.
     """
     passed = False
     for parent in list(stage.modules()):
         for key, child in list(parent.named_children()):
             if isinstance(child, nn.MaxPool2d):
-                setattr(parent, key, nn.Identity())
+                setattr(parent, key, nn.MaxPool2d(3, stride=1, padding=1) if pooled else nn.Identity())
                 passed = True
             elif isinstance(child, nn.Conv2d):
                 strided = child.stride[0] > 1

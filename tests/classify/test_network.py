@@ -155,15 +155,21 @@ def _build(method: str, variant: str, *, frozen_stages: int = 2) -> PatchClassif
 @pytest.mark.parametrize(("method", "grids", "frozen", "branches"), [
     *(("baseline", "plain", frozen, [range(frozen + 1, 5)]) for frozen in range(-1, 4)),
     *(("explicit", "s2k2-s3k2-s4k2", n, [range(n + 1, 5), range(2, 5), range(3, 5), [4]]) for n in (-1, 0, 1, 2, 3)),
-    ("implicit", "s2k2", 2, [range(2, 5)] * 2), ("implicit", "s2k2-s3k2", 2, [range(3, 5)] * 2),
-    ("implicit", "s4k2", 2, [[4]] * 2),  # Algorithm 1, line 10
+    # Algorithm 1: the first step trains what the baseline trains, and its patched stage; line 10 freezes in later steps.
+    ("implicit", "s2k2", 2, [range(2, 5)] * 2), ("implicit", "s3k2", 2, [range(3, 5)] * 2),
+    *(("implicit", "s4k2", frozen, [range(frozen + 1, 5)] * 2) for frozen in range(-1, 4)),
+    *(("implicit", "s2k2-s3k2", frozen, [range(3, 5)] * 2) for frozen in (-1, 2, 3)),
+    *(("implicit", "s2k2-s4k2", frozen, [[4]] * 2) for frozen in (-1, 2)),
     ("local", "s2k2-s4k2", 2, [range(2, 5), [4]]),  # no global branch
 ])  # fmt: skip
 def test_gradients_reach_stages_above_the_frozen_ones_and_from_the_patched_one_on(
     tiny: str, method: str, grids: str, frozen: int, branches: list
 ) -> None:
     network = _build(method, grids, frozen_stages=frozen)
-    assert _reached_by_branch(network) == [list(stages) for stages in branches]
+    reached = [list(stages) for stages in branches]
+    assert _reached_by_branch(network) == reached
+    trained = [i for i, stage in enumerate(network.backbone.stages) if all(p.requires_grad for p in stage.parameters())]
+    assert trained == sorted(set().union(*reached))
     assert network.classifier.in_channels == len(branches) * 32
 
 
@@ -200,6 +206,35 @@ def test_initial_phi(tiny: str, init: str, near: bool) -> None:
     network = PatchClassifier(backbones.build(tiny), CLASSES, grids=[Grid(4, 2)], phi_init=init)
     x = torch.randn(1, 16, 12, 12)
     assert (F.cosine_similarity(network.phi1[0](x), x).mean() > 0.9) == near
+
+
+@pytest.mark.parametrize("stage", [2, 3, 4])
+def test_kaiming_phi_is_hes_uniform_distribution_and_keeps_the_size_of_rectified_features(stage: int) -> None:
+    """He et al. 2015: variance 2 / fan-in, so that the layer keeps the mean square of features behind a ReLU."""
+    torch.manual_seed(0)
+    network = PatchClassifier(backbones.build("resnet18"), CLASSES, grids=[Grid(stage, 2)])
+    for phi in (network.phi1[0], network.phi2[0]):
+        fan_in = phi.in_channels * 9
+        bound = math.sqrt(6 / fan_in)
+        assert 0.99 * bound < phi.weight.abs().max() <= bound
+        assert phi.weight.std().item() == pytest.approx(math.sqrt(2 / fan_in), rel=0.02)
+        assert not phi.bias.any()
+        x = torch.randn(8, phi.in_channels, 24, 24).relu()
+        with torch.inference_mode():
+            y = phi(x).relu()[:, :, 1:-1, 1:-1]
+        assert y.square().mean().item() == pytest.approx(x.square().mean().item(), rel=0.25)
+
+
+@pytest.mark.parametrize(("dilated", "dilations"), [(False, [1, 1, 1]), (True, [2, 2, 2])])
+def test_conv5_of_vgg16_is_dilated_on_demand(dilated: bool, dilations: list[int]) -> None:
+    """At output stride 8 the last stage of AffinityNet's VGG16 sees cells of twice the size that it was trained on."""
+    architecture = Architecture(backbone="vgg16", output_stride=8, dilated=dilated)
+    network = checkpoint.build("baseline", "plain", CLASSES, architecture, weights="none")
+    convolutions = [m for m in network.backbone.stages[4].modules() if isinstance(m, nn.Conv2d)]
+    assert [conv.dilation[0] for conv in convolutions] == dilations
+    assert all(conv.padding == conv.dilation for conv in convolutions)
+    pools = [m for m in network.backbone.stages[3].modules() if isinstance(m, nn.MaxPool2d)]
+    assert [(pool.kernel_size, pool.stride, pool.padding) for pool in pools] == [(3, 1, 1)]
 
 
 def test_impossible_classifiers_are_refused(tiny: str) -> None:
