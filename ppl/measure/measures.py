@@ -32,7 +32,13 @@ SEED_FIXED = Measure(
 SEED_BEST = Measure(
     "seed_best", "seed", SWEEP, "seed_split", "seeds, best threshold", "seed, best threshold", "at best", True
 )
-SEED_CRF = Measure("seed_crf", "crf", "seed-crf.csv", "seed_split", "seeds, CRF", "seed with CRF", "", True)
+SEED_CRF = Measure(
+    "seed_crf", "crf", "seed-crf.csv", "seed_split", "seeds, CRF", "seed with CRF, fixed threshold", "", False
+)
+SEED_BEST_CRF = Measure(
+    *("seed_best_crf", "crf", "seed-best-crf.csv", "seed_split"),
+    *("best seeds, CRF", "seed with CRF, best threshold of the seeds", "", True),
+)
 PSEUDO = Measure("pseudo", "pseudo", "pseudo.csv", "seed_split", "pseudo labels", "pseudo label", "pseudo", True)
 NETWORK_RAW = Measure(
     "network_raw", "val", "val-raw.csv", "val_split", "network, raw", "network on val", "network", False
@@ -41,7 +47,7 @@ NETWORK_CRF = Measure(
     "network_crf", "val", "val-crf.csv", "val_split", "network, CRF", "network on val", "with CRF", True
 )
 
-MEASURES = (SEED_FIXED, SEED_BEST, SEED_CRF, PSEUDO, NETWORK_RAW, NETWORK_CRF)
+MEASURES = (SEED_FIXED, SEED_BEST, SEED_CRF, SEED_BEST_CRF, PSEUDO, NETWORK_RAW, NETWORK_CRF)
 HEADLINE = (PSEUDO, NETWORK_RAW, NETWORK_CRF)
 """Measures of the main variant in summary.csv and on the page, beside the seeds of all compared variants."""
 NETWORK = {"raw": NETWORK_RAW, "crf": NETWORK_CRF}
@@ -53,8 +59,8 @@ def prediction_kinds(*, crf: bool) -> tuple[str, ...]:
     return ("raw", "crf") if crf else ("raw",)
 
 
-def file_of(key: str, *, crf: bool) -> str:
-    """Return the CSV of a key of `tables:`; of the network the predictions that are its result."""
+def files_of(key: str, *, crf: bool) -> list[str]:
+    """Return the CSVs of a key of `tables:`; of the network that of the predictions that are its result."""
     if key == "val":
-        return NETWORK[prediction_kinds(crf=crf)[-1]].file
-    return next(measure.file for measure in MEASURES if measure.key == key)
+        return [NETWORK[prediction_kinds(crf=crf)[-1]].file]
+    return list(dict.fromkeys(measure.file for measure in MEASURES if measure.key == key))

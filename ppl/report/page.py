@@ -19,13 +19,14 @@ from ppl.experiment.stored import read
 from ppl.jobs.command import command
 from ppl.jobs.files import file_digest, write_text
 from ppl.measure.measures import HEADLINE, MEASURES, NETWORK, PSEUDO, prediction_kinds
+from ppl.measure.thresholds import fixed_row
 from ppl.report.costs import costs, read_benchmarks
 from ppl.report.figures import draw_graph, draw_per_class, svg, threshold_curves
 from ppl.report.gallery import Sample, Source, evenly, samples
 from ppl.report.origin import graph_of
 from ppl.report.paper import reported
 from ppl.report.pictures import OUTCOMES, legend
-from ppl.report.summary import fixed_row, headline, read_ious, read_sweeps, variant_of
+from ppl.report.summary import headline, read_ious, read_sweeps, variant_of
 from ppl.report.trainings import TRAININGS, draw_trainings, read_trainings
 
 TEMPLATES = Path(__file__).parent

@@ -14,6 +14,7 @@ from ppl.experiment.stored import read
 from ppl.jobs.command import command
 from ppl.jobs.files import atomic
 from ppl.measure.measures import HEADLINE, SEED_BEST, SEED_FIXED
+from ppl.measure.thresholds import best_row, fixed_row
 
 GRIDS = re.compile(r"plain|s\dk\d+(-s\dk\d+)*")
 
@@ -67,16 +68,6 @@ def headline(
             mean = float(table["iou"].iloc[-1])
             results.append(Result(measure.name, getattr(resolved.data, measure.split), resolved.main, None, mean))
     return results
-
-
-def fixed_row(sweep: pd.DataFrame, threshold: float) -> pd.Series:
-    """Return the row of a sweep whose threshold is nearest to `threshold`."""
-    return sweep.loc[(sweep["threshold"] - threshold).abs().idxmin()]
-
-
-def best_row(sweep: pd.DataFrame) -> pd.Series:
-    """Return the row of a sweep with the highest mIoU; of equal ones that with the lowest threshold."""
-    return sweep.loc[sweep["miou"].idxmax()]
 
 
 def read_sweeps(paths: Iterable[Path]) -> dict[str, pd.DataFrame]:

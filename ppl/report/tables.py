@@ -28,10 +28,11 @@ from ppl.jobs.command import command
 from ppl.jobs.files import atomic, write_text
 from ppl.measure.curves import draw_precision_recall, draw_thresholds
 from ppl.measure.measures import MEASURES, SEED_BEST, SEED_FIXED
+from ppl.measure.thresholds import best_row, fixed_row
 from ppl.report.gallery import evenly
 from ppl.report.paper import SOURCES, read_paper
 from ppl.report.sheet import draw_sheet
-from ppl.report.summary import best_row, fixed_row, read_iou
+from ppl.report.summary import read_iou
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -222,7 +223,12 @@ def _draw_sweeps(figure: Mapping[str, Any], thresholds: Mapping[str, float], out
 def _values(key: str, files: Sequence[str], threshold: float) -> dict[str, pd.DataFrame]:
     """Return percent by class (rows, the mean last) and random seed (columns), by title of the measure."""
     if key != "seed":
-        return {TITLES[key]: pd.concat([read_iou(file).set_index("class")["iou"] for file in files], axis=1)}
+        by_title = {m.title: [f for f in files if Path(f).name == m.file] for m in MEASURES if m.key == key}
+        return {
+            title: pd.concat([read_iou(file).set_index("class")["iou"] for file in of_seeds], axis=1)
+            for title, of_seeds in by_title.items()
+            if of_seeds
+        }
     sweeps = [pd.read_csv(file) for file in files]
     return {
         SEED_FIXED.title: pd.concat([_classes(fixed_row(sweep, threshold)) for sweep in sweeps], axis=1),

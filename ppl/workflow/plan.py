@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from ppl.experiment.settings import Figure, Table
 from ppl.experiment.stored import SETTINGS
-from ppl.measure.measures import SWEEP, file_of
+from ppl.measure.measures import SWEEP, files_of
 from ppl.workflow import paths
 from ppl.workflow.config import Experiment
 
@@ -27,7 +27,7 @@ def place(experiment: str, name: str) -> Place:
 def plan(name: str, experiments: Mapping[str, Experiment]) -> dict[str, Any]:
     """Return what `ppl.report.tables` draws for experiment `name`, with the files of each row.
 
-    A row of a table has one file per random seed; of a figure only the first seed counts. No file is opened.
+    A row of a table has the files of all random seeds; of a figure only the first seed counts. No file is opened.
     """
     settings = experiments[name].settings
     tables = {title: _table(name, table, experiments) for title, table in settings.tables.items()}
@@ -83,10 +83,10 @@ def _figure_files(planned: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _measured(where: Place, key: str, experiments: Mapping[str, Experiment]) -> list[str]:
-    """Return the CSV files of a measure, one per random seed."""
+    """Return the CSV files of a key of `tables:`, each for every random seed."""
     experiment = experiments[where.experiment]
-    file = file_of(key, crf=experiment.settings.segment.prediction.crf)
-    return [f"{seed.folder}/{where.variant}/{file}" for seed in paths.repetitions(experiment)]
+    files = files_of(key, crf=experiment.settings.segment.prediction.crf)
+    return [f"{seed.folder}/{where.variant}/{file}" for file in files for seed in paths.repetitions(experiment)]
 
 
 def _pictured(where: Place, shows: str, experiments: Mapping[str, Experiment]) -> list[str]:

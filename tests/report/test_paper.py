@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 import ppl.report
 from ppl.classify import variants as grids
@@ -53,3 +54,21 @@ def test_a_row_that_is_printed_in_two_tables_has_the_same_figure(paper: pd.DataF
         assert values.max() - values.min() < 0.05  # Table I is rounded
     final = paper[paper["table"].isin(["II", "III"]) & (paper["class"] == "") & paper["variant"].isin(MAIN)]
     assert (final.groupby(["variant", "measure"])["value"].agg(["count", "nunique"]) == [2, 1]).all(axis=None)
+
+
+def test_patches_before_stage_4_are_one_model_of_the_paper_and_one_variant_of_ours(paper: pd.DataFrame) -> None:
+    """Tables V, VI and VIII print 49.87 for it."""
+    rows = {"V": "PL S 4", "VI": "Stage 4 K=6", "VIII": "6"}
+    models = [paper[(paper["table"] == table) & (paper["row"] == row)] for table, row in rows.items()]
+    seeds = pd.concat([model[(model["measure"] == "seed") & (model["value"] == 49.87)] for model in models])
+    assert list(seeds["table"]) == list(rows)
+    assert set(seeds["variant"]) == {"implicit/s4k6"}
+
+
+def test_the_configuration_trains_every_variant_of_the_papers_tables(paper: pd.DataFrame) -> None:
+    experiments = yaml.safe_load((Path(__file__).parents[2] / "config" / "config.yaml").read_text())["experiments"]
+    for experiment in ("voc", "coco"):
+        for table, part in experiments[experiment]["tables"].items():
+            ours = set(paper["variant"][(paper["table"] == table) & (paper["variant"] != "")])
+            assert ours - set(part["variants"]) <= {"baseline/plain"} & ours, table
+            assert set(part["variants"]) <= ours, table

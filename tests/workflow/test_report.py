@@ -34,8 +34,8 @@ def test_the_report_carries_what_the_page_is_made_of(shown):
         "Overview": ["report.html", "summary.csv"],
         "Trainings": ["trainings.png"],
         "Seeds": [
-            *("baseline/plain/seed-crf.csv", "baseline/plain/sweep.csv", "curves.png"),
-            *(f"{main}/seed-crf.csv", f"{main}/sweep.csv"),
+            *(f"baseline/plain/{name}.csv" for name in ("seed-best-crf", "seed-crf", "sweep")),
+            *("curves.png", *(f"{main}/{name}.csv" for name in ("seed-best-crf", "seed-crf", "sweep"))),
         ],
         "Pseudo labels": [f"{main}/pseudo.csv"],
         "Network": [f"{main}/val-crf.csv", f"{main}/val-raw.csv"],

@@ -49,6 +49,7 @@ def either(*conditions: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 nothing = only()
 NETWORKS = ("train_classifier", "export_cams", "train_refiner", "walk", "train_segmenter", "predict")
+CRF_SEEDS = ("crf_seeds", "best_crf_seeds")
 CHANGED_SPLIT = "another"
 OF_TRAININGS = ("draw_trainings", "tabulate_costs")  # their inputs are the trainings of all shown variants
 
@@ -63,7 +64,7 @@ FIRST: dict[str, Callable[[Any], bool]] = {
         only("export_cams", split=CHANGED_SPLIT),
     ),
     "data.seed_split": either(
-        only("check_data", "sweep_seeds", "crf_seeds", "measure_crf_seeds", "measure_pseudo"),
+        only("check_data", "sweep_seeds", *CRF_SEEDS, "measure_crf_seeds", "measure_best_crf_seeds", "measure_pseudo"),
         only("export_cams", split=CHANGED_SPLIT),
     ),
     "data.val_split": either(
@@ -90,9 +91,9 @@ FIRST: dict[str, Callable[[Any], bool]] = {
     "hardware.gpu": nothing,
     "hardware.workers": nothing,
     "hardware.precision": only(*NETWORKS),
-    "hardware.crf": only("label_reliable", "crf_seeds", "walk", "predict"),
+    "hardware.crf": only("label_reliable", *CRF_SEEDS, "walk", "predict"),
     # The number of shards is part of file names: all are written again, and trainings have other inputs.
-    "hardware.shards": only("export_cams", "label_reliable", "crf_seeds", "walk", "predict"),
+    "hardware.shards": only("export_cams", "label_reliable", *CRF_SEEDS, "walk", "predict"),
     "classify.architecture": only("train_classifier"),
     "classify.architecture.backbone": only("train_classifier", "export_cams"),  # another module runs
     "classify.training": only("train_classifier"),  # patch_training takes what it does not set
@@ -107,13 +108,13 @@ FIRST: dict[str, Callable[[Any], bool]] = {
     "cam.threshold": only("draw_curves", "crf_seeds"),
     "refine.network": only("crf_pseudo", "write_report", *OF_TRAININGS),  # none: no training
     "refine.reliable": only("label_reliable"),
-    "refine.reliable.confidence": only("label_reliable", "crf_seeds"),
-    "refine.reliable.iterations": only("label_reliable", "crf_seeds"),
+    "refine.reliable.confidence": only("label_reliable", *CRF_SEEDS),
+    "refine.reliable.iterations": only("label_reliable", *CRF_SEEDS),
     "refine.irnet.training": only("train_refiner"),
     "refine.irnet.walk": only("walk"),
     "refine.affinitynet.training": only("train_refiner"),
     "refine.affinitynet.walk": only("walk"),
-    "refine.pairwise": only("label_reliable", "crf_seeds", "walk"),
+    "refine.pairwise": only("label_reliable", *CRF_SEEDS, "walk"),
     "segment.network": only("train_segmenter", "predict"),
     "segment.deeplab_v2": only("train_segmenter"),
     "segment.smp": only("train_segmenter"),
@@ -276,11 +277,13 @@ MODULES: dict[str, Callable[[Any], bool]] = {
     "cam/scorecam": only("export_cams", experiments="public"),
     "cam/gradcam_plus_plus": nothing,
     "measure/sweep": only("sweep_seeds"),
+    "measure/best_crf_seeds": only("best_crf_seeds"),
+    "measure/thresholds": only("best_crf_seeds", "summary", "draw_trainings", "write_report", "tabulate"),
     "measure/curves": only("draw_curves", "write_report", "tabulate"),
-    "measure/label_maps": only("measure_crf_seeds", "measure_pseudo", "measure_predictions"),
+    "measure/label_maps": only("measure_crf_seeds", "measure_best_crf_seeds", "measure_pseudo", "measure_predictions"),
     "refine/reliable": only("label_reliable"),
-    "refine/labelling": only("label_reliable", "crf_seeds"),
-    "refine/crf_seeds": only("crf_seeds"),
+    "refine/labelling": only("label_reliable", *CRF_SEEDS),
+    "refine/crf_seeds": only(*CRF_SEEDS),
     "refine/irnet": only("train_refiner", "walk", experiments="drawn|own"),
     "refine/affinitynet": only("train_refiner", "walk", experiments="public"),
     "refine/losses": only("train_refiner", "walk", experiments="drawn|own"),
@@ -299,7 +302,7 @@ MODULES: dict[str, Callable[[Any], bool]] = {
     "report/gallery": only("write_report", "tabulate"),
     "report/tables": only("tabulate"),
     "report/page.html": only("write_report"),
-    "crf/dense": only("label_reliable", "crf_seeds", "walk", "predict"),
+    "crf/dense": only("label_reliable", *CRF_SEEDS, "walk", "predict"),
     "networks/backbones": only(*NETWORKS),
     "networks/resnet": either(
         only(*NETWORKS, experiments="drawn|own"), only("train_classifier", "export_cams", experiments="public")

@@ -98,9 +98,8 @@ rule walk:
         " --hardware.gpu {resources.gpu} --hardware.workers {threads} > {log} 2>&1"
 
 
-crf_seed_settings = flags(
-    "cam.threshold", "refine.reliable.confidence", "refine.reliable.iterations", "refine.pairwise", "hardware.crf"
-)
+crf_keys = ("refine.reliable.confidence", "refine.reliable.iterations", "refine.pairwise", "hardware.crf")
+crf_settings, crf_seed_settings = flags(*crf_keys), flags("cam.threshold", *crf_keys)
 
 
 rule crf_seeds:
@@ -155,6 +154,38 @@ use rule crf_seeds as crf_pseudo with:
         "results/{experiment}/benchmarks/{method}/{grids}/pseudo-{shard}.tsv"
 
 
+rule best_crf_seeds:
+    """Write seeds after a CRF at the best threshold of their sweep (Table I); that threshold is tuned on masks."""
+    input:
+        data=data_folder,
+        cams=cams_of("seed_split"),
+        sweep="results/{experiment}/{method}/{grids}/sweep.csv",
+    output:
+        directory("results/{experiment}/{method}/{grids}/seed-best-crf/{shard}"),
+    params:
+        code=code_hash("ppl.measure.best_crf_seeds"),
+        split=split("seed_split"),
+        settings=crf_settings,
+        shard=lambda wildcards: wildcards.shard.replace("of", "/"),
+    message:
+        "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: best seeds with CRF {params.shard}; {log}"
+    log:
+        "results/{experiment}/logs/{method}/{grids}/seed-best-crf-{shard}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/{method}/{grids}/seed-best-crf-{shard}.tsv"
+    threads: all_cores
+    resources:
+        mem_mb=2000,
+        runtime=480,
+        gpu=crf_gpus,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.measure.best_crf_seeds --data {input.data} --split {params.split} --shard {params.shard}"
+        " --cams {input.cams} --sweep {input.sweep} --out {output} {params.settings}"
+        " --hardware.gpu {resources.gpu} --hardware.workers {threads} > {log} 2>&1"
+
+
 rule measure_crf_seeds:
     """Measure IoU of the seeds after a CRF (Table I); reads masks."""
     input:
@@ -186,6 +217,26 @@ rule measure_crf_seeds:
     shell:
         "python -m ppl.measure.label_maps --data {input.data} --split {params.split} --predictions {input.labels}"
         " --name 'seeds, CRF' --out {output} --workers {threads} > {log} 2>&1"
+
+
+use rule measure_crf_seeds as measure_best_crf_seeds with:
+    input:
+        data=data_folder,
+        labels=shards("results/{experiment}/{method}/{grids}/seed-best-crf/{shard}"),
+    output:
+        report(
+            "results/{experiment}/{method}/{grids}/seed-best-crf.csv",
+            caption="../report/seed-best-crf.rst",
+            category="{experiment}",
+            subcategory="Seeds",
+            labels={"shows": "IoU per class, best threshold, with CRF", "method": "{method}", "grids": "{grids}"},
+        ),
+    message:
+        "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: best seeds with CRF measured; {log}"
+    log:
+        "results/{experiment}/logs/{method}/{grids}/measure-seed-best-crf.log",
+    benchmark:
+        "results/{experiment}/benchmarks/{method}/{grids}/measure-seed-best-crf.tsv"
 
 
 rule measure_pseudo:

@@ -1,0 +1,28 @@
+"""Write seeds after a dense CRF at the best threshold of their sweep, as the paper's Table I is read.
+
+That threshold is tuned on the masks that the seeds are measured with, so these seeds train nothing.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from ppl.jobs.command import command
+from ppl.measure.thresholds import best_row
+from ppl.refine import crf_seeds
+
+
+@dataclass(frozen=True)
+class Settings(crf_seeds.Settings):
+    sweep: Path = Path()
+    """CSV of `ppl.measure.sweep`, whose best threshold replaces `cam.threshold`."""
+
+
+def main(settings: Settings) -> None:
+    best = best_row(pd.read_csv(settings.sweep))
+    crf_seeds.main(replace(settings, cam=replace(settings.cam, threshold=float(best["threshold"]))))
+
+
+if __name__ == "__main__":
+    command(main, Settings)
