@@ -106,7 +106,7 @@ class PatchClassifier(nn.Module):
 def _phi(channels: int, init: PhiInit) -> nn.Conv2d:
     """Return a 3x3 convolution on `channels`, without bias at first: Kaiming uniform, or near the identity.
 
-    Kaiming uniform (Section IV-B) is He's distribution for layers before a ReLU, of standard deviation sqrt(2 / fan-in).
+    Kaiming uniform (Section IV-B) is He's distribution for layers before a ReLU, of variance 2 / fan-in.
     Near the identity a patched branch starts from ImageNet features, which short trainings need.
     """
     conv = nn.Conv2d(channels, channels, 3, padding=1)  # torch's own weights are smaller by the root of 6

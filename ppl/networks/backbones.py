@@ -109,8 +109,8 @@ def build(name: str, *, weights: str = "none", output_stride: int = 16, dilated:
     """Return a backbone at output stride 8, 16 or 32, with `weights` = imagenet, none, or the path of a state dict.
 
     Below 32 the last stages lose their stride; `dilated` widens their filters in exchange (DeepLab, AffinityNet), the
-    paper's ResNet-50 leaves them as they are (Section IV-B). UserError for an unknown name, for weights that cannot be loaded, and for a
-    network whose stages do not have the sizes and channels that users of a `Backbone` rely on.
+    paper's ResNet-50 leaves them as they are (Section IV-B). UserError for an unknown name, for weights that cannot be
+    loaded, and for a network whose stages do not have the sizes and channels that users of a `Backbone` rely on.
     """
     if output_stride not in (8, 16, 32):
         raise UserError(f"output stride {output_stride}", "not possible", "choose 8, 16 or 32")

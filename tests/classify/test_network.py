@@ -155,7 +155,7 @@ def _build(method: str, variant: str, *, frozen_stages: int = 2) -> PatchClassif
 @pytest.mark.parametrize(("method", "grids", "frozen", "branches"), [
     *(("baseline", "plain", frozen, [range(frozen + 1, 5)]) for frozen in range(-1, 4)),
     *(("explicit", "s2k2-s3k2-s4k2", n, [range(n + 1, 5), range(2, 5), range(3, 5), [4]]) for n in (-1, 0, 1, 2, 3)),
-    # The first step trains what the baseline trains, and its patched stage; line 10 of Algorithm 1 freezes in later ones.
+    # The first step trains what the baseline trains, and its patched stage; later ones freeze (Algorithm 1, line 10).
     ("implicit", "s2k2", 2, [range(2, 5)] * 2), ("implicit", "s3k2", 2, [range(3, 5)] * 2),
     *(("implicit", "s4k2", frozen, [range(frozen + 1, 5)] * 2) for frozen in range(-1, 4)),
     *(("implicit", "s2k2-s3k2", frozen, [range(3, 5)] * 2) for frozen in (-1, 2, 3)),

@@ -389,3 +389,13 @@ def test_sections_of_the_paper_are_the_defaults():
     assert (Cam().threshold, Cam().maps.scales) == (0.15, (1, 0.5, 1.5, 2))
     assert (Classify().training.lr, Classify().patch_training.lr, Classify().training.epochs) == (0.1, 0.01, 5)
     assert (Refine().irnet.training.epochs, Refine().irnet.walk.background) == (3, 0.25)
+
+
+def test_vgg16_has_the_settings_of_affinitynets_reference():
+    """Its last stage is dilated at stride 8, its seeds are cut at 0.2, its classifier and its labels are as there."""
+    vgg16 = config.resolve(CONFIG)["voc-vgg16"].settings
+    architecture, training = vgg16.classify.architecture, vgg16.classify.training
+    assert (architecture.output_stride, architecture.dilated, architecture.frozen_stages) == (8, True, 1)
+    assert (vgg16.cam.threshold, vgg16.cam.maps.cam_exponent, vgg16.refine.reliable.scores) == (0.2, 0.5, "alphas")
+    assert (training.bias_lr_factor, training.decay_biases, training.jitter) == (2, False, 0.3)
+    assert not config.resolve(CONFIG)["voc"].settings.classify.architecture.dilated  # the paper's ResNet-50
