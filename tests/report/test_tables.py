@@ -11,6 +11,7 @@ from ppl.cam.settings import Cam
 from ppl.data.settings import SOURCES, Data
 from ppl.experiment.settings import Experiment as Settings
 from ppl.experiment.settings import Figure, Table
+from ppl.measure.measures import SEED_BEST_CRF, SEED_CRF, files_of
 from ppl.report import tables
 from ppl.report.paper import read_paper
 from ppl.report.tables import compare, markdown
@@ -90,6 +91,19 @@ def test_ours_stands_beside_the_papers_with_mean_spread_and_difference(tmp_path)
     assert unmeasured["seeds"] == 0
     assert np.isnan(unmeasured["ours"])
     assert unmeasured["paper"] == 49.74
+
+
+def test_seeds_with_crf_stand_beside_the_papers_at_the_best_threshold_and_alone_at_the_fixed_one(tmp_path):
+    for name, value in (("seed-crf", 50.0), ("seed-best-crf", 55.0)):
+        (tmp_path / f"{name}.csv").write_text(f"class,iou,pixels\nbackground,80,1\nmean,{value},1\n")
+    files = [str(tmp_path / name) for name in files_of("crf", crf=True)]
+    paper = read_paper()
+    table = {"per_class": False, "rows": {PLAIN: {"crf": files}}}
+    rows = compare(table, {PLAIN: 0.3}, paper[paper["table"] == "I"])
+    ours = rows[(rows["variant"] == PLAIN) & rows["ours"].notna()].set_index("measure")
+    assert ours["ours"].to_dict() == {SEED_CRF.title: 50.0, SEED_BEST_CRF.title: 55.0}
+    assert np.isnan(ours.loc[SEED_CRF.title, "paper"])
+    assert ours.loc[SEED_BEST_CRF.title, "paper"] == 53.7
 
 
 def test_the_table_for_readers_has_one_line_per_variant(tmp_path):
