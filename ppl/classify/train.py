@@ -22,7 +22,7 @@ from ppl.jobs.progress import progress
 from ppl.jobs.settings import Devices
 from ppl.training.launch import launch
 from ppl.training.loop import Measure, train_to_checkpoint
-from ppl.training.optimizers import Group, optimizer, parameter_groups
+from ppl.training.optimizers import Group, optimizer, parameter_groups, with_bias_groups
 from ppl.training.schedule import Schedule
 from ppl.training.settings import weight_files
 
@@ -123,18 +123,7 @@ def classifier_groups(network: PatchClassifier, training: Training) -> list[Grou
         (training.new_lr_factor, network.classifier.parameters()),
     ]
     groups = parameter_groups(rates, lr=training.lr, weight_decay=training.weight_decay)
-    if training.bias_lr_factor == 1 and training.decay_biases:
-        return groups
-    biases = {parameter for name, parameter in network.named_parameters() if name.rpartition(".")[2] == "bias"}
-    separate = []
-    for group in groups:
-        separate.append({**group, "params": [p for p in group["params"] if p not in biases]})
-        separate.append({
-            "params": [p for p in group["params"] if p in biases],
-            "lr": group["lr"] * training.bias_lr_factor,
-            "weight_decay": training.weight_decay if training.decay_biases else 0.0,
-        })  # fmt: skip
-    return separate
+    return with_bias_groups(groups, network, lr_factor=training.bias_lr_factor, decay=training.decay_biases)
 
 
 def _optimizer(network: PatchClassifier, training: Training) -> torch.optim.Optimizer:

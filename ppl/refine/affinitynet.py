@@ -13,6 +13,7 @@ from ppl.networks.backbones import Backbone
 from ppl.refine.affinities import affinity_loss
 from ppl.refine.settings import AffinityNet as Settings
 from ppl.training import optimizers
+from ppl.training.label_grids import vote
 from ppl.training.optimizers import Group
 
 NAME = "AffinityNet"
@@ -36,6 +37,9 @@ class AffinityNet(nn.Module):
             for channels, width, groups in zip(backbone.channels[-3:], WIDTHS, GROUPS, strict=True)
         )
         self.joined = nn.Conv2d(sum(WIDTHS), sum(WIDTHS), 1, bias=False)
+        for conv, _, _ in self.heads:
+            nn.init.kaiming_normal_(conv.weight)
+        nn.init.xavier_uniform_(self.joined.weight, gain=4)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return features (B, 448, ceil(H / 8), ceil(W / 8)) of normalised RGB (B, 3, H, W)."""
@@ -44,9 +48,13 @@ class AffinityNet(nn.Module):
         maps = [m if m.shape[-2:] == size else F.interpolate(m, size, mode="bilinear") for m in maps]
         return F.elu(self.joined(torch.cat(maps, 1)))
 
-    def new_parameters(self) -> Iterator[nn.Parameter]:
-        """Return the parameters without ImageNet weights."""
-        return chain(self.heads.parameters(), self.joined.parameters())
+    def new_convolutions(self) -> Iterator[nn.Parameter]:
+        """Return the weights of the convolutions without ImageNet weights."""
+        return chain((conv.weight for conv, _, _ in self.heads), self.joined.parameters())
+
+    def norms(self) -> Iterator[nn.Parameter]:
+        """Return the weights and biases of the heads' normalisation."""
+        return chain.from_iterable(norm.parameters() for _, norm, _ in self.heads)
 
 
 def build(settings: Settings, weights: str) -> AffinityNet:
@@ -57,19 +65,27 @@ def build(settings: Settings, weights: str) -> AffinityNet:
 
 
 def parameter_groups(network: AffinityNet, settings: Settings) -> list[Group]:
-    """Return the optimiser groups of the backbone and of the new layers."""
+    """Return the optimiser groups: the backbone with the new normalisation, and the new convolutions at their multiple.
+
+    If biases have a rate or a decay of their own, each group is followed by one of its biases.
+    """
     training = settings.training
-    rates = [(1.0, network.backbone.parameters()), (training.new_lr_factor, network.new_parameters())]
-    return optimizers.parameter_groups(rates, lr=training.lr, weight_decay=training.weight_decay)
+    rates = [
+        (1.0, chain(network.backbone.parameters(), network.norms())),
+        (training.new_lr_factor, network.new_convolutions()),
+    ]
+    groups = optimizers.parameter_groups(rates, lr=training.lr, weight_decay=training.weight_decay)
+    return optimizers.with_bias_groups(groups, network, lr_factor=training.bias_lr_factor, decay=training.decay_biases)
 
 
 def augmentation(settings: Settings) -> Augmentation:
     """Return the random changes of training crops."""
-    return Augmentation(settings.training.crop, long_side=settings.training.long_side)
+    training = settings.training
+    return Augmentation(training.crop, scale=training.scale, jitter=training.jitter)
 
 
 def loss(network: nn.Module, images: Tensor, labels: Tensor, settings: Settings) -> Tensor:
-    """Return the loss of images (B, 3, H, W) with reliable labels (B, H, W), taken at stride 8 (nearest neighbour)."""
+    """Return the loss of images (B, 3, H, W) with reliable labels (B, H, W), of whose pixels each cell takes a vote."""
     features = network(images).float()
     with torch.autocast(features.device.type, enabled=False):
-        return affinity_loss(features, labels[:, ::STRIDE, ::STRIDE], settings.training.radius)
+        return affinity_loss(features, vote(labels, STRIDE), settings.training.radius)

@@ -16,9 +16,11 @@ from ppl.networks.backbones import Backbone, fold_batchnorm
 from ppl.refine.losses import pair_losses, total
 from ppl.refine.settings import IRNet as Settings
 from ppl.training import optimizers
+from ppl.training.label_grids import nearest
 from ppl.training.optimizers import Group
 
 NAME = "IRNet"
+STRIDE = 4
 WIDTH, GROUPS = 32, 4  # channels of each stage's projection, and the groups of their normalisation
 
 
@@ -80,20 +82,28 @@ def augmentation(settings: Settings) -> Augmentation:
 
 
 def loss(network: nn.Module, images: Tensor, labels: Tensor, settings: Settings) -> Tensor:
-    """Return the loss of images (B, 3, H, W) with reliable labels (B, H, W), taken at stride 4 (nearest neighbour)."""
+    """Return the loss of images (B, 3, H, W) with reliable labels (B, H, W), taken at the centres of cells of 4 px."""
     boundary = network(images)
-    h, w = boundary.shape[-2:]
-    small = labels[:, ::4, ::4][:, :h, :w]  # (B, h, w)
+    small = nearest(labels, boundary.shape[-2:])  # (B, h, w)
     return total(pair_losses(boundary.float().sigmoid(), small, settings.training.radius))
 
 
-def boundary_map(network: IRNet, x: Tensor) -> Tensor:
+def boundary_map(network: IRNet, x: Tensor, crop: int = 0) -> Tensor:
     """Return the probability of a class boundary, (B, h4, w4), from the mean logit of images and their mirror images.
 
-    x (B, 3, H, W) normalised RGB. The two views go through the network one after the other: half the peak memory.
+    x (B, 3, H, W) normalised RGB. Both views are padded with zeros at the right and the bottom to sides of at least
+    `crop`, as training crops are, whose statistics the normalisation of each map then has; the logits are cut to the
+    image. The two views go through the network one after the other: half the peak memory.
     """
-    straight, mirrored = network(x), network(x.flip(-1)).flip(-1)
-    return torch.sigmoid((straight + mirrored) / 2)
+    straight, mirrored = (_padded_logits(network, view, crop) for view in (x, x.flip(-1)))
+    return torch.sigmoid((straight + mirrored.flip(-1)) / 2)
+
+
+def _padded_logits(network: IRNet, x: Tensor, crop: int) -> Tensor:
+    """Return boundary logits (B, h4, w4) of images (B, 3, H, W), padded to sides of at least `crop` for the network."""
+    height, width = x.shape[-2:]
+    padded = F.pad(x, (0, max(0, crop - width), 0, max(0, crop - height)))
+    return network(padded)[..., : -(-height // STRIDE), : -(-width // STRIDE)]
 
 
 def _resize(x: Tensor, size: torch.Size) -> Tensor:

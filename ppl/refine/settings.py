@@ -12,7 +12,6 @@ from ppl.jobs.fields import (
     FrozenStages,
     NotNegative,
     OutputStride,
-    PixelRange,
     Pixels,
     Positive,
     Section,
@@ -131,6 +130,9 @@ class IRNetWalk(Walk):
 
     background: Annotated[Share, Source("IRNet")] = 0.25
     """Background score after the walk, relative to the strongest class of the image."""
+    pad: Annotated[bool, Source("IRNet")] = True
+    """Pad photos with zeros, after normalisation, to `training.crop` at the right and the bottom, so that the network
+    sees whole crops as in its training; sides longer than the crop are not padded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,13 +158,20 @@ class AffinityNetTraining(Training):
     lr: Annotated[Positive, Source("AffinityNet")] = 0.1
     """Learning rate of the backbone at the first step."""
     new_lr_factor: Annotated[Positive, Source("AffinityNet")] = 10
-    """Learning rate of new layers, as a multiple of `lr`."""
+    """Learning rate of new convolutions, as a multiple of `lr`; their normalisation learns at `lr`."""
     weight_decay: Annotated[NotNegative, Source("AffinityNet")] = 5e-4
     """Weight decay."""
-    long_side: Annotated[PixelRange, Source("as the classifier")] = (320, 640)
-    """Range of the longest side after random rescaling, in pixels. **Doubtful**: not in the reference's text."""
+    bias_lr_factor: Annotated[Positive, Source("AffinityNet")] = 2
+    """Learning rate of biases, including those of normalisation, as a multiple of the rate of their weights."""
+    decay_biases: Annotated[bool, Source("AffinityNet")] = False
+    """Whether `weight_decay` applies to biases."""
+    scale: Annotated[FactorRange, Source("AffinityNet: none")] = (1, 1)
+    """Range of random scale factors."""
     crop: Annotated[Pixels, Source("AffinityNet")] = 448
     """Side of the square crops, in pixels."""
+    jitter: Annotated[Share, Source("AffinityNet")] = 0.3
+    """Strength of random colour changes, 0 (none) to 1; 0.3 changes brightness, contrast and saturation by factors of
+    0.7 to 1.3, hue by up to a tenth of a turn."""
     radius: Annotated[Radius, Source("AffinityNet")] = 5
     """Maximum distance of a pair, in cells of 8 px."""
 

@@ -15,7 +15,8 @@ from ppl.refine.walk import propagate
 def walk(network: IRNet, batch: PhotoBatch, cams: Sequence[Cam], settings: Settings) -> Iterator[WalkedScores]:
     """Yield each image with its CAM after the walk, divided by the maximum over all its classes."""
     options = settings.walk
-    boundaries = boundary_map(network, network.backbone.prepare(batch.photos)).float()  # (B, h4, w4)
+    crop = settings.training.crop if options.pad else 0
+    boundaries = boundary_map(network, network.backbone.prepare(batch.photos), crop).float()  # (B, h4, w4)
     for image_id, photo, boundary, cam in zip(batch.images, batch.photos, boundaries, cams, strict=True):
         scores = torch.from_numpy(cam.maps).to(boundary.device)
         if len(scores):

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from ppl.data.masks import IGNORE
 from ppl.training.batch_means import mean_count
+from ppl.training.label_grids import nearest
 
 
 def segmentation_loss(outputs: Sequence[Tensor], labels: Tensor) -> Tensor:
@@ -32,15 +33,3 @@ def resize(x: Tensor, size: Sequence[int]) -> Tensor:
 def rescale(x: Tensor, scale: float) -> Tensor:
     """Multiply the sides of (B, C, h, w) by `scale`, bilinear."""
     return x if scale == 1 else resize(x, [max(1, round(side * scale)) for side in x.shape[-2:]])
-
-
-def nearest(labels: Tensor, size: Sequence[int]) -> Tensor:
-    """Return labels (B, H, W) of any type at the centres of a grid of `size` (h, w): (B, h, w).
-
-    The centres are those that `resize` assumes, so that training and inference agree on where a cell lies.
-    """
-    rows, columns = (
-        ((torch.arange(n, device=labels.device) + 0.5) * side / n).long()
-        for n, side in zip(size, labels.shape[-2:], strict=True)
-    )
-    return labels[:, rows[:, None], columns]

@@ -5,6 +5,7 @@ from typing import Any
 
 _POLY = "the exponent of the poly schedule"
 _STAGES = "one less than `trained_from`: -1 none, 0 the stem, n the stem and stages 1 to n"
+_SCALE = "refine.affinitynet.training.scale, factors of a photo's sides; AffinityNet's reference does not rescale"
 RENAMED = {
     "data.path": "data.folder.path, data.voc.path or data.coco.path",
     "data.max_side": "data.folder.max_side",
@@ -35,9 +36,11 @@ RENAMED = {
         f"refine.affinitynet.{key}": f"refine.affinitynet.training.{key}"
         for key in (
             *("backbone", "weights", "epochs", "batch_size", "lr", "new_lr_factor", "momentum", "weight_decay"),
-            *("long_side", "crop", "radius"),
+            *("crop", "radius"),
         )
     },
+    "refine.affinitynet.long_side": _SCALE,
+    "refine.affinitynet.training.long_side": _SCALE,
     "refine.walk.background": "refine.irnet.walk.background, a score, or refine.affinitynet.walk.alpha, an exponent",
     "refine.walk": "refine.irnet.walk, or refine.affinitynet.walk",
     "segment.architecture": "segment.deeplab_v2",

@@ -2,12 +2,14 @@
 
 from itertools import permutations, product
 
+import numpy as np
 import pytest
 import torch
 
+from ppl.data.crops import draw_window
 from ppl.data.masks import IGNORE
 from ppl.refine.affinities import EPSILON, affinity_loss, pair_affinity
-from ppl.refine.affinitynet import build
+from ppl.refine.affinitynet import augmentation, build, loss, parameter_groups
 from ppl.refine.feature_walk import propagate_by_features
 from ppl.refine.settings import AffinityNet, AffinityNetTraining
 from ppl.refine.walk import propagate
@@ -95,4 +97,65 @@ def test_the_stages_up_to_frozen_stages_keep_their_weights(tiny, frozen_stages: 
     network = build(AffinityNet(training=AffinityNetTraining(backbone=tiny, frozen_stages=frozen_stages)), "none")
     for i, stage in enumerate(network.backbone.stages):
         assert all(p.requires_grad == (i > frozen_stages) for p in stage.parameters())
-    assert all(p.requires_grad for p in network.new_parameters())
+    assert all(p.requires_grad for p in [*network.new_convolutions(), *network.norms()])
+
+
+def test_weights_and_biases_learn_at_the_rates_of_the_reference(tiny) -> None:
+    """Pretrained weights and biases, normalisation too, at 1 and 2, new convolutions at 10; biases do not decay."""
+    settings = AffinityNet(training=AffinityNetTraining(backbone=tiny, frozen_stages=-1, lr=0.1, weight_decay=5e-4))
+    network = build(settings, "none")
+    groups = {id(p): group for group in parameter_groups(network, settings) for p in group["params"]}
+    assert sum(len(group["params"]) for group in parameter_groups(network, settings)) == len(groups)
+    assert groups.keys() == {id(p) for p in network.parameters()}
+    factors = {}
+    for name, parameter in network.named_parameters():
+        group, bias = groups[id(parameter)], name.endswith(".bias")
+        assert group["weight_decay"] == (0 if bias else 5e-4), name
+        factors[name] = round(group["lr"] / 0.1, 6)
+    new = {"joined.weight", *(f"heads.{i}.0.weight" for i in range(3))}
+    assert {name for name, factor in factors.items() if factor == 10} == new
+    assert all(factors[name] == (2 if name.endswith(".bias") else 1) for name in factors.keys() - new)
+    assert {factors[f"heads.{i}.1.{part}"] for i in range(3) for part in ("weight", "bias")} == {1, 2}
+
+
+def test_rates_and_decay_of_biases_are_settings(tiny) -> None:
+    training = AffinityNetTraining(backbone=tiny, bias_lr_factor=1, decay_biases=True, weight_decay=0.5)
+    settings = AffinityNet(training=training)
+    groups = parameter_groups(build(settings, "none"), settings)
+    assert [round(group["lr"] / training.lr, 6) for group in groups] == [1, 10]
+    assert {group["weight_decay"] for group in groups} == {0.5}
+
+
+def test_photos_keep_their_scale_and_change_their_colours() -> None:
+    changes, rng = augmentation(AffinityNet()), np.random.default_rng(0)
+    assert changes.jitter == 0.3
+    for size in ((375, 500), (500, 333), (600, 700)):
+        window = draw_window(size, changes, rng)
+        left, top, right, bottom = window.box
+        assert window.size == (bottom - top, right - left) == tuple(min(side, 448) for side in size)
+
+
+def test_new_convolutions_start_from_he_and_xavier(tiny) -> None:
+    """He: standard deviation sqrt(2 / inputs). Xavier, gain 4: uniform within 4 sqrt(6 / (inputs + outputs))."""
+    torch.manual_seed(0)
+    network = build(AffinityNet(training=AffinityNetTraining(backbone="vgg16")), "none")
+    for conv, _, _ in network.heads:
+        assert conv.weight.std().item() == pytest.approx((2 / conv.in_channels) ** 0.5, rel=0.05)
+        assert conv.weight.abs().max() > 3 * conv.weight.std()  # normal: not bounded as a uniform one is
+    bound = 4 * (6 / (448 + 448)) ** 0.5
+    weights = network.joined.weight
+    assert weights.abs().max().item() == pytest.approx(bound, rel=1e-3)
+    assert weights.std().item() == pytest.approx(bound / 3**0.5, rel=0.01)
+
+
+def test_the_loss_compares_cells_by_the_label_of_most_of_their_pixels(tiny) -> None:
+    torch.manual_seed(0)
+    settings = AffinityNet(training=AffinityNetTraining(backbone=tiny, radius=3))
+    network = build(settings, "none").eval()
+    images = torch.rand(1, 3, 48, 48)
+    cells = torch.randint(0, 3, (1, 6, 6)).to(torch.uint8)
+    labels = cells.repeat_interleave(8, 1).repeat_interleave(8, 2)
+    expected = affinity_loss(network(images), cells, 3)
+    torch.testing.assert_close(loss(network, images, labels, settings), expected)
+    labels[:, ::8, ::8] = IGNORE  # one pixel of 64
+    torch.testing.assert_close(loss(network, images, labels, settings), expected)

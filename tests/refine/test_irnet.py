@@ -71,6 +71,47 @@ def test_boundaries_of_a_mirrored_photo_are_mirrored(model: IRNet, size: tuple[i
     torch.testing.assert_close(boundary_map(model, x.flip(-1)), boundary.flip(-1))
 
 
+@pytest.mark.parametrize("size", [(48, 64), (45, 62), (64, 40), (1, 1)], ids=str)
+def test_a_photo_is_padded_with_zeros_to_the_crop_and_its_boundary_cut(model: IRNet, size: tuple[int, int]) -> None:
+    x, (height, width) = photos(*size), size
+
+    def logits(view: Tensor) -> Tensor:
+        padded = torch.zeros(2, 3, 64, 64)
+        padded[..., :height, :width] = view
+        return model(padded)[:, : -(-height // 4), : -(-width // 4)]
+
+    expected = torch.sigmoid((logits(x) + logits(x.flip(-1)).flip(-1)) / 2)
+    padded = boundary_map(model, x, 64)
+    torch.testing.assert_close(padded, expected)
+    assert not torch.allclose(padded, boundary_map(model, x), atol=1e-3)
+    # Both views are padded at their right: which of them is the photo does not matter.
+    torch.testing.assert_close(boundary_map(model, x.flip(-1), 64), padded.flip(-1))
+
+
+@pytest.mark.parametrize("size", [(64, 64), (70, 96)], ids=str)
+def test_a_photo_as_large_as_the_crop_is_not_padded(model: IRNet, size: tuple[int, int]) -> None:
+    x = photos(*size)
+    assert torch.equal(boundary_map(model, x, 64), boundary_map(model, x))
+
+
+def test_only_a_side_shorter_than_the_crop_is_padded(model: IRNet) -> None:
+    x = photos(40, 96)
+    by_hand = boundary_map(model, nn.functional.pad(x, (0, 0, 0, 24)))[:, :10]
+    torch.testing.assert_close(boundary_map(model, x, 64), by_hand)
+
+
+def test_the_loss_compares_labels_at_the_centres_of_cells(model: IRNet) -> None:
+    settings = Settings(training=IRNetTraining(radius=4))
+    cells = torch.randint(0, 3, (2, 12, 16), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    labels = torch.full((2, 48, 64), 255, dtype=torch.uint8)
+    labels[:, 2::4, 2::4] = cells
+    everywhere = cells.repeat_interleave(4, 1).repeat_interleave(4, 2)
+    x = photos(48, 64)
+    expected = loss(model, x, everywhere, settings)
+    assert expected > 0
+    torch.testing.assert_close(loss(model, x, labels, settings), expected)
+
+
 def test_photos_of_a_batch_do_not_influence_each_other(model: IRNet) -> None:
     x = photos(24, 32)
     apart = torch.cat([boundary_map(model, x[:1]), boundary_map(model, x[1:])])

@@ -105,10 +105,32 @@ def test_irnet_scores_are_those_of_the_walk_relative_to_the_strongest(scenes, re
             (walked,) = walk_irnet.walk(network, PhotoBatch([image_id], photo[None]), [cam], section)
             assert len(walked.scores) == len(cam.classes)
             if len(cam.classes):
-                boundary = irnet.boundary_map(network, network.backbone.prepare(photo[None]))[0]
+                boundary = irnet.boundary_map(network, network.backbone.prepare(photo[None]), section.training.crop)[0]
                 alone = propagate(torch.from_numpy(cam.maps), boundary, radius=3, beta=10, steps=16)
                 np.testing.assert_allclose(walked.scores, (alone / alone.max()).numpy(), rtol=1e-3, atol=1e-5)
                 assert walked.scores.max() == 1
+
+
+def test_irnet_pads_to_the_crop_of_its_training(refining, scenes, walking, monkeypatch, tmp_path: Path) -> None:
+    """The crop is that of the checkpoint, not that of the configuration of the walk."""
+    sizes = []
+    forward = irnet.IRNet.forward
+
+    def recorded(self, x):
+        sizes.append(tuple(x.shape[-2:]))
+        return forward(self, x)
+
+    monkeypatch.setattr(irnet.IRNet, "forward", recorded)
+    trained = refining("irnet", training={"crop": 48})
+    network = irnet.build(trained.irnet, "none")
+    checkpoints.save(tmp_path / "n.pt", network, kind=KIND, settings=stored(trained), code="", classes=CLASSES)
+    configured = refining("irnet", training={"crop": 64}, walk={"pad": True})
+    walk_split.main(walking(tmp_path / "n.pt", configured))
+    assert set(sizes) == {(48, 52), (48, 48), (52, 48)}  # of photos of 40x52, 33x47 and 52x40
+    sizes.clear()
+    unpadded = replace(walking(tmp_path / "n.pt", refining("irnet", walk={"pad": False})), out=tmp_path / "unpadded")
+    walk_split.main(unpadded)
+    assert set(sizes) == {(40, 52), (33, 47), (52, 40)}
 
 
 SCORES = np.ones((1, 2, 2), np.float32)

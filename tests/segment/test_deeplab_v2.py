@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ppl.segment.deeplab_v2 import DeepLab, build, parameter_groups
-from ppl.segment.logits import nearest, resize, segmentation_loss
+from ppl.segment.logits import segmentation_loss
 from ppl.segment.settings import DeepLabV2, Training
 
 
@@ -68,15 +68,6 @@ def test_the_loss_is_the_mean_over_the_pixels_that_count() -> None:
     expected = torch.nn.functional.cross_entropy(logits[:, :, :2], labels[:, :2].long())
     assert segmentation_loss([logits], labels).item() == pytest.approx(expected.item(), rel=1e-5)
     assert segmentation_loss([logits, logits], labels).item() == pytest.approx(2 * expected.item(), rel=1e-5)
-
-
-def test_labels_are_taken_at_the_centres_that_upsampling_assumes() -> None:
-    coordinates = torch.arange(40.0).view(1, 1, 1, 40).expand(1, 1, 24, 40)
-    cells = nearest(coordinates[:, 0], (3, 5))
-    assert cells.tolist() == [[[4, 12, 20, 28, 36]] * 3]
-    back = resize(cells[None], (24, 40))[0, 0, 0]
-    assert (back[4:36] - coordinates[0, 0, 0, 4:36]).abs().max() <= 0.5
-    assert torch.equal(nearest(coordinates[:, 0], (24, 40)), coordinates[:, 0])
 
 
 def test_biases_of_the_head_learn_twice_as_fast_without_decay(network: DeepLab) -> None:

@@ -74,7 +74,7 @@ def _settings(name: str, scenes, tmp_path: Path) -> tuple[Any, Any]:
             section = Refine(network=name, irnet=IRNet(training=training))
             return refine, refine.Settings(labels=scenes.labels, refine=section, **common)
         case "affinitynet":
-            training = AffinityNetTraining(frozen_stages=0, new_lr_factor=2, long_side=(50, 70), radius=3, **refined)
+            training = AffinityNetTraining(frozen_stages=0, new_lr_factor=2, scale=(0.9, 1.5), radius=3, **refined)
             section = Refine(network=name, affinitynet=AffinityNet(training=training))
             return refine, refine.Settings(labels=scenes.labels, refine=section, **common)
     training = SegmenterTraining(steps=4, head_lr_factor=1, scale=(0.9, 1.5), **{**sgd, "lr": 1e-4})

@@ -290,6 +290,7 @@ MODULES: dict[str, Callable[[Any], bool]] = {
     "refine/walk": only("walk"),
     "refine/walk_irnet": only("walk", experiments="drawn|own"),
     "refine/train_refiner": only("train_refiner"),
+    "training/label_grids": only("train_refiner", "walk", "train_segmenter", "predict"),
     "segment/train": only("train_segmenter"),
     "segment/deeplab_v2": only("train_segmenter", "predict", experiments="drawn|own"),
     "segment/smp": only("train_segmenter", "predict", experiments="public"),
