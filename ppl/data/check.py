@@ -249,12 +249,12 @@ def orientations(settings: Settings, dataset: Dataset, image_ids: Sequence[str])
         return (), Findings()
     paths = replace(dataset)  # a copy: a cached property would be sent to the worker processes
     files = {i: (paths.photo(i), paths.mask(i)) for i in image_ids if not id_fault(i)}
-    try:
-        decision = decide(files, settings.orientation, settings.data, workers=settings.workers)
-    except UserError as error:
-        return (), Findings(faults=(Finding.of(error, "JPEGImages", ""),))
-    warnings = [Finding.of(decision.warning, "JPEGImages", "")] if decision.warning else []
-    return decision.as_stored, Findings(warnings=tuple(warnings))
+    decision = decide(files, settings.orientation, settings.data, workers=settings.workers)
+    faults, warnings = (
+        tuple(Finding.of(error, "JPEGImages", "") for error in (part,) if error)
+        for part in (decision.fault, decision.warning)
+    )
+    return decision.as_stored, Findings(faults, warnings)
 
 
 def check_files(

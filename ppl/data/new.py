@@ -232,10 +232,8 @@ def orientation_doubt(
 ) -> UserError | None:
     """Return what is in doubt about the orientation of photos with masks, or contradictory; None if nothing is."""
     files = {ids[photo]: (folder.root / photo, masks[ids[photo]]) for photo in folder.photos if ids[photo] in masks}
-    try:
-        return decide(files, "auto", folder.root, workers=min(cores(), MAX_WORKERS)).warning
-    except UserError as error:
-        return error
+    decision = decide(files, "auto", folder.root, workers=min(cores(), MAX_WORKERS))
+    return decision.fault or decision.warning
 
 
 def settings_text(name: str, *, gpu: bool, photos: int) -> str:

@@ -6,11 +6,11 @@ without EXIF, so that the decision is made once. Of a mask only the size is read
 """
 
 import os.path
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from PIL import Image
 
@@ -21,8 +21,10 @@ from ppl.jobs.errors import UserError
 from ppl.jobs.parallel import run_all
 from ppl.jobs.shards import in_chunks
 
-HEADERS_PER_TASK = 256
+HEADERS_PER_TASK = 1024
 COPIES_PER_TASK = 16
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 Fit = Literal["stored", "upright", "both", "unknown"]
 """Which reading of a photo has the size of its mask; unknown: neither, or there is no readable mask."""
@@ -30,41 +32,37 @@ Fit = Literal["stored", "upright", "both", "unknown"]
 
 @dataclass(frozen=True)
 class Decision:
-    """The ids of the photos to read as stored, and a warning if other photos or a default decided for some."""
+    """The ids of the photos to read as stored, and what is to be said about photos that no mask decides."""
 
     as_stored: frozenset[str] = frozenset()
     warning: UserError | None = None
+    """Other photos, or the default, decided for them."""
+    fault: UserError | None = None
+    """Other photos contradict each other, so the user has to decide."""
 
 
 def decide(files: Mapping[str, tuple[Path, Path]], orientation: Orientation, where: Path, *, workers: int) -> Decision:
     """Decide how the photos of a dataset are read, by the size of their masks and by `data.folder.orientation`.
 
-    `files` are photo and mask by image id; either may be missing or unreadable. UserError, with the place `where`, if
-    masks of some photos fit only as stored, those of others only upright, and `auto` has to decide for a third.
+    `files` are photo and mask by image id; either may be missing or unreadable. `where` is the place in messages.
     """
-    relevant = {i: pair for i, pair in files.items() if orientation == "stored" or os.path.exists(pair[1])}
-    fits: dict[str, Fit] = {}
-    if relevant:
-        chunks = in_chunks(list(relevant.items()), HEADERS_PER_TASK)
-        name = "orientations read"
-        for part in run_all(_fits, chunks, workers=workers, total=len(relevant), size=len, name=name):
-            fits |= part
-    return decide_by_fits(fits, orientation, where)
+    relevant = [(i, pair) for i, pair in files.items() if orientation == "stored" or os.path.exists(pair[1])]
+    return decide_by_fits(dict(_of_headers(_fits, relevant, workers)), orientation, where)
 
 
 def decide_by_fits(fits: Mapping[str, Fit], orientation: Orientation, where: Path) -> Decision:
-    """Decide how photos with an EXIF orientation are read, from the fits of their masks; UserError as `decide`."""
+    """Decide how photos with an EXIF orientation are read, from the fits of their masks."""
     ids: dict[Fit, list[str]] = {"stored": [], "upright": [], "both": [], "unknown": []}
     for image_id, fit in sorted(fits.items()):
         ids[fit].append(image_id)
     if orientation == "stored":
         return Decision(frozenset(fits.keys() - ids["upright"]))
+    as_stored = frozenset(ids["stored"])
     if orientation == "upright" or not ids["both"]:
-        return Decision(frozenset(ids["stored"]))
+        return Decision(as_stored)
     if ids["stored"] and ids["upright"]:
-        raise _contradiction(ids, where)
-    follow = ids["both"] if ids["stored"] else []
-    return Decision(frozenset([*ids["stored"], *follow]), _undecided(ids, where))
+        return Decision(as_stored, fault=_contradiction(ids, where))
+    return Decision(as_stored.union(ids["both"]) if as_stored else as_stored, warning=_undecided(ids, where))
 
 
 def fit_of(photo: Path, mask: Path) -> Fit | None:
@@ -87,9 +85,7 @@ def fit_of(photo: Path, mask: Path) -> Fit | None:
 
 def find_turned(photos: Sequence[Path], *, workers: int) -> set[Path]:
     """Return the photos whose EXIF orientation is not upright; unreadable ones are left to the check."""
-    chunks = in_chunks(photos, HEADERS_PER_TASK)
-    results = run_all(_turned, chunks, workers=workers, total=len(photos), size=len, name="orientations read")
-    return {photo for chunk in results for photo in chunk}
+    return set(_of_headers(_turned, photos, workers))
 
 
 def link_as_stored(photos: Sequence[Path], folder: Path, *, workers: int) -> None:
@@ -149,9 +145,20 @@ def _photos(image_ids: Sequence[str]) -> str:
     return f"{number:,} photos, such as {image_ids[0]!r}," if number > 1 else f"photo {image_ids[0]!r}"
 
 
-def _fits(files: Sequence[tuple[str, tuple[Path, Path]]]) -> dict[str, Fit]:
-    fits = {image_id: fit_of(*pair) for image_id, pair in files}
-    return {image_id: fit for image_id, fit in fits.items() if fit is not None}
+def _of_headers(
+    function: Callable[[Sequence[Item]], list[Result]], items: Sequence[Item], workers: int
+) -> Iterator[Result]:
+    """Yield what a function returns for chunks of files of which it reads the headers, in any order."""
+    if items:
+        chunks = in_chunks(items, HEADERS_PER_TASK)
+        workers = workers if len(chunks) > 1 else 0  # a few thousand headers take as long as starting a process
+        for results in run_all(function, chunks, workers=workers, total=len(items), size=len, name="headers of photos"):
+            yield from results
+
+
+def _fits(files: Sequence[tuple[str, tuple[Path, Path]]]) -> list[tuple[str, Fit]]:
+    fits = ((image_id, fit_of(*pair)) for image_id, pair in files)
+    return [(image_id, fit) for image_id, fit in fits if fit is not None]
 
 
 def _turned(photos: Sequence[Path]) -> list[Path]:

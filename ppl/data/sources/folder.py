@@ -54,6 +54,8 @@ def prepare(settings: Folder, out: Path, *, splits: Sequence[str], workers: int)
     files_of = photos_of_splits(dataset, splits)
     single = {image_id: (files[0], dataset.mask(image_id)) for image_id, files in files_of.items() if len(files) == 1}
     decision = decide(single, settings.orientation, root, workers=workers)
+    if decision.fault:
+        raise decision.fault
     if decision.warning:
         print(f"warning: {decision.warning}")
     for name in (name for name in LINKED if os.path.isdir(source / name)):
