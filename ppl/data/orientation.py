@@ -61,8 +61,8 @@ def decide_by_fits(fits: Mapping[str, Fit], orientation: Orientation, where: Pat
     if orientation == "upright" or not ids["both"]:
         return Decision(as_stored)
     if ids["stored"] and ids["upright"]:
-        return Decision(as_stored, fault=_contradiction(ids, where))
-    return Decision(as_stored.union(ids["both"]) if as_stored else as_stored, warning=_undecided(ids, where))
+        return Decision(as_stored, fault=_doubt(ids, where))
+    return Decision(as_stored.union(ids["both"]) if as_stored else as_stored, warning=_doubt(ids, where))
 
 
 def fit_of(photo: Path, mask: Path) -> Fit | None:
@@ -122,27 +122,25 @@ def copy_as_stored(photo: Path, folder: Path) -> None:
         pixels.save(folder / f"{photo.stem}.png")
 
 
-def _contradiction(ids: Mapping[Fit, Sequence[str]], where: Path) -> UserError:
-    stored, upright = _photos(ids["stored"]), _photos(ids["upright"])
-    what = f"{_both(ids)}; a mask fits only as stored for {stored}, only upright for {upright}"
-    return UserError(where, what, "set data.folder.orientation to upright or stored")
+def _doubt(ids: Mapping[Fit, Sequence[str]], where: Path) -> UserError:
+    """Return what to say about photos whose masks fit both ways: how they are read, or that others disagree."""
 
+    def photos(fit: Fit) -> str:
+        number, example = len(ids[fit]), ids[fit][0]
+        return f"{number:,} photos (such as {example!r})" if number > 1 else f"photo {example!r}"
 
-def _undecided(ids: Mapping[Fit, Sequence[str]], where: Path) -> UserError:
-    others = ids["stored"] or ids["upright"]
-    what = f"{_both(ids)}, so they are read {'as stored' if ids['stored'] else 'upright'}"
-    if others:
-        what += f", the only way that fits for {_photos(others)}"
-    return UserError(where, what, "set data.folder.orientation to upright or stored to decide")
-
-
-def _both(ids: Mapping[Fit, Sequence[str]]) -> str:
-    return f"{_photos(ids['both'])} with an EXIF orientation: masks fit upright and as stored"
-
-
-def _photos(image_ids: Sequence[str]) -> str:
-    number = len(image_ids)
-    return f"{number:,} photos, such as {image_ids[0]!r}," if number > 1 else f"photo {image_ids[0]!r}"
+    what, remedy = (
+        f"EXIF orientation of {photos('both')}: masks fit upright and as stored",
+        "set data.folder.orientation",
+    )
+    if ids["stored"] and ids["upright"]:
+        what += f", those of {photos('stored')} only as stored, those of {photos('upright')} only upright"
+        return UserError(where, what, f"{remedy} to upright or stored")
+    way: Fit = "stored" if ids["stored"] else "upright"
+    what += f", so {'they are' if len(ids['both']) > 1 else 'it is'} read {'as stored' if ids['stored'] else 'upright'}"
+    if ids[way]:
+        what += f", the only way that fits for {photos(way)}"
+    return UserError(where, what, f"{remedy} to upright or stored to decide")
 
 
 def _of_headers(

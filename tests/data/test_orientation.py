@@ -139,7 +139,7 @@ def test_the_line_names_the_number_an_example_the_way_and_the_option():
         return str(orientation.decide_by_fits(fits, "auto", Path("mine")).warning)
 
     remedy = "; set data.folder.orientation to upright or stored to decide"
-    both = "mine: 2 photos, such as 'a', with an EXIF orientation: masks fit upright and as stored, so they are read"
+    both = "mine: EXIF orientation of 2 photos (such as 'a'): masks fit upright and as stored, so they are read"
     doubt: dict[str, orientation.Fit] = {"b": "both", "a": "both", "d": "unknown"}
     assert line(doubt) == f"{both} upright{remedy}"
     assert line(doubt | {"c": "stored"}) == f"{both} as stored, the only way that fits for photo 'c'{remedy}"
@@ -246,13 +246,13 @@ def test_what_no_mask_decides_follows_the_setting_or_the_others_and_auto_says_so
     for text in (printed, checked):
         lines = [line for line in text.splitlines() if line.startswith("warning: ") and "orientation" in line]
         assert len(lines) == (setting == "auto")
-        assert all("2 photos, such as 'mirrored'" in line for line in lines)
+        assert all("of 2 photos (such as 'mirrored')" in line for line in lines)
         assert all(("are read as stored" if stored else "are read upright") in line for line in lines)
 
 
 def test_masks_that_contradict_each_other_are_refused_if_a_third_is_in_doubt_until_the_option_decides(tmp_path):
     own = Own(tmp_path / "own", CASES | DOUBT)
-    line = r"2 photos, such as 'mirrored', .* as stored for photo 'as_stored', only upright for photo 'as_upright'; set"
+    line = r"EXIF orientation of 2 photos .*, those of photo 'as_stored' only as stored, those of photo 'as_upright' "
     with pytest.raises(UserError, match=line) as refused:
         own.prepared()
     assert len(str(refused.value).splitlines()) == 1
@@ -353,8 +353,8 @@ def test_a_new_dataset_says_what_its_masks_leave_in_doubt(tmp_path, monkeypatch,
     settings = new.Settings(Path("photos"), Path("labels.csv"), masks=Path("masks"), classes=Path("classes.txt"))
     new.main(replace(settings, device="cpu"))
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
-    assert line.startswith("warning: photos: photo 'c' with an EXIF orientation: masks fit upright and as stored")
-    assert ("only upright for photo 'e'" in line) == (decided == "both")
+    assert line.startswith("warning: photos: EXIF orientation of photo 'c': masks fit upright and as stored, ")
+    assert ("those of photo 'e' only upright" in line) == (decided == "both")
 
 
 def test_a_new_dataset_with_masks_of_the_stored_pixels_can_be_checked_and_prepared(tmp_path, monkeypatch, capsys):
@@ -368,9 +368,9 @@ def test_a_new_dataset_with_masks_of_the_stored_pixels_can_be_checked_and_prepar
     Path("classes.txt").write_text("cat\n")
     masks = {"masks": Path("masks"), "classes": Path("classes.txt")}
     new.main(new.Settings(Path("photos"), Path("labels.csv"), device="cpu", **masks))
-    assert "3 photos, such as '2', with an EXIF orientation" in capsys.readouterr().out
+    assert "EXIF orientation of 3 photos (such as '2')" in capsys.readouterr().out
     check.main(check.Settings(Path("mine.yaml"), workers=0))
-    assert "read as stored, the only way that fits for 4 photos, such as '5'," in capsys.readouterr().out
+    assert "read as stored, the only way that fits for 4 photos (such as '5')" in capsys.readouterr().out
     section = yaml.safe_load(Path("mine.yaml").read_text())["experiments"]["mine"]["data"]
     splits = {key: section[key] for key in ("train_split", "seed_split")}
     dataset = prepared(Data(folder=Folder(**section["folder"]), **splits), Path("results/mine/data"))
