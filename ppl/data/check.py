@@ -250,11 +250,7 @@ def orientations(settings: Settings, dataset: Dataset, image_ids: Sequence[str])
     paths = replace(dataset)  # a copy: a cached property would be sent to the worker processes
     files = {i: (paths.photo(i), paths.mask(i)) for i in image_ids if not id_fault(i)}
     decision = decide(files, settings.orientation, settings.data, workers=settings.workers)
-    faults, warnings = (
-        tuple(Finding.of(error, "JPEGImages", "") for error in (part,) if error)
-        for part in (decision.fault, decision.warning)
-    )
-    return decision.as_stored, Findings(faults, warnings)
+    return decision.as_stored, Findings(_of_photos(decision.fault), _of_photos(decision.warning))
 
 
 def check_files(
@@ -365,6 +361,10 @@ def _line_finding(fault: UserError) -> Finding:
     """Return the finding for a faulty line of labels.csv."""
     line = str(fault.where).rpartition(", ")[2]
     return Finding(f"labels.csv, {line}", fault.what, fault.remedy, "lines of labels.csv are faulty")
+
+
+def _of_photos(error: UserError | None) -> tuple[Finding, ...]:
+    return (Finding.of(error, "JPEGImages", ""),) if error else ()
 
 
 def _check_chunk(task: tuple[Dataset, int | None, Sequence[tuple[str, bool, bool]]]) -> list[Findings]:

@@ -23,6 +23,7 @@ from ppl.jobs.shards import in_chunks
 
 HEADERS_PER_TASK = 1024
 COPIES_PER_TASK = 16
+COMPRESSION = 1  # of PNG, 0 to 9: a third of the time of the usual 6, for files that are 15 % larger
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -119,7 +120,7 @@ def copy_as_stored(photo: Path, folder: Path) -> None:
     except UserError:  # reported by the check
         link(photo, folder)
     else:
-        pixels.save(folder / f"{photo.stem}.png")
+        pixels.save(folder / f"{photo.stem}.png", compress_level=COMPRESSION)
 
 
 def _doubt(ids: Mapping[Fit, Sequence[str]], where: Path) -> UserError:
@@ -129,18 +130,16 @@ def _doubt(ids: Mapping[Fit, Sequence[str]], where: Path) -> UserError:
         number, example = len(ids[fit]), ids[fit][0]
         return f"{number:,} photos (such as {example!r})" if number > 1 else f"photo {example!r}"
 
-    what, remedy = (
-        f"EXIF orientation of {photos('both')}: masks fit upright and as stored",
-        "set data.folder.orientation",
-    )
+    what = f"EXIF orientation of {photos('both')}: masks fit upright and as stored"
+    remedy = "set data.folder.orientation to upright or stored"
     if ids["stored"] and ids["upright"]:
         what += f", those of {photos('stored')} only as stored, those of {photos('upright')} only upright"
-        return UserError(where, what, f"{remedy} to upright or stored")
+        return UserError(where, what, remedy)
     way: Fit = "stored" if ids["stored"] else "upright"
     what += f", so {'they are' if len(ids['both']) > 1 else 'it is'} read {'as stored' if ids['stored'] else 'upright'}"
     if ids[way]:
         what += f", the only way that fits for {photos(way)}"
-    return UserError(where, what, f"{remedy} to upright or stored to decide")
+    return UserError(where, what, f"{remedy} to decide")
 
 
 def _of_headers(
