@@ -6,7 +6,7 @@ python -m ppl.data.check --data mine         (a dataset folder whose splits are 
 
 import os.path
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -17,9 +17,10 @@ import yaml
 from ppl.data.dataset import LISTS, Dataset, id_fault
 from ppl.data.findings import Finding, listed, paragraphs
 from ppl.data.masks import IGNORE, read_mask
+from ppl.data.orientation import decide
 from ppl.data.own.photos import copies
 from ppl.data.photos import MAX_PIXELS, MAX_STORED, photo_size, read_photo
-from ppl.data.settings import Data
+from ppl.data.settings import Data, Orientation
 from ppl.jobs.command import command
 from ppl.jobs.errors import UserError, reason
 from ppl.jobs.fields import read
@@ -36,7 +37,7 @@ TINY = 64  # pixels, shorter side
 @dataclass(frozen=True)
 class Settings:
     data: Path
-    """Dataset folder, or a settings file (.yaml) whose experiments name folder, splits and data.folder.max_side."""
+    """Dataset folder, or a settings file (.yaml) whose experiments name splits and the settings of data.folder."""
     train_split: str = "train"
     """Training split, with image-level labels."""
     seed_split: str = "train"
@@ -48,6 +49,10 @@ class Settings:
     workers: int = 2
     max_side: int | None = None
     """data.folder.max_side of the experiment: larger photos are shrunk to it before use."""
+    orientation: Orientation = "auto"
+    """data.folder.orientation of the experiment: how photos with an EXIF orientation are read."""
+    prepared: bool = False
+    """Whether the folder was written by ppl.data.prepare, so that its photos are read upright by all steps."""
 
 
 @dataclass(frozen=True)
@@ -76,18 +81,21 @@ def check(settings: Settings) -> None:
     train, val = settings.train_split, settings.val_split
     measured = {*splits[settings.seed_split], *splits[val]} if dataset.has_masks else set()
     image_ids = sorted(set(chain.from_iterable(splits.values())))
-    of_files = check_files(dataset, image_ids, measured, settings.max_side, settings.workers)
+    as_stored, of_orientations = orientations(settings, dataset, image_ids)
+    of_files = check_files(dataset, image_ids, measured, as_stored, settings.max_side, settings.workers)
     faults = list(chain(
         (_line_finding(fault) for fault in in_lines),
         split_faults(splits, train, settings.seed_split, [val]),
         label_faults(dataset, splits, train, val),
         folder_faults(dataset, image_ids),
+        of_orientations.faults,
         of_files.faults,
     ))  # fmt: skip
     warnings = list(chain(
         split_warnings(splits, train, [settings.test_split]),
         label_warnings(dataset, splits[train]),
         held_out_copies(dataset, splits[train], splits[val], train, val),
+        of_orientations.warnings,
         of_files.warnings,
     ))  # fmt: skip
     if faults:
@@ -120,7 +128,8 @@ def experiments(settings: Settings) -> Iterator[Settings]:
     for data in of_folders:
         if data.folder.path is None:
             raise UserError(f"{file}, data", "source folder needs folder.path", remedy)
-        yield replace(settings, data=Path(data.folder.path), max_side=data.folder.max_side, **data.splits)
+        of_folder = {"max_side": data.folder.max_side, "orientation": data.folder.orientation}
+        yield replace(settings, data=Path(data.folder.path), **of_folder, **data.splits)
 
 
 def split_faults(splits: dict[str, list[str]], train: str, seed: str, held_out: Sequence[str]) -> Iterator[Finding]:
@@ -234,13 +243,28 @@ def folder_faults(dataset: Dataset, image_ids: Sequence[str]) -> Iterator[Findin
             yield Finding("JPEGImages", what, "keep one", "ids have several photos")
 
 
+def orientations(settings: Settings, dataset: Dataset, image_ids: Sequence[str]) -> tuple[Collection[str], Findings]:
+    """Return the ids of the photos that will be read as stored, and what is wrong or in doubt about orientations."""
+    if settings.prepared:
+        return (), Findings()
+    paths = replace(dataset)  # a copy: a cached property would be sent to the worker processes
+    files = {i: (paths.photo(i), paths.mask(i)) for i in image_ids if not id_fault(i)}
+    decision = decide(files, settings.orientation, settings.data, workers=settings.workers)
+    return decision.as_stored, Findings(_of_photos(decision.fault), _of_photos(decision.warning))
+
+
 def check_files(
-    dataset: Dataset, image_ids: Sequence[str], measured: set[str], max_side: int | None, workers: int
+    dataset: Dataset,
+    image_ids: Sequence[str],
+    measured: set[str],
+    as_stored: Collection[str],
+    max_side: int | None,
+    workers: int,
 ) -> Findings:
     """Read every photo and every mask in `measured`; return their faults and warnings, sorted."""
     image_ids = [image_id for image_id in image_ids if not id_fault(image_id)]
     chunks = in_chunks(image_ids, IMAGES_PER_TASK)
-    tasks = ((dataset, max_side, [(image_id, image_id in measured) for image_id in chunk]) for chunk in chunks)
+    tasks = ((dataset, max_side, [(i, i in measured, i in as_stored) for i in chunk]) for chunk in chunks)
     results = run_all(_check_chunk, tasks, workers=workers, total=len(image_ids), size=_length, name="photos checked")
     findings = list(chain.from_iterable(results))
     faults = sorted(chain.from_iterable(finding.faults for finding in findings))
@@ -248,7 +272,9 @@ def check_files(
     return Findings(tuple(faults), tuple(warnings))
 
 
-def check_image(dataset: Dataset, image_id: str, with_mask: bool, max_side: int | None = None) -> Findings:
+def check_image(
+    dataset: Dataset, image_id: str, with_mask: bool, as_stored: bool = False, max_side: int | None = None
+) -> Findings:
     """Return the faults and warnings of a photo and its mask; with `max_side` they may have up to MAX_STORED pixels."""
     path, mask_path = dataset.photo(image_id), dataset.mask(image_id)
     place = str(path.relative_to(dataset.root))
@@ -257,7 +283,7 @@ def check_image(dataset: Dataset, image_id: str, with_mask: bool, max_side: int 
         return Findings((Finding(place, "no such file", remedy, "photos are missing"),))
     most = MAX_PIXELS if max_side is None else MAX_STORED
     try:
-        size = photo_size(path, most=most)
+        size = photo_size(path, most=most, upright=not as_stored)
         read_photo(path, max_side=max_side)
     except UserError as error:
         return Findings((Finding.of(error, place, "photos cannot be read"),))
@@ -337,9 +363,13 @@ def _line_finding(fault: UserError) -> Finding:
     return Finding(f"labels.csv, {line}", fault.what, fault.remedy, "lines of labels.csv are faulty")
 
 
-def _check_chunk(task: tuple[Dataset, int | None, Sequence[tuple[str, bool]]]) -> list[Findings]:
-    dataset, max_side, image_ids = task
-    return [check_image(dataset, image_id, with_mask, max_side) for image_id, with_mask in image_ids]
+def _of_photos(error: UserError | None) -> tuple[Finding, ...]:
+    return (Finding.of(error, "JPEGImages", ""),) if error else ()
+
+
+def _check_chunk(task: tuple[Dataset, int | None, Sequence[tuple[str, bool, bool]]]) -> list[Findings]:
+    dataset, max_side, images = task
+    return [check_image(dataset, image_id, *options, max_side=max_side) for image_id, *options in images]
 
 
 def _length(task: tuple[Dataset, int | None, Sequence]) -> int:

@@ -26,6 +26,12 @@ def read_mask(path: Path | str, *, most: int = MAX_PIXELS) -> np.ndarray:
         return np.array(image)
 
 
+def mask_size(path: Path | str, *, most: int = MAX_PIXELS) -> tuple[int, int]:
+    """Return (h, w) of a mask from its header, without reading pixels; UserError as `read_mask` for the file."""
+    with open_image(path, "mask", ("PNG",), most) as image:
+        return image.height, image.width
+
+
 def read_truth(path: Path | str, classes: int) -> np.ndarray:
     """Return a mask to measure with, (h, w) uint8; UserError for an id other than 0..`classes` and 255."""
     mask = read_mask(path)

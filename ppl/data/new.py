@@ -21,6 +21,7 @@ from ppl.data.dataset import Dataset
 from ppl.data.findings import MAX_EXAMPLES, listed
 from ppl.data.label_maps import SERVER_FOLDER
 from ppl.data.lists import write_lists
+from ppl.data.orientation import decide
 from ppl.data.own.divide import held_out
 from ppl.data.own.photos import PhotoFolder, PhotoIndex, copies, ids_of, list_photos
 from ppl.data.own.table import Table, read_table
@@ -107,6 +108,8 @@ def main(settings: Settings) -> None:
     if not has_settings:
         write_text(file, settings_text(settings.name, gpu=gpu, photos=len(splits["train"])))
     print(report(settings, folder, table, matched, splits, labels, classes, len(masks)))
+    if doubt := orientation_doubt(folder, ids, masks):
+        print(f"warning: {doubt}")
     print(f"\nwritten: {out}/ (links to the photos, lists, labels)" + ("" if has_settings else f", {file} (settings)"))
     hardware = "a GPU" if gpu else "CPU cores, without a GPU"
     print(f"{file} exists and is unchanged" if has_settings else f"settings are for {hardware}")
@@ -222,6 +225,15 @@ def write_dataset(
         (folder / "SegmentationClass" / f"{image_id}.png").symlink_to(mask)
     in_order = {image_id: [name for name in classes if name in names] for image_id, names in labels.items()}
     write_lists(folder, classes, in_order, splits)
+
+
+def orientation_doubt(
+    folder: PhotoFolder, ids: Mapping[PurePosixPath, str], masks: Mapping[str, Path]
+) -> UserError | None:
+    """Return what is in doubt about the orientation of photos with masks, or contradictory; None if nothing is."""
+    files = {ids[photo]: (folder.root / photo, masks[ids[photo]]) for photo in folder.photos if ids[photo] in masks}
+    decision = decide(files, "auto", folder.root, workers=min(cores(), MAX_WORKERS))
+    return decision.fault or decision.warning
 
 
 def settings_text(name: str, *, gpu: bool, photos: int) -> str:

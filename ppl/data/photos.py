@@ -35,12 +35,16 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 """Transposition that turns a photo upright, by its EXIF orientation; other orientations need none."""
+STORED = UPRIGHT | {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+"""The inverse transpositions: from an upright photo to its pixels as stored."""
+SIDEWAYS = (5, 6, 7, 8)
+"""EXIF orientations that exchange width and height."""
 
 Result = TypeVar("Result")
 
 
-def read_photo(path: Path | str, *, max_side: int | None = None) -> np.ndarray:
-    """Return a photo as (h, w, 3) uint8 RGB, upright by its EXIF orientation.
+def read_photo(path: Path | str, *, max_side: int | None = None, upright: bool = True) -> np.ndarray:
+    """Return a photo as (h, w, 3) uint8 RGB, upright by its EXIF orientation, or else its pixels as stored.
 
     16-bit images are reduced to 8 bits, transparency is composited on white, greyscale and CMYK are converted to RGB,
     and only the first frame is read. With `max_side` the photo is shrunk so that neither side is longer, and may be
@@ -51,16 +55,16 @@ def read_photo(path: Path | str, *, max_side: int | None = None) -> np.ndarray:
     most = MAX_PIXELS if max_side is None else MAX_STORED
     with open_image(path, "photo", tuple(PHOTO_FORMATS), most) as image:
         draft_size = None if max_side is None else shrunk_size(image.size, max_side)
-        orientation = call_pillow(path, "photo", lambda: _decode(image, draft_size))
+        turn = call_pillow(path, "photo", lambda: _decode(image, draft_size, upright))
         try:
-            return np.array(_upright_rgb(image, orientation, max_side))
+            return np.array(_turned_rgb(image, turn, max_side))
         except ValueError as error:  # of the mode or the palette
             raise _unreadable(path, "photo", error) from error
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
     """Return an open image as `read_photo` would read it; ValueError for pixel values of unknown range."""
-    return _upright_rgb(image, _decode(image, None), None)
+    return _turned_rgb(image, _decode(image, None, True), None)
 
 
 def shrunk_size(size: tuple[int, int], max_side: int) -> tuple[int, int]:
@@ -69,11 +73,21 @@ def shrunk_size(size: tuple[int, int], max_side: int) -> tuple[int, int]:
     return tuple(max(1, round(side * factor)) for side in size)
 
 
-def photo_size(path: Path | str, *, most: int = MAX_PIXELS) -> tuple[int, int]:
-    """Return (h, w) of an upright photo from its header; UserError if it has more than `most` pixels."""
+def photo_size(path: Path | str, *, most: int = MAX_PIXELS, upright: bool = True) -> tuple[int, int]:
+    """Return (h, w) of a photo, upright or as stored, from its header; UserError if it has more than `most` pixels."""
     with open_image(path, "photo", tuple(PHOTO_FORMATS), most) as image:
         (width, height), orientation = call_pillow(path, "photo", lambda: (_stored_size(image), _orientation(image)))
-    return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
+    return (width, height) if upright and orientation in SIDEWAYS else (height, width)
+
+
+def exif_orientation(path: Path | str) -> int:
+    """Return the EXIF orientation of a photo from its header, 1 to 8; 1 (upright as stored) if there is no valid one.
+
+    UserError for a file that is not a photo or has more than MAX_STORED pixels.
+    """
+    with open_image(path, "photo", tuple(PHOTO_FORMATS), MAX_STORED) as image:
+        orientation = call_pillow(path, "photo", lambda: _orientation(image))
+    return orientation if orientation in UPRIGHT else 1
 
 
 def open_image(path: Path | str, kind: str, formats: tuple[str, ...], most: int = MAX_PIXELS) -> Image.Image:
@@ -109,15 +123,19 @@ def _too_large(path: Path | str, kind: str, size: str, most: int) -> UserError:
     return UserError(path, f"{size} more than {most:,} pixels, {limit}", remedy)
 
 
-def _decode(image: Image.Image, draft_size: tuple[int, int] | None) -> int | None:
-    """Decode an open image in place and return its EXIF orientation, None for an image without one.
+def _decode(image: Image.Image, draft_size: tuple[int, int] | None, upright: bool) -> Image.Transpose | None:
+    """Decode an open image in place; return the transposition that makes it upright or as stored, None if it is.
 
     A JPEG is decoded at 1/2, 1/4 or 1/8 of its sides, as long as neither is below `draft_size`.
     """
     if draft_size is not None:
         image.draft(None, draft_size)
-    image.load()  # before reading the orientation: Pillow turns a TIFF itself while loading it
-    return _orientation(image)
+    if image.format == "TIFF":  # Pillow turns it upright itself while loading it, and forgets the orientation
+        turn = None if upright else STORED.get(_orientation(image))
+        image.load()
+        return turn
+    image.load()  # before reading the orientation, which a PNG may have after its pixels
+    return UPRIGHT.get(_orientation(image)) if upright else None
 
 
 def _orientation(image: Image.Image) -> int | None:
@@ -129,11 +147,11 @@ def _stored_size(image: Image.Image) -> tuple[int, int]:
     return (image.tag_v2[256], image.tag_v2[257]) if image.format == "TIFF" else image.size
 
 
-def _upright_rgb(image: Image.Image, orientation: int | None, max_side: int | None) -> Image.Image:
-    """Return a decoded image as 8-bit RGB, turned upright and then shrunk to `max_side`."""
+def _turned_rgb(image: Image.Image, turn: Image.Transpose | None, max_side: int | None) -> Image.Image:
+    """Return a decoded image as 8-bit RGB, transposed and then shrunk to `max_side`."""
     rgb = _to_rgb(image)
-    if orientation in UPRIGHT:
-        rgb = rgb.transpose(UPRIGHT[orientation])  # first: Pillow's resizing is not symmetric, so the order matters
+    if turn is not None:
+        rgb = rgb.transpose(turn)  # first: Pillow's resizing is not symmetric, so the order matters
     return rgb if max_side is None else rgb.resize(shrunk_size(rgb.size, max_side), Image.Resampling.BICUBIC)
 
 

@@ -17,6 +17,7 @@ SOURCES = {
 """Sources of data by name; `ppl.data.prepare` tells what each module contains."""
 
 Convention = Literal["A", "B"]
+Orientation = Literal["auto", "upright", "stored"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,9 @@ class Folder(Section):
     max_side: Annotated[int, Ge(64), Le(2048)] | None = None
     """Pixels: photos with a longer side are resized to it, masks with them; test predictions are resized back. Without
     it photos above 2048 x 2048 are rejected."""
+    orientation: Annotated[Orientation, Source("ours")] = "auto"
+    """How a photo with an EXIF orientation is read if its mask does not fit only one way: turned `upright`, as it is
+    `stored`, or `auto`: as those photos whose masks fit only one way; upright without such photos or without a mask."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from PIL import Image
 from ppl.data import check
 from ppl.data.crops import Augmentation, TrainingCrops
 from ppl.data.dataset import Dataset
-from ppl.data.masks import read_mask, write_mask
+from ppl.data.masks import mask_size, read_mask, write_mask
 from ppl.measure import label_maps
 
 SOUND = np.array([[0, 1, 2, 255] * 2] * 6, dtype=np.uint8)  # for a photo of 8x6 and two classes
@@ -124,6 +124,12 @@ def test_a_mask_is_valid_if_and_only_if_all_its_ids_are_classes(mask, classes):
     dataset = Dataset(Dataset, tuple(map(str, range(classes))), {})
     faults = list(check.mask_faults(dataset, "a.png", mask, (6, 8)))
     assert bool(faults) == bool(((mask > classes) & (mask < 255)).any())
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "empty", "text", "signature", "20,000 x 20,000", "absent", "folder", "loop"])
+def test_a_size_is_that_of_a_mask(tmp_path, refused, spoil, kind):
+    spoil(tmp_path / "a.png", UNREADABLE.get(kind, kind))
+    refused(mask_size, tmp_path / "a.png", "a.png: ", lines=1)
 
 
 @given(st.binary(max_size=200), st.booleans())

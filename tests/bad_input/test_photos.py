@@ -17,7 +17,7 @@ from PIL import Image
 
 from ppl.data import check
 from ppl.data.dataset import Dataset
-from ppl.data.photos import MAX_PIXELS, photo_size, read_photo
+from ppl.data.photos import MAX_PIXELS, exif_orientation, photo_size, read_photo
 from ppl.jobs.command import explain
 from ppl.jobs.errors import UserError
 
@@ -72,7 +72,9 @@ PLACES = ("absent", "folder", "loop", "dangling")
 HEADS = ("empty", "start of a JPEG", "eps", "20,000 x 20,000", "decompression bomb", "loop")
 
 
-@pytest.mark.parametrize(("read", "kind"), [*product([read_photo], [*BROKEN, *PLACES]), *product([photo_size], HEADS)])
+@pytest.mark.parametrize(
+    ("read", "kind"), [*product([read_photo], [*BROKEN, *PLACES]), *product([photo_size, exif_orientation], HEADS)]
+)
 def test_a_file_that_is_not_a_photo_is_refused_by_its_header_where_that_suffices(tmp_path, refused, spoil, read, kind):
     spoil(tmp_path / "a.jpg", BROKEN.get(kind, kind))
     text = refused(read, tmp_path / "a.jpg", lines=1)
@@ -86,7 +88,7 @@ def test_the_check_reports_photos_that_cannot_be_read(root, checking, refused, s
     refused(check.main, checking, f"JPEGImages/{image_id}", "1 fault", lines=2)
 
 
-@pytest.mark.parametrize("read", [read_photo, photo_size])
+@pytest.mark.parametrize("read", [read_photo, photo_size, exif_orientation])
 def test_an_unreadable_file_is_named_and_a_fault_of_the_caller_stays_a_traceback(tmp_path, monkeypatch, read):
     def forbidden(*_args, **_options):
         raise PermissionError(13, "Permission denied", str(tmp_path / "a.jpg"))
@@ -129,6 +131,8 @@ def photo_of_stated_size(path: Path) -> np.ndarray:
     photo = read_photo(path)
     assert photo.dtype == np.uint8
     assert photo.shape == (*photo_size(path), 3)
+    assert read_photo(path, upright=False).shape == (*photo_size(path, upright=False), 3)
+    assert exif_orientation(path) in range(1, 9)
     return photo
 
 

@@ -133,6 +133,7 @@ FIRST |= BACKBONES
 OTHER: dict[str, Any] = {
     "path": "other photos",
     "data.coco.convention": "B",
+    "data.folder.orientation": "stored",
     "own": {"a": 1},
     "data.train_split": CHANGED_SPLIT,
     "data.seed_split": CHANGED_SPLIT,

@@ -179,6 +179,13 @@ def test_masks_are_opened_only_where_they_are_measured_checked_or_shown():
     assert wrong == []
 
 
+def test_a_mask_decides_by_its_size_alone_how_its_photo_is_read():
+    """Preparing data reads headers of masks, so no pixel of a mask reaches a training."""
+    modules = [name for name in MODULES if re.fullmatch(r"ppl\.data\.(orientation|sources\.(folder|voc|coco))", name)]
+    assert len(modules) == 4
+    assert [name for name in modules if {"read_mask", "read_truth"} & names(MODULES[name])] == []
+
+
 def test_the_folder_of_masks_is_named_only_where_it_is_written_or_looked_for():
     mentions = {name for name, tree in MODULES.items() if any(MASKS in text.split("/") for text in code_strings(tree))}
     assert [name for name in mentions if not NAMES_MASKS.fullmatch(name)] == []

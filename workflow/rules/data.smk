@@ -99,4 +99,4 @@ rule check_data:
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.data.check --data {input} {params.splits} --out {output} --workers {threads} > {log} 2>&1"
+        "python -m ppl.data.check --data {input} {params.splits} --prepared --out {output} --workers {threads} > {log} 2>&1"

@@ -1,6 +1,7 @@
 """Source `coco`: COCO 2014 as one dataset folder, with masks drawn from its instances (Section IV-A, docs/coco.md).
 
-Photos are linked. Class ids are 1..80 in the order of COCO's own category ids, of which 10 are unused.
+Photos are linked; those with an EXIF orientation are copied without it, as masks are of the pixels as stored. Class ids
+are 1..80 in the order of COCO's own category ids, of which 10 are unused.
 """
 
 import contextlib
@@ -16,6 +17,7 @@ from pycocotools.coco import COCO
 
 from ppl.data.lists import write_lists
 from ppl.data.masks import write_mask
+from ppl.data.orientation import link_as_stored
 from ppl.data.settings import Coco, Convention
 from ppl.jobs.errors import UserError, reason
 from ppl.jobs.parallel import run_all
@@ -71,9 +73,9 @@ def prepare(settings: Coco, out: Path, *, workers: int) -> None:
         for photo in photos:
             ids = sorted({instance.label for instance in drawn_instances(photo.instances, settings.convention)})
             labels[photo.image_id] = [classes[label - 1] for label in ids]
-            source = root / f"{split}2014" / f"{photo.image_id}.jpg"
-            (out / "JPEGImages" / source.name).symlink_to(source.resolve())
         lists[split] = [photo.image_id for photo in photos]
+        sources = [root / f"{split}2014" / f"{image_id}.jpg" for image_id in dict.fromkeys(lists[split])]
+        link_as_stored(sources, out / "JPEGImages", workers=workers)
         chunks = in_chunks(photos, IMAGES_PER_TASK)
         write = partial(_write, out / "SegmentationClass", settings.convention)
         for _ in run_all(write, chunks, workers=workers, total=len(photos), size=len, name=f"masks drawn, {split}"):

@@ -1,13 +1,14 @@
-"""Source `folder`: a dataset folder of the user, linked rather than copied, except for photos that are shrunk."""
+"""Source `folder`: a dataset folder of the user, linked; photos that are shrunk or read as stored are copied."""
 
 import os.path
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
 
 from ppl.data.dataset import LISTS, Dataset
+from ppl.data.orientation import decide, link_or_copy
 from ppl.data.settings import Folder
 from ppl.data.shrink import Size, link_or_shrink_photo, write_sizes
 from ppl.jobs.errors import UserError
@@ -49,14 +50,24 @@ def prepare(settings: Folder, out: Path, *, splits: Sequence[str], workers: int)
             shutil.copyfile(source / name, out / name)
         except OSError as error:
             raise UserError(source / name, f"{error.strerror}", "make the file readable") from error
-    present = [name for name in LINKED if os.path.isdir(source / name)]
-    if settings.max_side is None:
-        for name in present:
+    dataset = Dataset(source, (), {})
+    files_of = photos_of_splits(dataset, splits)
+    single = {image_id: (files[0], dataset.mask(image_id)) for image_id, files in files_of.items() if len(files) == 1}
+    decision = decide(single, settings.orientation, root, workers=workers)
+    if decision.fault:
+        raise decision.fault
+    if decision.warning:
+        print(f"warning: {decision.warning}")
+    for name in (name for name in LINKED if os.path.isdir(source / name)):
+        if settings.max_side is None and not (name == "JPEGImages" and decision.as_stored):
             (out / name).symlink_to(source / name, target_is_directory=True)
-    else:
-        for name in present:
+        else:
             (out / name).mkdir()
-        link_or_shrink(Dataset(source, (), {}), out, splits, settings.max_side, workers)
+    if settings.max_side is not None:
+        link_or_shrink(dataset, files_of, decision.as_stored, out, settings.max_side, workers)
+    elif decision.as_stored:
+        as_stored = {single[image_id][0] for image_id in decision.as_stored}
+        link_or_copy([*chain.from_iterable(files_of.values())], as_stored, out / "JPEGImages", workers=workers)
 
 
 def _root(settings: Folder) -> Path:
@@ -69,21 +80,40 @@ def _lists(splits: Sequence[str]) -> list[Path]:
     return [Path("classes.txt"), Path("labels.csv"), *(LISTS / f"{split}.txt" for split in splits)]
 
 
-def link_or_shrink(source: Dataset, out: Path, splits: Sequence[str], max_side: int, workers: int) -> None:
-    """Write shrunk copies of the large photos of all splits, and links to the others."""
+def photos_of_splits(source: Dataset, splits: Sequence[str]) -> dict[str, list[Path]]:
+    """Return the files of each image id of all splits that has one."""
     all_ids = chain.from_iterable(source.listed(split) for split in splits)
-    image_ids = [image_id for image_id in dict.fromkeys(all_ids) if image_id in source.photos_by_id]
-    chunks = in_chunks(image_ids, IMAGES_PER_TASK)
-    tasks = ([(source.photos_by_id[image_id], source.mask(image_id)) for image_id in chunk] for chunk in chunks)
+    photos = source.photos_by_id
+    return {image_id: photos[image_id] for image_id in dict.fromkeys(all_ids) if image_id in photos}
+
+
+def link_or_shrink(
+    source: Dataset,
+    photos: Mapping[str, Sequence[Path]],
+    as_stored: Collection[str],
+    out: Path,
+    max_side: int,
+    workers: int,
+) -> None:
+    """Write shrunk copies of the large photos, whose files are given by image id, and links to the others."""
+    chunks = in_chunks(list(photos), IMAGES_PER_TASK)
+    tasks = ([(photos[i], source.mask(i), i in as_stored) for i in chunk] for chunk in chunks)
     work = partial(_link_or_shrink_chunk, out, max_side)
     sizes: dict[str, Size] = {}
-    for shrunk in run_all(work, tasks, workers=workers, total=len(image_ids), size=len, name="photos prepared"):
+    for shrunk in run_all(work, tasks, workers=workers, total=len(photos), size=len, name="photos prepared"):
         sizes |= shrunk
     write_sizes(out, sizes)
-    print(f"{len(sizes):,} of {len(image_ids):,} photos are shrunk to a longer side of {max_side} pixels")
+    print(f"{len(sizes):,} of {len(photos):,} photos are shrunk to a longer side of {max_side} pixels")
+    if as_stored:
+        print(f"{len(as_stored):,} of {len(photos):,} photos have an EXIF orientation and are read as stored")
 
 
-def _link_or_shrink_chunk(folder: Path, max_side: int, files: Sequence[tuple[Sequence[Path], Path]]) -> dict[str, Size]:
+def _link_or_shrink_chunk(
+    folder: Path, max_side: int, files: Sequence[tuple[Sequence[Path], Path, bool]]
+) -> dict[str, Size]:
     """Return the original sizes of the photos that were shrunk, by image id."""
-    sizes = {photos[0].stem: link_or_shrink_photo(photos, mask, folder, max_side) for photos, mask in files}
+    sizes = {
+        photos[0].stem: link_or_shrink_photo(photos, mask, folder, max_side, as_stored=as_stored)
+        for photos, mask, as_stored in files
+    }
     return {image_id: size for image_id, size in sizes.items() if size}

@@ -1,11 +1,13 @@
 """Source `voc`: PASCAL VOC 2012 with the additional masks of SBD as one dataset folder (Section IV-A).
 
-Photos and VOC's masks are linked, SBD's masks are converted to palette PNGs. Image-level labels are the classes in the
-annotation XML. The split `trainaug` is (VOC train + SBD) without VOC val.
+Photos and VOC's masks are linked, SBD's masks are converted to palette PNGs. Photos with an EXIF orientation are copied
+without it, as masks are of the pixels as stored. Image-level labels are the classes in the annotation XML. The split
+`trainaug` is (VOC train + SBD) without VOC val.
 """
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,6 +16,7 @@ import numpy as np
 from ppl.data.dataset import LISTS
 from ppl.data.lists import write_lists
 from ppl.data.masks import write_mask
+from ppl.data.orientation import find_turned, link_or_copy
 from ppl.data.settings import Voc
 from ppl.jobs.errors import UserError, reason
 from ppl.jobs.parallel import run_all
@@ -59,7 +62,7 @@ def prepare(settings: Voc, out: Path, *, workers: int) -> None:
     decoded = sorted(set(lists["trainaug"]) - set(lists["train"]))
     masks = out / "SegmentationClass"
     masks.mkdir()
-    (out / "JPEGImages").symlink_to((voc / "JPEGImages").resolve(), target_is_directory=True)
+    link_photos(voc / "JPEGImages", sorted({*chain.from_iterable(lists.values())}), out / "JPEGImages", workers)
     for image_id in (*lists["train"], *lists["val"]):
         (masks / f"{image_id}.png").symlink_to((voc / "SegmentationClass" / f"{image_id}.png").resolve())
     chunks = in_chunks(decoded, IMAGES_PER_TASK)
@@ -69,6 +72,18 @@ def prepare(settings: Voc, out: Path, *, workers: int) -> None:
     labelled = sorted({*lists["trainaug"], *lists["val"]})
     labels = {image_id: classes_of(voc / "Annotations" / f"{image_id}.xml") for image_id in labelled}
     write_lists(out, CLASSES, labels, lists)
+
+
+def link_photos(source: Path, image_ids: Sequence[str], target: Path, workers: int) -> None:
+    """Link the folder of photos; if some of the listed ones have an EXIF orientation, link or copy each of these."""
+    source = source.resolve()
+    photos = [source / f"{image_id}.jpg" for image_id in image_ids]
+    turned = find_turned(photos, workers=workers)
+    if turned:
+        target.mkdir()
+        link_or_copy(photos, turned, target, workers=workers)
+    else:
+        target.symlink_to(source, target_is_directory=True)
 
 
 def find_voc(root: Path) -> Path:

@@ -90,7 +90,7 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"], excl
 def test_any_names_of_classes_are_read(tmp_path_factory, labels, sign):
     written, rows = io.StringIO(), [[image, sign.join(names)] for image, names in labels.items()]
     csv.writer(written).writerows([["image", "classes"], *rows])
-    skipped = {"none", "nan", "n/a", "background"}
+    skipped = {"none", "nan", "n/a", "background", "true", "false", "yes", "no", "1.0", "0.0"}
     if any(name.casefold() in skipped or name.isspace() for names in labels.values() for name in names):
         return
     path = tmp_path_factory.getbasetemp() / "any.csv"

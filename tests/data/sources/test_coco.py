@@ -10,8 +10,8 @@ from PIL import Image
 
 from ppl.data import check, prepare
 from ppl.data.dataset import Dataset
-from ppl.data.masks import read_mask
-from ppl.data.photos import read_photo
+from ppl.data.masks import mask_size, read_mask
+from ppl.data.photos import photo_size, read_photo
 from ppl.data.settings import Coco, Convention, Data
 from ppl.data.sources import coco, unpack
 from ppl.jobs.errors import UserError
@@ -104,6 +104,20 @@ def test_convention_b_draws_the_smaller_instance_and_crowds_and_skips_unlabelled
     assert mask[5, 5] == PERSON
     assert np.array_equal(mask == BRUSH, CROWD)
     check.main(check.Settings(dataset.root, "train", "train", "val", "val", tmp_path / "check.json", workers=1))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photos_are_read_as_stored_as_their_masks_are_of_these_pixels(root: Path, tmp_path: Path, orientation) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "plain.jpg")
+    Image.fromarray(pixels).save(root / "train2014" / f"{LABELLED}.jpg", exif=exif)
+    dataset = _prepared(root, tmp_path / "data", "A")
+    assert np.array_equal(read_photo(dataset.photo(LABELLED)), read_photo(tmp_path / "plain.jpg"))
+    assert photo_size(dataset.photo(LABELLED)) == mask_size(dataset.mask(LABELLED))
+    assert dataset.photo(LABELLED).is_symlink() == (orientation == 1)
+    assert dataset.photo(EMPTY).is_symlink()
 
 
 def test_archives_are_zips(root: Path, tmp_path: Path) -> None:

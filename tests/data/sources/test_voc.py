@@ -10,7 +10,8 @@ from scipy.io import savemat
 
 from ppl.data import check, prepare
 from ppl.data.dataset import Dataset
-from ppl.data.masks import IGNORE, read_mask, write_mask
+from ppl.data.masks import IGNORE, mask_size, read_mask, write_mask
+from ppl.data.photos import photo_size, read_photo
 from ppl.data.settings import Data, Voc
 from ppl.data.sources import unpack, voc
 from ppl.jobs.errors import UserError
@@ -90,6 +91,26 @@ def test_lists_are_those_of_the_paper_labels_those_of_the_annotations_and_masks_
         check.main(check.Settings(dataset.root, "trainaug", "train", "val", "test", tmp_path / "check.json", workers=1))
     _, paragraph = str(error.value).splitlines()  # of 20 classes the few images show 5
     assert "15 classes are on no image of split trainaug" in paragraph
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_photos_are_read_as_stored_as_their_masks_are_of_these_pixels(root: Path, tmp_path: Path, orientation) -> None:
+    exif, turned = Image.Exif(), ["2007_000001", "2008_000004", "2009_000007"]  # with masks of VOC, of SBD, without one
+    exif[0x0112] = orientation
+    pixels = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+    photos = root / "VOCdevkit" / "VOC2012" / "JPEGImages"
+    Image.fromarray(pixels).save(tmp_path / "plain.jpg")
+    for image in turned:
+        Image.fromarray(pixels).save(photos / f"{image}.jpg", exif=exif)
+    before = {path: path.read_bytes() for path in photos.iterdir()}
+    dataset = _prepared(root, tmp_path / "data")
+    for image in turned:
+        assert np.array_equal(read_photo(dataset.photo(image)), read_photo(tmp_path / "plain.jpg"))
+    for image in {*dataset.split("trainaug"), *dataset.split("val")}:
+        assert photo_size(dataset.photo(image)) == mask_size(dataset.mask(image))
+    assert (dataset.root / "JPEGImages").is_symlink() == (orientation == 1)
+    assert dataset.photo("2007_000002").resolve().parent == photos.resolve()
+    assert {path: path.read_bytes() for path in photos.iterdir()} == before
 
 
 def test_archives_become_a_dataset_and_without_that_of_test_there_is_no_test_split(root: Path, tmp_path: Path) -> None:
