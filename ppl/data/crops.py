@@ -49,7 +49,8 @@ class Window:
 def draw_window(size: tuple[int, int], augmentation: Augmentation, rng: np.random.Generator) -> Window:
     """Sample a window of a photo of `size` (h, w): the crop lies anywhere in the rescaled photo.
 
-    Where the photo is smaller than the crop, it lies anywhere in the crop, or at its start with `pad_end`. Boxes consist of whole pixels of the photo, so that the scale of a crop is exact within half a pixel.
+    A photo smaller than the crop lies anywhere in it, or at its start with `pad_end`. Boxes consist of whole pixels of
+    the photo, so that the scale of a crop is exact within half a pixel.
     """
     if augmentation.long_side is not None:
         factor = rng.uniform(*augmentation.long_side) / max(size)
