@@ -18,20 +18,27 @@ from ppl.jobs.errors import UserError
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random rescaling to a longest side (pixels) or by a factor, then a random flip and a square crop (pixels).
+    """Random rescaling to a longest side (pixels) or by a factor, then a square crop (pixels) and a random flip.
 
-    `long_side` and `scale` are ranges, and one of them is set. `jitter` is the strength of `jitter_colours`.
+    `long_side` and `scale` are ranges, `scales` are single factors, and one of the three is set. A photo smaller than
+    the crop lies anywhere in it; with `pad_end` it lies at the top left, before the flip, so that only the bottom and
+    the right are padded. `jitter` is the strength of `jitter_colours`.
     """
 
     crop: int
     long_side: tuple[int, int] | None = None
     scale: tuple[float, float] | None = None
+    scales: tuple[float, ...] | None = None
+    pad_end: bool = False
     jitter: float = 0
 
 
 @dataclass(frozen=True)
 class Window:
-    """A window of a photo: `box` (left, top, right, bottom) in pixels of the photo, `size` and `offset` in the crop."""
+    """A window of a photo: `box` (left, top, right, bottom) in pixels of the photo, `size` and `offset` in the crop.
+
+    Sizes and offsets are (vertical, horizontal). With `flip` the window is mirrored inside its place in the crop.
+    """
 
     box: tuple[int, int, int, int]
     size: tuple[int, int]
@@ -40,14 +47,17 @@ class Window:
 
 
 def draw_window(size: tuple[int, int], augmentation: Augmentation, rng: np.random.Generator) -> Window:
-    """Sample a window of a photo of `size` (h, w): the crop lies anywhere in the rescaled photo, or vice versa.
+    """Sample a window of a photo of `size` (h, w): the crop lies anywhere in the rescaled photo.
 
-    Boxes consist of whole pixels of the photo, so that the scale of a crop is exact within half a pixel.
+    A photo smaller than the crop lies anywhere in it, or at its start with `pad_end`. Boxes consist of whole pixels of
+    the photo, so that the scale of a crop is exact within half a pixel.
     """
     if augmentation.long_side is not None:
         factor = rng.uniform(*augmentation.long_side) / max(size)
-    else:
+    elif augmentation.scale is not None:
         factor = rng.uniform(*augmentation.scale)
+    else:
+        factor = augmentation.scales[rng.integers(len(augmentation.scales))]
     start, length, offset, end = [], [], [], []
     for side in size:
         rescaled = max(1, round(side * factor))
@@ -55,10 +65,13 @@ def draw_window(size: tuple[int, int], augmentation: Augmentation, rng: np.rando
         length_in_photo = max(1, round(side * visible / rescaled))
         start.append(int(rng.integers(side - length_in_photo + 1)))
         end.append(start[-1] + length_in_photo)
-        offset.append(int(rng.integers(augmentation.crop - visible + 1)))
+        offset.append(0 if augmentation.pad_end else int(rng.integers(augmentation.crop - visible + 1)))
         length.append(visible)
+    flip = bool(rng.integers(2))
+    if augmentation.pad_end and flip:
+        offset[1] = augmentation.crop - length[1]  # the padding is mirrored with the photo
     box = (start[1], start[0], end[1], end[0])
-    return Window(box, (length[0], length[1]), (offset[0], offset[1]), bool(rng.integers(2)))
+    return Window(box, (length[0], length[1]), (offset[0], offset[1]), flip)
 
 
 def whole_window(size: tuple[int, int], crop: int) -> Window:

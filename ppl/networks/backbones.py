@@ -70,7 +70,7 @@ class Backbone(nn.Module):
         self.train()
 
     def train(self, mode: bool = True) -> "Backbone":
-        """Set the mode; BatchNorm stays in evaluation mode, its weights are trained nevertheless."""
+        """Set the mode; BatchNorm stays in evaluation mode, its weights are trained unless frozen."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, _BatchNorm):
@@ -224,7 +224,7 @@ def ceil_sides(sides: tuple[int, ...], stride: int) -> tuple[int, ...]:
 
 
 class FrozenNormConv2d(nn.Module):
-    """A convolution and the BatchNorm after it, of frozen statistics, as one convolution; both are still trained.
+    """A convolution and the BatchNorm after it, of frozen statistics, as one convolution; both can still be trained.
 
     Normalising by constants is an affine map of each channel: applied to the few weights instead of to the maps, it
     saves a pass over memory forwards and two backwards. Equal to the two in evaluation mode up to rounding.
@@ -257,6 +257,13 @@ def _join_norms(network: nn.Module) -> None:
     if norms != joined:
         what = "a BatchNorm is not registered right after its convolution, or is a subclass of BatchNorm2d"
         raise MisfitError(f"{what} (Backbone(..., join_norms=False) leaves norms as they are)")
+
+
+def freeze_batchnorm(network: nn.Module) -> None:
+    """Exclude the weights and biases of a network's BatchNorms from training, in place, joined ones too."""
+    for module in network.modules():
+        if isinstance(module, _BatchNorm):
+            module.requires_grad_(False)
 
 
 def fold_batchnorm(network: nn.Module) -> None:

@@ -119,7 +119,7 @@ class Segmenter(_Trained):
     ) -> None:
         super().__init__(weights, segmenters.load, segment_settings.Training, device, precision)
         stored = find(self.weights, settings)
-        in_crop = math.ceil(self.training.crop / self.training.scale[0])
+        in_crop = math.ceil(self.training.crop / min(self.training.crop_scales))
         self.settings_in_use = of_segmentation(stored, photo_scales=photo_scales, crf=crf)
         self.settings_in_use["max_side"] = longest_side(stored, max_side, in_crop)
 

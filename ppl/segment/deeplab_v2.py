@@ -25,7 +25,7 @@ class DeepLab(nn.Module):
         width = backbone.channels[-1]
         self.aspp = nn.ModuleList(nn.Conv2d(width, classes + 1, 3, padding=r, dilation=r) for r in rates)
         for conv in self.aspp:
-            nn.init.normal_(conv.weight, std=0.001)  # small logits: large ones would damage the backbone at first
+            nn.init.normal_(conv.weight, std=0.01)
             nn.init.zeros_(conv.bias)
 
     def single_scale(self, x: Tensor) -> Tensor:
@@ -36,27 +36,31 @@ class DeepLab(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor] | Tensor:
         """Return logits (B, C+1, h, w) of normalised images (B, 3, H, W), the maximum over the scales.
 
-        In training, a list: the logits of each scale, resized to the first, and, if there are several, their maximum.
+        In training, a list: the logits of each scale at their own size, and, if there are several, their maximum.
         """
         logits = [self.single_scale(rescale(x, scale)) for scale in self.scales]
         if len(logits) == 1:
             return logits if self.training else logits[0]
         size = logits[0].shape[-2:]
-        logits = [logits[0], *(resize(smaller, size) for smaller in logits[1:])]  # each (B, C+1, h, w)
-        maximum = torch.stack(logits).amax(dim=0)
+        resized = [logits[0], *(resize(smaller, size) for smaller in logits[1:])]  # each (B, C+1, h, w)
+        maximum = torch.stack(resized).amax(dim=0)
         return [*logits, maximum] if self.training else maximum
 
 
 def build(name: str, settings: DeepLabV2, classes: int, *, weights: str, frozen_stages: int) -> DeepLab:
-    """Return a new network; its backbone's stages up to `frozen_stages` are not trained."""
+    """Return a new network; its backbone's stages up to `frozen_stages` and its BatchNorms are not trained."""
     backbone = backbones.build(settings.backbone, weights=weights, output_stride=settings.output_stride, dilated=True)
     network = DeepLab(backbone, classes, settings.rates, settings.scales)
     network.backbone.stages[: frozen_stages + 1].requires_grad_(False)
+    backbones.freeze_batchnorm(network.backbone)
     return network
 
 
 def loss(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Return the sum of the mean cross-entropies of all scales and of their maximum."""
+    """Return the sum of the mean cross-entropies of all scales and of their maximum.
+
+    Labels are resized to the logits of each scale: a small scale learns from the cells that it has.
+    """
     return segmentation_loss(network(images), labels)
 
 

@@ -8,7 +8,6 @@ from annotated_types import Ge, Le, Len
 from ppl.crf.settings import DEEPLAB, DeepLabPairwise
 from ppl.jobs.fields import (
     Count,
-    FactorRange,
     Factors,
     File,
     FrozenStages,
@@ -78,8 +77,8 @@ class Training(training.Training):
     """Weight decay."""
     crop: Annotated[Pixels, Source("DeepLab")] = 321
     """Side of the square crops, in pixels."""
-    scale: Annotated[FactorRange, Source("DeepLab")] = (0.5, 1.5)
-    """Range of random scale factors."""
+    crop_scales: Annotated[Factors, Source("DeepLab")] = (0.5, 0.75, 1, 1.25, 1.5)
+    """Factors by which photos are resized before the crop is cut; each crop draws one of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +86,8 @@ class Prediction(Section):
     """Predictions of a trained network, alone and after a dense CRF."""
 
     photo_scales: Annotated[Factors, Source("DeepLab")] = (1,)
-    """Photos are resized by each of these factors and probabilities averaged; choose values near `training.scale`."""
+    """Photos are resized by each of these factors and probabilities averaged; choose values
+    near `training.crop_scales`."""
     batch_size: Annotated[Count, Source("ours")] = 4
     """Photos of equal size per batch."""
     crf: Annotated[bool, Source("DeepLab")] = True

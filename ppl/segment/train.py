@@ -35,7 +35,7 @@ def main(settings: Settings) -> None:
         build=partial(_build, segment),
         groups=lambda built: network.parameter_groups(built, training),
         loss=network.loss,
-        augmentation=Augmentation(training.crop, scale=training.scale),
+        augmentation=Augmentation(training.crop, scales=training.crop_scales, pad_end=True),
         steps=training.steps,
     )
 

@@ -45,6 +45,7 @@ RENAMED = {
     "refine.walk": "refine.irnet.walk, or refine.affinitynet.walk",
     "segment.architecture": "segment.deeplab_v2",
     "segment.training.power": f"segment.training.poly_power, {_POLY}",
+    "segment.training.scale": "segment.training.crop_scales, a list of factors, such as [0.75, 1, 1.25, 1.5]",
     "segment.training.trained_from": f"segment.training.frozen_stages, {_STAGES}",
     **{
         f"segment.{key}": f"segment.prediction.{key}"

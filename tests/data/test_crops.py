@@ -28,6 +28,7 @@ sides = st.integers(1, 90)
 augmentations = st.one_of(
     st.builds(Augmentation, st.integers(1, 70), long_side=st.just((20, 120))),
     st.builds(Augmentation, st.integers(1, 70), scale=st.just((0.5, 1.5))),
+    st.builds(Augmentation, st.integers(1, 70), scales=st.just((0.5, 0.75, 1, 1.25, 1.5)), pad_end=st.booleans()),
 )
 
 
@@ -59,6 +60,22 @@ def test_the_scale_is_drawn_from_its_range_and_the_same_for_both_sides(seed: int
         h, w = draw_window((80, 160), augmentation, rng).size  # the crop holds all of it
         assert 80 <= w <= 160
         assert abs(h - w / 2) <= 1
+
+
+def test_single_scales_are_drawn_equally_often_and_nothing_between_them() -> None:
+    rng, augmentation = np.random.default_rng(0), Augmentation(400, scales=(0.5, 1, 1.25))
+    drawn = [draw_window((80, 160), augmentation, rng).size for _ in range(300)]  # the crop holds all of it
+    assert {*drawn} == {(40, 80), (80, 160), (100, 200)}
+    assert all(70 < drawn.count(size) < 130 for size in {*drawn})
+
+
+def test_with_padding_at_the_end_a_photo_lies_at_the_top_left_and_is_mirrored_with_its_padding() -> None:
+    rng, augmentation = np.random.default_rng(0), Augmentation(10, scales=(1,), pad_end=True)
+    drawn = {(window.offset, window.flip) for window in (draw_window((4, 7), augmentation, rng) for _ in range(50))}
+    assert drawn == {((0, 0), False), ((0, 3), True)}
+    wide = [draw_window((4, 20), augmentation, rng) for _ in range(300)]  # cut from anywhere along its longer side
+    assert {window.box[0] for window in wide} == set(range(11))
+    assert {(window.offset, window.size) for window in wide} == {((0, 0), (4, 10))}
 
 
 def test_every_place_and_both_flips_are_drawn() -> None:

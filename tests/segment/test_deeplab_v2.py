@@ -2,10 +2,17 @@ import math
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from ppl.segment.deeplab_v2 import DeepLab, build, parameter_groups
-from ppl.segment.logits import segmentation_loss
+from ppl.segment.deeplab_v2 import DeepLab, build, loss, parameter_groups
+from ppl.segment.logits import resize, segmentation_loss
 from ppl.segment.settings import DeepLabV2, Training
+from ppl.training.label_grids import nearest
+from ppl.training.optimizers import optimizer
+
+# With joined norms, depthwise convolutions, biases instead of norms, and timm's norms, which apply an activation too.
+BACKBONES = ("resnet18", "efficientnet_lite0", "vgg16", "timm/resnet10t", "timm/regnetx_002")
 
 
 @pytest.fixture
@@ -24,8 +31,35 @@ def test_the_prediction_is_the_maximum_over_the_scales(network: DeepLab, size: t
     assert prediction.shape == (2, 3, math.ceil(size[0] / 8), math.ceil(size[1] / 8))
     assert len(scales) == 3
     assert torch.equal(prediction, maximum)
-    assert all((maximum >= logits).all() for logits in scales)
-    assert (torch.stack([maximum == logits for logits in scales]).any(dim=0)).all()
+    resized = [resize(logits, maximum.shape[-2:]) for logits in scales]
+    assert all((maximum >= logits).all() for logits in resized)
+    assert (torch.stack([maximum == logits for logits in resized]).any(dim=0)).all()
+
+
+def test_in_training_each_scale_has_logits_of_its_own_size(network: DeepLab) -> None:
+    with torch.no_grad():
+        sizes = [tuple(logits.shape[-2:]) for logits in network.train()(torch.randn(1, 3, 64, 96))]
+    assert sizes == [(8, 12), (6, 9), (4, 6), (8, 12)]  # scales 1, 0.75, 0.5 and the maximum, at stride 8
+
+
+def test_the_loss_is_the_sum_over_scales_with_labels_at_the_centres_of_their_cells(network: DeepLab) -> None:
+    """The cells of scale 0.5 are 16 pixels wide, those of 0.75 are 32/3, those of 1 and of the maximum 8."""
+    x, labels = torch.randn(1, 3, 32, 32), torch.randint(0, 3, (1, 32, 32), dtype=torch.uint8)
+    labels[:, :, 20] = 255
+    centres = {1: (4, 12, 20, 28), 0.75: (5, 16, 26), 0.5: (8, 24)}
+    with torch.no_grad():
+        of_scales = {scale: network.single_scale(x if scale == 1 else _rescaled(x, scale)) for scale in centres}
+        enlarged = [resize(logits, (4, 4)) for logits in of_scales.values()]
+        of_scales["maximum"], centres["maximum"] = torch.stack(enlarged).amax(dim=0), centres[1]
+        expected = 0
+        for scale, logits in of_scales.items():
+            targets = labels[:, centres[scale]][:, :, centres[scale]].long()
+            expected += nn.functional.cross_entropy(logits, targets, ignore_index=255)
+        assert loss(network.train(), x, labels).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def _rescaled(x: Tensor, scale: float) -> Tensor:
+    return nn.functional.interpolate(x, scale_factor=scale, mode="bilinear")
 
 
 def test_a_single_scale_is_the_prediction(network: DeepLab) -> None:
@@ -52,6 +86,38 @@ def test_every_backbone_gives_logits_at_its_output_stride(name: str, stride: int
     with torch.no_grad():
         logits = network.single_scale(torch.zeros(1, 3, 33, 48))
     assert logits.shape == (1, 2, math.ceil(33 / stride), 48 // stride)
+
+
+def test_the_weights_of_the_head_start_at_a_deviation_of_a_hundredth_and_its_biases_at_0() -> None:
+    torch.manual_seed(0)
+    settings = DeepLabV2(backbone="resnet18", output_stride=16, rates=(1, 2), scales=(1,))
+    head = build("deeplab_v2", settings, 20, weights="none", frozen_stages=-1).aspp
+    for conv in head:
+        assert conv.weight.std().item() == pytest.approx(0.01, rel=0.02)
+        assert abs(conv.weight.mean().item()) < 1e-4
+        assert not conv.bias.any()
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_step_changes_convolutions_and_no_norm(name: str) -> None:
+    torch.manual_seed(0)
+    settings = DeepLabV2(backbone=name, output_stride=16, rates=(1,), scales=(1,))
+    network = build("deeplab_v2", settings, 1, weights="none", frozen_stages=-1).train()
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    convolutions = [module for module in network.backbone.modules() if isinstance(module, nn.Conv2d)]
+    of_norms = {p for norm in norms for p in norm.parameters()}
+    assert bool(norms) == (name != "vgg16")
+    assert {p for conv in convolutions for p in conv.parameters()} | of_norms == {*network.backbone.parameters()}
+    before = {p: p.detach().clone() for p in network.parameters()}
+
+    groups = parameter_groups(network, Training(weight_decay=0.1))
+    updates = optimizer("adamw", groups)
+    updated = [p for group in updates.param_groups for p in group["params"]]
+    assert sorted(map(id, updated)) == sorted(map(id, {*network.parameters()} - of_norms))
+    loss(network, torch.randn(2, 3, 64, 64), torch.ones(2, 64, 64, dtype=torch.uint8)).backward()
+    updates.step()
+    assert all(p.grad is None and torch.equal(p, before[p]) for p in of_norms)
+    assert all(not torch.equal(conv.weight, before[conv.weight]) for conv in convolutions)
 
 
 def test_ignored_pixels_cost_nothing_and_give_no_gradient() -> None:

@@ -4,12 +4,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from ppl.data.crops import draw_window
 from ppl.jobs.errors import UserError
 from ppl.jobs.settings import Hardware
+from ppl.refine import irnet
+from ppl.refine.settings import IRNet, IRNetTraining
 from ppl.segment import build as checkpoint
 from ppl.segment import deeplab_v2, train
 from ppl.segment.settings import DeepLabV2, Segment, Training
@@ -59,6 +63,22 @@ def test_frozen_stages_keep_their_weights(settings: Settings, frozen: int) -> No
         for old, new in zip(start.stages, network.backbone.stages, strict=True)
     ]
     assert trained == [stage > frozen for stage in range(5)]
+
+
+def test_crops_have_a_scale_of_the_list_and_are_padded_at_the_bottom_and_right(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the flip; those of IRNet lie anywhere."""
+    captured: dict[str, Any] = {}
+    monkeypatch.setattr(train, "train_on_labels", lambda *_, **options: captured.update(options))
+    train.main(changed(settings, crop=200, crop_scales=(0.5, 1, 1.5)))
+    of_irnet = irnet.augmentation(IRNet(training=IRNetTraining(crop=200)))
+    both, rng = (captured["augmentation"], of_irnet), np.random.default_rng(0)
+    windows, others = ([draw_window((40, 60), augmentation, rng) for _ in range(100)] for augmentation in both)
+    assert {window.size for window in windows} == {(20, 30), (40, 60), (60, 90)}
+    assert all(w.offset == (0, 200 - w.size[1] if w.flip else 0) for w in windows)
+    assert len({window.size for window in others}) > 30
+    assert len({window.offset[0] for window in others}) > 30
 
 
 def test_changed_pseudo_labels_start_over(

@@ -77,7 +77,7 @@ def _settings(name: str, scenes, tmp_path: Path) -> tuple[Any, Any]:
             training = AffinityNetTraining(frozen_stages=0, new_lr_factor=2, scale=(0.9, 1.5), radius=3, **refined)
             section = Refine(network=name, affinitynet=AffinityNet(training=training))
             return refine, refine.Settings(labels=scenes.labels, refine=section, **common)
-    training = SegmenterTraining(steps=4, head_lr_factor=1, scale=(0.9, 1.5), **{**sgd, "lr": 1e-4})
+    training = SegmenterTraining(steps=4, head_lr_factor=1, crop_scales=(1, 1.5), **{**sgd, "lr": 1e-4})
     network = DeepLabV2(backbone="resnet18", output_stride=16, rates=(1, 2), scales=(1, 0.5))
     section = Segment(network=name, deeplab_v2=network, training=training)
     return segment, segment.Settings(labels=scenes.labels, segment=section, **common)

@@ -138,7 +138,7 @@ def test_the_repository_writes_departures_from_the_defaults_only():
     ("segment.training.lr", "2.5e-4", "'2.5e-4' should be a valid number (in YAML, a number with an exponent needs"),
     ("segment.training.lr", float("nan"), "segment.training.lr: nan should be a finite number"),
     ("classify.training.long_side", [176, 112], "long_side: 176 is greater than 112; write the smaller number"),
-    ("segment.training.scale", [1.5, 0.5], "segment.training.scale: 1.5 is greater than 0.5"),
+    ("segment.training.crop_scales", [1, 0], "segment.training.crop_scales.1: 0 should be greater than 0"),
     ("refine.irnet.training.scale", [2, 1], "scale: 2.0 is greater than 1.0"),
     ("refine.reliable.thresholds", {"foreground": 0.2, "background": 0.4}, "background 0.4 is greater than foreground"),
     ("refine.reliable.alphas", {"low": 9, "high": 4}, "low 9.0 is greater than high 4.0"),
@@ -383,6 +383,13 @@ def test_a_repetition_may_not_take_the_name_of_an_experiment():
     changed["experiments"]["demo-seed1"] = changed["experiments"]["demo"] | {"random_seeds": [0]}
     with refused("'demo-seed1' is also random seed 1 of 'demo'"):
         config.resolve(changed)
+
+
+def test_deeplab_has_the_steps_of_its_public_recipes():
+    """COCO has eight times the photos of VOC; 100,000 steps are 12 epochs, VOC's 20,000 are 19."""
+    experiments = config.resolve(CONFIG)
+    steps = {name: experiments[name].settings.segment.training.steps for name in ("voc", "voc-vgg16", "coco")}
+    assert steps == {"voc": 20_000, "voc-vgg16": 20_000, "coco": 100_000}
 
 
 def test_sections_of_the_paper_are_the_defaults():
