@@ -8,7 +8,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ppl.segment.deeplab_v2 import DeepLab, build, loss, parameter_groups
 from ppl.segment.logits import resize, segmentation_loss
 from ppl.segment.settings import DeepLabV2, Training
-from ppl.training.label_grids import nearest
 from ppl.training.optimizers import optimizer
 
 # With joined norms, depthwise convolutions, biases instead of norms, and timm's norms, which apply an activation too.
