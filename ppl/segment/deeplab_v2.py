@@ -16,16 +16,19 @@ class DeepLab(nn.Module):
     """Segmentation network for `classes` foreground classes and background.
 
     The head sums one dilated 3x3 convolution per rate, in cells of the backbone's last stage (ASPP). The whole network
-    processes its input at each of `scales`; the first sets the size of the logits.
+    processes its input at each of `scales`; the first sets the size of the logits. `aspp_std` is the standard deviation
+    of the head's initial weights.
     """
 
-    def __init__(self, backbone: Backbone, classes: int, rates: Sequence[int], scales: Sequence[float]) -> None:
+    def __init__(
+        self, backbone: Backbone, classes: int, rates: Sequence[int], scales: Sequence[float], aspp_std: float
+    ) -> None:
         super().__init__()
         self.backbone, self.scales = backbone, tuple(scales)
         width = backbone.channels[-1]
         self.aspp = nn.ModuleList(nn.Conv2d(width, classes + 1, 3, padding=r, dilation=r) for r in rates)
         for conv in self.aspp:
-            nn.init.normal_(conv.weight, std=0.01)
+            nn.init.normal_(conv.weight, std=aspp_std)
             nn.init.zeros_(conv.bias)
 
     def single_scale(self, x: Tensor) -> Tensor:
@@ -50,7 +53,7 @@ class DeepLab(nn.Module):
 def build(name: str, settings: DeepLabV2, classes: int, *, weights: str, frozen_stages: int) -> DeepLab:
     """Return a new network; its backbone's stages up to `frozen_stages` and its BatchNorms are not trained."""
     backbone = backbones.build(settings.backbone, weights=weights, output_stride=settings.output_stride, dilated=True)
-    network = DeepLab(backbone, classes, settings.rates, settings.scales)
+    network = DeepLab(backbone, classes, settings.rates, settings.scales, settings.aspp_std)
     network.backbone.stages[: frozen_stages + 1].requires_grad_(False)
     backbones.freeze_batchnorm(network.backbone)
     return network

@@ -42,6 +42,8 @@ class DeepLabV2(Section):
     """8 or 16: the last stages are dilated instead of strided."""
     rates: Annotated[tuple[Annotated[int, Ge(1), Le(512)], ...], Len(1, 16), Source("DeepLab")] = (6, 12, 18, 24)
     """Dilation of each ASPP convolution, in cells of the last stage."""
+    aspp_std: Annotated[Positive, Source("DeepLab")] = 0.01
+    """Standard deviation of the initial ASPP weights; EfficientNet-Lite0 learns faster from 0.001."""
     scales: Annotated[Factors, Source("DeepLab")] = (1, 0.75, 0.5)
     """Scales of the input, in training and prediction; the maximum of the logits is used, and the first sets their
     size."""

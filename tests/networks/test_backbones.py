@@ -222,7 +222,7 @@ def test_all_networks_train_on_a_backbone(name: str) -> None:
         (classifier, (1, 4, 2)),
         (IRNet(backbones.build(name)), (1, 17, 25)),
         (AffinityNet(backbones.build(name, output_stride=8, dilated=True), frozen_stages=-1), (1, 448, 9, 13)),
-        (DeepLab(backbones.build(name, output_stride=8, dilated=True), 2, (1, 2), (1,)), (1, 3, 9, 13)),
+        (DeepLab(backbones.build(name, output_stride=8, dilated=True), 2, (1, 2), (1,), 0.01), (1, 3, 9, 13)),
     ):
         y = network.train()(x)
         y = y[0] if isinstance(y, list) else y
