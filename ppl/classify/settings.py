@@ -9,6 +9,7 @@ from ppl.classify.variants import METHODS
 from ppl.jobs.fields import (
     Count,
     Distinct,
+    Momentum,
     NotNegative,
     OutputStride,
     PixelRange,
@@ -53,6 +54,10 @@ class Training(training.Training):
     """Crops per step, of all GPUs together."""
     lr: Annotated[Positive, Source("paper")] = 0.1
     """Learning rate of the backbone at the first step."""
+    momentum: Annotated[Momentum, Source("IRNet's code; paper: 0.9")] = 1e-4
+    """Momentum of SGD; AdamW has its own. **Doubtful**: the paper writes 0.9, most likely the exponent of its poly
+    schedule, as the public code of this family passes the weight decay as momentum (docs/departures.md). Trainings of a
+    few hundred steps at a rate of 0.01 or less need 0.9."""
     new_lr_factor: Annotated[Positive, Source("paper")] = 10
     """Learning rate of the classifier, as a multiple of `lr`."""
     phi_lr_factor: Annotated[Positive, Source("paper")] = 10

@@ -10,6 +10,7 @@ from ppl.jobs.fields import (
     Count,
     FactorRange,
     FrozenStages,
+    Momentum,
     NotNegative,
     OutputStride,
     Pixels,
@@ -114,6 +115,9 @@ class IRNetTraining(Training):
     """Crops per step, of all GPUs together."""
     lr: Annotated[Positive, Source("paper")] = 0.1
     """Learning rate at the first step."""
+    momentum: Annotated[Momentum, Source("IRNet's code")] = 1e-4
+    """Momentum of SGD; AdamW has its own. IRNet's code passes the weight decay as momentum; trainings of less than a
+    few hundred steps need 0.9."""
     weight_decay: Annotated[NotNegative, Source("IRNet")] = 1e-4
     """Weight decay."""
     scale: Annotated[FactorRange, Source("IRNet")] = (0.5, 1.5)
@@ -157,6 +161,8 @@ class AffinityNetTraining(Training):
     """Crops per step, of all GPUs together."""
     lr: Annotated[Positive, Source("AffinityNet")] = 0.1
     """Learning rate of the backbone at the first step."""
+    momentum: Annotated[Momentum, Source("AffinityNet's code")] = 5e-4
+    """Momentum of SGD; AdamW has its own. AffinityNet's code passes the weight decay as momentum."""
     new_lr_factor: Annotated[Positive, Source("AffinityNet")] = 10
     """Learning rate of new convolutions, as a multiple of `lr`; their normalisation learns at `lr`."""
     weight_decay: Annotated[NotNegative, Source("AffinityNet")] = 5e-4

@@ -21,9 +21,8 @@ class Training(Section):
     """`sgd` or `adamw`."""
     lr: Positive
     """Learning rate at the first step."""
-    momentum: Annotated[Momentum, Source("paper, all references")] = 0.9
-    """Momentum of SGD; AdamW has its own. **Doubtful**: the public references of this family pass the weight decay as
-    momentum, so their real momentum is about 1e-4."""
+    momentum: Annotated[Momentum, Source("DeepLab")] = 0.9
+    """Momentum of SGD; AdamW has its own."""
     weight_decay: NotNegative
     """Weight decay."""
     poly_power: Annotated[NotNegative, Source("IRNet, DeepLab, AffinityNet")] = 0.9
