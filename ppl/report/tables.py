@@ -48,7 +48,7 @@ NOTE = (
     "Spread: standard deviation over random seeds."
 )
 NOTE_ON_PAPER = (
-    "The paper's seeds are cut from maps at full size, ours from maps at stride 4, which give about 2 mIoU more for "
+    "The paper's seeds are cut from maps at full size, ours from maps at stride 4, which give up to 2 mIoU more for "
     "the same network: compare our rows with each other (docs/departures.md)."
 )
 IMAGES = 6  # rows of a sheet
