@@ -406,3 +406,15 @@ def test_vgg16_has_the_settings_of_affinitynets_reference():
     assert (vgg16.cam.threshold, vgg16.cam.maps.cam_exponent, vgg16.refine.reliable.scores) == (0.2, 0.5, "alphas")
     assert (training.bias_lr_factor, training.decay_biases, training.jitter) == (2, False, 0.3)
     assert not config.resolve(CONFIG)["voc"].settings.classify.architecture.dilated  # the paper's ResNet-50
+
+
+@pytest.mark.parametrize("name", ["voc", "voc-vgg16", "coco"])
+def test_trainings_of_the_paper_have_the_momentum_of_the_references_code(name):
+    """IRNet and AffinityNet pass their weight decay as momentum; DeepLab's is really 0.9."""
+    settings = config.resolve(CONFIG)[name].settings
+    refiner = getattr(settings.refine, settings.refine.network)
+    for training in (settings.classify.training, settings.classify.patch_training, refiner.training):
+        assert training.optimizer == "sgd"
+        assert training.momentum == training.weight_decay
+        assert training.poly_power == 0.9
+    assert settings.segment.training.momentum == 0.9
