@@ -287,7 +287,7 @@ def _classifier_loss(network: nn.Module, images: torch.Tensor, targets: torch.Te
 
 
 def _walk(network: irnet.IRNet, photos: torch.Tensor, scores: torch.Tensor) -> None:
-    for boundary in irnet.boundary_map(network, photos).float():
+    for boundary in irnet.boundary_map(network, photos, IRNet().training.crop).float():
         propagate(scores, boundary)
 
 

@@ -94,8 +94,8 @@ def frozen_stages(method: str, grids: str, of_baseline: int) -> int:
     `of_baseline` is that of the plain classifier. A stepwise method trains at least the patched stage and those behind
     it. In its first step it freezes no more than the plain classifier does: line 10 of Algorithm 1 stands in its loop.
     """
-    (*_, last), stepwise = parse(method, grids) or (None,), METHODS[method].stepwise
-    if not stepwise:
+    parsed = parse(method, grids)
+    if not METHODS[method].stepwise:
         return of_baseline
-    below = last.stage - 1
+    below = parsed[-1].stage - 1
     return min(of_baseline, below) if start(method, grids) is None else below

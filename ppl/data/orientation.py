@@ -33,7 +33,7 @@ Fit = Literal["stored", "upright", "both", "unknown"]
 
 @dataclass(frozen=True)
 class Decision:
-    """The ids of the photos to read as stored, and what is to be said about photos that no mask decides."""
+    """The ids of the photos to read as stored, and the message about photos that no mask decides."""
 
     as_stored: frozenset[str] = frozenset()
     warning: UserError | None = None

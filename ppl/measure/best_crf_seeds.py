@@ -13,10 +13,10 @@ from ppl.measure.thresholds import best_row
 from ppl.refine import crf_seeds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings(crf_seeds.Settings):
-    sweep: Path = Path()
-    """CSV of `ppl.measure.sweep`, whose best threshold replaces `cam.threshold`."""
+    sweep: Path
+    """CSV of `ppl.measure.sweep`, whose best threshold replaces `cam.threshold`, which is not read."""
 
 
 def main(settings: Settings) -> None:

@@ -28,14 +28,17 @@ def vote(labels: Tensor, stride: int) -> Tensor:
     A cell has its most frequent class if that has more pixels than 0 and 255 together, 0 if more than half of its
     pixels are 0, and otherwise 255. AffinityNet averages, over a cell, the scores of a strict pass and of a lenient
     one, takes the strongest of each, and combines them. A pixel's background of the strict pass is stored as 0 or 255,
-    that of the lenient pass as 0, so that these votes come closest to it (in 99.7 % of cells; the pixel in the corner
-    in 93 %). Cells at the right and the lower border count the pixels inside.
+    that of the lenient pass as 0, so that these votes come closest to it (docs/departures.md). Pixels padded to a crop
+    count as 255; beyond the end of the map nothing counts.
     """
     counts = _counts(labels, stride)
-    empty, ignored = counts[..., 0], counts[..., IGNORE]
-    most, strongest = counts[..., 1:IGNORE].max(-1)
+    empty, ignored, of_classes = counts[..., 0], counts[..., IGNORE], counts[..., 1:IGNORE]
+    # Of equal counts the first class: which one max() returns depends on the device.
+    ranked = of_classes * VALUES - torch.arange(IGNORE - 1, dtype=torch.int32, device=labels.device)
+    strongest = ranked.argmax(-1, keepdim=True)
+    most = of_classes.gather(-1, strongest).squeeze(-1)
     uncertain = torch.where(2 * empty > counts.sum(-1), 0, IGNORE)
-    return torch.where(most > empty + ignored, strongest + 1, uncertain).to(labels.dtype)
+    return torch.where(most > empty + ignored, strongest.squeeze(-1) + 1, uncertain).to(labels.dtype)
 
 
 def _counts(labels: Tensor, stride: int) -> Tensor:

@@ -37,6 +37,8 @@ def test_labels_are_taken_at_the_centres_that_upsampling_assumes() -> None:
     ({"of_0": 32, "of_255": 32}, IGNORE),
     ({"of_3": 30, "of_5": 24, "of_0": 10}, 3),  # classes do not split the foreground
     ({"of_3": 24, "of_5": 22, "of_0": 9, "of_255": 9}, 3),
+    ({"of_5": 27, "of_3": 27, "of_0": 10}, 3),  # the first of equal classes, on every device
+    ({"of_3": 30, "of_255": 34}, IGNORE),  # more than half padding of a crop
 ], ids=str)  # fmt: skip
 def test_a_cell_has_the_label_of_both_passes(pixels: dict[str, int], label: int) -> None:
     assert vote(cell(**pixels), 8).tolist() == [[[label]]]
