@@ -48,8 +48,8 @@ NOTE = (
     "Spread: standard deviation over random seeds."
 )
 NOTE_ON_PAPER = (
-    "The paper's seeds most likely come from IRNet's script, whose mirrored maps are misaligned; ours score up to 2 mIoU "
-    "more for the same network: compare our rows with each other (docs/departures.md)."
+    "The paper's seeds most likely come from IRNet's script, whose mirrored maps are misaligned; ours score up to 2 "
+    "mIoU more for the same network: compare our rows with each other (docs/departures.md)."
 )
 IMAGES = 6  # rows of a sheet
 
