@@ -91,4 +91,4 @@ def init_from_checkpoint(
 def _variant(settings: dict[str, Any], path: Path) -> Variant:
     """Return the variant of a checkpoint's settings; KeyError if they do not name one."""
     values = {field.name: settings[field.name] for field in dataclasses.fields(Variant)}
-    return fields.read(Variant, values, path, "make it again")
+    return fields.read(Variant, values, path, checkpoints.REMEDY)

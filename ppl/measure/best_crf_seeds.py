@@ -6,10 +6,8 @@ That threshold is tuned on the masks that the seeds are measured with, so these 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pandas as pd
-
 from ppl.jobs.command import command
-from ppl.measure.thresholds import best_row
+from ppl.measure.thresholds import best_row, read_sweep
 from ppl.refine import crf_seeds
 
 
@@ -20,7 +18,7 @@ class Settings(crf_seeds.Settings):
 
 
 def main(settings: Settings) -> None:
-    best = best_row(pd.read_csv(settings.sweep))
+    best = best_row(read_sweep(settings.sweep))
     crf_seeds.main(replace(settings, cam=replace(settings.cam, threshold=float(best["threshold"]))))
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import matplotlib
 import pandas as pd
-from pandas.api.types import is_numeric_dtype
 
 from ppl.cam.settings import Cam
 from ppl.jobs.command import command
-from ppl.jobs.errors import UserError, reason
+from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic
+from ppl.measure.thresholds import read_sweep
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -36,20 +36,6 @@ def main(settings: Settings) -> None:
     sweeps = {name: read_sweep(path) for name, path in zip(settings.names, settings.sweeps, strict=True)}
     with atomic(settings.out) as temporary:
         draw(sweeps, settings.cam.threshold).savefig(temporary, metadata={"Date": None})
-
-
-def read_sweep(path: Path) -> pd.DataFrame:
-    """Read a file of `ppl.measure.sweep`; UserError if it is not a sweep, or measures nothing."""
-    try:
-        sweep = pd.read_csv(path)
-    except Exception as error:  # pandas raises many kinds for a malformed file
-        raise UserError(path, f"not a sweep ({reason(error)})", "make it again") from error
-    columns = ["threshold", "miou", "precision", "recall"]
-    if not set(columns) <= set(sweep) or not all(map(is_numeric_dtype, (sweep[name] for name in columns))):
-        raise UserError(path, f"not a sweep (it has no numbers in {', '.join(columns)})", "make it again")
-    if sweep["miou"].isna().all():
-        raise UserError(path, "not a sweep (it measures nothing)", "make it again")
-    return sweep
 
 
 def draw(sweeps: Mapping[str, pd.DataFrame], threshold: float) -> Figure:

@@ -17,6 +17,8 @@ Architecture = TypeVar("Architecture")
 
 MISFITS = (LookupError, TypeError, ValueError, ArithmeticError)
 """Exceptions raised on reading a setting that is missing or of another type."""
+REMEDY = "make it again: another version of the code may have written it"
+"""For stored settings that this version does not know."""
 
 
 def save(path: Path, network: nn.Module, *, kind: str, settings: dict[str, Any], code: str, **more: Any) -> None:

@@ -90,7 +90,7 @@ class _Trained:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.network = network.to(self.device, memory_format=torch.channels_last)
         self.classes: tuple[str, ...] = tuple(content["classes"])
-        self.training = fields.read(training, content["settings"].get("training"), weights, "make it again")
+        self.training = fields.read(training, content["settings"].get("training"), weights, checkpoints.REMEDY)
 
     def setting(self, name: str) -> Any:
         """Return the value of a setting in use."""

@@ -14,7 +14,6 @@ from ppl.networks import checkpoints
 from ppl.refine.settings import Refine
 
 KIND = "refiner"
-REMEDY = "make it again"
 
 
 def entry_of(refine: Refine) -> tuple[ModuleType, Any]:
@@ -36,9 +35,9 @@ def stored(refine: Refine) -> dict[str, Any]:
 
 def trained(values: Mapping[str, Any], path: Path) -> Refine:
     """Return the section whose `stored` values the checkpoint at `path` contains; settings of the walk are defaults."""
-    network = read(Refine, {"network": values["network"]}, path, REMEDY).network
+    network = read(Refine, {"network": values["network"]}, path, checkpoints.REMEDY).network
     key = slots.family(slots.slots_of(Refine)["network"], network).removesuffix("/")
-    return read(Refine, {"network": network, key: values["settings"]}, path, REMEDY)
+    return read(Refine, {"network": network, key: values["settings"]}, path, checkpoints.REMEDY)
 
 
 def load(
@@ -53,7 +52,7 @@ def load(
         refine = trained(values, path)
         if network not in (None, refine.network):
             what = f"its network is {refine.network!r}, refine.network is {network!r}"
-            raise UserError(path, what, f"name the checkpoint of the other network, or {REMEDY}")
+            raise UserError(path, what, f"name the checkpoint of the other network, or make it again")
         return refine
 
     def build(refine: Refine, _: int) -> nn.Module:

@@ -84,9 +84,9 @@ def load(path: Path | str, classes: Sequence[str] | None = None) -> tuple[nn.Mod
 
 def _segment(path: Path | str, settings: dict[str, Any]) -> Segment:
     """Return the network's section of the settings of a checkpoint."""
-    name = read(Segment, {"network": settings["network"]}, path, "make it again").network
+    name = read(Segment, {"network": settings["network"]}, path, checkpoints.REMEDY).network
     key = slots.family(ENTRIES, name).removesuffix("/")
-    return read(Segment, {"network": name, key: settings["settings"]}, path, "make it again")
+    return read(Segment, {"network": name, key: settings["settings"]}, path, checkpoints.REMEDY)
 
 
 def _untrained(segment: Segment, classes: int) -> nn.Module:

@@ -279,7 +279,9 @@ MODULES: dict[str, Callable[[Any], bool]] = {
     "cam/gradcam_plus_plus": nothing,
     "measure/sweep": only("sweep_seeds"),
     "measure/best_crf_seeds": only("best_crf_seeds"),
-    "measure/thresholds": only("best_crf_seeds", "summary", "draw_trainings", "write_report", "tabulate"),
+    "measure/thresholds": only(
+        "best_crf_seeds", "draw_curves", "summary", "draw_trainings", "write_report", "tabulate"
+    ),
     "measure/curves": only("draw_curves", "write_report", "tabulate"),
     "measure/label_maps": only("measure_crf_seeds", "measure_best_crf_seeds", "measure_pseudo", "measure_predictions"),
     "refine/reliable": only("label_reliable"),
