@@ -52,7 +52,7 @@ def load(
         refine = trained(values, path)
         if network not in (None, refine.network):
             what = f"its network is {refine.network!r}, refine.network is {network!r}"
-            raise UserError(path, what, f"name the checkpoint of the other network, or make it again")
+            raise UserError(path, what, "name the checkpoint of the other network, or make it again")
         return refine
 
     def build(refine: Refine, _: int) -> nn.Module:

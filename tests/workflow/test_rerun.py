@@ -64,7 +64,7 @@ FIRST: dict[str, Callable[[Any], bool]] = {
         only("export_cams", split=CHANGED_SPLIT),
     ),
     "data.seed_split": either(
-        only("check_data", "sweep_seeds", *CRF_SEEDS, "measure_crf_seeds", "measure_best_crf_seeds", "measure_pseudo"),
+        only("check_data", "sweep_seeds", *CRF_SEEDS, *(f"measure_{what}" for what in (*CRF_SEEDS, "pseudo"))),
         only("export_cams", split=CHANGED_SPLIT),
     ),
     "data.val_split": either(
@@ -283,7 +283,7 @@ MODULES: dict[str, Callable[[Any], bool]] = {
         "best_crf_seeds", "draw_curves", "summary", "draw_trainings", "write_report", "tabulate"
     ),
     "measure/curves": only("draw_curves", "write_report", "tabulate"),
-    "measure/label_maps": only("measure_crf_seeds", "measure_best_crf_seeds", "measure_pseudo", "measure_predictions"),
+    "measure/label_maps": only(*(f"measure_{what}" for what in (*CRF_SEEDS, "pseudo", "predictions"))),
     "refine/reliable": only("label_reliable"),
     "refine/labelling": only("label_reliable", *CRF_SEEDS),
     "refine/crf_seeds": only(*CRF_SEEDS),
