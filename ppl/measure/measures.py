@@ -37,7 +37,7 @@ SEED_CRF = Measure(
 )
 SEED_BEST_CRF = Measure(
     *("seed_best_crf", "crf", "seed-best-crf.csv", "seed_split"),
-    *("best seeds, CRF", "seed with CRF, best threshold of the seeds", "", True),
+    *("best seeds, CRF", "seed with CRF, best threshold", "", True),
 )
 PSEUDO = Measure("pseudo", "pseudo", "pseudo.csv", "seed_split", "pseudo labels", "pseudo label", "pseudo", True)
 NETWORK_RAW = Measure(
