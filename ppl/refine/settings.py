@@ -116,8 +116,7 @@ class IRNetTraining(Training):
     lr: Annotated[Positive, Source("paper")] = 0.1
     """Learning rate at the first step."""
     momentum: Annotated[Momentum, Source("IRNet's code")] = 1e-4
-    """Momentum of SGD; AdamW has its own. IRNet's code passes the weight decay as momentum; the demo and
-    `config/small.yaml`, with fewer steps, use 0.9."""
+    """Momentum of SGD; AdamW has its own. IRNet's code passes the weight decay as momentum."""
     weight_decay: Annotated[NotNegative, Source("IRNet")] = 1e-4
     """Weight decay."""
     scale: Annotated[FactorRange, Source("IRNet")] = (0.5, 1.5)
