@@ -46,6 +46,7 @@ def decide(files: Mapping[str, tuple[Path, Path]], orientation: Orientation, whe
     """Decide how the photos of a dataset are read, by the size of their masks and by `data.folder.orientation`.
 
     `files` are photo and mask by image id; either may be missing or unreadable. `where` is the place in messages.
+    With `workers=0` this process reads the headers, and shows no progress.
     """
     relevant = [(i, pair) for i, pair in files.items() if orientation == "stored" or os.path.exists(pair[1])]
     return decide_by_fits(dict(_of_headers(_fits, relevant, workers)), orientation, where)
@@ -145,12 +146,16 @@ def _doubt(ids: Mapping[Fit, Sequence[str]], where: Path) -> UserError:
 def _of_headers(
     function: Callable[[Sequence[Item]], list[Result]], items: Sequence[Item], workers: int
 ) -> Iterator[Result]:
-    """Yield what a function returns for chunks of files of which it reads the headers, in any order."""
-    if items:
-        chunks = in_chunks(items, HEADERS_PER_TASK)
-        workers = workers if len(chunks) > 1 else 0  # a few thousand headers take as long as starting a process
-        for results in run_all(function, chunks, workers=workers, total=len(items), size=len, name="headers of photos"):
-            yield from results
+    """Yield what a function returns for chunks of files of which it reads the headers, in any order.
+
+    Without workers, and for few files, this process reads them and shows no progress, as Snakemake's own does.
+    """
+    if not workers or len(items) <= HEADERS_PER_TASK:  # a few thousand headers take as long as starting a process
+        yield from function(items)
+        return
+    chunks = in_chunks(items, HEADERS_PER_TASK)
+    for results in run_all(function, chunks, workers=workers, total=len(items), size=len, name="headers of photos"):
+        yield from results
 
 
 def _fits(files: Sequence[tuple[str, tuple[Path, Path]]]) -> list[tuple[str, Fit]]:
