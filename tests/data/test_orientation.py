@@ -68,6 +68,42 @@ def test_a_photo_is_read_as_stored_or_upright(tmp_path, kind, number):
     assert exif_orientation(path) == number
 
 
+MODES: dict[str, Callable[[], Image.Image]] = {
+    "L": lambda: Image.fromarray(PIXELS).convert("L"),
+    "RGB": lambda: Image.fromarray(PIXELS),
+    "RGBA": lambda: Image.fromarray(np.dstack([PIXELS, PIXELS[..., :1]])),
+    "CMYK": lambda: Image.fromarray(PIXELS).convert("CMYK"),
+    "I;16": lambda: Image.fromarray(PIXELS[..., 0].astype(np.uint16) * 257),
+}
+
+
+@pytest.mark.parametrize("number", TURNED)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_a_tiff_of_any_mode_is_read_as_stored_or_upright(tmp_path, compression, mode, number):
+    image, path = MODES[mode](), tmp_path / "a.tif"
+    assert image.mode == mode
+    image.save(tmp_path / "plain.tif", compression=compression)
+    image.save(path, exif=exif(number), compression=compression)
+    stored = read_photo(tmp_path / "plain.tif")
+    assert len(np.unique(stored)) > 100
+    for pixels, upright in ((stored, False), (TURNED[number](stored), True)):
+        np.testing.assert_array_equal(read_photo(path, upright=upright), pixels)
+        assert photo_size(path, upright=upright) == pixels.shape[:2]
+    assert exif_orientation(path) == number
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_truncated_tiff_is_one_line(tmp_path, mode, compression):
+    path = tmp_path / "a.tif"
+    MODES[mode]().save(path, exif=exif(6), compression=compression)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"a.tif: not a readable photo \(.*\); replace it or leave it out$") as error:
+        read_photo(path)
+    assert str(error.value).isprintable()
+
+
 XMP = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
 
 
