@@ -91,12 +91,15 @@ def find_turned(photos: Sequence[Path], *, workers: int) -> set[Path]:
 
 
 def link_as_stored(photos: Sequence[Path], folder: Path, *, workers: int) -> None:
-    """Link photos into an existing folder; copy those with an EXIF orientation, so that they are read as stored."""
+    """Link photos into an existing folder; copy those with an EXIF orientation, so that they are read as stored.
+
+    Missing photos are left out: the check lists them.
+    """
     link_or_copy(photos, find_turned(photos, workers=workers), folder, workers=workers)
 
 
 def link_or_copy(photos: Sequence[Path], as_stored: Collection[Path], folder: Path, *, workers: int) -> None:
-    """Link photos into an existing folder; copy those to be read as stored."""
+    """Link photos into an existing folder, without missing ones; copy those to be read as stored."""
     copied = [photo for photo in photos if photo in as_stored]
     for photo in photos:
         if photo not in as_stored:
@@ -106,12 +109,13 @@ def link_or_copy(photos: Sequence[Path], as_stored: Collection[Path], folder: Pa
     chunks, name = in_chunks(copied, COPIES_PER_TASK), "photos copied as stored"
     for _ in run_all(partial(_copy, folder), chunks, workers=workers, total=len(copied), size=len, name=name):
         pass
-    print(f"{len(copied):,} of {len(photos):,} photos have an EXIF orientation and are copied as stored")
+    print(f"{len(copied):,} of {len(photos):,} photos are copied as stored (EXIF orientation)")
 
 
 def link(photo: Path, folder: Path) -> None:
-    """Link a photo into a folder by its absolute path."""
-    (folder / photo.name).symlink_to(photo.absolute())
+    """Link a photo into a folder by its absolute path; leave out a missing one, which the check lists."""
+    if photo.exists():
+        (folder / photo.name).symlink_to(photo.absolute())
 
 
 def copy_as_stored(photo: Path, folder: Path) -> None:

@@ -19,6 +19,7 @@ from ppl.data.masks import mask_size, read_mask, write_mask
 from ppl.data.photos import exif_orientation, photo_size, read_photo
 from ppl.data.settings import Data, Folder, Orientation
 from ppl.data.shrink import full_sizes
+from ppl.jobs import provenance
 from ppl.jobs.errors import UserError
 from ppl.jobs.settings import Hardware
 
@@ -244,7 +245,9 @@ def test_in_a_folder_each_photo_is_read_as_its_mask_is_drawn(tmp_path, capsys):
             assert photo_size(photo) == mask_size(dataset.mask(image_id))
     check_prepared(dataset)
     own.check()
-    assert not [line for line in capsys.readouterr().out.splitlines() if "warning" in line and "EXIF" in line]
+    printed = capsys.readouterr().out
+    assert "1 of 4 photos are copied as stored (EXIF orientation)\n" in printed
+    assert not [line for line in printed.splitlines() if "warning" in line and "EXIF" in line]
     assert {path: path.read_bytes() for path in own.root.rglob("*.*")} == before
 
 
@@ -354,23 +357,63 @@ def test_a_mask_of_another_size_is_a_fault_whatever_its_orientation(tmp_path):
         own.check()
 
 
+def test_of_several_photos_with_one_id_only_that_is_a_fault(tmp_path):
+    own = Own(tmp_path / "own", CASES)
+    write_photo(own.root / "JPEGImages" / "as_upright.png", PIXELS, 6, "PNG")
+    dataset = own.prepared()
+    for check_it in (own.check, lambda: check_prepared(dataset)):
+        with pytest.raises(UserError) as error:
+            check_it()
+        (line,) = str(error.value).splitlines()[1:]
+        assert line == "  JPEGImages: as_upright.jpg, as_upright.png have the same id; keep one"
+
+
 def test_a_dataset_of_another_source_is_read_upright_so_its_check_expects_such_masks(tmp_path):
     own = Own(tmp_path / "own", CASES)
     with pytest.raises(UserError, match=r"as_stored.png: shape mismatch: expected 20x30, as the photo, got 30x20"):
         own.check(prepared=True)
 
 
-def test_photos_that_are_missing_or_unreadable_are_linked(tmp_path):
-    photos = [tmp_path / name for name in ("absent.jpg", "text.jpg", "turned.jpg", "cut.jpg")]
+def test_photos_that_are_unreadable_are_linked_and_missing_ones_left_out(tmp_path):
+    photos = [tmp_path / name for name in ("absent.jpg", "text.jpg", "turned.jpg", "cut.jpg", "link.jpg")]
+    photos[4].symlink_to("nowhere.jpg")
     photos[1].write_text("no photo")
-    for photo in photos[2:]:
+    for photo in photos[2:4]:
         write_photo(photo, PIXELS, 6)
     photos[3].write_bytes(photos[3].read_bytes()[:-300])
     (tmp_path / "out").mkdir()
     orientation.link_as_stored(photos, tmp_path / "out", workers=1)
     assert {path.name: path.is_symlink() for path in (tmp_path / "out").iterdir()} == {
-        "absent.jpg": True, "text.jpg": True, "turned.png": False, "cut.jpg": True,
+        "text.jpg": True, "turned.png": False, "cut.jpg": True,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("cases", "max_side"), [
+    ({"plain": CASES["plain"]}, None), (CASES, None), (CASES, 64),
+])  # fmt: skip
+def test_missing_files_are_listed_by_the_check_with_a_remedy(tmp_path, monkeypatch, cases, max_side):
+    monkeypatch.chdir(tmp_path)
+    own = Own(Path("own"), {"absent": (PIXELS, 1, "stored"), "link": (PIXELS, 1, "stored")} | cases)
+    photos, mask = Path("own/JPEGImages"), Path("own/SegmentationClass/link.png")
+    (photos / "absent.jpg").unlink()
+    for path in (photos / "link.jpg", mask):
+        path.unlink()
+        path.symlink_to("/nowhere/link")
+    own.prepared(max_side=max_side)
+    provenance.record("ppl.data.prepare", prepare.Settings(Path("data"), own.data(max_side=max_side)), [])
+    remedies = {
+        "own": "copy the file there, or remove its id from the lists",
+        "data": "add the file to the source of the data, and run the workflow with --forcerun prepare_data",
+    }
+    linked = Path("data/JPEGImages").is_symlink()
+    assert linked == (cases != CASES)
+    for root in ("own", "data"):
+        with pytest.raises(UserError) as error:
+            check.main(check.Settings(Path(root), workers=0, prepared=root == "data"))
+        remedy = remedies["own" if linked else root]
+        assert f"2 photos are missing, such as JPEGImages/absent.jpg and JPEGImages/link.jpg; {remedy}" in str(
+            error.value
+        )
 
 
 @pytest.mark.parametrize("decided", ["stored", "both"])

@@ -142,7 +142,7 @@ def link_or_shrink(
     write_sizes(out, sizes)
     print(f"{len(sizes):,} of {len(photos):,} photos are shrunk to a longer side of {max_side} pixels")
     if as_stored:
-        print(f"{len(as_stored):,} of {len(photos):,} photos have an EXIF orientation and are read as stored")
+        print(f"{len(as_stored):,} of {len(photos):,} photos are read as stored (EXIF orientation)")
 
 
 def _link_or_shrink_chunk(
