@@ -17,7 +17,7 @@ import yaml
 from ppl.data.dataset import LISTS, Dataset, id_fault
 from ppl.data.findings import Finding, listed, paragraphs
 from ppl.data.masks import IGNORE, read_mask
-from ppl.data.orientation import decide
+from ppl.data.orientation import KEY, decide
 from ppl.data.own.photos import copies
 from ppl.data.photos import MAX_PIXELS, MAX_STORED, photo_size, read_photo
 from ppl.data.settings import Data, Orientation
@@ -68,12 +68,15 @@ def main(settings: Settings) -> None:
         check(settings)
         return
     for experiment in experiments(settings):
-        check(experiment)
+        check(experiment, option=KEY)
     print(f"no faults: {settings.data} can be run")
 
 
-def check(settings: Settings) -> None:
-    """Check one dataset; UserError that lists its faults, else write or print the summary."""
+def check(settings: Settings, *, option: str = "--orientation") -> None:
+    """Check one dataset; UserError that lists its faults, else write or print the summary.
+
+    `option` is what the user can set to decide how photos are read: a flag of this command, or a key of the experiment.
+    """
     dataset, in_lines = Dataset.inspect(settings.data)
     names = dict.fromkeys([settings.train_split, settings.seed_split, settings.val_split, settings.test_split])
     absent = [name for name in names if not os.path.exists(dataset.list_of(name))]
@@ -83,7 +86,7 @@ def check(settings: Settings) -> None:
     several = ids_with_several_photos(dataset, image_ids)
     measured = {*splits[settings.seed_split], *splits[val]} - several.keys() if dataset.has_masks else set()
     single = [image_id for image_id in image_ids if image_id not in several]
-    as_stored, of_orientations = orientations(settings, dataset, single)
+    as_stored, of_orientations = orientations(settings, dataset, single, option)
     copied = settings.prepared and not (dataset.root / "JPEGImages").is_symlink()
     options = {"max_side": settings.max_side, "copied": copied, "workers": settings.workers}
     of_files = check_files(dataset, image_ids, measured, as_stored, **options)
@@ -249,13 +252,15 @@ def folder_faults(dataset: Dataset, several: Mapping[str, Sequence[str]]) -> Ite
         yield Finding("JPEGImages", f"{', '.join(files)} have the same id", "keep one", "ids have several photos")
 
 
-def orientations(settings: Settings, dataset: Dataset, image_ids: Sequence[str]) -> tuple[Collection[str], Findings]:
+def orientations(
+    settings: Settings, dataset: Dataset, image_ids: Sequence[str], option: str
+) -> tuple[Collection[str], Findings]:
     """Return the ids of the photos that will be read as stored, and what is wrong or in doubt about orientations."""
     if settings.prepared:
         return (), Findings()
     paths = replace(dataset)  # a copy: a cached property would be sent to the worker processes
     files = {i: (paths.photo(i), paths.mask(i)) for i in image_ids if not id_fault(i)}
-    decision = decide(files, settings.orientation, settings.data, workers=settings.workers)
+    decision = decide(files, settings.orientation, settings.data, workers=settings.workers, option=option)
     return decision.as_stored, Findings(_of_photos(decision.fault), _of_photos(decision.warning))
 
 

@@ -27,6 +27,7 @@ COMPRESSION = 1  # of PNG, 0 to 9: a third of the time of the usual 6, for files
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+KEY = "data.folder.orientation"
 Fit = Literal["stored", "upright", "both", "unknown"]
 """Which reading of a photo has the size of its mask; unknown: neither, or there is no readable mask."""
 
@@ -42,17 +43,20 @@ class Decision:
     """Other photos contradict each other, so the user has to decide."""
 
 
-def decide(files: Mapping[str, tuple[Path, Path]], orientation: Orientation, where: Path, *, workers: int) -> Decision:
+def decide(
+    files: Mapping[str, tuple[Path, Path]], orientation: Orientation, where: Path, *, workers: int, option: str = KEY
+) -> Decision:
     """Decide how the photos of a dataset are read, by the size of their masks and by `data.folder.orientation`.
 
-    `files` are photo and mask by image id; either may be missing or unreadable. `where` is the place in messages.
+    `files` are photo and mask by image id; either may be missing or unreadable. Messages name the place `where`, and
+    `option` as the one that decides.
     With `workers=0` this process reads the headers, and shows no progress.
     """
     relevant = [(i, pair) for i, pair in files.items() if orientation == "stored" or os.path.exists(pair[1])]
-    return decide_by_fits(dict(_of_headers(_fits, relevant, workers)), orientation, where)
+    return decide_by_fits(dict(_of_headers(_fits, relevant, workers)), orientation, where, option)
 
 
-def decide_by_fits(fits: Mapping[str, Fit], orientation: Orientation, where: Path) -> Decision:
+def decide_by_fits(fits: Mapping[str, Fit], orientation: Orientation, where: Path, option: str = KEY) -> Decision:
     """Decide how photos with an EXIF orientation are read, from the fits of their masks."""
     ids: dict[Fit, list[str]] = {"stored": [], "upright": [], "both": [], "unknown": []}
     for image_id, fit in sorted(fits.items()):
@@ -63,8 +67,8 @@ def decide_by_fits(fits: Mapping[str, Fit], orientation: Orientation, where: Pat
     if orientation == "upright" or not ids["both"]:
         return Decision(as_stored)
     if ids["stored"] and ids["upright"]:
-        return Decision(as_stored, fault=_doubt(ids, where))
-    return Decision(as_stored.union(ids["both"]) if as_stored else as_stored, warning=_doubt(ids, where))
+        return Decision(as_stored, fault=_doubt(ids, where, option))
+    return Decision(as_stored.union(ids["both"]) if as_stored else as_stored, warning=_doubt(ids, where, option))
 
 
 def fit_of(photo: Path, mask: Path) -> Fit | None:
@@ -128,7 +132,7 @@ def copy_as_stored(photo: Path, folder: Path) -> None:
         pixels.save(folder / f"{photo.stem}.png", compress_level=COMPRESSION)
 
 
-def _doubt(ids: Mapping[Fit, Sequence[str]], where: Path) -> UserError:
+def _doubt(ids: Mapping[Fit, Sequence[str]], where: Path, option: str) -> UserError:
     """Return what to say about photos whose masks fit both ways: how they are read, or that others disagree."""
 
     def photos(fit: Fit) -> str:
@@ -136,7 +140,7 @@ def _doubt(ids: Mapping[Fit, Sequence[str]], where: Path) -> UserError:
         return f"{number:,} photos (such as {example!r})" if number > 1 else f"photo {example!r}"
 
     what = f"EXIF orientation of {photos('both')}: masks fit upright and as stored"
-    remedy = "set data.folder.orientation to upright or stored"
+    remedy = f"set {option} to upright or stored"
     if ids["stored"] and ids["upright"]:
         what += f", those of {photos('stored')} only as stored, those of {photos('upright')} only upright"
         return UserError(where, what, remedy)

@@ -296,8 +296,9 @@ def test_masks_that_contradict_each_other_are_refused_if_a_third_is_in_doubt_unt
         own.prepared()
     assert len(str(refused.value).splitlines()) == 1
     assert not own.root.with_name("data").exists()
-    with pytest.raises(UserError, match=f"1 fault; correct them first:\n  JPEGImages: {line}"):
+    with pytest.raises(UserError, match=f"1 fault; correct them first:\n  JPEGImages: {line}") as faults:
         own.check()
+    assert "; set --orientation to upright or stored" in str(faults.value)
     for setting in ("stored", "upright"):
         own.check(orientation=setting)
         dataset = own.prepared(setting)
@@ -313,6 +314,9 @@ def test_a_settings_file_decides_for_its_check(tmp_path, monkeypatch, capsys):
     Path("mine.yaml").write_text(yaml.safe_dump({"experiments": {"mine": {"data": data | {"seed_split": "train"}}}}))
     check.main(check.Settings(Path("mine.yaml"), workers=0))
     assert "no faults: mine.yaml can be run" in capsys.readouterr().out
+    Path("mine.yaml").write_text(Path("mine.yaml").read_text().replace("orientation: stored", "orientation: auto"))
+    with pytest.raises(UserError, match=r"; set data.folder.orientation to upright or stored"):
+        check.main(check.Settings(Path("mine.yaml"), workers=0))
 
 
 def test_shrunk_photos_their_masks_and_original_sizes_have_the_orientation_of_the_mask(tmp_path):
@@ -433,7 +437,8 @@ def test_a_new_dataset_says_what_its_masks_leave_in_doubt(tmp_path, monkeypatch,
     new.main(replace(settings, device="cpu"))
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
     assert line.startswith("warning: photos: EXIF orientation of photo 'c': masks fit upright and as stored, ")
-    assert ("those of photo 'e' only upright" in line) == (decided == "both")
+    refused = "those of photo 'e' only upright, which the check refuses; set data.folder.orientation to upright or "
+    assert (refused in line) == (decided == "both")
 
 
 def test_a_new_dataset_with_masks_of_the_stored_pixels_can_be_checked_and_prepared(tmp_path, monkeypatch, capsys):
