@@ -6,7 +6,7 @@ python -m ppl.data.check --data mine         (a dataset folder whose splits are 
 
 import os.path
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -17,7 +17,7 @@ import yaml
 from ppl.data.dataset import LISTS, Dataset, id_fault
 from ppl.data.findings import Finding, listed, paragraphs
 from ppl.data.masks import IGNORE, read_mask
-from ppl.data.orientation import decide
+from ppl.data.orientation import KEY, decide
 from ppl.data.own.photos import copies
 from ppl.data.photos import MAX_PIXELS, MAX_STORED, photo_size, read_photo
 from ppl.data.settings import Data, Orientation
@@ -68,26 +68,33 @@ def main(settings: Settings) -> None:
         check(settings)
         return
     for experiment in experiments(settings):
-        check(experiment)
+        check(experiment, option=KEY)
     print(f"no faults: {settings.data} can be run")
 
 
-def check(settings: Settings) -> None:
-    """Check one dataset; UserError that lists its faults, else write or print the summary."""
+def check(settings: Settings, *, option: str = "--orientation") -> None:
+    """Check one dataset; UserError that lists its faults, else write or print the summary.
+
+    `option` is what the user can set to decide how photos are read: a flag of this command, or a key of the experiment.
+    """
     dataset, in_lines = Dataset.inspect(settings.data)
     names = dict.fromkeys([settings.train_split, settings.seed_split, settings.val_split, settings.test_split])
     absent = [name for name in names if not os.path.exists(dataset.list_of(name))]
     splits = {name: [] if name in absent else dataset.listed(name) for name in names}
     train, val = settings.train_split, settings.val_split
-    measured = {*splits[settings.seed_split], *splits[val]} if dataset.has_masks else set()
     image_ids = sorted(set(chain.from_iterable(splits.values())))
-    as_stored, of_orientations = orientations(settings, dataset, image_ids)
-    of_files = check_files(dataset, image_ids, measured, as_stored, settings.max_side, settings.workers)
+    several = ids_with_several_photos(dataset, image_ids)
+    measured = {*splits[settings.seed_split], *splits[val]} - several.keys() if dataset.has_masks else set()
+    single = [image_id for image_id in image_ids if image_id not in several]
+    as_stored, of_orientations = orientations(settings, dataset, single, option)
+    copied = settings.prepared and not (dataset.root / "JPEGImages").is_symlink()
+    options = {"max_side": settings.max_side, "copied": copied, "workers": settings.workers}
+    of_files = check_files(dataset, image_ids, measured, as_stored, **options)
     faults = list(chain(
         (_line_finding(fault) for fault in in_lines),
         split_faults(splits, train, settings.seed_split, [val]),
         label_faults(dataset, splits, train, val),
-        folder_faults(dataset, image_ids),
+        folder_faults(dataset, several),
         of_orientations.faults,
         of_files.faults,
     ))  # fmt: skip
@@ -231,25 +238,29 @@ def held_out_copies(dataset: Dataset, train: Sequence[str], val: Sequence[str], 
                 yield Finding(f"photo {image_id!r}", what, "keep both in one split, or scores are too high", many)
 
 
-def folder_faults(dataset: Dataset, image_ids: Sequence[str]) -> Iterator[Finding]:
+def ids_with_several_photos(dataset: Dataset, image_ids: Sequence[str]) -> dict[str, list[str]]:
+    """Return the names of the files of each id that has several photos."""
+    photos = replace(dataset).photos_by_id  # of a copy: a cached property would be sent to the worker processes
+    return {i: [path.name for path in photos[i]] for i in image_ids if len(photos.get(i, ())) > 1}
+
+
+def folder_faults(dataset: Dataset, several: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
     """Yield faults of the folders: SegmentationClass is a file, several photos have one id."""
     if dataset.mask("").parent.exists() and not dataset.has_masks:
         yield Finding("SegmentationClass", "not a folder", "put the masks into a folder, or remove it", "")
-    photos = replace(dataset).photos_by_id  # of a copy: a cached property would be sent to the worker processes
-    for image_id in image_ids:
-        files = [path.name for path in photos.get(image_id, ())]
-        if len(files) > 1:
-            what = f"{', '.join(files)} have the same id"
-            yield Finding("JPEGImages", what, "keep one", "ids have several photos")
+    for files in several.values():
+        yield Finding("JPEGImages", f"{', '.join(files)} have the same id", "keep one", "ids have several photos")
 
 
-def orientations(settings: Settings, dataset: Dataset, image_ids: Sequence[str]) -> tuple[Collection[str], Findings]:
+def orientations(
+    settings: Settings, dataset: Dataset, image_ids: Sequence[str], option: str
+) -> tuple[Collection[str], Findings]:
     """Return the ids of the photos that will be read as stored, and what is wrong or in doubt about orientations."""
     if settings.prepared:
         return (), Findings()
     paths = replace(dataset)  # a copy: a cached property would be sent to the worker processes
     files = {i: (paths.photo(i), paths.mask(i)) for i in image_ids if not id_fault(i)}
-    decision = decide(files, settings.orientation, settings.data, workers=settings.workers)
+    decision = decide(files, settings.orientation, settings.data, workers=settings.workers, option=option)
     return decision.as_stored, Findings(_of_photos(decision.fault), _of_photos(decision.warning))
 
 
@@ -258,13 +269,18 @@ def check_files(
     image_ids: Sequence[str],
     measured: set[str],
     as_stored: Collection[str],
+    *,
     max_side: int | None,
+    copied: bool,
     workers: int,
 ) -> Findings:
-    """Read every photo and every mask in `measured`; return their faults and warnings, sorted."""
+    """Read every photo and every mask in `measured`; return their faults and warnings, sorted.
+
+    With `copied` each photo of the source is linked or copied by itself, so that a missing one is to be added there.
+    """
     image_ids = [image_id for image_id in image_ids if not id_fault(image_id)]
     chunks = in_chunks(image_ids, IMAGES_PER_TASK)
-    tasks = ((dataset, max_side, [(i, i in measured, i in as_stored) for i in chunk]) for chunk in chunks)
+    tasks = ((dataset, max_side, copied, [(i, i in measured, i in as_stored) for i in chunk]) for chunk in chunks)
     results = run_all(_check_chunk, tasks, workers=workers, total=len(image_ids), size=_length, name="photos checked")
     findings = list(chain.from_iterable(results))
     faults = sorted(chain.from_iterable(finding.faults for finding in findings))
@@ -273,13 +289,21 @@ def check_files(
 
 
 def check_image(
-    dataset: Dataset, image_id: str, with_mask: bool, as_stored: bool = False, max_side: int | None = None
+    dataset: Dataset,
+    image_id: str,
+    with_mask: bool,
+    as_stored: bool = False,
+    *,
+    max_side: int | None = None,
+    copied: bool = False,
 ) -> Findings:
     """Return the faults and warnings of a photo and its mask; with `max_side` they may have up to MAX_STORED pixels."""
     path, mask_path = dataset.photo(image_id), dataset.mask(image_id)
     place = str(path.relative_to(dataset.root))
-    if not os.path.lexists(path):
+    if not os.path.exists(path):  # nor what a link names
         remedy = "copy the file there, or remove its id from the lists"
+        if copied:
+            remedy = "add the file to the source of the data, and run the workflow with --forcerun prepare_data"
         return Findings((Finding(place, "no such file", remedy, "photos are missing"),))
     most = MAX_PIXELS if max_side is None else MAX_STORED
     try:
@@ -294,7 +318,7 @@ def check_image(
     if not with_mask:
         return Findings(warnings=tuple(warnings))
     place = str(mask_path.relative_to(dataset.root))
-    if not os.path.lexists(mask_path):
+    if not os.path.exists(mask_path):
         remedy = "draw it, list only photos with masks in val and in the seed split, or remove SegmentationClass"
         return Findings((Finding(place, "no such file", remedy, "masks are missing"),), tuple(warnings))
     try:
@@ -367,13 +391,13 @@ def _of_photos(error: UserError | None) -> tuple[Finding, ...]:
     return (Finding.of(error, "JPEGImages", ""),) if error else ()
 
 
-def _check_chunk(task: tuple[Dataset, int | None, Sequence[tuple[str, bool, bool]]]) -> list[Findings]:
-    dataset, max_side, images = task
-    return [check_image(dataset, image_id, *options, max_side=max_side) for image_id, *options in images]
+def _check_chunk(task: tuple[Dataset, int | None, bool, Sequence[tuple[str, bool, bool]]]) -> list[Findings]:
+    dataset, max_side, copied, images = task
+    return [check_image(dataset, i, *options, max_side=max_side, copied=copied) for i, *options in images]
 
 
-def _length(task: tuple[Dataset, int | None, Sequence]) -> int:
-    return len(task[2])
+def _length(task: tuple[Dataset, int | None, bool, Sequence]) -> int:
+    return len(task[3])
 
 
 if __name__ == "__main__":

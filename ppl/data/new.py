@@ -233,7 +233,9 @@ def orientation_doubt(
     """Return what is in doubt about the orientation of photos with masks, or contradictory; None if nothing is."""
     files = {ids[photo]: (folder.root / photo, masks[ids[photo]]) for photo in folder.photos if ids[photo] in masks}
     decision = decide(files, "auto", folder.root, workers=min(cores(), MAX_WORKERS))
-    return decision.fault or decision.warning
+    if fault := decision.fault:
+        return UserError(fault.where, f"{fault.what}, which the check refuses", fault.remedy)
+    return decision.warning
 
 
 def settings_text(name: str, *, gpu: bool, photos: int) -> str:

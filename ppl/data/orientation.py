@@ -27,6 +27,7 @@ COMPRESSION = 1  # of PNG, 0 to 9: a third of the time of the usual 6, for files
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+KEY = "data.folder.orientation"
 Fit = Literal["stored", "upright", "both", "unknown"]
 """Which reading of a photo has the size of its mask; unknown: neither, or there is no readable mask."""
 
@@ -42,16 +43,20 @@ class Decision:
     """Other photos contradict each other, so the user has to decide."""
 
 
-def decide(files: Mapping[str, tuple[Path, Path]], orientation: Orientation, where: Path, *, workers: int) -> Decision:
+def decide(
+    files: Mapping[str, tuple[Path, Path]], orientation: Orientation, where: Path, *, workers: int, option: str = KEY
+) -> Decision:
     """Decide how the photos of a dataset are read, by the size of their masks and by `data.folder.orientation`.
 
-    `files` are photo and mask by image id; either may be missing or unreadable. `where` is the place in messages.
+    `files` are photo and mask by image id; either may be missing or unreadable. Messages name the place `where`, and
+    `option` as the one that decides.
+    With `workers=0` this process reads the headers, and shows no progress.
     """
     relevant = [(i, pair) for i, pair in files.items() if orientation == "stored" or os.path.exists(pair[1])]
-    return decide_by_fits(dict(_of_headers(_fits, relevant, workers)), orientation, where)
+    return decide_by_fits(dict(_of_headers(_fits, relevant, workers)), orientation, where, option)
 
 
-def decide_by_fits(fits: Mapping[str, Fit], orientation: Orientation, where: Path) -> Decision:
+def decide_by_fits(fits: Mapping[str, Fit], orientation: Orientation, where: Path, option: str = KEY) -> Decision:
     """Decide how photos with an EXIF orientation are read, from the fits of their masks."""
     ids: dict[Fit, list[str]] = {"stored": [], "upright": [], "both": [], "unknown": []}
     for image_id, fit in sorted(fits.items()):
@@ -62,8 +67,8 @@ def decide_by_fits(fits: Mapping[str, Fit], orientation: Orientation, where: Pat
     if orientation == "upright" or not ids["both"]:
         return Decision(as_stored)
     if ids["stored"] and ids["upright"]:
-        return Decision(as_stored, fault=_doubt(ids, where))
-    return Decision(as_stored.union(ids["both"]) if as_stored else as_stored, warning=_doubt(ids, where))
+        return Decision(as_stored, fault=_doubt(ids, where, option))
+    return Decision(as_stored.union(ids["both"]) if as_stored else as_stored, warning=_doubt(ids, where, option))
 
 
 def fit_of(photo: Path, mask: Path) -> Fit | None:
@@ -90,12 +95,15 @@ def find_turned(photos: Sequence[Path], *, workers: int) -> set[Path]:
 
 
 def link_as_stored(photos: Sequence[Path], folder: Path, *, workers: int) -> None:
-    """Link photos into an existing folder; copy those with an EXIF orientation, so that they are read as stored."""
+    """Link photos into an existing folder; copy those with an EXIF orientation, so that they are read as stored.
+
+    Missing photos are left out: the check lists them.
+    """
     link_or_copy(photos, find_turned(photos, workers=workers), folder, workers=workers)
 
 
 def link_or_copy(photos: Sequence[Path], as_stored: Collection[Path], folder: Path, *, workers: int) -> None:
-    """Link photos into an existing folder; copy those to be read as stored."""
+    """Link photos into an existing folder, without missing ones; copy those to be read as stored."""
     copied = [photo for photo in photos if photo in as_stored]
     for photo in photos:
         if photo not in as_stored:
@@ -105,12 +113,13 @@ def link_or_copy(photos: Sequence[Path], as_stored: Collection[Path], folder: Pa
     chunks, name = in_chunks(copied, COPIES_PER_TASK), "photos copied as stored"
     for _ in run_all(partial(_copy, folder), chunks, workers=workers, total=len(copied), size=len, name=name):
         pass
-    print(f"{len(copied):,} of {len(photos):,} photos have an EXIF orientation and are copied as stored")
+    print(f"{len(copied):,} of {len(photos):,} photos are copied as stored (EXIF orientation)")
 
 
 def link(photo: Path, folder: Path) -> None:
-    """Link a photo into a folder by its absolute path."""
-    (folder / photo.name).symlink_to(photo.absolute())
+    """Link a photo into a folder by its absolute path; leave out a missing one, which the check lists."""
+    if photo.exists():
+        (folder / photo.name).symlink_to(photo.absolute())
 
 
 def copy_as_stored(photo: Path, folder: Path) -> None:
@@ -123,7 +132,7 @@ def copy_as_stored(photo: Path, folder: Path) -> None:
         pixels.save(folder / f"{photo.stem}.png", compress_level=COMPRESSION)
 
 
-def _doubt(ids: Mapping[Fit, Sequence[str]], where: Path) -> UserError:
+def _doubt(ids: Mapping[Fit, Sequence[str]], where: Path, option: str) -> UserError:
     """Return what to say about photos whose masks fit both ways: how they are read, or that others disagree."""
 
     def photos(fit: Fit) -> str:
@@ -131,7 +140,7 @@ def _doubt(ids: Mapping[Fit, Sequence[str]], where: Path) -> UserError:
         return f"{number:,} photos (such as {example!r})" if number > 1 else f"photo {example!r}"
 
     what = f"EXIF orientation of {photos('both')}: masks fit upright and as stored"
-    remedy = "set data.folder.orientation to upright or stored"
+    remedy = f"set {option} to upright or stored"
     if ids["stored"] and ids["upright"]:
         what += f", those of {photos('stored')} only as stored, those of {photos('upright')} only upright"
         return UserError(where, what, remedy)
@@ -145,12 +154,16 @@ def _doubt(ids: Mapping[Fit, Sequence[str]], where: Path) -> UserError:
 def _of_headers(
     function: Callable[[Sequence[Item]], list[Result]], items: Sequence[Item], workers: int
 ) -> Iterator[Result]:
-    """Yield what a function returns for chunks of files of which it reads the headers, in any order."""
-    if items:
-        chunks = in_chunks(items, HEADERS_PER_TASK)
-        workers = workers if len(chunks) > 1 else 0  # a few thousand headers take as long as starting a process
-        for results in run_all(function, chunks, workers=workers, total=len(items), size=len, name="headers of photos"):
-            yield from results
+    """Yield what a function returns for chunks of files of which it reads the headers, in any order.
+
+    Without workers, and for few files, this process reads them and shows no progress, as Snakemake's own does.
+    """
+    if not workers or len(items) <= HEADERS_PER_TASK:  # a few thousand headers take as long as starting a process
+        yield from function(items)
+        return
+    chunks = in_chunks(items, HEADERS_PER_TASK)
+    for results in run_all(function, chunks, workers=workers, total=len(items), size=len, name="headers of photos"):
+        yield from results
 
 
 def _fits(files: Sequence[tuple[str, tuple[Path, Path]]]) -> list[tuple[str, Fit]]:

@@ -1,12 +1,14 @@
 """Read photos: the only module that decodes them. Worker processes use it, so it does not import torch."""
 
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
+from ppl.data.png import metadata_alone
 from ppl.jobs.errors import UserError, reason
 
 MAX_PIXELS = 2048 * 2048
@@ -76,7 +78,9 @@ def shrunk_size(size: tuple[int, int], max_side: int) -> tuple[int, int]:
 def photo_size(path: Path | str, *, most: int = MAX_PIXELS, upright: bool = True) -> tuple[int, int]:
     """Return (h, w) of a photo, upright or as stored, from its header; UserError if it has more than `most` pixels."""
     with open_image(path, "photo", tuple(PHOTO_FORMATS), most) as image:
-        (width, height), orientation = call_pillow(path, "photo", lambda: (_stored_size(image), _orientation(image)))
+        (width, height), orientation = call_pillow(
+            path, "photo", lambda: (_stored_size(image), _orientation_in_header(image))
+        )
     return (width, height) if upright and orientation in SIDEWAYS else (height, width)
 
 
@@ -86,11 +90,11 @@ def exif_orientation(path: Path | str) -> int:
     UserError for a file that is not a photo or has more than MAX_STORED pixels.
     """
     with open_image(path, "photo", tuple(PHOTO_FORMATS), MAX_STORED) as image:
-        orientation = call_pillow(path, "photo", lambda: _orientation(image))
+        orientation = call_pillow(path, "photo", lambda: _orientation_in_header(image))
     return orientation if orientation in UPRIGHT else 1
 
 
-def open_image(path: Path | str, kind: str, formats: tuple[str, ...], most: int = MAX_PIXELS) -> Image.Image:
+def open_image(path: Path | str, kind: str, formats: tuple[str, ...], most: int = MAX_PIXELS) -> ImageFile.ImageFile:
     """Open an image file of one of `formats` with at most `most` pixels; `kind` names it in messages.
 
     Only the header is read: decode with `call_pillow`. UserError for a file that cannot be opened or is too large.
@@ -100,6 +104,7 @@ def open_image(path: Path | str, kind: str, formats: tuple[str, ...], most: int 
     if width * height > most:
         image.close()
         raise _too_large(path, kind, f"{width}x{height} has", most)
+    image.filename = ""  # as of a file object: of a path Pillow maps uncompressed pixels, sideways TIFFs scrambled
     return image
 
 
@@ -140,6 +145,17 @@ def _decode(image: Image.Image, draft_size: tuple[int, int] | None, upright: boo
 
 def _orientation(image: Image.Image) -> int | None:
     return image.getexif().get(ORIENTATION)
+
+
+def _orientation_in_header(image: ImageFile.ImageFile) -> int | None:
+    """Return the orientation of an image that is not decoded, and of which only the size may be read afterwards."""
+    if image.format != "PNG":
+        return _orientation(image)
+    content = metadata_alone(image.fp)
+    if content is None:
+        return None
+    with Image.open(BytesIO(content), formats=["PNG"]) as metadata:
+        return _orientation(metadata)
 
 
 def _stored_size(image: Image.Image) -> tuple[int, int]:

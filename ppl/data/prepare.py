@@ -19,6 +19,7 @@ These are optional. The workflow calls them before any job runs, so they, and th
 
     check(settings) -> None                          raises UserError if a needed setting is missing
     inputs(settings, splits) -> list[str]            existing files whose change prepares the data again; default: none
+    version(settings, splits) -> str                 another text prepares the data again, too; default: empty
     has_masks(settings) -> bool                      whether there are masks to measure with; default: False
 
 An entry of the project may also have `archives(settings, splits) -> tuple[str, ...]`: archives of

@@ -50,7 +50,7 @@ def link_or_shrink_photo(
     elif full is None:
         for photo in photos:
             link(photo, out / "JPEGImages")
-    if os.path.lexists(mask):
+    if os.path.exists(mask):
         target = out / "SegmentationClass" / mask.name
         if full is None or not _shrunk_mask(mask, full, smaller(full, max_side), target):
             target.symlink_to(mask)

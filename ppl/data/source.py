@@ -1,6 +1,6 @@
 """What is known about an experiment's data before they are prepared, asked from the module of its source.
 
-The workflow's own process asks, so no answer opens a photo. The functions of a module, and what their absence means:
+The workflow's own process asks, so no answer decodes a photo. The functions of a module, and what their absence means:
 `ppl.data.prepare`. UserError if the source, or a setting of a user's own module, is invalid.
 """
 
@@ -23,6 +23,11 @@ def check(data: Data) -> None:
 def inputs(data: Data) -> list[str]:
     """Return the existing files whose change reruns the preparation, beside the downloaded archives."""
     return _ask(data, "inputs", [], splits(data))
+
+
+def version(data: Data) -> str:
+    """Return a text that changes when the data have to be prepared again although no file of `inputs` has changed."""
+    return _ask(data, "version", "", splits(data))
 
 
 def has_masks(data: Data) -> bool:

@@ -106,12 +106,14 @@ def content(path: Path) -> Content:
 
 
 def _files(path: Path) -> Iterator[Path]:
+    """Yield a file, or all files of a folder without links to missing ones, which the check of the data lists."""
     if not path.is_dir():
         yield path
         return
     for folder, folders, names in os.walk(path, followlinks=True):
         folders.sort()
-        yield from (Path(folder, name) for name in sorted(names) if name != IGNORED)
+        files = (Path(folder, name) for name in sorted(names) if name != IGNORED)
+        yield from (file for file in files if file.exists())
 
 
 def _paths(settings: Any) -> Iterator[Path]:

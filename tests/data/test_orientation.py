@@ -19,6 +19,7 @@ from ppl.data.masks import mask_size, read_mask, write_mask
 from ppl.data.photos import exif_orientation, photo_size, read_photo
 from ppl.data.settings import Data, Folder, Orientation
 from ppl.data.shrink import full_sizes
+from ppl.jobs import provenance
 from ppl.jobs.errors import UserError
 from ppl.jobs.settings import Hardware
 
@@ -66,6 +67,42 @@ def test_a_photo_is_read_as_stored_or_upright(tmp_path, kind, number):
         shrunk = read_photo(path, max_side=15, upright=upright)
         assert shrunk.shape == ((10, 15, 3) if pixels.shape[0] < pixels.shape[1] else (15, 10, 3))
     assert exif_orientation(path) == number
+
+
+MODES: dict[str, Callable[[], Image.Image]] = {
+    "L": lambda: Image.fromarray(PIXELS).convert("L"),
+    "RGB": lambda: Image.fromarray(PIXELS),
+    "RGBA": lambda: Image.fromarray(np.dstack([PIXELS, PIXELS[..., :1]])),
+    "CMYK": lambda: Image.fromarray(PIXELS).convert("CMYK"),
+    "I;16": lambda: Image.fromarray(PIXELS[..., 0].astype(np.uint16) * 257),
+}
+
+
+@pytest.mark.parametrize("number", TURNED)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_a_tiff_of_any_mode_is_read_as_stored_or_upright(tmp_path, compression, mode, number):
+    image, path = MODES[mode](), tmp_path / "a.tif"
+    assert image.mode == mode
+    image.save(tmp_path / "plain.tif", compression=compression)
+    image.save(path, exif=exif(number), compression=compression)
+    stored = read_photo(tmp_path / "plain.tif")
+    assert len(np.unique(stored)) > 100
+    for pixels, upright in ((stored, False), (TURNED[number](stored), True)):
+        np.testing.assert_array_equal(read_photo(path, upright=upright), pixels)
+        assert photo_size(path, upright=upright) == pixels.shape[:2]
+    assert exif_orientation(path) == number
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_truncated_tiff_is_one_line(tmp_path, mode, compression):
+    path = tmp_path / "a.tif"
+    MODES[mode]().save(path, exif=exif(6), compression=compression)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"a.tif: not a readable photo \(.*\); replace it or leave it out$") as error:
+        read_photo(path)
+    assert str(error.value).isprintable()
 
 
 XMP = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
@@ -208,7 +245,9 @@ def test_in_a_folder_each_photo_is_read_as_its_mask_is_drawn(tmp_path, capsys):
             assert photo_size(photo) == mask_size(dataset.mask(image_id))
     check_prepared(dataset)
     own.check()
-    assert not [line for line in capsys.readouterr().out.splitlines() if "warning" in line and "EXIF" in line]
+    printed = capsys.readouterr().out
+    assert "1 of 4 photos are copied as stored (EXIF orientation)\n" in printed
+    assert not [line for line in printed.splitlines() if "warning" in line and "EXIF" in line]
     assert {path: path.read_bytes() for path in own.root.rglob("*.*")} == before
 
 
@@ -257,8 +296,9 @@ def test_masks_that_contradict_each_other_are_refused_if_a_third_is_in_doubt_unt
         own.prepared()
     assert len(str(refused.value).splitlines()) == 1
     assert not own.root.with_name("data").exists()
-    with pytest.raises(UserError, match=f"1 fault; correct them first:\n  JPEGImages: {line}"):
+    with pytest.raises(UserError, match=f"1 fault; correct them first:\n  JPEGImages: {line}") as faults:
         own.check()
+    assert "; set --orientation to upright or stored" in str(faults.value)
     for setting in ("stored", "upright"):
         own.check(orientation=setting)
         dataset = own.prepared(setting)
@@ -274,6 +314,9 @@ def test_a_settings_file_decides_for_its_check(tmp_path, monkeypatch, capsys):
     Path("mine.yaml").write_text(yaml.safe_dump({"experiments": {"mine": {"data": data | {"seed_split": "train"}}}}))
     check.main(check.Settings(Path("mine.yaml"), workers=0))
     assert "no faults: mine.yaml can be run" in capsys.readouterr().out
+    Path("mine.yaml").write_text(Path("mine.yaml").read_text().replace("orientation: stored", "orientation: auto"))
+    with pytest.raises(UserError, match=r"; set data.folder.orientation to upright or stored"):
+        check.main(check.Settings(Path("mine.yaml"), workers=0))
 
 
 def test_shrunk_photos_their_masks_and_original_sizes_have_the_orientation_of_the_mask(tmp_path):
@@ -318,23 +361,63 @@ def test_a_mask_of_another_size_is_a_fault_whatever_its_orientation(tmp_path):
         own.check()
 
 
+def test_of_several_photos_with_one_id_only_that_is_a_fault(tmp_path):
+    own = Own(tmp_path / "own", CASES)
+    write_photo(own.root / "JPEGImages" / "as_upright.png", PIXELS, 6, "PNG")
+    dataset = own.prepared()
+    for check_it in (own.check, lambda: check_prepared(dataset)):
+        with pytest.raises(UserError) as error:
+            check_it()
+        (line,) = str(error.value).splitlines()[1:]
+        assert line == "  JPEGImages: as_upright.jpg, as_upright.png have the same id; keep one"
+
+
 def test_a_dataset_of_another_source_is_read_upright_so_its_check_expects_such_masks(tmp_path):
     own = Own(tmp_path / "own", CASES)
     with pytest.raises(UserError, match=r"as_stored.png: shape mismatch: expected 20x30, as the photo, got 30x20"):
         own.check(prepared=True)
 
 
-def test_photos_that_are_missing_or_unreadable_are_linked(tmp_path):
-    photos = [tmp_path / name for name in ("absent.jpg", "text.jpg", "turned.jpg", "cut.jpg")]
+def test_photos_that_are_unreadable_are_linked_and_missing_ones_left_out(tmp_path):
+    photos = [tmp_path / name for name in ("absent.jpg", "text.jpg", "turned.jpg", "cut.jpg", "link.jpg")]
+    photos[4].symlink_to("nowhere.jpg")
     photos[1].write_text("no photo")
-    for photo in photos[2:]:
+    for photo in photos[2:4]:
         write_photo(photo, PIXELS, 6)
     photos[3].write_bytes(photos[3].read_bytes()[:-300])
     (tmp_path / "out").mkdir()
     orientation.link_as_stored(photos, tmp_path / "out", workers=1)
     assert {path.name: path.is_symlink() for path in (tmp_path / "out").iterdir()} == {
-        "absent.jpg": True, "text.jpg": True, "turned.png": False, "cut.jpg": True,
+        "text.jpg": True, "turned.png": False, "cut.jpg": True,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("cases", "max_side"), [
+    ({"plain": CASES["plain"]}, None), (CASES, None), (CASES, 64),
+])  # fmt: skip
+def test_missing_files_are_listed_by_the_check_with_a_remedy(tmp_path, monkeypatch, cases, max_side):
+    monkeypatch.chdir(tmp_path)
+    own = Own(Path("own"), {"absent": (PIXELS, 1, "stored"), "link": (PIXELS, 1, "stored")} | cases)
+    photos, mask = Path("own/JPEGImages"), Path("own/SegmentationClass/link.png")
+    (photos / "absent.jpg").unlink()
+    for path in (photos / "link.jpg", mask):
+        path.unlink()
+        path.symlink_to("/nowhere/link")
+    own.prepared(max_side=max_side)
+    provenance.record("ppl.data.prepare", prepare.Settings(Path("data"), own.data(max_side=max_side)), [])
+    remedies = {
+        "own": "copy the file there, or remove its id from the lists",
+        "data": "add the file to the source of the data, and run the workflow with --forcerun prepare_data",
+    }
+    linked = Path("data/JPEGImages").is_symlink()
+    assert linked == (cases != CASES)
+    for root in ("own", "data"):
+        with pytest.raises(UserError) as error:
+            check.main(check.Settings(Path(root), workers=0, prepared=root == "data"))
+        remedy = remedies["own" if linked else root]
+        assert f"2 photos are missing, such as JPEGImages/absent.jpg and JPEGImages/link.jpg; {remedy}" in str(
+            error.value
+        )
 
 
 @pytest.mark.parametrize("decided", ["stored", "both"])
@@ -354,7 +437,8 @@ def test_a_new_dataset_says_what_its_masks_leave_in_doubt(tmp_path, monkeypatch,
     new.main(replace(settings, device="cpu"))
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
     assert line.startswith("warning: photos: EXIF orientation of photo 'c': masks fit upright and as stored, ")
-    assert ("those of photo 'e' only upright" in line) == (decided == "both")
+    refused = "those of photo 'e' only upright, which the check refuses; set data.folder.orientation to upright or "
+    assert (refused in line) == (decided == "both")
 
 
 def test_a_new_dataset_with_masks_of_the_stored_pixels_can_be_checked_and_prepared(tmp_path, monkeypatch, capsys):

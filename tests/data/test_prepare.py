@@ -111,6 +111,7 @@ def test_a_source_is_imported_and_asked_without_torch_as_the_workflow_does(name,
         from ppl.jobs.fields import read
         data = read(Data, {plain(TINY[name](tmp_path / "source"))}, "", "")
         print(source.check(data), source.inputs(data), source.has_masks(data), source.archives(data))
+        print(source.version(data))
         assert not {{"torch", "scipy", "matplotlib"}} & sys.modules.keys()
     """
     subprocess.run([sys.executable, "-c", dedent(code)], check=True)
@@ -129,7 +130,8 @@ def test_public_data_are_downloaded_unless_the_user_has_them_and_those_of_test_o
 
 
 def test_a_folder_is_needed_and_its_lists_rerun_the_preparation(tmp_path):
-    for ask in (source.check, source.inputs, source.has_masks, lambda data: prepared(data, tmp_path / "data")):
+    asks = (source.check, source.inputs, source.version, source.has_masks)
+    for ask in (*asks, lambda data: prepared(data, tmp_path / "data")):
         with pytest.raises(UserError, match=r"^data.folder: source folder needs path; [^\n]*$"):
             ask(Data())
     data = tiny_folder(tmp_path / "own")
@@ -193,7 +195,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Data:
 def test_a_module_with_nothing_but_prepare_is_a_source(own, tmp_path):
     assert len(OWN_SOURCE.splitlines()) <= 30
     source.check(own)
-    assert (source.inputs(own), source.has_masks(own), source.archives(own)) == ([], False, ())
+    assert (source.inputs(own), source.version(own), source.has_masks(own), source.archives(own)) == ([], "", False, ())
     dataset = prepared(own, Path("results/mine/data"))
     assert [len(dataset.split(split)) for split in ("train", "val")] == [16, 4]
     assert dataset.classes == ("cat", "dog")
@@ -217,10 +219,11 @@ def test_the_command_takes_an_own_source_and_refuses_its_wrong_settings_in_a_lin
 
 def test_an_own_module_may_answer_and_one_without_prepare_is_refused(own, monkeypatch):
     module = slots.load(SOURCES, own.source)
-    for name, answer in {"inputs": ["labels.csv"], "has_masks": True, "archives": ("train2014.zip",)}.items():
+    given = {"inputs": ["labels.csv"], "version": "2", "has_masks": True, "archives": ("train2014.zip",)}
+    for name, answer in given.items():
         monkeypatch.setattr(module, name, lambda settings, *splits, answer=answer: answer, raising=False)
-    answers = (source.inputs(own), source.has_masks(own), source.archives(own))
-    assert answers == (["labels.csv"], True, ())  # only entries of the project download
+    answers = (source.inputs(own), source.version(own), source.has_masks(own), source.archives(own))
+    assert answers == (["labels.csv"], "2", True, ())  # only entries of the project download
     monkeypatch.delattr(module, "prepare")
     with pytest.raises(UserError, match=r"data.source: own/my_photos has no function prepare; "):
         source.check(own)

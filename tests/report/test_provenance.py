@@ -112,6 +112,15 @@ def test_an_input_is_read_again_only_when_it_has_changed(project: Path, monkeypa
     assert provenance.recorded(Path("data")) is None
 
 
+def test_a_link_to_a_missing_file_is_omitted_until_the_file_is_there(project: Path) -> None:
+    folder = Path("data/JPEGImages")
+    before = provenance.content(folder)
+    (folder / "b.jpg").symlink_to(project / "b.jpg")
+    assert provenance.content(folder) == before
+    (project / "b.jpg").touch()
+    assert provenance.content(folder).files == before.files + 1
+
+
 def test_a_file_without_record_is_refused(project: Path) -> None:
     with pytest.raises(UserError, match=r"data/classes.txt: no record of its origin"):
         main(Settings(Path("data/classes.txt")))

@@ -4,12 +4,16 @@ import ast
 import dataclasses
 import operator
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from ppl.data.masks import write_mask
 from ppl.experiment.settings import Experiment
 from ppl.jobs.code_hash import NOT_HASHED
 from ppl.jobs.fields import plain
@@ -358,6 +362,48 @@ def test_comments_formatting_messages_and_plumbing_rerun_nothing(project):
     with project.changed(changed):
         plan = project.plan()
     assert names(plan.rerun) == []
+
+
+@pytest.fixture
+def turned(project) -> Iterator[Path]:
+    """The dataset folder of the experiment `own` with a photo that EXIF turns by a quarter: the mask decides for it."""
+    root, exif = project.root / project.experiments["own"]["data"]["folder"]["path"], Image.Exif()
+    exif[0x0112] = 6
+    photo = root / "JPEGImages" / "a.jpg"
+    Image.new("RGB", (30, 20)).save(photo, exif=exif)
+    yield root
+    for path in (*(root / "JPEGImages").iterdir(), *(root / "SegmentationClass").iterdir()):
+        path.unlink()
+
+
+def test_masks_rerun_only_the_preparation_of_photos_that_they_turn_and_what_follows(project, turned):
+    def plan_with(*masks: np.ndarray):
+        for mask in masks:
+            write_mask(turned / "SegmentationClass" / "a.png", mask)
+        return project.plan()
+
+    upright = np.zeros((30, 20), np.uint8)
+    assert names(plan_with().rerun) == []
+    assert names(plan_with(upright).rerun) == []
+    assert names(plan_with(upright + 1).rerun) == []
+    plan = plan_with(upright.T)
+    first = plan.select(only("prepare_data", experiments="own"))
+    assert first
+    assert names(plan.rerun) == names(plan.following(first))
+
+
+def test_an_unreadable_photo_or_contradictory_masks_do_not_stop_the_plan(project, turned):
+    photos, masks, lists = turned / "JPEGImages", turned / "SegmentationClass", turned / "ImageSets" / "Segmentation"
+    shutil.copyfile(photos / "a.jpg", photos / "b.jpg")
+    write_mask(masks / "a.png", np.zeros((20, 30), np.uint8))
+    write_mask(masks / "b.png", np.zeros((30, 20), np.uint8))
+    exif = Image.open(photos / "a.jpg").getexif()
+    Image.new("RGB", (20, 20)).save(photos / "c.jpg", exif=exif)
+    write_mask(masks / "c.png", np.zeros((20, 20), np.uint8))
+    with project.changed({lists / "val.txt": "a\nb\nc\n"}):
+        assert "prepare_data" in {job.rule for job in project.plan().rerun}
+        (photos / "a.jpg").write_bytes(b"no photo")
+        assert "prepare_data" in {job.rule for job in project.plan().rerun}
 
 
 def rules_of(output: str) -> set[str]:

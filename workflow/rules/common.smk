@@ -140,6 +140,11 @@ def source_files(wildcards):
     return [*map(str, files)]
 
 
+def source_version(wildcards):
+    """Return the version of the source of data, which is no flag: it only reruns the preparation."""
+    return source.version(settings_of(wildcards).data)
+
+
 def source_settings(wildcards):
     """Return the flags of the source of data, with the names of the splits if the source depends on them."""
     data = settings_of(wildcards).data

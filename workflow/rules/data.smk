@@ -8,6 +8,7 @@ rule prepare_data:
     params:
         code=code("ppl.data.prepare", "data.source", "data.{source}"),
         settings=source_settings,
+        version=source_version,
         archives=lambda wildcards, input: f"--archives {input.archives}" if input.archives else "",
     wildcard_constraints:
         experiment=named(e for e in E.values() if not e.is_repetition),

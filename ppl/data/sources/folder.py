@@ -1,17 +1,18 @@
 """Source `folder`: a dataset folder of the user, linked; photos that are shrunk or read as stored are copied."""
 
+import hashlib
 import os.path
 import shutil
 from collections.abc import Collection, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 
 from ppl.data.dataset import LISTS, Dataset
-from ppl.data.orientation import decide, link_or_copy
+from ppl.data.orientation import Decision, decide, link_or_copy
 from ppl.data.settings import Folder
 from ppl.data.shrink import Size, link_or_shrink_photo, write_sizes
-from ppl.jobs.errors import UserError
+from ppl.jobs.errors import UserError, reason
 from ppl.jobs.parallel import run_all
 from ppl.jobs.shards import in_chunks
 
@@ -27,6 +28,26 @@ def inputs(settings: Folder, splits: Sequence[str]) -> list[str]:
     """Return the lists that exist; the check of the data finds a changed photo."""
     root = _root(settings)
     return [str(root / name) for name in _lists(splits) if (root / name).exists()]
+
+
+@cache
+def version(settings: Folder, splits: tuple[str, ...]) -> str:
+    """Return a digest of the photos to be copied as stored: their ids, sizes and times; empty if there are none.
+
+    Which ones these are depends on the sizes of masks. A mistake of the user is the version, until it is corrected:
+    `prepare` reports it.
+    """
+    root = _root(settings)
+    if settings.orientation != "stored" and not os.path.isdir(root / "SegmentationClass"):
+        return ""
+    try:
+        photos, decision = _orientations(Dataset(root, (), {}), settings, splits, workers=0)
+    except UserError as error:
+        return str(error)
+    if decision.fault:
+        return str(decision.fault)
+    lines = [f"{image_id} {_state(photos[image_id][0])}" for image_id in sorted(decision.as_stored)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16] if lines else ""
 
 
 def has_masks(settings: Folder) -> bool:
@@ -51,9 +72,7 @@ def prepare(settings: Folder, out: Path, *, splits: Sequence[str], workers: int)
         except OSError as error:
             raise UserError(source / name, f"{error.strerror}", "make the file readable") from error
     dataset = Dataset(source, (), {})
-    files_of = photos_of_splits(dataset, splits)
-    single = {image_id: (files[0], dataset.mask(image_id)) for image_id, files in files_of.items() if len(files) == 1}
-    decision = decide(single, settings.orientation, root, workers=workers)
+    files_of, decision = _orientations(dataset, settings, splits, workers)
     if decision.fault:
         raise decision.fault
     if decision.warning:
@@ -66,7 +85,7 @@ def prepare(settings: Folder, out: Path, *, splits: Sequence[str], workers: int)
     if settings.max_side is not None:
         link_or_shrink(dataset, files_of, decision.as_stored, out, settings.max_side, workers)
     elif decision.as_stored:
-        as_stored = {single[image_id][0] for image_id in decision.as_stored}
+        as_stored = {files_of[image_id][0] for image_id in decision.as_stored}
         link_or_copy([*chain.from_iterable(files_of.values())], as_stored, out / "JPEGImages", workers=workers)
 
 
@@ -78,6 +97,24 @@ def _root(settings: Folder) -> Path:
 
 def _lists(splits: Sequence[str]) -> list[Path]:
     return [Path("classes.txt"), Path("labels.csv"), *(LISTS / f"{split}.txt" for split in splits)]
+
+
+def _orientations(
+    dataset: Dataset, settings: Folder, splits: Sequence[str], workers: int
+) -> tuple[dict[str, list[Path]], Decision]:
+    """Return the files of each image id, and which of the photos are read as stored; ids with several files are not."""
+    photos = photos_of_splits(dataset, splits)
+    single = {image_id: (files[0], dataset.mask(image_id)) for image_id, files in photos.items() if len(files) == 1}
+    return photos, decide(single, settings.orientation, _root(settings), workers=workers)
+
+
+def _state(photo: Path) -> str:
+    """Return the size and the time of the last change of a file, links followed."""
+    try:
+        state = os.stat(photo)
+    except OSError as error:  # removed since its header was read
+        return reason(error)
+    return f"{state.st_size} {state.st_mtime_ns}"
 
 
 def photos_of_splits(source: Dataset, splits: Sequence[str]) -> dict[str, list[Path]]:
@@ -105,7 +142,7 @@ def link_or_shrink(
     write_sizes(out, sizes)
     print(f"{len(sizes):,} of {len(photos):,} photos are shrunk to a longer side of {max_side} pixels")
     if as_stored:
-        print(f"{len(as_stored):,} of {len(photos):,} photos have an EXIF orientation and are read as stored")
+        print(f"{len(as_stored):,} of {len(photos):,} photos are read as stored (EXIF orientation)")
 
 
 def _link_or_shrink_chunk(

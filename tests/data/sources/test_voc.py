@@ -113,6 +113,17 @@ def test_photos_are_read_as_stored_as_their_masks_are_of_these_pixels(root: Path
     assert {path: path.read_bytes() for path in photos.iterdir()} == before
 
 
+def test_a_missing_photo_beside_a_turned_one_is_listed_by_the_check(root: Path, tmp_path: Path) -> None:
+    exif, photos = Image.Exif(), root / "VOCdevkit" / "VOC2012" / "JPEGImages"
+    exif[0x0112] = 6
+    Image.new("RGB", SIZE[::-1]).save(photos / "2007_000001.jpg", exif=exif)
+    (photos / "2008_000004.jpg").unlink()
+    dataset = _prepared(root, tmp_path / "data")
+    assert "2008_000004" not in {path.stem for path in (dataset.root / "JPEGImages").iterdir()}
+    with pytest.raises(UserError, match=r"JPEGImages/2008_000004.jpg: no such file; add the file to the source of the"):
+        check.main(check.Settings(dataset.root, "trainaug", "train", "val", "test", workers=0, prepared=True))
+
+
 def test_archives_become_a_dataset_and_without_that_of_test_there_is_no_test_split(root: Path, tmp_path: Path) -> None:
     (root / "VOCdevkit" / "VOC2012" / voc.LISTS / "test.txt").unlink()
     names = {"voc.tar": "VOCdevkit", "sbd.tgz": "benchmark_RELEASE"}
