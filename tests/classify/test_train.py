@@ -212,6 +212,7 @@ def test_biases_may_have_a_rate_and_a_decay_of_their_own(settings: Settings, fac
         rate = training.lr * factors[name.partition(".")[0]] * (factor if bias else 1)
         assert held[parameter]["lr"] == pytest.approx(rate)
         assert held[parameter]["weight_decay"] == (0 if bias and not decays else training.weight_decay)
+    torch.nn.init.ones_(network.phi1[0].bias)
     kept = network.phi1[0].bias.detach().clone()
     network.phi1[0].bias.grad = torch.zeros_like(kept)  # no gradient: what moves a bias is its decay
     train._optimizer(network, training).step()
