@@ -19,7 +19,15 @@ from ppl.refine.settings import NETWORKS, Refine
 CPU = Hardware(gpu=0, workers=0, precision="32-true")
 REFINERS = [name for name, module in NETWORKS.items() if module]
 CLASSES = ["ball", "cube"]
-TRAINING = {"weights": "none", "epochs": 3, "batch_size": 2, "lr": 0.02, "momentum": 0.9, "weight_decay": 1e-4, "crop": 40}
+TRAINING = {
+    "weights": "none",
+    "epochs": 3,
+    "batch_size": 2,
+    "lr": 0.02,
+    "momentum": 0.9,
+    "weight_decay": 1e-4,
+    "crop": 40,
+}
 OWN_TRAINING = {"radius": 3, "scale": (0.5, 1.5), "frozen_stages": 0}  # of those that have them
 WALK = {"radius": 3, "steps": 16, "batch_size": 2}
 
