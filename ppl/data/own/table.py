@@ -149,16 +149,20 @@ def _rows(path: Path, text: str) -> tuple[list[list[str]], str]:
     if first.casefold().startswith("sep=") and len(first.strip()) == len("sep=") + 1:  # written by Excel
         text = rest
     best: tuple[float, list[list[str]], str] | None = None
+    fault: csv.Error | None = None
     for delimiter in DELIMITERS:
         try:
             lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
             rows = [row for row in lines if any(cell.strip() for cell in row)]
-        except csv.Error as error:
-            raise UserError(path, f"{error}", "look for an unmatched quotation mark") from error
+        except csv.Error as error:  # quotation marks that are right for another delimiter, or wrong for all
+            fault = error
+            continue
         if rows and len(rows[0]) > 1:
             even = sum(len(row) == len(rows[0]) for row in rows) / len(rows)
             if best is None or even > best[0]:
                 best = even, rows, delimiter
+    if fault is not None and (best is None or best[0] < 1):
+        raise UserError(path, f"{fault}", "look for an unmatched quotation mark") from fault
     if best is None:
         raise UserError(path, "no columns", "separate photo and classes by a comma, as in photo.jpg,cat")
     return best[1], best[2]

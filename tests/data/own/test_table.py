@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppl.data.own.table import read_table
+from ppl.jobs.errors import UserError
 
 PHOTOS = {"a.jpg", "b.jpg", "c.jpg", "a", "b", "c"}
 LABELS = {"a": {"cat"}, "b": {"cat", "Großer Hund"}, "c": set()}
@@ -79,6 +80,14 @@ def test_the_column_of_photos_is_recognised(tmp_path):
     rows = [f"absent{number},dog\n" for number in range(1000)]
     rows[777] = "a,cat\n"  # the only row with a photo
     assert labels_of(write(tmp_path, "image,classes\n" + "".join(rows)))["a"] == {"cat"}
+
+
+def test_quotation_marks_need_to_be_right_for_the_delimiter_alone(tmp_path):
+    table = write(tmp_path, 'image,classes\na,"00;""x"\n')
+    assert labels_of(table) == {"a": {"00", '"x'}}
+    for wrong in ('image,classes\na,"x;y\n', 'image,classes\na,"cat\nb,dog\n'):
+        with pytest.raises(UserError, match="unmatched quotation mark"):
+            read_table(write(tmp_path, wrong), is_photo)
 
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"], exclude_characters=";|,[]"), min_size=2)
