@@ -43,7 +43,7 @@ def main(settings: Settings) -> None:
     dataset, variant, data = Dataset.open(root / "data"), root / resolved.main, resolved.data
     rows = {"train": [], "val": []}
     with open_store(sorted((variant / "cams").glob(f"{data.train_split}-*.h5"))) as cams:
-        pseudo = sorted((variant / "pseudo").iterdir())
+        pseudo = sorted((variant / "pseudo").glob("[0-9]*of*"))  # without the records of their origin
         for image_id in evenly(dataset.split(data.seed_split), settings.rows):
             cam = cams.read(image_id)
             label = read_mask(find_maps(pseudo, [image_id])[0])

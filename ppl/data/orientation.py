@@ -49,8 +49,7 @@ def decide(
     """Decide how the photos of a dataset are read, by the size of their masks and by `data.folder.orientation`.
 
     `files` are photo and mask by image id; either may be missing or unreadable. Messages name the place `where`, and
-    `option` as the one that decides.
-    With `workers=0` this process reads the headers, and shows no progress.
+    `option` as the one that decides. With `workers=0` this process reads the headers, and shows no progress.
     """
     relevant = [(i, pair) for i, pair in files.items() if orientation == "stored" or os.path.exists(pair[1])]
     return decide_by_fits(dict(_of_headers(_fits, relevant, workers)), orientation, where, option)
