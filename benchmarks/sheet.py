@@ -21,7 +21,7 @@ from ppl.data.photos import read_photo
 from ppl.data.resize import upsample
 from ppl.experiment import stored
 from ppl.jobs.files import atomic
-from ppl.report.gallery import evenly
+from ppl.jobs.sampling import evenly
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

@@ -18,11 +18,12 @@ from ppl.experiment.settings import Experiment
 from ppl.experiment.stored import read
 from ppl.jobs.command import command
 from ppl.jobs.files import file_digest, write_text
+from ppl.jobs.sampling import evenly
 from ppl.measure.measures import HEADLINE, MEASURES, NETWORK, PSEUDO, prediction_kinds
 from ppl.measure.thresholds import fixed_row
 from ppl.report.costs import costs, read_benchmarks
 from ppl.report.figures import draw_graph, draw_per_class, svg, threshold_curves
-from ppl.report.gallery import Sample, Source, evenly, samples
+from ppl.report.gallery import Sample, Source, samples
 from ppl.report.origin import graph_of
 from ppl.report.paper import reported
 from ppl.report.pictures import OUTCOMES, legend

@@ -26,10 +26,10 @@ from ppl.data.settings import Data
 from ppl.experiment.stored import read as read_settings
 from ppl.jobs.command import command
 from ppl.jobs.files import atomic, write_text
+from ppl.jobs.sampling import evenly
 from ppl.measure.curves import draw_precision_recall, draw_thresholds
 from ppl.measure.measures import MEASURES, SEED_BEST, SEED_FIXED
 from ppl.measure.thresholds import best_row, fixed_row
-from ppl.report.gallery import evenly
 from ppl.report.paper import SOURCES, read_paper
 from ppl.report.sheet import draw_sheet
 from ppl.report.summary import read_iou

@@ -24,7 +24,7 @@ from ppl.jobs.errors import UserError
 from ppl.measure.metrics import confusion, iou
 from ppl.measure.sweep import THRESHOLDS
 from ppl.report.costs import costs
-from ppl.report.gallery import evenly, map_iou, seed_ious
+from ppl.report.gallery import map_iou, seed_ious
 from ppl.report.page import main
 from ppl.report.pictures import MAX_SIDE, labels_uri, photo_uri, picture_size, planes_uri
 
