@@ -8,7 +8,7 @@ import numpy as np
 
 from ppl.cam import store
 from ppl.cam.seeds import seed
-from ppl.cam.settings import Cam
+from ppl.cam.threshold import read_threshold
 from ppl.crf.dense import Solver, from_labels, on_cpu
 from ppl.crf.settings import Pairwise
 from ppl.crf.solvers import choose
@@ -20,25 +20,35 @@ from ppl.refine.labelling import label_all
 from ppl.refine.settings import Refine
 
 
-@dataclass(frozen=True)
-class Settings:
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
     data: Path
     split: str
     cams: tuple[Path, ...]
     out: Path
-    cam: Cam
     refine: Refine
     hardware: Hardware
     shard: str = "1/1"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings(Inputs):
+    threshold: Path
+    """JSON of `ppl.cam.choose_threshold`."""
+
+
 def main(settings: Settings) -> None:
+    label_split(settings, read_threshold(settings.threshold))
+
+
+def label_split(settings: Inputs, threshold: float) -> None:
+    """Write the seeds of a split, or of a shard of it, at a background threshold after the CRF."""
     dataset, refine = Dataset.open(settings.data), settings.refine
     image_ids = shard_of(dataset.split(settings.split), settings.shard)
     solver, workers = choose(settings.hardware)
     label = partial(
         crf_seed,
-        threshold=settings.cam.threshold,
+        threshold=threshold,
         confidence=refine.reliable.confidence,
         iterations=refine.reliable.iterations,
         pairwise=refine.pairwise,
