@@ -30,9 +30,7 @@ BATCH_SIZE = 8
 REMEDY = "set cam.threshold to a number"
 
 
-def choose_threshold(
-    data: Path, split: str, cams: Sequence[Path], classifier: Path, *, hardware: Devices
-) -> Threshold:
+def choose_threshold(data: Path, split: str, cams: Sequence[Path], classifier: Path, *, hardware: Devices) -> Threshold:
     """Choose the threshold of the CAMs of a split; UserError if no photo has a label, or all CAMs are empty."""
     dataset, device = Dataset.open(data), inference_device(hardware)
     network, _ = load(classifier, dataset.classes)

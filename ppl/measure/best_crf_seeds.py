@@ -12,13 +12,14 @@ from ppl.refine import crf_seeds
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(crf_seeds.Run):
+class Settings(crf_seeds.Inputs):
     sweep: Path
     """CSV of `ppl.measure.sweep`."""
 
 
 def main(settings: Settings) -> None:
-    crf_seeds.write(settings, float(best_row(read_sweep(settings.sweep))["threshold"]))
+    best = best_row(read_sweep(settings.sweep))
+    crf_seeds.label_split(settings, float(best["threshold"]))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from ppl.refine.settings import Refine
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class Inputs:
     data: Path
     split: str
     cams: tuple[Path, ...]
@@ -33,20 +33,20 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(Run):
+class Settings(Inputs):
     threshold: Path
-    """File of the variant's threshold (ppl/cam/threshold.py)."""
+    """JSON of `ppl.cam.choose_threshold`."""
 
 
 def main(settings: Settings) -> None:
-    write(settings, read_threshold(settings.threshold))
+    label_split(settings, read_threshold(settings.threshold))
 
 
-def write(run: Run, threshold: float) -> None:
+def label_split(settings: Inputs, threshold: float) -> None:
     """Write the label maps OUT/ID.png of a shard; the folder appears when it is complete."""
-    dataset, refine = Dataset.open(run.data), run.refine
-    image_ids = shard_of(dataset.split(run.split), run.shard)
-    solver, workers = choose(run.hardware)
+    dataset, refine = Dataset.open(settings.data), settings.refine
+    image_ids = shard_of(dataset.split(settings.split), settings.shard)
+    solver, workers = choose(settings.hardware)
     label = partial(
         crf_seed,
         threshold=threshold,
@@ -54,8 +54,8 @@ def write(run: Run, threshold: float) -> None:
         margin=refine.labels.margin,
         keep=refine.keep_classes,
     )
-    name = f"CRF of seeds, {part_of(run.split, run.shard)}"
-    label_all(dataset, image_ids, run.cams, run.out, label, workers=workers, name=name)
+    name = f"CRF of seeds, {part_of(settings.split, settings.shard)}"
+    label_all(dataset, image_ids, settings.cams, settings.out, label, workers=workers, name=name)
 
 
 def crf_seed(

@@ -36,7 +36,7 @@ class Settings:
     refine: Refine
     hardware: Hardware
     threshold: Path | None = None
-    """File of the variant's threshold, of which `margins` need one (ppl/cam/threshold.py)."""
+    """JSON of `ppl.cam.choose_threshold`, which `margins` need."""
     shard: str = "1/1"
 
 

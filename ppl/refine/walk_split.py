@@ -53,7 +53,7 @@ class Settings:
     refine: Refine
     hardware: Hardware
     threshold: Path | None = None
-    """File of the variant's threshold, which `walk.background: seed` needs (ppl/cam/threshold.py)."""
+    """JSON of `ppl.cam.choose_threshold`, which `walk.background: seed` needs."""
     shard: str = "1/1"
 
 

@@ -6,6 +6,7 @@ Paths are relative to the folder that the workflow runs in.
 from collections.abc import Iterable
 from dataclasses import replace
 
+from ppl.cam.threshold import THRESHOLD
 from ppl.classify import variants
 from ppl.data import source
 from ppl.jobs.slots import module_of, slots_of
@@ -55,6 +56,11 @@ def cams(experiment: Experiment, split: str, variant: str, shard: str | None = N
     """Return the CAM files of a split, named by its key below `data:`; with `shard`, that of one shard."""
     pattern = f"{experiment.folder}/{variant}/cams/{getattr(experiment.settings.data, split)}-{{shard}}.h5"
     return [pattern.replace("{shard}", shard)] if shard else shards(experiment, pattern)
+
+
+def threshold(experiment: Experiment, variant: str) -> str:
+    """Return the file of the background threshold of a variant's seeds."""
+    return f"{experiment.folder}/{variant}/{THRESHOLD}"
 
 
 def predictions(experiment: Experiment, split: str, variant: str | None = None) -> list[str]:
@@ -129,6 +135,11 @@ def sweeps(experiment: Experiment) -> list[str]:
     return [f"{experiment.folder}/{variant}/{SWEEP}" for variant in compared_variants(experiment)]
 
 
+def thresholds(experiment: Experiment) -> list[str]:
+    """Return the files of the thresholds of the reported variants."""
+    return [threshold(experiment, variant) for variant in reported_variants(experiment)]
+
+
 def measures(experiment: Experiment) -> list[str]:
     """Return the IoU tables of the main variant: of its pseudo labels and of every kind of predictions."""
     kinds = prediction_kinds(crf=experiment.settings.segment.prediction.crf)
@@ -142,9 +153,9 @@ def repetitions(experiment: Experiment) -> list[Experiment]:
 
 
 def repeated_measures(experiment: Experiment) -> list[str]:
-    """Return sweeps and measures of the repetitions of an experiment; none for a repetition itself."""
+    """Return sweeps, thresholds and measures of the repetitions of an experiment; none for a repetition itself."""
     others = [] if experiment.is_repetition else repetitions(experiment)[1:]
-    return [file for other in others for file in (*sweeps(other), *measures(other))]
+    return [file for other in others for file in (*sweeps(other), *thresholds(other), *measures(other))]
 
 
 # ---- report

@@ -170,16 +170,6 @@ def test_the_memory_of_a_job_too_short_to_measure_is_unknown():
     assert (cost.step, np.isnan(cost.memory)) == ("check", True)
 
 
-@given(st.integers(1, 300), st.integers(2, 20))
-def test_a_sample_is_spread_evenly(length, count):
-    items = list(range(length))
-    sample = evenly(items, count)
-    assert len(sample) == min(length, count)
-    assert (sample[0], sample[-1]) == (0, length - 1)
-    gaps = np.diff(sample)
-    assert not len(gaps) or gaps.max() - gaps.min() <= 1
-
-
 @pytest.mark.parametrize("size", [(500, 333), (333, 500), (20, 30), (2000, 7)])
 def test_pictures_shrink_and_never_grow(size):
     photo, labels = np.zeros((*size, 3), np.uint8), np.zeros(size, np.uint8)

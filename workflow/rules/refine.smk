@@ -99,7 +99,7 @@ rule walk:
 
 
 crf_keys = ("refine.reliable.confidence", "refine.reliable.iterations", "refine.pairwise", "hardware.crf")
-crf_settings, crf_seed_settings = flags(*crf_keys), flags("cam.threshold", *crf_keys)
+crf_settings = flags(*crf_keys)
 
 
 rule crf_seeds:
@@ -107,12 +107,13 @@ rule crf_seeds:
     input:
         data=data_folder,
         cams=cams_of("seed_split"),
+        threshold="results/{experiment}/{method}/{grids}/threshold.json",
     output:
         directory("results/{experiment}/{method}/{grids}/seed-crf/{shard}"),
     params:
         code=code_hash("ppl.refine.crf_seeds"),
         split=split("seed_split"),
-        settings=crf_seed_settings,
+        settings=crf_settings,
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: seeds with CRF {params.shard}; {log}"
@@ -129,7 +130,7 @@ rule crf_seeds:
         "../../envs/ppl.yaml"
     shell:
         "python -m ppl.refine.crf_seeds --data {input.data} --split {params.split} --shard {params.shard}"
-        " --cams {input.cams} --out {output} {params.settings}"
+        " --cams {input.cams} --threshold {input.threshold} --out {output} {params.settings}"
         " --hardware.gpu {resources.gpu} --hardware.workers {threads} > {log} 2>&1"
 
 
@@ -137,12 +138,13 @@ use rule crf_seeds as crf_pseudo with:
     input:
         data=data_folder,
         cams=cams_of("train_split"),
+        threshold="results/{experiment}/{method}/{grids}/threshold.json",
     output:
         directory("results/{experiment}/{method}/{grids}/pseudo/{shard}"),
     params:
         code=code_hash("ppl.refine.crf_seeds"),
         split=split("train_split"),
-        settings=crf_seed_settings,
+        settings=crf_settings,
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     wildcard_constraints:
         experiment=named(e for e in E.values() if not paths.has_refiner(e)),

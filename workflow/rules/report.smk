@@ -31,6 +31,7 @@ rule summary:
     input:
         settings="results/{experiment}/settings.yaml",
         sweeps=if_masks(paths.sweeps),
+        thresholds=if_masks(paths.thresholds),
         measured=if_masks(paths.measures),
     output:
         report(
@@ -55,8 +56,8 @@ rule summary:
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.report.summary --settings {input.settings} --sweeps {input.sweeps} --measured {input.measured}"
-        " --out {output} > {log} 2>&1"
+        "python -m ppl.report.summary --settings {input.settings} --sweeps {input.sweeps}"
+        " --thresholds {input.thresholds} --measured {input.measured} --out {output} > {log} 2>&1"
 
 
 rule write_report:
@@ -71,6 +72,7 @@ rule write_report:
         trainings=files(paths.training_logs),
         checkpoints=files(paths.checkpoints),
         sweeps=if_masks(paths.sweeps),
+        thresholds=files(paths.thresholds),
         measured=if_masks(paths.measures),
         repeated=if_masks(paths.repeated_measures),
         # Not part of the page, but of Snakemake's own report about it.
@@ -106,7 +108,8 @@ rule write_report:
         "python -m ppl.report.page --experiment {wildcards.experiment} --data {input.data}"
         " --settings {input.settings} --cams {input.cams} --reliable {input.reliable} --pseudo {input.pseudo}"
         " --predictions {input.predictions} --trainings {input.trainings} --checkpoints {input.checkpoints}"
-        " --sweeps {input.sweeps} --measured {input.measured} --repeated {input.repeated}"
+        " --sweeps {input.sweeps} --thresholds {input.thresholds} --measured {input.measured}"
+        " --repeated {input.repeated}"
         " --benchmarks {params.benchmarks} --out {output} --workers {threads} > {log} 2>&1"
 
 
