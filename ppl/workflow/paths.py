@@ -77,9 +77,18 @@ def reliable_labels(experiment: Experiment) -> list[str]:
     return shards(experiment, f"{experiment.main}/reliable/{{shard}}") if has_refiner(experiment) else []
 
 
-def pseudo_labels(experiment: Experiment) -> list[str]:
-    """Return the folders of the main variant's pseudo labels."""
-    return shards(experiment, f"{experiment.main}/pseudo/{{shard}}")
+def pseudo_labels(experiment: Experiment, variant: str | None = None) -> list[str]:
+    """Return the folders of the pseudo labels from which the network of a variant, by default the main one, learns."""
+    variant = variant or experiment.settings.main
+    kind = "agreed" if agreeing(experiment, variant) else "pseudo"
+    return shards(experiment, f"{experiment.folder}/{variant}/{kind}/{{shard}}")
+
+
+def agreeing(experiment: Experiment, variant: str) -> list[str]:
+    """Return the folders of the other variants with which the pseudo labels of a variant must agree, may be none."""
+    names = experiment.settings.refine.labels.agree
+    places = (f"results/{name}" if name.count("/") > 1 else f"{experiment.folder}/{name}" for name in names)
+    return [folder for folder in places if folder != f"{experiment.folder}/{variant}"]
 
 
 # ---- networks
@@ -118,6 +127,13 @@ def _of_networks(experiment: Experiment, *, classifier: str, suffix: str) -> lis
 
 
 # ---- measures
+
+
+def needs_threshold(experiment: Experiment) -> tuple[bool, bool]:
+    """Return whether reliable labels, and whether the walk, are relative to the threshold of the seeds."""
+    refine = experiment.settings.refine
+    walk = getattr(settings_of(refine, "network"), "walk", None)
+    return refine.reliable.scores == "margins", getattr(walk, "background", None) == "seed"
 
 
 def best_kind(experiment: Experiment) -> str:
