@@ -239,7 +239,6 @@ class Refine(Section):
     reliable: Reliable = Reliable()
     labels: Labels = Labels()
     keep_classes: Annotated[bool, Source("ours")] = False
-    """Whether a class of an image's labels gets its seed back where a CRF or a walk removes it (ppl/refine/presence.py);
-    not with `alphas`."""
+    """Whether a class of an image's labels gets its seed back where a CRF or a walk removes it; not with `alphas`."""
     pairwise: Pairwise = IRNET
     """Pairwise terms of all CRFs of this step (IRNet's values)."""
