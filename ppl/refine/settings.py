@@ -13,6 +13,7 @@ from ppl.jobs.fields import (
     FactorRange,
     FrozenStages,
     Momentum,
+    NumberOr,
     NotNegative,
     OutputStride,
     Pixels,
@@ -157,7 +158,7 @@ class IRNetTraining(Training):
 class IRNetWalk(Walk):
     """The walk that stops at IRNet's boundaries, in cells of 4 px."""
 
-    background: Annotated[Share | Literal["seed"], Source("IRNet")] = 0.25
+    background: Annotated[Share | Literal["seed"], NumberOr("seed"), Source("IRNet")] = 0.25
     """Background score after the walk, relative to the strongest class of the image; `seed`: the score that leaves as
     many pixels of the image to classes as `cam.threshold` does before the walk."""
     pad: Annotated[bool, Source("IRNet")] = True

@@ -128,7 +128,7 @@ def test_labelled_and_precision_by_hand(settings: Settings, pair: tuple[Path, Pa
 
 
 def test_a_prediction_with_unlabelled_pixels_is_refused(partial: Settings) -> None:
-    with pytest.raises(UserError, match="class id 255, but the highest of classes.txt is 2"):
+    with pytest.raises(UserError, match=r"class id 255, but the highest of classes\.txt is 2"):
         evaluate.main(replace(partial, partial=False))
 
 

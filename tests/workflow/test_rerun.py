@@ -114,6 +114,12 @@ FIRST: dict[str, Callable[[Any], bool]] = {
     "refine.reliable": only("label_reliable"),
     "refine.reliable.confidence": only("label_reliable", *CRF_SEEDS),
     "refine.reliable.iterations": only("label_reliable", *CRF_SEEDS),
+    "refine.labels.margin": only("walk"),
+    # The labels of the baseline are new, and so is the agreement; its own network is not trained.
+    "refine.labels.agree": either(
+        only("label_reliable", "train_refiner", "walk", variants="baseline/plain"), only("agree_labels")
+    ),
+    "refine.keep_classes": only("label_reliable", "walk"),
     "refine.irnet.training": only("train_refiner"),
     "refine.irnet.walk": only("walk"),
     "refine.affinitynet.training": only("train_refiner"),
@@ -162,6 +168,7 @@ OTHER: dict[str, Any] = {
     "refine.network": "none",
     "segment.network": "smp/Unet",
     "scores": "alphas",
+    "agree": ["baseline/plain"],
 }
 
 
@@ -291,6 +298,10 @@ MODULES: dict[str, Callable[[Any], bool]] = {
     "refine/reliable": only("label_reliable"),
     "refine/labelling": only("label_reliable", *CRF_SEEDS),
     "refine/crf_seeds": only(*CRF_SEEDS),
+    "refine/passes": only("label_reliable", *CRF_SEEDS, "walk"),
+    "refine/presence": only("label_reliable", *CRF_SEEDS, "walk"),
+    "refine/pseudo": only("walk"),
+    "refine/agree": nothing,  # no experiment of the project lets variants agree
     "refine/irnet": only("train_refiner", "walk", experiments="drawn|own"),
     "refine/affinitynet": only("train_refiner", "walk", experiments="public"),
     "refine/losses": only("train_refiner", "walk", experiments="drawn|own"),
