@@ -1,4 +1,4 @@
-"""The threshold of a variant: a number of the configuration, or one chosen from CAMs and photos; no masks exist here."""
+"""The threshold of a variant: the configured number, or one chosen from CAMs and photos; no masks exist here."""
 
 import json
 from collections.abc import Sequence
@@ -117,10 +117,10 @@ def test_the_compared_stage_has_stride_8_in_every_backbone(name):
 
 
 def test_without_labels_or_with_tiny_photos_there_is_no_choice(settings, monkeypatch):
-    with pytest.raises(UserError, match="no photo has a label.*set cam.threshold to a number"):
+    with pytest.raises(UserError, match=r"no photo has a label.*set cam\.threshold to a number"):
         choose_threshold.main(replace(settings, split="none"))
     monkeypatch.setattr(measure_separation.separation, "MIN_CELLS", 1000)
-    with pytest.raises(UserError, match="large enough.*set cam.threshold to a number"):
+    with pytest.raises(UserError, match=r"large enough.*set cam\.threshold to a number"):
         choose_threshold.main(settings)
     with pytest.raises(UserError, match="--classifier is missing"):
         choose_threshold.main(replace(settings, classifier=None))

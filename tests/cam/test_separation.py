@@ -74,12 +74,9 @@ def test_the_contrast_does_not_depend_on_scale_shift_rotation_and_order() -> Non
     rotation, _ = np.linalg.qr(rng.normal(size=(CHANNELS, CHANNELS)))
     shuffled = rng.permutation(CELLS)
     expected = contrast(features, score)
-    for other, scores in (
-        (7 * features - 3, score),
-        (features @ rotation, score),
-        (features[shuffled], score[shuffled]),
-    ):
-        np.testing.assert_allclose(contrast(other, scores), expected, atol=1e-5)
+    for other in (7 * features - 3, features @ rotation):
+        np.testing.assert_allclose(contrast(other, score), expected, atol=1e-5)
+    np.testing.assert_allclose(contrast(features[shuffled], score[shuffled]), expected, atol=1e-9)
 
 
 def test_seeds_or_rests_of_a_few_cells_and_equal_features_have_no_contrast() -> None:
