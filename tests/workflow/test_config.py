@@ -131,6 +131,7 @@ def test_the_repository_writes_departures_from_the_defaults_only():
 
 @pytest.mark.parametrize(("key", "value", "message"), [
     ("cam.threshold", 2, "experiments.demo.cam.threshold: 2 should be less than or equal to 1"),
+    ("cam.threshold", "otsu", "experiments.demo.cam.threshold: 'otsu' is neither a number nor auto"),
     ("cam.treshold", 0.3, "cam.treshold: unknown key; did you mean threshold"),
     ("data.demo.size", "big", "data.demo.size: 'big' should be a valid integer"),
     ("data.demo.size", 64.0, "data.demo.size: 64.0 should be a valid integer"),

@@ -45,7 +45,7 @@ def test_the_code_of_a_job_is_that_of_the_module_it_runs(project):
     bodies = re.findall(r"^(?:use )?rule (\w+)\b.*:\n((?:(?: .*)?\n)+)", text, flags=re.MULTILINE)
     assert len(bodies) > 20
     for name, body in bodies:
-        digests = re.findall(r'code=code(?:_hash)?\(\s*"(ppl[\w.]+)"', body)
+        digests = re.findall(r'code=(?:if_auto\()?code(?:_hash)?\(\s*"(ppl[\w.]+)"', body)
         runs = re.findall(r"python -m (ppl[\w.]+)", body) or digests  # `use rule` has the command of its parent
         assert digests == runs, name
 
