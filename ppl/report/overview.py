@@ -1,4 +1,4 @@
-"""Print a summary of one or more experiments: mIoU of each variant, minutes, and paths of the results.
+"""Print a summary of one or more experiments: mIoU of each variant, minutes, vanished classes, paths of the results.
 
     python -m ppl.report.overview results/demo
 
@@ -19,6 +19,7 @@ from ppl.experiment.stored import SETTINGS, read
 from ppl.jobs.command import command
 from ppl.jobs.errors import UserError
 from ppl.measure.measures import HEADLINE, MEASURES, SEED_BEST, SEED_FIXED, SWEEP
+from ppl.report import classes
 
 MINUTES = "minutes"
 COLUMNS = (*(measure.column for measure in MEASURES if measure.column), MINUTES)
@@ -65,7 +66,7 @@ def threshold_of(folder: Path) -> float | None:
 
 
 def overview(thresholds: Mapping[Path, float | None]) -> str:
-    """Return mIoU, minutes and paths of experiments; `thresholds` holds the threshold of their seeds by folder.
+    """Return mIoU, minutes, warnings and paths of experiments; `thresholds`: the threshold of their seeds by folder.
 
     Missing results are omitted. UserError if a table is damaged.
     """
@@ -81,7 +82,18 @@ def overview(thresholds: Mapping[Path, float | None]) -> str:
         for caption, path in ((caption, Path(form.format(folder=folder))) for caption, form in PLACES.items())
         if path.exists()
     ]
-    return "\n".join([NOTE, "", *_aligned(table, words=2), "", *_aligned(places, words=3)])
+    warned = [line for folder in thresholds for line in vanished_classes(folder)]
+    paragraphs = [[NOTE], _aligned(table, words=2), warned, _aligned(places, words=3)]
+    return "\n\n".join("\n".join(paragraph) for paragraph in paragraphs if paragraph)
+
+
+def vanished_classes(folder: Path) -> list[str]:
+    """Return a line for each class that vanishes between the labels and the predictions of a variant."""
+    return [
+        f"warning: {path.parent.relative_to(folder.parent).as_posix()}: {line}"
+        for path in sorted(folder.glob(f"*/*/{classes.FILE}"))
+        for line in classes.warnings(classes.read_counts(path))
+    ]
 
 
 def rows_of(folder: Path, threshold: float | None) -> list[Row]:

@@ -65,6 +65,13 @@ def test_a_damaged_table_is_named(experiment):
         overview.overview({experiment.root: 0.3})
 
 
+def test_vanished_classes_are_warned_of_in_one_line_each(experiment):
+    (warning,) = [line for line in overview.overview({experiment.root: 0.3}).splitlines() if "warning" in line]
+    assert warning.startswith("warning: mini/explicit/s4k2: class 'null': in the seeds of 3 of 4 photos, in the ")
+    (experiment.main / "classes.csv").unlink()
+    assert "warning" not in overview.overview({experiment.root: 0.3})
+
+
 def run(*arguments, program=("-m", "ppl.report.overview")):
     return subprocess.run([sys.executable, *program, *map(str, arguments)], capture_output=True, text=True, check=False)
 

@@ -65,6 +65,7 @@ FIRST: dict[str, Callable[[Any], bool]] = {
     # does not look for other reasons to run a job behind an ancient input whose own job runs.
     "data.train_split": either(
         only("check_data", "train_classifier", "label_reliable", "train_refiner", "walk", "train_segmenter"),
+        only("count_classes"),
         only("export_cams", split=CHANGED_SPLIT),
     ),
     "data.seed_split": either(
@@ -72,7 +73,7 @@ FIRST: dict[str, Callable[[Any], bool]] = {
         only("export_cams", split=CHANGED_SPLIT),
     ),
     "data.val_split": either(
-        only("check_data", "train_classifier", "measure_predictions"),
+        only("check_data", "train_classifier", "measure_predictions", "count_classes"),
         only("predict", split=CHANGED_SPLIT),
     ),
     "data.test_split": either(
@@ -87,6 +88,7 @@ FIRST: dict[str, Callable[[Any], bool]] = {
     # The baseline is compared, so its classifier and CAMs exist; what follows is new, and draw_curves drops a curve.
     "main": either(
         only("label_reliable", "train_refiner", "walk", "train_segmenter", "predict", variants="baseline/plain"),
+        only("count_classes", variants="baseline/plain"),
         only("gather_test_predictions", "draw_curves", *OF_TRAININGS),
     ),
     "random_seeds": only("train_classifier", "train_refiner", "train_segmenter"),
@@ -109,7 +111,7 @@ FIRST: dict[str, Callable[[Any], bool]] = {
     "cam.method": only("export_cams"),
     "cam.maps": only("export_cams"),
     "cam.scorecam": only("export_cams"),
-    "cam.threshold": only("draw_curves", "crf_seeds"),
+    "cam.threshold": only("draw_curves", "crf_seeds", "count_classes"),
     "refine.network": only("crf_pseudo", "write_report", *OF_TRAININGS),  # none: no training
     "refine.reliable": only("label_reliable"),
     "refine.reliable.confidence": only("label_reliable", *CRF_SEEDS),
@@ -309,6 +311,8 @@ MODULES: dict[str, Callable[[Any], bool]] = {
     "report/summary": only("summary", "draw_trainings", "write_report", "tabulate"),
     "report/gallery": only("write_report", "tabulate"),
     "report/tables": only("tabulate"),
+    "report/count_classes": only("count_classes"),
+    "report/classes": only("count_classes", "write_report"),
     "report/page.html": only("write_report"),
     "crf/dense": only("label_reliable", *CRF_SEEDS, "walk", "predict"),
     "networks/backbones": only(*NETWORKS),

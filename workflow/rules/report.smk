@@ -59,6 +59,45 @@ rule summary:
         " --out {output} > {log} 2>&1"
 
 
+rule count_classes:
+    """Count the pixels of every class in seeds, pseudo labels and predictions on its labelled photos; reads no mask."""
+    input:
+        data=data_folder,
+        cams=cams_of("train_split"),
+        labels=shards("results/{experiment}/{method}/{grids}/pseudo/{shard}"),
+        predictions=predictions_of("val_split"),
+    output:
+        report(
+            "results/{experiment}/{method}/{grids}/classes.csv",
+            caption="../report/classes.rst",
+            category="{experiment}",
+            subcategory="Overview",
+            labels={"shows": "pixels per class, without masks"},
+        ),
+    params:
+        code=code_hash("ppl.report.count_classes"),
+        train=split("train_split"),
+        val=split("val_split"),
+        folders=lambda wildcards, input: [f"{f}/{paths.best_kind(E[wildcards.experiment])}" for f in input.predictions],
+        settings=flags("cam.threshold"),
+    message:
+        "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: pixels per class; {log}"
+    log:
+        "results/{experiment}/logs/{method}/{grids}/classes.log",
+    benchmark:
+        "results/{experiment}/benchmarks/{method}/{grids}/classes.tsv"
+    threads: workers
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.report.count_classes --data {input.data} --train_split {params.train} --val_split {params.val}"
+        " --cams {input.cams} --labels {input.labels} --predictions {params.folders} {params.settings}"
+        " --out {output} --workers {threads} > {log} 2>&1"
+
+
 rule write_report:
     """Write one self-contained page: numbers, curves, pictures, costs and settings of an experiment."""
     input:
@@ -73,6 +112,7 @@ rule write_report:
         sweeps=if_masks(paths.sweeps),
         measured=if_masks(paths.measures),
         repeated=if_masks(paths.repeated_measures),
+        classes=files(paths.class_counts),
         # Not part of the page, but of Snakemake's own report about it.
         beside=if_masks(paths.summary_files),
         costs="results/{experiment}/costs.csv",
@@ -106,7 +146,7 @@ rule write_report:
         "python -m ppl.report.page --experiment {wildcards.experiment} --data {input.data}"
         " --settings {input.settings} --cams {input.cams} --reliable {input.reliable} --pseudo {input.pseudo}"
         " --predictions {input.predictions} --trainings {input.trainings} --checkpoints {input.checkpoints}"
-        " --sweeps {input.sweeps} --measured {input.measured} --repeated {input.repeated}"
+        " --sweeps {input.sweeps} --measured {input.measured} --repeated {input.repeated} --classes {input.classes}"
         " --benchmarks {params.benchmarks} --out {output} --workers {threads} > {log} 2>&1"
 
 
