@@ -14,6 +14,7 @@ import tyro
 
 from ppl.cam.seeds import seed
 from ppl.cam.store import open_store
+from ppl.cam.threshold import THRESHOLD, read_threshold
 from ppl.data.dataset import Dataset
 from ppl.data.label_maps import find_maps
 from ppl.data.masks import VOC_COLOURS, read_mask
@@ -21,7 +22,7 @@ from ppl.data.photos import read_photo
 from ppl.data.resize import upsample
 from ppl.experiment import stored
 from ppl.jobs.files import atomic
-from ppl.report.gallery import evenly
+from ppl.jobs.sampling import evenly
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -41,14 +42,14 @@ def main(settings: Settings) -> None:
     root = Path("results") / settings.experiment
     resolved = stored.read(root / stored.SETTINGS)
     dataset, variant, data = Dataset.open(root / "data"), root / resolved.main, resolved.data
-    rows = {"train": [], "val": []}
+    rows, threshold = {"train": [], "val": []}, read_threshold(variant / THRESHOLD)
     with open_store(sorted((variant / "cams").glob(f"{data.train_split}-*.h5"))) as cams:
         pseudo = sorted((variant / "pseudo").glob("[0-9]*of*"))  # without the records of their origin
         for image_id in evenly(dataset.split(data.seed_split), settings.rows):
             cam = cams.read(image_id)
             label = read_mask(find_maps(pseudo, [image_id])[0])
             tiles = {"CAM": upsample(cam.maps, cam.size).max(axis=0)}
-            tiles |= {"seed": colour(seed(cam, resolved.cam.threshold)), "pseudo label": colour(label)}
+            tiles |= {"seed": colour(seed(cam, threshold)), "pseudo label": colour(label)}
             rows["train"].append(with_source(tiles, dataset, image_id, settings.photos))
     predictions = sorted((variant / "predictions").glob(f"{data.val_split}-*"))
     for image_id in evenly(dataset.split(data.val_split), settings.rows):

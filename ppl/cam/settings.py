@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
 
-from ppl.jobs.fields import Count, Factor, Factors, Section, Share, Source
+from ppl.jobs.fields import Count, Factor, Factors, NumberOr, Section, Share, Source
 from ppl.jobs.slots import Slot
 
 METHODS = {
@@ -16,6 +16,8 @@ METHODS = {
 """CAM methods by name; each module has `raw_maps(network, images, labels, settings)`."""
 
 Fusion = Literal["mean", "sum"]
+AUTO = "auto"
+"""Value of `threshold` for which each variant's threshold is chosen from its own CAMs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,5 +53,5 @@ class Cam(Section):
     scorecam: ScoreCam = ScoreCam()
     own: dict[str, Any] = field(default_factory=dict)
     """Settings of a method `own/MODULE` (docs/extending.md)."""
-    threshold: Annotated[Share, Source("IRNet")] = 0.15
-    """Background threshold at which seeds are reported."""
+    threshold: Annotated[Share | Literal["auto"], NumberOr(AUTO), Source("IRNet")] = 0.15
+    """Background threshold of the seeds; `auto`: chosen for each variant from its CAMs and photos, without masks."""

@@ -9,6 +9,7 @@ from ppl.classify.variants import METHODS
 from ppl.jobs.fields import (
     Count,
     Distinct,
+    Matches,
     Momentum,
     NotNegative,
     OutputStride,
@@ -22,6 +23,9 @@ from ppl.jobs.fields import (
 from ppl.networks.settings import BackboneName
 from ppl.training import settings as training
 
+VARIANT = r"[a-z]+/[a-z0-9-]+"
+Variant = Annotated[str, Matches(VARIANT, "METHOD/GRIDS, such as explicit/s4k6")]
+AnyVariant = Annotated[str, Matches(rf"([A-Za-z0-9_-]+/)?{VARIANT}", "METHOD/GRIDS or EXPERIMENT/METHOD/GRIDS")]
 PhiInit = Literal["kaiming", "identity"]
 
 

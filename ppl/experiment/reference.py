@@ -117,7 +117,7 @@ def _inline(value: Any) -> str:
 def values(field: Schema) -> str:
     """Return in words which values a field may have."""
     if "anyOf" in field:
-        return values(next(choice for choice in field["anyOf"] if choice.get("type") != "null"))
+        return ", or ".join(values(choice) for choice in field["anyOf"] if choice.get("type") != "null")
     if "enum" in field:
         return ", ".join(f"`{_inline(value)}`" for value in field["enum"])
     if field.get("type") == "object":

@@ -6,16 +6,13 @@ from typing import Annotated, Literal
 from annotated_types import Len
 
 from ppl.cam.settings import Cam
-from ppl.classify.settings import Classify
+from ppl.classify.settings import AnyVariant, Classify, Variant
 from ppl.data.settings import Data
 from ppl.jobs.fields import Distinct, Matches, RandomSeed, Section, Source
 from ppl.jobs.settings import ExperimentHardware
 from ppl.refine.settings import Refine
 from ppl.segment.settings import Segment
 
-VARIANT = r"[a-z]+/[a-z0-9-]+"
-Variant = Annotated[str, Matches(VARIANT, "METHOD/GRIDS, such as explicit/s4k6")]
-AnyVariant = Annotated[str, Matches(rf"([A-Za-z0-9_-]+/)?{VARIANT}", "METHOD/GRIDS or EXPERIMENT/METHOD/GRIDS")]
 AnyVariants = Annotated[tuple[AnyVariant, ...], Len(1), Distinct()]
 ResultName = Annotated[str, Len(1, 100), Matches(r"[A-Za-z0-9][A-Za-z0-9-]*", "a name of letters, digits and -")]
 

@@ -107,6 +107,33 @@ class Distinct(Check):
         return f"{twice[0]!r} is listed twice" if twice else None
 
 
+class NumberOr(Check):
+    """A number or one of a few words: a field `Annotated[Share | Literal["auto"], NumberOr("auto")]`.
+
+    Only the number is validated as such, so that messages name its range and not the alternatives of a union.
+    """
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
+
+    def fault(self, value: Any) -> str | None:
+        is_other_word = isinstance(value, str) and value not in self.words
+        return f"{value!r} is neither a number nor {' nor '.join(self.words)}" if is_other_word else None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import PydanticCustomError, core_schema  # here: see the module's docstring
+
+        def check(value: Any, validate_number: Callable[[Any], Any]) -> Any:
+            if what := self.fault(value):
+                raise PydanticCustomError("fault", "{what}", {"what": what})
+            return value if isinstance(value, str) else validate_number(value)
+
+        return core_schema.no_info_wrap_validator_function(check, handler.generate_schema(get_args(source)[0]))
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: JsonSchema) -> dict[str, Any]:
+        return {"anyOf": [handler(core_schema), {"enum": [*self.words]}]}
+
+
 class OneOf(Check):
     """One of a few numbers."""
 

@@ -3,7 +3,7 @@
 That threshold is tuned on the masks that the seeds are measured with, so these seeds train nothing.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ppl.jobs.command import command
@@ -12,14 +12,14 @@ from ppl.refine import crf_seeds
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(crf_seeds.Settings):
+class Settings(crf_seeds.Inputs):
     sweep: Path
-    """CSV of `ppl.measure.sweep`, whose best threshold replaces `cam.threshold`, which is not read."""
+    """CSV of `ppl.measure.sweep`."""
 
 
 def main(settings: Settings) -> None:
     best = best_row(read_sweep(settings.sweep))
-    crf_seeds.main(replace(settings, cam=replace(settings.cam, threshold=float(best["threshold"]))))
+    crf_seeds.label_split(settings, float(best["threshold"]))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""Measure label maps of a split against its masks: IoU per class and mIoU from one confusion matrix."""
+"""Measure label maps of a split against its masks: IoU per class and mIoU from one confusion matrix.
+
+Label maps that leave pixels unlabelled (255) are measured where they have a label; how much of a class that is stands
+beside its IoU.
+"""
 
 import csv
 import sys
@@ -10,7 +14,7 @@ import numpy as np
 
 from ppl.data.dataset import Dataset
 from ppl.data.label_maps import find_maps
-from ppl.data.masks import read_mask, read_truth
+from ppl.data.masks import IGNORE, read_mask, read_truth
 from ppl.jobs.command import command
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic
@@ -27,7 +31,11 @@ class Settings:
     name: str
     """Name of the label maps, for messages."""
     out: Path
-    """CSV: class, iou (percent), pixels (of the truth); the last row is the mean."""
+    """CSV: class, iou (percent), pixels (of the truth); the last row is the mean. With `partial` also `labelled`
+    (percent of the pixels that have a label) and `precision` (percent of the pixels with this label that are right),
+    and IoU is that of labelled pixels."""
+    partial: bool = False
+    """Whether the label maps may leave pixels unlabelled (255)."""
     workers: int = 0
     """Processes that read the maps; 0: this one."""
 
@@ -36,24 +44,29 @@ def main(settings: Settings) -> None:
     dataset = Dataset.open(settings.data)
     image_ids = dataset.split(settings.split)
     pairs = zip(map(dataset.mask, image_ids), find_maps(settings.predictions, image_ids), strict=True)
-    count = partial(_count, len(dataset.classes))
+    count = partial(_count, len(dataset.classes), settings.partial)
     if settings.workers:
         counts = run_all(count, pairs, workers=settings.workers, total=len(image_ids), name=f"{settings.name} measured")
     else:
         counts = map(count, pairs)
-    matrix = sum(counts, np.zeros((len(dataset.classes) + 1,) * 2, dtype=np.int64))
-    if not matrix.any():
+    counts = sum(counts, np.zeros((len(dataset.classes) + 1, len(dataset.classes) + 2), dtype=np.int64))
+    matrix, unlabelled = counts[:, :-1], counts[:, -1]
+    if not counts.any():
         raise UserError(
             f"split {settings.split} of {settings.data}", "its masks have no labelled pixel", "choose another split"
         )
     names = ("background", *dataset.classes)
-    absent = [name for name, pixels in zip(names, matrix.sum(axis=1), strict=True) if not pixels]
+    absent = [name for name, pixels in zip(names, counts.sum(axis=1), strict=True) if not pixels]
     if absent:
         print(f"{settings.name}: no ground truth for {', '.join(absent)}; excluded from the mean", file=sys.stderr)
+    rows = table(matrix, names)
+    if settings.partial:
+        rows = [row + more for row, more in zip(rows, coverage(matrix, unlabelled), strict=True)]
     with atomic(settings.out) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows(table(matrix, names))
+        csv.writer(file, lineterminator="\n").writerows(rows)
     present = len(names) - len(absent)
-    print(f"{settings.name}: mIoU {100 * mean_iou(matrix):.2f} over {present} classes", file=sys.stderr)
+    of = f" of the {100 * matrix.sum() / counts.sum():.1f} % labelled pixels" if unlabelled.any() else ""
+    print(f"{settings.name}: mIoU {100 * mean_iou(matrix):.2f}{of} over {present} classes", file=sys.stderr)
 
 
 def table(matrix: np.ndarray, names: tuple[str, ...]) -> list[tuple[str, str, int | str]]:
@@ -69,15 +82,33 @@ def table(matrix: np.ndarray, names: tuple[str, ...]) -> list[tuple[str, str, in
     return [("class", "iou", "pixels"), *rows, ("mean", f"{100 * mean_iou(matrix):.2f}", int(pixels.sum()))]
 
 
-def _count(classes: int, pair: tuple[Path, Path]) -> np.ndarray:
+def coverage(matrix: np.ndarray, unlabelled: np.ndarray) -> list[tuple[str, str]]:
+    """Return columns `labelled` and `precision` in percent for the rows of `table`, the mean's those of all pixels.
+
+    matrix (C+1, C+1) counts labelled pixels, unlabelled (C+1,) the others, by truth. Empty where there is no pixel.
+    """
+    hits, truth, labels = np.diagonal(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+    shares = [
+        [*zip(truth, truth + unlabelled, strict=True), (truth.sum(), truth.sum() + unlabelled.sum())],
+        [*zip(hits, labels, strict=True), (hits.sum(), labels.sum())],
+    ]
+    columns = [[f"{100 * part / whole:.2f}" if whole else "" for part, whole in column] for column in shares]
+    return [("labelled", "precision"), *zip(*columns, strict=True)]
+
+
+def _count(classes: int, unlabelled: bool, pair: tuple[Path, Path]) -> np.ndarray:
+    """Return pixels by truth (row) and label (column), (C+1, C+2) int64, the last column those without a label."""
     truth, prediction = read_truth(pair[0], classes), read_mask(pair[1])
     if truth.shape != prediction.shape:
         what = f"size mismatch: the mask has {truth.shape}, got {prediction.shape}"
         raise UserError(pair[1], what, "predict at the photo's size")
-    if (highest := prediction.max(initial=0)) > classes:
+    without = prediction == IGNORE if unlabelled else np.zeros(prediction.shape, bool)
+    if (highest := prediction[~without].max(initial=0)) > classes:
         what = f"class id {highest}, but the highest of classes.txt is {classes}"
         raise UserError(pair[1], what, "make it for this dataset")
-    return confusion(truth, prediction, classes)
+    matrix = confusion(np.where(without, IGNORE, truth), prediction, classes)
+    skipped = np.bincount(truth[without & (truth != IGNORE)], minlength=classes + 1)
+    return np.concatenate([matrix, skipped[:, None]], axis=1)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The measures of an experiment: their names, files and captions. Every table, page and rule uses them."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 
 class Measure(NamedTuple):
@@ -48,6 +48,15 @@ NETWORK_CRF = Measure(
 )
 
 MEASURES = (SEED_FIXED, SEED_BEST, SEED_CRF, SEED_BEST_CRF, PSEUDO, NETWORK_RAW, NETWORK_CRF)
+_FIXED = "fixed threshold"
+_AUTO = "threshold chosen without masks"
+
+
+def by_rule(text: str, rule: Literal["fixed", "auto"]) -> str:
+    """Return the caption or title of a measure for seeds whose threshold is fixed, or chosen without masks."""
+    return text.replace(_FIXED, _AUTO) if rule == "auto" else text
+
+
 HEADLINE = (PSEUDO, NETWORK_RAW, NETWORK_CRF)
 """Measures of the main variant in summary.csv and on the page, beside the seeds of all compared variants."""
 NETWORK = {"raw": NETWORK_RAW, "crf": NETWORK_CRF}

@@ -7,62 +7,68 @@ from pathlib import Path
 import numpy as np
 
 from ppl.cam import store
-from ppl.cam.seeds import seed
-from ppl.cam.settings import Cam
-from ppl.crf.dense import Solver, from_labels, on_cpu
-from ppl.crf.settings import Pairwise
+from ppl.cam.seeds import hard_labels
+from ppl.cam.threshold import read_threshold
 from ppl.crf.solvers import choose
 from ppl.data.dataset import Dataset
+from ppl.data.resize import upsample
 from ppl.jobs.command import command
 from ppl.jobs.settings import Hardware
 from ppl.jobs.shards import part_of, shard_of
 from ppl.refine.labelling import label_all
+from ppl.refine.passes import Crf, band, label_map
 from ppl.refine.settings import Refine
 
 
-@dataclass(frozen=True)
-class Settings:
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
     data: Path
     split: str
     cams: tuple[Path, ...]
     out: Path
-    cam: Cam
     refine: Refine
+    """`labels.margin` and `keep_classes` are those of pseudo labels."""
     hardware: Hardware
     shard: str = "1/1"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings(Inputs):
+    threshold: Path
+    """JSON of `ppl.cam.choose_threshold`."""
+
+
 def main(settings: Settings) -> None:
+    label_split(settings, read_threshold(settings.threshold))
+
+
+def label_split(settings: Inputs, threshold: float) -> None:
+    """Write the label maps OUT/ID.png of a shard; the folder appears when it is complete."""
     dataset, refine = Dataset.open(settings.data), settings.refine
     image_ids = shard_of(dataset.split(settings.split), settings.shard)
     solver, workers = choose(settings.hardware)
     label = partial(
         crf_seed,
-        threshold=settings.cam.threshold,
-        confidence=refine.reliable.confidence,
-        iterations=refine.reliable.iterations,
-        pairwise=refine.pairwise,
-        solver=solver,
+        threshold=threshold,
+        crf=Crf(refine.reliable.confidence, refine.reliable.iterations, refine.pairwise, solver),
+        margin=refine.labels.margin,
+        keep=refine.keep_classes,
     )
     name = f"CRF of seeds, {part_of(settings.split, settings.shard)}"
     label_all(dataset, image_ids, settings.cams, settings.out, label, workers=workers, name=name)
 
 
 def crf_seed(
-    photo: np.ndarray,
-    cam: store.Cam,
-    *,
-    threshold: float,
-    confidence: float,
-    iterations: int,
-    pairwise: Pairwise,
-    solver: Solver = on_cpu,
+    photo: np.ndarray, cam: store.Cam, *, threshold: float, crf: Crf, margin: float = 0, keep: bool = False
 ) -> np.ndarray:
-    """Return the seed (h, w) uint8 of a CAM at a background threshold, after a dense CRF over the image's classes."""
-    labels, classes = seed(cam, threshold), [int(c) for c in cam.classes]
-    return from_labels(
-        photo, [labels], classes, confidence=confidence, iterations=iterations, pairwise=pairwise, solver=solver
-    )[0]
+    """Return the seed (h, w) uint8 of a CAM at a background threshold, after a dense CRF over the image's classes.
+
+    With a `margin`, the classes of the seed that far above the threshold, the background of the one that far below it,
+    and 255 elsewhere. `keep`: no class loses its seed to the CRF.
+    """
+    maps = upsample(cam.maps, cam.size)
+    passes = [hard_labels(maps, cam.classes, limit) for limit in band(threshold, margin)]
+    return label_map(photo, passes, maps, [int(c) for c in cam.classes], crf=crf, keep=keep)
 
 
 if __name__ == "__main__":

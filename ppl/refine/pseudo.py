@@ -2,52 +2,101 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from ppl.cam.seeds import hard_labels
-from ppl.crf.dense import Solver, from_labels, on_cpu
+from ppl.crf.dense import Solver, on_cpu
 from ppl.crf.settings import Pairwise
 from ppl.data.masks import write_mask
 from ppl.data.resize import upsample
-from ppl.refine.settings import Walk
+from ppl.refine.passes import Crf, band, label_map
+from ppl.refine.settings import Refine, Walk
 
 
 class WalkedScores(NamedTuple):
     """Image id, photo (h, w, 3) uint8, scores after the walk of any size (h', w'), class ids (K,), 1-based.
 
-    With a `threshold` the scores are (K, h', w') float32, and pixels are background where none exceeds it; without,
-    they are (K + 1, h', w') float32, the first plane that of background, which competes with the classes.
+    With a `threshold` the scores are (K, h', w') float32, and pixels are background where none exceeds it; `seed` is
+    the threshold at which classes have as many pixels as in the seed. Without, they are (K + 1, h', w') float32, the
+    first plane that of background, which competes with the classes.
     """
 
     image_id: str
     photo: np.ndarray
     scores: np.ndarray
     classes: Sequence[int]
-    threshold: float | None = None
+    threshold: float | Literal["seed"] | None = None
 
 
-def pseudo_label(walked: WalkedScores, walk: Walk, pairwise: Pairwise, solver: Solver = on_cpu) -> np.ndarray:
-    """Return the label map (h, w) uint8 of an image: its strongest class above background, after a CRF if enabled."""
+def limits(walked: WalkedScores, maps: np.ndarray, threshold: float | None, margin: float) -> tuple[float, ...]:
+    """Return the thresholds of the passes over the scores of an image, one without a margin, else two.
+
+    maps (K, h4, w4): its CAM, from which a walk with the threshold `seed` takes the size of the seed at `threshold`;
+    a plane of background counts as a threshold of 0. ValueError for `seed` without a threshold.
+    """
+    if walked.threshold != "seed":
+        return band(walked.threshold or 0, margin)
+    if threshold is None:
+        raise ValueError("the walk's threshold `seed` needs that of the seeds")
+    return tuple(of_equal_area(walked.scores, maps, limit) for limit in band(threshold, margin))
+
+
+def of_equal_area(scores: np.ndarray, maps: np.ndarray, threshold: float) -> float:
+    """Return the threshold that the strongest of `scores` exceed on the same share of cells as `maps` exceed theirs.
+
+    The walk spreads scores and flattens them, so that a threshold of CAMs means another size behind it. scores
+    (K, h', w'), maps (K, h4, w4). Cells with equal scores stay together, below the threshold.
+    """
+    share = (maps.max(0, initial=0) > threshold).mean()
+    ranked = np.sort(scores.max(0, initial=0), axis=None)[::-1]
+    above = round(share * ranked.size)
+    return float(ranked[above]) if above < ranked.size else -1.0
+
+
+def pseudo_label(
+    walked: WalkedScores,
+    walk: Walk,
+    pairwise: Pairwise,
+    solver: Solver = on_cpu,
+    *,
+    thresholds: Sequence[float] | None = None,
+    keep: bool = False,
+) -> np.ndarray:
+    """Return the label map (h, w) uint8 of an image: its strongest class above background, after a CRF if enabled.
+
+    `thresholds` are those of `limits`, by default the one of the scores; with two, pixels between them are 255.
+    """
     scores = upsample(walked.scores, walked.photo.shape[:2])
-    if walked.threshold is None:
-        labels = np.array([0, *walked.classes], np.uint8)[scores.argmax(0)]
-    else:
-        labels = hard_labels(scores, walked.classes, walked.threshold)
-    if not walk.crf:
-        return labels
-    return from_labels(
-        walked.photo,
-        [labels],
-        walked.classes,
-        confidence=walk.confidence,
-        iterations=walk.iterations,
-        pairwise=pairwise,
-        solver=solver,
-    )[0]
+    passes = [_strongest(walked, scores, limit) for limit in thresholds or limits(walked, scores, None, 0)]
+    crf = Crf(walk.confidence, walk.iterations, pairwise, solver) if walk.crf else None
+    maps = scores if walked.threshold is not None else scores[1:]
+    return label_map(walked.photo, passes, maps, walked.classes, crf=crf, keep=keep)
 
 
-def write_label(folder: Path, walk: Walk, pairwise: Pairwise, solver: Solver, walked: WalkedScores) -> None:
-    """Write the pseudo label of one image as FOLDER/ID.png."""
-    write_mask(folder / f"{walked.image_id}.png", pseudo_label(walked, walk, pairwise, solver))
+def _strongest(walked: WalkedScores, scores: np.ndarray, limit: float) -> np.ndarray:
+    """Return the strongest class of scores at the photo's size above a limit, or above background plus the limit."""
+    if walked.threshold is not None:
+        return hard_labels(scores, walked.classes, limit)
+    background = scores[:1] + np.float32(limit)
+    return np.array([0, *walked.classes], np.uint8)[np.concatenate([background, scores[1:]]).argmax(0)]
+
+
+class Labelling(NamedTuple):
+    """What turns walked scores into a label map: settings of the step, threshold of the seeds, CRF solver."""
+
+    refine: Refine
+    walk: Walk
+    threshold: float | None
+    solver: Solver
+
+
+def write_label(folder: Path, labelling: Labelling, walked_and_maps: tuple[WalkedScores, np.ndarray]) -> None:
+    """Write the pseudo label of one image, from its scores after the walk and the maps of its CAM, as FOLDER/ID.png."""
+    (walked, maps), refine = walked_and_maps, labelling.refine
+    thresholds = limits(walked, maps, labelling.threshold, refine.labels.margin)
+    labels = pseudo_label(
+        walked, labelling.walk, refine.pairwise, labelling.solver, thresholds=thresholds, keep=refine.keep_classes
+    )
+    write_mask(folder / f"{walked.image_id}.png", labels)

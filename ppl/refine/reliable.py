@@ -12,17 +12,18 @@ import numpy as np
 
 from ppl.cam.seeds import hard_labels
 from ppl.cam.store import Cam
-from ppl.crf.dense import Solver, from_labels, from_several_probabilities, on_cpu
+from ppl.cam.threshold import read_threshold
+from ppl.crf.dense import Solver, from_several_probabilities, on_cpu
 from ppl.crf.settings import IRNET, Pairwise
 from ppl.crf.solvers import choose
 from ppl.data.dataset import Dataset
-from ppl.data.masks import IGNORE
 from ppl.data.resize import upsample
 from ppl.jobs.command import command
 from ppl.jobs.settings import Hardware
 from ppl.jobs.shards import part_of, shard_of
 from ppl.refine.background import with_background
 from ppl.refine.labelling import label_all
+from ppl.refine.passes import Crf, combine, label_map
 from ppl.refine.settings import Refine, Reliable
 
 
@@ -34,6 +35,8 @@ class Settings:
     out: Path
     refine: Refine
     hardware: Hardware
+    threshold: Path | None = None
+    """JSON of `ppl.cam.choose_threshold`, which `margins` need."""
     shard: str = "1/1"
 
 
@@ -41,14 +44,23 @@ def main(settings: Settings) -> None:
     dataset = Dataset.open(settings.data)
     image_ids = shard_of(dataset.split(settings.split), settings.shard)
     solver, workers = choose(settings.hardware)
-    label = partial(_label, settings.refine.reliable, settings.refine.pairwise, solver)
+    threshold = read_threshold(settings.threshold) if settings.threshold else None
+    label = partial(_label, settings.refine, solver, threshold)
     name = f"reliable labels, {part_of(settings.split, settings.shard)}"
     label_all(dataset, image_ids, settings.cams, settings.out, label, workers=workers, name=name)
 
 
-def _label(reliable: Reliable, pairwise: Pairwise, solver: Solver, photo: np.ndarray, cam: Cam) -> np.ndarray:
-    maps = upsample(cam.maps, cam.size)
-    return reliable_labels(photo, maps, cam.classes, reliable, pairwise=pairwise, solver=solver)
+def _label(refine: Refine, solver: Solver, threshold: float | None, photo: np.ndarray, cam: Cam) -> np.ndarray:
+    return reliable_labels(
+        photo,
+        upsample(cam.maps, cam.size),
+        cam.classes,
+        refine.reliable,
+        threshold=threshold,
+        pairwise=refine.pairwise,
+        solver=solver,
+        keep=refine.keep_classes,
+    )
 
 
 def reliable_labels(
@@ -57,48 +69,35 @@ def reliable_labels(
     classes: Sequence[int] | np.ndarray,
     reliable: Reliable,
     *,
+    threshold: float | None = None,
     pairwise: Pairwise = IRNET,
     solver: Solver = on_cpu,
+    keep: bool = False,
 ) -> np.ndarray:
     """Return the classes of a strict pass, the background of a lenient one, both after a dense CRF, and 255 elsewhere.
 
-    Thresholds: a pass is the strongest class above a threshold, `foreground` (strict) or `background`. Alphas: the CRF
-    takes, as probabilities, the classes and a background score (1 - max)^alpha, `low` (strict) or `high`.
+    Thresholds: a pass is the strongest class above a threshold, `foreground` (strict) or `background`. Margins: the
+    same, their thresholds relative to the `threshold` of the seeds. Alphas: the CRF takes, as probabilities, the
+    classes and a background score (1 - max)^alpha, `low` (strict) or `high`. `keep`, unless by alphas: no class loses
+    its seed to the CRF.
 
     photo (h, w, 3) uint8, cam (C, h, w) of the image's classes in 0..1, relative to their maximum, classes (C,) ids
-    -> (h, w) uint8. Raises ValueError for inconsistent shapes.
+    -> (h, w) uint8. Raises ValueError for inconsistent shapes, and for margins without a threshold.
     """
-    label = _by_alphas if reliable.scores == "alphas" else _by_thresholds
-    return combine(*label(photo, cam, classes, reliable, pairwise, solver))
+    if reliable.scores == "alphas":
+        return combine(*_by_alphas(photo, cam, classes, reliable, pairwise, solver))
+    passes = [hard_labels(cam, classes, limit) for limit in thresholds_of(reliable, threshold)]
+    crf = Crf(reliable.confidence, reliable.iterations, pairwise, solver)
+    return label_map(photo, passes, cam, [int(c) for c in classes], crf=crf, keep=keep)
 
 
-def combine(foreground: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """Return the class of a strict foreground pass, 0 where a lenient pass has no class either, elsewhere 255.
-
-    Both (h, w) label maps -> (h, w) uint8.
-    """
-    return np.where(foreground > 0, foreground, np.where(background > 0, IGNORE, 0)).astype(np.uint8)
-
-
-def _by_thresholds(
-    photo: np.ndarray,
-    cam: np.ndarray,
-    classes: Sequence[int] | np.ndarray,
-    reliable: Reliable,
-    pairwise: Pairwise,
-    solver: Solver,
-) -> list[np.ndarray]:
-    """Return IRNet's strict and lenient label maps (h, w) uint8."""
-    thresholds = reliable.thresholds.foreground, reliable.thresholds.background
-    return from_labels(
-        photo,
-        [hard_labels(cam, classes, threshold) for threshold in thresholds],
-        [int(c) for c in classes],
-        confidence=reliable.confidence,
-        iterations=reliable.iterations,
-        pairwise=pairwise,
-        solver=solver,
-    )
+def thresholds_of(reliable: Reliable, threshold: float | None) -> tuple[float, float]:
+    """Return the thresholds of the strict and the lenient pass; ValueError for margins without a threshold."""
+    if reliable.scores == "thresholds":
+        return reliable.thresholds.foreground, reliable.thresholds.background
+    if threshold is None:
+        raise ValueError("margins are relative to a threshold of the seeds")
+    return threshold + reliable.margins.foreground, threshold - reliable.margins.background
 
 
 def _by_alphas(

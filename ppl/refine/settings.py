@@ -1,13 +1,15 @@
 """Settings of step `refine`."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
+from ppl.classify.settings import AnyVariant
 from ppl.crf.settings import IRNET, Pairwise
 from ppl.jobs.fields import (
     Count,
+    Distinct,
     FactorRange,
     FrozenStages,
     Momentum,
@@ -30,7 +32,7 @@ NEEDED = ("NAME", "Settings", "build", "parameter_groups", "augmentation", "loss
 WALKS = {"irnet": "ppl.refine.walk_irnet", "affinitynet": "ppl.refine.walk_affinitynet"}
 """The modules of their walks, apart from the networks so that a changed walk retrains nothing; a user's own module
 contains both."""
-LABELS = {"thresholds": None, "alphas": None}
+LABELS = {"thresholds": None, "margins": None, "alphas": None}
 """Kinds of background scores of reliable labels."""
 
 Radius = Annotated[int, Ge(2), Le(64)]
@@ -53,6 +55,16 @@ class Thresholds(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Margins(Section):
+    """Reliable labels relative to `cam.threshold`, which may be chosen without masks."""
+
+    foreground: Annotated[Share, Source("IRNet's users")] = 0.1
+    """Distance above `cam.threshold` from which a class is reliable."""
+    background: Annotated[Share, Source("IRNet's users")] = 0.1
+    """Distance below `cam.threshold` from which background is reliable."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Alphas(Section):
     """Reliable labels of AffinityNet: exponents of a background score (1 - max)^alpha."""
 
@@ -71,14 +83,28 @@ class Reliable(Section):
     """Reliable labels, on which the refinement network is trained."""
 
     scores: Annotated[str, Slot(LABELS, own=False), Source("IRNet")] = "thresholds"
-    """Background scores: `thresholds` of CAMs, or `alphas`: exponents, whose scores the CRF uses instead of hard
-    labels."""
+    """Background scores: `thresholds` of CAMs, `margins` around `cam.threshold`, or `alphas`: exponents, whose scores
+    the CRF uses instead of hard labels."""
     thresholds: Thresholds = Thresholds()
+    margins: Margins = Margins()
     alphas: Alphas = Alphas()
     confidence: Annotated[Confidence, Source("IRNet")] = 0.7
     """Probability that the CRF assigns to a hard label."""
     iterations: Annotated[Count, Source("IRNet")] = 10
     """Iterations of the CRF."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels(Section):
+    """Pseudo labels, from which the segmentation network learns."""
+
+    margin: Annotated[Share, Source("ours")] = 0
+    """Half the width of the band around the background threshold in which pixels stay unlabelled (255), which the
+    network ignores; 0: every pixel has a label. Scores above the band are a class, below it background, each after its
+    own CRF."""
+    agree: Annotated[tuple[AnyVariant, ...], Distinct(), Source("ours")] = ()
+    """Variants, METHOD/GRIDS or EXPERIMENT/METHOD/GRIDS on the same photos, whose pseudo labels must be the same; other
+    pixels stay unlabelled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,8 +157,9 @@ class IRNetTraining(Training):
 class IRNetWalk(Walk):
     """The walk that stops at IRNet's boundaries, in cells of 4 px."""
 
-    background: Annotated[Share, Source("IRNet")] = 0.25
-    """Background score after the walk, relative to the strongest class of the image."""
+    background: Annotated[Share | Literal["seed"], Source("IRNet")] = 0.25
+    """Background score after the walk, relative to the strongest class of the image; `seed`: the score that leaves as
+    many pixels of the image to classes as `cam.threshold` does before the walk."""
     pad: Annotated[bool, Source("IRNet")] = True
     """Pad photos with zeros, after normalisation, to `training.crop` at the right and the bottom, so that the network
     sees whole crops as in its training; sides longer than the crop are not padded."""
@@ -210,5 +237,9 @@ class Refine(Section):
     own: dict[str, Any] = field(default_factory=dict)
     """Settings of a network `own/MODULE` (docs/extending.md)."""
     reliable: Reliable = Reliable()
+    labels: Labels = Labels()
+    keep_classes: Annotated[bool, Source("ours")] = False
+    """Whether a class of an image's labels gets its seed back where a CRF or a walk removes it (ppl/refine/presence.py);
+    not with `alphas`."""
     pairwise: Pairwise = IRNET
     """Pairwise terms of all CRFs of this step (IRNet's values)."""

@@ -25,6 +25,7 @@ import torch
 from torch import nn
 
 from ppl.cam.store import Cam, Store, open_store
+from ppl.cam.threshold import read_threshold
 from ppl.crf.solvers import choose
 from ppl.data.batches import PhotoBatch, photo_batches
 from ppl.data.dataset import Dataset
@@ -37,7 +38,7 @@ from ppl.jobs.parallel import run_all
 from ppl.jobs.settings import Hardware
 from ppl.jobs.shards import part_of, shard_of
 from ppl.refine.build import entry_of, load, trained
-from ppl.refine.pseudo import WalkedScores, write_label
+from ppl.refine.pseudo import Labelling, WalkedScores, write_label
 from ppl.refine.settings import WALKS, Refine
 
 
@@ -51,6 +52,8 @@ class Settings:
     out: Path
     refine: Refine
     hardware: Hardware
+    threshold: Path | None = None
+    """JSON of `ppl.cam.choose_threshold`, which `walk.background: seed` needs."""
     shard: str = "1/1"
 
 
@@ -72,7 +75,8 @@ def main(settings: Settings) -> None:
         of_network, of_walk = slots.load(WALKS, refine.network), replace(of_training, walk=section.walk)
         walked = _walk_batches(of_network, network, batches, cams, of_walk)
         solver, workers = choose(hardware, device)
-        write = partial(write_label, folder, section.walk, refine.pairwise, solver)
+        threshold = read_threshold(settings.threshold) if settings.threshold else None
+        write = partial(write_label, folder, Labelling(refine, section.walk, threshold, solver))
         name = f"random walk, {part_of(settings.split, settings.shard)}"
         for _ in run_all(write, walked, workers=workers, total=len(image_ids), name=name):
             pass
@@ -81,7 +85,8 @@ def main(settings: Settings) -> None:
 @torch.inference_mode()
 def _walk_batches(
     of_network: ModuleType, network: nn.Module, batches: Iterator[PhotoBatch], cams: Store, settings: Any
-) -> Iterator[WalkedScores]:
+) -> Iterator[tuple[WalkedScores, np.ndarray]]:
+    """Yield each image's scores after the walk and the maps (K, h4, w4) of its CAM."""
     for batch in batches:
         of_batch = [cams.read(image_id) for image_id in batch.images]
         walked = of_network.walk(network, batch, of_batch, settings)
@@ -89,7 +94,7 @@ def _walk_batches(
             if fault := _fault(image_id, cam, scores):
                 what = f"walk of {of_network.__name__} yields {fault}"
                 raise UserError("refine.network", what, "docs/extending.md describes it")
-            yield scores
+            yield scores, cam.maps
 
 
 def _fault(image_id: str | None, cam: Cam | None, walked: WalkedScores | None) -> str | None:

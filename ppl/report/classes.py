@@ -31,9 +31,10 @@ class Stage(NamedTuple):
 
 
 ALONE = "add photos that show it without other classes ({alone} of {photos} do)"
+KEEP = "set refine.keep_classes: true, lower refine.labels.margin"
 STAGES = {
     "seeds": Stage("seeds", "train_split", f"{ALONE}, or lower cam.threshold"),
-    "labels": Stage("pseudo labels", "train_split", f"{ALONE}, or compare refine.network: none"),
+    "labels": Stage("pseudo labels", "train_split", f"{KEEP}, or {ALONE}"),
     "predictions": Stage("predictions", "val_split", "add photos that show it, or raise segment.training.steps"),
 }
 """The stages by the name of their columns, from first to last."""

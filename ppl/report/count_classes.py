@@ -12,8 +12,8 @@ from typing import TypeVar
 import numpy as np
 
 from ppl.cam.seeds import seed
-from ppl.cam.settings import Cam
 from ppl.cam.store import open_store
+from ppl.cam.threshold import read_threshold
 from ppl.data.dataset import Dataset
 from ppl.data.label_maps import find_maps
 from ppl.data.masks import read_mask
@@ -38,13 +38,14 @@ class Settings:
     """Its photos without labels are left out."""
     cams: tuple[Path, ...]
     """CAM files that hold the training split."""
+    threshold: Path
+    """JSON of `ppl.cam.choose_threshold`."""
     labels: tuple[Path, ...]
     """Folders of the pseudo labels of the training split."""
     predictions: tuple[Path, ...]
     """Folders of the predictions of the validation split, of one kind."""
     out: Path
     """CSV: class, alone, and for each stage photos, gone and share (ppl/report/classes.py)."""
-    cam: Cam
     workers: int
 
 
@@ -52,7 +53,7 @@ def main(settings: Settings) -> None:
     dataset = Dataset.open(settings.data)
     train = [image_id for image_id in dataset.split(settings.train_split) if dataset.labels_of(image_id)]
     val = [image_id for image_id in dataset.split(settings.val_split) if dataset.labels.get(image_id)]
-    in_seeds = partial(_in_seeds, dataset, settings.cams, settings.cam.threshold)
+    in_seeds = partial(_in_seeds, dataset, settings.cams, read_threshold(settings.threshold))
     in_maps = partial(_in_maps, dataset)
     tasks = {
         "seeds": (in_seeds, train),

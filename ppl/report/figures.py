@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
+from ppl.cam.threshold import Threshold
 from ppl.measure.curves import draw
 from ppl.report.origin import Graph, Step, columns, next_steps
 
@@ -39,14 +40,14 @@ def svg(draw: Callable[[], Figure], name: str, label: str) -> str:
 
 
 def threshold_curves(
-    sweeps: Mapping[str, pd.DataFrame], threshold: float, name: str, label: str
+    sweeps: Mapping[str, pd.DataFrame], thresholds: Mapping[str, Threshold], name: str, label: str
 ) -> tuple[str, list[dict[str, Any]]]:
     """Return the SVG of `ppl.measure.curves.draw`, and the position of each row of each sweep on its two panels.
 
     A marker has the keys variant, colour, x and y; x and y are lists with a coordinate per row, in the SVG's viewBox.
     """
     with plt.rc_context({**STYLE, "svg.hashsalt": name}):
-        figure = draw(sweeps, threshold)
+        figure = draw(sweeps, thresholds)
         element, markers = _element(figure, name, label), []  # this also computes the layout of the panels
         for axes, (across, up) in zip(figure.axes, (("threshold", "miou"), ("recall", "precision")), strict=True):
             for number, (variant, sweep) in enumerate(sweeps.items()):
@@ -64,6 +65,22 @@ def _element(figure: Figure, name: str, label: str) -> str:
     element = element[element.index("<svg") :].replace(TEXT, "currentColor").replace(GROUND, "var(--ground)")
     element = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{name}-", element)
     return element.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+
+
+def draw_contrast(thresholds: Mapping[str, Threshold]) -> Figure:
+    """Draw the contrast over the threshold: a curve per variant, a dot at its maximum, lines at Otsu's threshold and at
+    the one chosen from both."""
+    figure, axes = plt.subplots(figsize=(10, 3), layout="constrained")
+    for name, chosen in thresholds.items():
+        across, shares = np.array(chosen.curve).T
+        (line,) = axes.plot(across, 100 * shares, label=f"{name}, highest at {chosen.contrast:.2f}")
+        axes.plot(chosen.contrast, 100 * shares.max(), "o", color=line.get_color())
+        axes.axvline(chosen.otsu, color=line.get_color(), linestyle=":", label=f"{name}, Otsu's {chosen.otsu:.2f}")
+        axes.axvline(chosen.threshold, color=line.get_color(), linestyle="--", label=f"{name}, {chosen.threshold:.2f}")
+    axes.set(xlabel="background threshold", ylabel="contrast (% of variance)", xlim=(0, 1))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="center right")
+    return figure
 
 
 def draw_per_class(columns: Mapping[str, Sequence[float]], names: Sequence[str]) -> Figure:

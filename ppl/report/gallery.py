@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,8 +22,6 @@ from ppl.report.pictures import labels_uri, photo_uri, picture_size, planes_uri
 
 TRUTH = "truth"
 IMAGES_PER_TASK = 8
-
-Item = TypeVar("Item")
 
 
 class Planes(NamedTuple):
@@ -61,13 +59,6 @@ class Source(NamedTuple):
     """CAM files by variant."""
     maps: dict[str, Sequence[Path]]
     """Folders of label maps by caption."""
-
-
-def evenly(items: Sequence[Item], count: int) -> list[Item]:
-    """Return `count` items at even distances, the first and the last among them; all items if there are no more."""
-    if len(items) <= count:
-        return list(items)
-    return [items[i] for i in np.linspace(0, len(items) - 1, count).round().astype(int)]
 
 
 def samples(source: Source, image_ids: Sequence[str], *, workers: int) -> list[Sample]:

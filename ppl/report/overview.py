@@ -8,14 +8,14 @@ library, because importing pandas takes longer.
 
 import csv
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import tyro
 
-from ppl.experiment.stored import SETTINGS, read
+from ppl.cam.threshold import THRESHOLD, Threshold, read_whole
 from ppl.jobs.command import command
 from ppl.jobs.errors import UserError
 from ppl.measure.measures import HEADLINE, MEASURES, SEED_BEST, SEED_FIXED, SWEEP
@@ -25,7 +25,7 @@ MINUTES = "minutes"
 COLUMNS = (*(measure.column for measure in MEASURES if measure.column), MINUTES)
 UNKNOWN = ("", "NA", "-")  # IoU of a class without ground truth; time of a job that ended before it was measured
 NOTE = (
-    "mIoU in percent: seeds at the configured threshold and at the one that fits the masks best,\n"
+    "mIoU in percent: seeds at their threshold and at the one that fits the masks best,\n"
     "pseudo labels, predictions of the network and those with CRF. Minutes: sum over all jobs."
 )
 PLACES = {
@@ -56,21 +56,15 @@ def main(settings: Settings) -> None:
     for folder in settings.folders:
         if not (folder / "logs").is_dir():
             raise UserError(folder, "not a folder of results", "name one such as results/demo")
-    print(overview({folder: threshold_of(folder) for folder in settings.folders}))
+    print(overview(settings.folders))
 
 
-def threshold_of(folder: Path) -> float | None:
-    """Return the background threshold of an experiment's seeds; None if it has no settings.yaml yet."""
-    file = folder / SETTINGS
-    return read(file).cam.threshold if file.exists() else None
-
-
-def overview(thresholds: Mapping[Path, float | None]) -> str:
-    """Return mIoU, minutes, warnings and paths of experiments; `thresholds`: the threshold of their seeds by folder.
+def overview(folders: Sequence[Path]) -> str:
+    """Return mIoU, minutes, thresholds of the seeds, vanished classes and paths of experiments by their folders.
 
     Missing results are omitted. UserError if a table is damaged.
     """
-    rows = [row for folder, threshold in thresholds.items() for row in rows_of(folder, threshold)]
+    rows = [row for folder in folders for row in rows_of(folder)]
     columns = [column for column in COLUMNS if any(column in row.values for row in rows)]
     table = [["experiment", "variant", *columns]]
     for row in rows:
@@ -78,13 +72,19 @@ def overview(thresholds: Mapping[Path, float | None]) -> str:
         table.append([row.experiment, row.variant, *cells])
     places = [
         [folder.name, caption, str(path)]
-        for folder in thresholds
+        for folder in folders
         for caption, path in ((caption, Path(form.format(folder=folder))) for caption, form in PLACES.items())
         if path.exists()
     ]
-    warned = [line for folder in thresholds for line in vanished_classes(folder)]
-    paragraphs = [[NOTE], _aligned(table, words=2), warned, _aligned(places, words=3)]
-    return "\n\n".join("\n".join(paragraph) for paragraph in paragraphs if paragraph)
+    thresholds = [
+        [row.experiment, row.variant, f"seeds at {threshold}"]
+        for folder in folders
+        for row in rows_of(folder)
+        if (threshold := threshold_of(folder / row.variant))
+    ]
+    vanished = [line for folder in folders for line in vanished_classes(folder)]
+    parts = _aligned(table, words=2), _aligned(thresholds, words=3), vanished, _aligned(places, words=3)
+    return "\n".join([NOTE, *(line for part in parts if part for line in ("", *part))])
 
 
 def vanished_classes(folder: Path) -> list[str]:
@@ -96,12 +96,18 @@ def vanished_classes(folder: Path) -> list[str]:
     ]
 
 
-def rows_of(folder: Path, threshold: float | None) -> list[Row]:
+def threshold_of(folder: Path) -> Threshold | None:
+    """Return the background threshold of the seeds of the variant in `folder`; None if there is none yet."""
+    file = folder / THRESHOLD
+    return read_whole(file) if file.exists() else None
+
+
+def rows_of(folder: Path) -> list[Row]:
     """Return the lines of an experiment: its variants, and the sum of minutes."""
     minutes = minutes_of(folder)
     rows = []
     for variant in variants(folder, minutes):
-        values = measured(folder / variant, threshold)
+        values = measured(folder / variant)
         if variant in minutes:
             values[MINUTES] = minutes[variant]
         rows.append(Row(folder.name, variant, values))
@@ -115,14 +121,14 @@ def variants(folder: Path, minutes: Iterable[str]) -> list[str]:
     return sorted({*(file.parent.relative_to(folder).as_posix() for file in files), *filter(None, minutes)})
 
 
-def measured(folder: Path, threshold: float | None) -> dict[str, float]:
+def measured(folder: Path) -> dict[str, float]:
     """Return the measured mIoU in percent of the variant in `folder`, by column."""
     values = {}
     sweep = _numbers(folder / SWEEP, "threshold", "miou")
     if sweep:
         values[SEED_BEST.column] = max(miou for _, miou in sweep)
-        if threshold is not None:
-            values[SEED_FIXED.column] = min(sweep, key=lambda row: abs(row[0] - threshold))[1]
+        if threshold := threshold_of(folder):
+            values[SEED_FIXED.column] = min(sweep, key=lambda row: abs(row[0] - threshold.threshold))[1]
     for measure in HEADLINE:
         rows = _numbers(folder / measure.file, "iou")
         if rows:

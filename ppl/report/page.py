@@ -13,26 +13,29 @@ from markupsafe import Markup
 
 import ppl
 from ppl.cam.heat import PHOTO_SHARE, heat_table
+from ppl.cam.threshold import THRESHOLD, Threshold
 from ppl.data.dataset import Dataset
 from ppl.experiment.settings import Experiment
 from ppl.experiment.stored import read
 from ppl.jobs.command import command
 from ppl.jobs.files import file_digest, write_text
-from ppl.measure.measures import HEADLINE, MEASURES, NETWORK, PSEUDO, prediction_kinds
+from ppl.jobs.sampling import evenly
+from ppl.measure.measures import HEADLINE, MEASURES, NETWORK, PSEUDO, by_rule, prediction_kinds
 from ppl.measure.thresholds import fixed_row
 from ppl.report.classes import GONE, SHRUNK, STAGES, ClassCounts, read_counts, vanishing, warnings
 from ppl.report.costs import costs, read_benchmarks
-from ppl.report.figures import draw_graph, draw_per_class, svg, threshold_curves
-from ppl.report.gallery import Sample, Source, evenly, samples
+from ppl.report.figures import draw_contrast, draw_graph, draw_per_class, svg, threshold_curves
+from ppl.report.gallery import Sample, Source, samples
 from ppl.report.origin import graph_of
 from ppl.report.paper import reported
 from ppl.report.pictures import OUTCOMES, legend
-from ppl.report.summary import headline, read_ious, read_sweeps, variant_of
+from ppl.report.summary import headline, read_ious, read_sweeps, read_thresholds, variant_of
 from ppl.report.trainings import TRAININGS, draw_trainings, read_trainings
 
 TEMPLATES = Path(__file__).parent
 CURVES = "mIoU of the seeds over the background threshold, and their precision over recall; the tables give numbers"
 TRAINING_CURVES = "loss, and mAP of the classifiers, over the steps of each training; the table gives the final values"
+CONTRAST = "contrast of the features of seed and rest over the background threshold, from which the threshold is chosen"
 PER_CLASS = "IoU of each class; the table gives the numbers"
 GRAPH = "the steps that led to this page, from left to right; the table lists them"
 
@@ -56,6 +59,8 @@ class Settings:
     """METHOD/GRIDS/*.pt, whose digests the page lists."""
     sweeps: tuple[Path, ...]
     """METHOD/GRIDS/sweep.csv of every measured variant; none if there are no masks."""
+    thresholds: tuple[Path, ...]
+    """METHOD/GRIDS/threshold.json of every variant on the page."""
     measured: tuple[Path, ...]
     """pseudo.csv, val-raw.csv and, if there is a CRF, val-crf.csv of the main variant."""
     classes: Path
@@ -64,7 +69,8 @@ class Settings:
     """Folder of Snakemake's benchmark files; missing ones are omitted."""
     out: Path
     repeated: tuple[Path, ...] = ()
-    """EXPERIMENT/METHOD/GRIDS/*.csv as `sweeps` and `measured`, of the repetitions with other random seeds."""
+    """Files as `sweeps`, `thresholds` and `measured`, below EXPERIMENT/METHOD/GRIDS, of the repetitions with other
+    random seeds."""
     samples: int = 200
     """Images of each split in the gallery."""
     workers: int = 0
@@ -115,11 +121,13 @@ def main(settings: Settings) -> None:
     dataset = Dataset.open(settings.data)
     resolved = read(settings.settings)
     sweeps, ious = read_sweeps(settings.sweeps), read_ious(settings.measured)
-    curves, threshold = read_trainings(settings.trainings), resolved.cam.threshold
-    columns = per_class(dataset.classes, resolved, sweeps, ious)
+    curves, thresholds = read_trainings(settings.trainings), read_thresholds(settings.thresholds)
+    columns = per_class(dataset.classes, resolved, sweeps, thresholds, ious)
     names = ["background", *dataset.classes, "mean"]
-    curve_figure, markers = threshold_curves(sweeps, threshold, "curves", CURVES) if sweeps else (None, [])
+    curve_figure, markers = threshold_curves(sweeps, thresholds, "curves", CURVES) if sweeps else (None, [])
     class_figure = svg(lambda: draw_per_class(columns, names), "per-class", PER_CLASS) if columns else None
+    chosen = {variant: threshold for variant, threshold in thresholds.items() if threshold.rule == "auto"}
+    contrast_figure = svg(lambda: draw_contrast(chosen), "contrast", CONTRAST) if chosen else None
     sections = galleries(settings, dataset, resolved)
     counts = read_counts(settings.classes)
     graph = graph_of(
@@ -133,12 +141,13 @@ def main(settings: Settings) -> None:
         "script": Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
         "experiment": settings.experiment,
         "version": ppl.__version__,
-        "captions": {measure.name: measure.caption for measure in MEASURES},
+        "captions": {m.name: by_rule(m.caption, thresholds[resolved.main].rule) for m in MEASURES},
         "outcomes": OUTCOMES,
         "resolved": resolved,
         "settings_text": settings.settings.read_text(encoding="utf-8"),
         "classes": dataset.classes,
-        "figures": over_seeds(settings, resolved, sweeps, ious),
+        "figures": over_seeds(settings, resolved, sweeps, thresholds, ious),
+        "threshold": thresholds[resolved.main],
         "per_class": columns,
         "per_class_figure": Markup(class_figure) if class_figure else None,
         "counts": [(row, lost.stage if (lost := vanishing(row)) else None) for row in counts],
@@ -148,6 +157,7 @@ def main(settings: Settings) -> None:
         "gone": GONE,
         "shrunk": SHRUNK,
         "curves": Markup(curve_figure) if curve_figure else None,
+        "contrast": Markup(contrast_figure) if contrast_figure else None,
         "trainings": [last_row(kind, variant, rows) for kind in curves for variant, rows in curves[kind].items()],
         "training_curves": Markup(svg(lambda: draw_trainings(curves), "trainings", TRAINING_CURVES)),
         "legend": legend(dataset.classes),
@@ -195,17 +205,19 @@ def over_seeds(
     settings: Settings,
     resolved: Experiment,
     sweeps: Mapping[str, pd.DataFrame],
+    thresholds: Mapping[str, Threshold],
     ious: Mapping[str, pd.DataFrame],
 ) -> list[Figure]:
     """Return the headline over all random seeds, beside the paper's numbers if it has results on the same data."""
     values: dict[tuple[str, str], list[float]] = {}
     for paths in _by(lambda path: path.parents[2].name, settings.repeated).values():
         repeated_sweeps = read_sweeps(path for path in paths if path.stem == "sweep")
-        repeated_ious = read_ious(path for path in paths if path.stem != "sweep")
-        for result in headline(resolved, repeated_sweeps, repeated_ious):
+        repeated_thresholds = read_thresholds(path for path in paths if path.name == THRESHOLD)
+        repeated_ious = read_ious(path for path in paths if path.suffix == ".csv" and path.stem != "sweep")
+        for result in headline(resolved, repeated_sweeps, repeated_thresholds, repeated_ious):
             values.setdefault((result.measure, result.variant), []).append(result.value)
     figures = []
-    for measure, split, variant, threshold, value in headline(resolved, sweeps, ious):
+    for measure, split, variant, threshold, value in headline(resolved, sweeps, thresholds, ious):
         of_seeds = [value, *values.get((measure, variant), [])]
         spread = float(np.std(of_seeds, ddof=1)) if len(of_seeds) > 1 else math.nan
         paper = reported(resolved.data.source, settings.experiment, variant, measure)
@@ -234,12 +246,13 @@ def per_class(
     classes: Sequence[str],
     resolved: Experiment,
     sweeps: Mapping[str, pd.DataFrame],
+    thresholds: Mapping[str, Threshold],
     ious: Mapping[str, pd.DataFrame],
 ) -> dict[str, list[float]]:
     """Return the IoU in percent of background, the classes, and the mean, by column; empty if nothing is measured."""
     columns = {}
     if resolved.main in sweeps:
-        row = fixed_row(sweeps[resolved.main], resolved.cam.threshold)
+        row = fixed_row(sweeps[resolved.main], thresholds[resolved.main].threshold)
         # By position, as a class may have the name of another column: the last C+1 are background and the classes.
         values = [float(value) for value in row.iloc[-len(classes) - 1 :]]
         columns[f"seed at {row['threshold']:.2f}"] = [*values, float(row["miou"])]

@@ -14,7 +14,7 @@ from ppl.data.dataset import Dataset
 from ppl.data.photos import read_photo
 from ppl.jobs.command import command
 from ppl.jobs.files import atomic
-from ppl.report.gallery import evenly
+from ppl.jobs.sampling import evenly
 from ppl.report.sheet import draw_sheet
 
 IMAGES = 4

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from ppl.cam.threshold import Threshold, read_whole
 from ppl.classify.variants import METHODS
 from ppl.experiment.settings import Experiment
 from ppl.experiment.stored import read
@@ -25,6 +26,8 @@ class Settings:
     """Resolved settings of the experiment, YAML."""
     sweeps: tuple[Path, ...]
     """METHOD/GRIDS/sweep.csv of every measured variant; none if there are no masks."""
+    thresholds: tuple[Path, ...]
+    """METHOD/GRIDS/threshold.json of the same variants."""
     measured: tuple[Path, ...]
     """pseudo.csv, val-raw.csv and, if there is a CRF, val-crf.csv of the main variant."""
     out: Path
@@ -43,22 +46,26 @@ class Result(NamedTuple):
 
 def main(settings: Settings) -> None:
     resolved = read(settings.settings)
-    results = headline(resolved, read_sweeps(settings.sweeps), read_ious(settings.measured))
+    sweeps, thresholds = read_sweeps(settings.sweeps), read_thresholds(settings.thresholds)
+    results = headline(resolved, sweeps, thresholds, read_ious(settings.measured))
     with atomic(settings.out) as temporary:
         pd.DataFrame(results, columns=Result._fields).round({"value": 2}).to_csv(temporary, index=False)
 
 
 def headline(
-    resolved: Experiment, sweeps: Mapping[str, pd.DataFrame], ious: Mapping[str, pd.DataFrame]
+    resolved: Experiment,
+    sweeps: Mapping[str, pd.DataFrame],
+    thresholds: Mapping[str, Threshold],
+    ious: Mapping[str, pd.DataFrame],
 ) -> list[Result]:
     """Return the mIoU of the seeds of every swept variant, of the pseudo labels and of the network, in this order.
 
-    `sweeps` by variant, `ious` by file stem (`pseudo`, `val-raw`, `val-crf`). The best threshold of a sweep is tuned on
-    the masks that the seeds are measured with.
+    `sweeps` and `thresholds` by variant, `ious` by file stem (`pseudo`, `val-raw`, `val-crf`). The best threshold of a
+    sweep is tuned on the masks that the seeds are measured with.
     """
     results = []
     for variant, sweep in sweeps.items():
-        rows = {SEED_FIXED: fixed_row(sweep, resolved.cam.threshold), SEED_BEST: best_row(sweep)}
+        rows = {SEED_FIXED: fixed_row(sweep, thresholds[variant].threshold), SEED_BEST: best_row(sweep)}
         for measure, row in rows.items():
             split = getattr(resolved.data, measure.split)
             results.append(Result(measure.name, split, variant, float(row["threshold"]), float(row["miou"])))
@@ -73,6 +80,11 @@ def headline(
 def read_sweeps(paths: Iterable[Path]) -> dict[str, pd.DataFrame]:
     """Read threshold sweeps, by variant."""
     return {variant_of(path): pd.read_csv(path) for path in paths}
+
+
+def read_thresholds(paths: Iterable[Path]) -> dict[str, Threshold]:
+    """Read thresholds of seeds, by variant."""
+    return {variant_of(path): read_whole(path) for path in paths}
 
 
 def read_ious(paths: Iterable[Path]) -> dict[str, pd.DataFrame]:

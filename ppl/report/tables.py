@@ -18,6 +18,7 @@ import pandas as pd
 
 from ppl.cam.heat import heat_over
 from ppl.cam.store import open_store
+from ppl.cam.threshold import Threshold, read_whole
 from ppl.data.dataset import Dataset
 from ppl.data.label_maps import find_maps
 from ppl.data.masks import VOC_COLOURS, read_mask
@@ -26,10 +27,10 @@ from ppl.data.settings import Data
 from ppl.experiment.stored import read as read_settings
 from ppl.jobs.command import command
 from ppl.jobs.files import atomic, write_text
+from ppl.jobs.sampling import evenly
 from ppl.measure.curves import draw_precision_recall, draw_thresholds
-from ppl.measure.measures import MEASURES, SEED_BEST, SEED_FIXED
+from ppl.measure.measures import MEASURES, SEED_BEST, SEED_FIXED, Measure, by_rule
 from ppl.measure.thresholds import best_row, fixed_row
-from ppl.report.gallery import evenly
 from ppl.report.paper import SOURCES, read_paper
 from ppl.report.sheet import draw_sheet
 from ppl.report.summary import read_iou
@@ -69,7 +70,7 @@ def main(settings: Settings) -> None:
     planned = json.loads(settings.plan)
     dataset, paper = Dataset.open(settings.data), read_paper()
     data = read_settings(Path(planned["settings"])).data
-    thresholds = {variant: read_settings(Path(file)).cam.threshold for variant, file in planned["settings_of"].items()}
+    thresholds = {measured: read_whole(Path(file)) for measured, file in planned["thresholds"].items()}
     with atomic(settings.out) as folder:
         folder.mkdir()
         sections = []
@@ -80,6 +81,7 @@ def main(settings: Settings) -> None:
             _save(draw_table(rows), folder / f"table-{name}.png")
             text = markdown(rows, per_class=table["per_class"])
             note = f"{NOTE_ON_PAPER}\n\n" if (reported["measure"] == "seed").any() else ""
+            note += note_on_thresholds(table, thresholds)
             write_text(folder / f"table-{name}.md", f"# Table {name}\n\n{NOTE}\n\n{note}{text}")
             sections.append(f"## Table {name}\n\n{note}{text}\n![Table {name}](table-{name}.png)\n")
         for name, figure in planned["figures"].items():
@@ -97,16 +99,32 @@ def main(settings: Settings) -> None:
         write_text(folder / "README.md", f"# Tables and figures of {planned['experiment']}\n\n{NOTE}\n\n{body}")
 
 
-def compare(table: Mapping[str, Any], thresholds: Mapping[str, float], paper: pd.DataFrame) -> pd.DataFrame:
+def note_on_thresholds(table: Mapping[str, Any], thresholds: Mapping[str, Threshold]) -> str:
+    """Return the thresholds of a table's rows that were chosen without masks, as a paragraph; empty if there are none.
+
+    Of several random seeds the first counts.
+    """
+    first = {
+        variant: thresholds[files[0]]
+        for variant, measures in table["rows"].items()
+        for files in measures.values()
+        if files[0] in thresholds
+    }
+    listed = ", ".join(f"{variant} {t.threshold:.2f}" for variant, t in first.items() if t.rule == "auto")
+    return f"Thresholds chosen without masks: {listed}.\n\n" if listed else ""
+
+
+def compare(table: Mapping[str, Any], thresholds: Mapping[str, Threshold], paper: pd.DataFrame) -> pd.DataFrame:
     """Return a table of COLUMNS, a number per line: ours as mean and spread over random seeds, and the paper's.
 
-    `table` is that of a plan; `paper` holds the paper's lines of this table, all of which appear, also those of other
-    methods. The paper's seeds stand beside ours at the best threshold, as it reports its best ones (Figure 9).
+    `table` is that of a plan, `thresholds` are those of its seeds by the measured files; `paper` holds the paper's
+    lines of this table, all of which appear, also those of other methods. The paper's seeds stand beside ours at the
+    best threshold, as it reports its best ones (Figure 9).
     """
     ours = {}
     for variant, measures in table["rows"].items():
         for key, files in measures.items():
-            for title, by_class in _values(key, files, thresholds[variant]).items():
+            for title, by_class in _values(key, files, thresholds).items():
                 lines = by_class if table["per_class"] else by_class.iloc[-1:]
                 for name, of_seeds in lines.iterrows():
                     ours[variant, title, name] = of_seeds.to_numpy(float)
@@ -213,32 +231,40 @@ def _draw_pictures(figure: Mapping[str, Any], data: Data, dataset: Dataset, out:
     return f"Predictions, split {split}, images at even distances in its list."
 
 
-def _draw_sweeps(figure: Mapping[str, Any], thresholds: Mapping[str, float], out: Path) -> None:
+def _draw_sweeps(figure: Mapping[str, Any], thresholds: Mapping[str, Threshold], out: Path) -> None:
     """Draw a figure of threshold sweeps of a plan to `out`, and write its numbers to a CSV beside it."""
     sweeps = {variant: pd.read_csv(paths[0]) for variant, paths in figure["rows"].items()}
     drawing, axes = plt.subplots(figsize=(6, 4.5), layout="constrained")
     draw = draw_thresholds if figure["shows"] == "thresholds" else draw_precision_recall
-    draw(axes, sweeps, thresholds[next(iter(sweeps))])
+    draw(axes, sweeps, {variant: thresholds[paths[0]] for variant, paths in figure["rows"].items()})
     _save(drawing, out)
     columns = ["threshold", "miou", "precision", "recall"]
     parts = {variant: sweep[columns] for variant, sweep in sweeps.items()}
     pd.concat(parts, names=["variant"]).droplevel(1).to_csv(out.with_suffix(".csv"))
 
 
-def _values(key: str, files: Sequence[str], threshold: float) -> dict[str, pd.DataFrame]:
+def _values(key: str, files: Sequence[str], thresholds: Mapping[str, Threshold]) -> dict[str, pd.DataFrame]:
     """Return percent by class (rows, the mean last) and random seed (columns), by title of the measure."""
     if key != "seed":
-        by_title = {m.title: [f for f in files if Path(f).name == m.file] for m in MEASURES if m.key == key}
+        by_measure = {m: [file for file in files if Path(file).name == m.file] for m in MEASURES if m.key == key}
         return {
-            title: pd.concat([read_iou(file).set_index("class")["iou"] for file in of_seeds], axis=1)
-            for title, of_seeds in by_title.items()
+            _title(measure, of_seeds[0], thresholds): pd.concat(
+                [read_iou(file).set_index("class")["iou"] for file in of_seeds], axis=1
+            )
+            for measure, of_seeds in by_measure.items()
             if of_seeds
         }
-    sweeps = [pd.read_csv(file) for file in files]
+    sweeps = {file: pd.read_csv(file) for file in files}
+    at_threshold = [_classes(fixed_row(sweep, thresholds[file].threshold)) for file, sweep in sweeps.items()]
     return {
-        SEED_FIXED.title: pd.concat([_classes(fixed_row(sweep, threshold)) for sweep in sweeps], axis=1),
-        SEED_BEST.title: pd.concat([_classes(best_row(sweep)) for sweep in sweeps], axis=1),
+        _title(SEED_FIXED, files[0], thresholds): pd.concat(at_threshold, axis=1),
+        SEED_BEST.title: pd.concat([_classes(best_row(sweep)) for sweep in sweeps.values()], axis=1),
     }
+
+
+def _title(measure: Measure, file: str, thresholds: Mapping[str, Threshold]) -> str:
+    """Return the title of a measure whose first file is `file`: it depends on how the threshold of seeds came about."""
+    return by_rule(measure.title, thresholds[file].rule) if file in thresholds else measure.title
 
 
 def _classes(row: pd.Series) -> pd.Series:

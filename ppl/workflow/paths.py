@@ -6,6 +6,7 @@ Paths are relative to the folder that the workflow runs in.
 from collections.abc import Iterable
 from dataclasses import replace
 
+from ppl.cam.threshold import THRESHOLD
 from ppl.classify import variants
 from ppl.data import source
 from ppl.jobs.slots import module_of, slots_of
@@ -58,6 +59,11 @@ def cams(experiment: Experiment, split: str, variant: str, shard: str | None = N
     return [pattern.replace("{shard}", shard)] if shard else shards(experiment, pattern)
 
 
+def threshold(experiment: Experiment, variant: str) -> str:
+    """Return the file of the background threshold of a variant's seeds."""
+    return f"{experiment.folder}/{variant}/{THRESHOLD}"
+
+
 def predictions(experiment: Experiment, split: str, variant: str | None = None) -> list[str]:
     """Return the folders of a split's predictions, each with raw/ and, if there is a CRF, crf/.
 
@@ -72,9 +78,18 @@ def reliable_labels(experiment: Experiment) -> list[str]:
     return shards(experiment, f"{experiment.main}/reliable/{{shard}}") if has_refiner(experiment) else []
 
 
-def pseudo_labels(experiment: Experiment) -> list[str]:
-    """Return the folders of the main variant's pseudo labels."""
-    return shards(experiment, f"{experiment.main}/pseudo/{{shard}}")
+def pseudo_labels(experiment: Experiment, variant: str | None = None) -> list[str]:
+    """Return the folders of the pseudo labels from which the network of a variant, by default the main one, learns."""
+    variant = variant or experiment.settings.main
+    kind = "agreed" if agreeing(experiment, variant) else "pseudo"
+    return shards(experiment, f"{experiment.folder}/{variant}/{kind}/{{shard}}")
+
+
+def agreeing(experiment: Experiment, variant: str) -> list[str]:
+    """Return the folders of the other variants with which the pseudo labels of a variant must agree, may be none."""
+    names = experiment.settings.refine.labels.agree
+    places = (f"results/{name}" if name.count("/") > 1 else f"{experiment.folder}/{name}" for name in names)
+    return [folder for folder in places if folder != f"{experiment.folder}/{variant}"]
 
 
 # ---- networks
@@ -115,6 +130,13 @@ def _of_networks(experiment: Experiment, *, classifier: str, suffix: str) -> lis
 # ---- measures
 
 
+def needs_threshold(experiment: Experiment) -> tuple[bool, bool]:
+    """Return whether reliable labels, and whether the walk, are relative to the threshold of the seeds."""
+    refine = experiment.settings.refine
+    walk = getattr(settings_of(refine, "network"), "walk", None)
+    return refine.reliable.scores == "margins", getattr(walk, "background", None) == "seed"
+
+
 def best_kind(experiment: Experiment) -> str:
     """Return the kind of predictions that are the result: those after the CRF if there is one."""
     return prediction_kinds(crf=experiment.settings.segment.prediction.crf)[-1]
@@ -128,6 +150,11 @@ def compared_variants(experiment: Experiment) -> list[str]:
 def sweeps(experiment: Experiment) -> list[str]:
     """Return the threshold sweeps of the compared variants."""
     return [f"{experiment.folder}/{variant}/{SWEEP}" for variant in compared_variants(experiment)]
+
+
+def thresholds(experiment: Experiment) -> list[str]:
+    """Return the files of the thresholds of the reported variants."""
+    return [threshold(experiment, variant) for variant in reported_variants(experiment)]
 
 
 def measures(experiment: Experiment) -> list[str]:
@@ -148,9 +175,9 @@ def repetitions(experiment: Experiment) -> list[Experiment]:
 
 
 def repeated_measures(experiment: Experiment) -> list[str]:
-    """Return sweeps and measures of the repetitions of an experiment; none for a repetition itself."""
+    """Return sweeps, thresholds and measures of the repetitions of an experiment; none for a repetition itself."""
     others = [] if experiment.is_repetition else repetitions(experiment)[1:]
-    return [file for other in others for file in (*sweeps(other), *measures(other))]
+    return [file for other in others for file in (*sweeps(other), *thresholds(other), *measures(other))]
 
 
 # ---- report

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
+from ppl.cam.threshold import THRESHOLD
 from ppl.experiment.settings import Figure, Table
 from ppl.experiment.stored import SETTINGS
-from ppl.measure.measures import SWEEP, files_of
+from ppl.measure.measures import SEED_CRF, SEED_FIXED, SWEEP, files_of
 from ppl.workflow import paths
 from ppl.workflow.config import Experiment
 
@@ -27,25 +28,27 @@ def place(experiment: str, name: str) -> Place:
 def plan(name: str, experiments: Mapping[str, Experiment]) -> dict[str, Any]:
     """Return what `ppl.report.tables` draws for experiment `name`, with the files of each row.
 
-    A row of a table has the files of all random seeds; of a figure only the first seed counts. No file is opened.
+    A row of a table has the files of all random seeds; of a figure only the first seed counts. `thresholds` holds the
+    file of the seeds' threshold by measured file. No file is opened.
     """
     settings = experiments[name].settings
     tables = {title: _table(name, table, experiments) for title, table in settings.tables.items()}
     figures = {title: _figure(name, figure, experiments) for title, figure in settings.figures.items()}
-    variants = dict.fromkeys(row for part in (tables, figures) for section in part.values() for row in section["rows"])
-    return {
+    planned = {
         "experiment": name,
         "settings": f"results/{name}/{SETTINGS}",
-        "settings_of": {variant: f"results/{place(name, variant).experiment}/{SETTINGS}" for variant in variants},
         "tables": tables,
         "figures": figures,
     }
+    measured = map(PurePosixPath, dict.fromkeys([*_table_files(planned), *_figure_files(planned)]))
+    seeds = [file for file in measured if file.name in (SEED_FIXED.file, SEED_CRF.file)]
+    return {**planned, "thresholds": {str(file): str(file.with_name(THRESHOLD)) for file in seeds}}
 
 
 def files(planned: Mapping[str, Any]) -> list[str]:
     """Return all files that a plan names, each once."""
-    settings = [planned["settings"], *planned["settings_of"].values()]
-    return list(dict.fromkeys([*settings, *_table_files(planned), *map(folder_of, _figure_files(planned))]))
+    beside = [planned["settings"], *planned["thresholds"].values()]
+    return list(dict.fromkeys([*beside, *_table_files(planned), *map(folder_of, _figure_files(planned))]))
 
 
 def folder_of(file: str) -> str:

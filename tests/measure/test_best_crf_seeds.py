@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ppl.cam import settings
 from ppl.cam.store import STRIDE, Cam, write
+from ppl.cam.threshold import Threshold, write_threshold
 from ppl.data.dataset import Dataset
 from ppl.data.masks import read_mask
 from ppl.jobs.errors import UserError
@@ -39,13 +39,15 @@ def inputs(scenes, tmp_path: Path) -> dict:
 
 
 def test_the_best_threshold_of_the_sweep_decides(inputs, tmp_path):
-    """At the best threshold of the sweep the seeds are those of that threshold, whatever `cam.threshold` is."""
+    """At the best threshold of the sweep the seeds are those of that threshold."""
     sweep = tmp_path / "sweep.csv"
     sweep.write_text("threshold,miou,precision,recall\n0.2,10,1,1\n0.6,30,1,1\n0.7,20,1,1\n")
-    best = best_crf_seeds.Settings(**inputs, cam=settings.Cam(threshold=0.2), out=tmp_path / "best", sweep=sweep)
+    best = best_crf_seeds.Settings(**inputs, out=tmp_path / "best", sweep=sweep)
     best_crf_seeds.main(best)
     for name, threshold in (("same", 0.6), ("other", 0.2)):
-        crf_seeds.main(crf_seeds.Settings(**inputs, cam=settings.Cam(threshold=threshold), out=tmp_path / name))
+        file = tmp_path / f"{name}.json"
+        write_threshold(file, Threshold(threshold=threshold, rule="fixed"))
+        crf_seeds.main(crf_seeds.Settings(**inputs, threshold=file, out=tmp_path / name))
     assert labels(tmp_path / "best") == labels(tmp_path / "same") != labels(tmp_path / "other")
 
 
@@ -54,10 +56,10 @@ def test_a_file_without_measures_is_refused(inputs, tmp_path, text):
     sweep = tmp_path / "sweep.csv"
     sweep.write_text(text)
     with pytest.raises(UserError, match="not a sweep"):
-        best_crf_seeds.main(best_crf_seeds.Settings(**inputs, cam=settings.Cam(), out=tmp_path / "out", sweep=sweep))
+        best_crf_seeds.main(best_crf_seeds.Settings(**inputs, out=tmp_path / "out", sweep=sweep))
     assert not (tmp_path / "out").exists()
 
 
-def test_its_settings_are_those_of_the_seeds_and_a_sweep():
-    names = [[field.name for field in fields(step.Settings)] for step in (crf_seeds, best_crf_seeds)]
-    assert names[1] == [*names[0], "sweep"]
+def test_its_settings_are_those_of_the_seeds_with_a_sweep_in_place_of_a_threshold():
+    names = [{field.name for field in fields(step.Settings)} for step in (crf_seeds, best_crf_seeds)]
+    assert names[1] == names[0] - {"threshold"} | {"sweep"}

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from ppl.cam.settings import Cam
+from ppl.cam.threshold import THRESHOLD, Threshold, write_threshold
 from ppl.jobs.errors import UserError
 from ppl.measure import curves
 from ppl.measure.curves import Settings, draw
@@ -19,6 +19,9 @@ def _closed_figures() -> Iterator[None]:
     plt.close("all")
 
 
+FIXED = Threshold(threshold=0.2, rule="fixed")
+
+
 def _sweep(best: float) -> pd.DataFrame:
     """A sweep whose mIoU peaks with 60 at the threshold `best`."""
     threshold = np.arange(101) / 100
@@ -28,7 +31,7 @@ def _sweep(best: float) -> pd.DataFrame:
 
 def test_every_sweep_is_a_curve_on_both_sides_with_its_best_threshold() -> None:
     sweeps = {"baseline": _sweep(0.15), "implicit": _sweep(0.3)}
-    left, right = draw(sweeps, 0.2).axes
+    left, right = draw(sweeps, dict.fromkeys(sweeps, FIXED)).axes
     for name, best, sweep in zip(sweeps, (0.15, 0.3), sweeps.values(), strict=True):
         (curve,) = [line for line in left.lines if line.get_label() == f"{name}, best 60.0 at {best:.2f}"]
         np.testing.assert_array_equal(curve.get_xydata(), sweep[["threshold", "miou"]])
@@ -39,12 +42,31 @@ def test_every_sweep_is_a_curve_on_both_sides_with_its_best_threshold() -> None:
     assert [line.get_xdata() for line in left.lines if line.get_linestyle() == ":"] == [[0.2, 0.2]]
 
 
+def test_a_threshold_chosen_without_masks_is_a_ring_on_the_curve_of_its_variant_and_no_line() -> None:
+    sweeps = {"baseline": _sweep(0.15), "implicit": _sweep(0.3)}
+    thresholds = {"baseline": Threshold(threshold=0.25, rule="auto"), "implicit": Threshold(threshold=0.4, rule="auto")}
+    left, right = draw(sweeps, thresholds).axes
+    for name, threshold in thresholds.items():
+        label = f"at {threshold.threshold:.2f}, chosen without masks"
+        (ring,) = [
+            line for line in left.lines if line.get_label().startswith(name) and line.get_label().endswith(label)
+        ]
+        row = sweeps[name].iloc[round(100 * threshold.threshold)]
+        np.testing.assert_array_equal(ring.get_xydata(), [row[["threshold", "miou"]]])
+        dots = [line.get_xydata().tolist() for line in right.lines if line.get_marker() == "o"]
+        assert [row[["recall", "precision"]].tolist()] in dots
+    assert not [line for line in left.lines if line.get_linestyle() == ":"]
+    assert right.get_title() == "dots: at the threshold chosen without masks"
+
+
 @pytest.mark.parametrize(("suffix", "start"), [("svg", b"<?xml"), ("png", b"\x89PNG\r"), ("pdf", b"%PDF-")])
 def test_the_figure_is_a_file_and_every_sweep_needs_a_name(tmp_path: Path, suffix: str, start: bytes) -> None:
     _sweep(0.3).to_csv(tmp_path / "a.csv", index=False)
-    cam = Cam(threshold=0.2)
-    settings = Settings((tmp_path / "a.csv",), ("a",), tmp_path / f"curves.{suffix}", cam)
+    write_threshold(tmp_path / THRESHOLD, FIXED)
+    settings = Settings((tmp_path / "a.csv",), (tmp_path / THRESHOLD,), ("a",), tmp_path / f"curves.{suffix}")
     curves.main(settings)
     assert settings.out.read_bytes().startswith(start)
     with pytest.raises(UserError, match="1 sweeps but 2 names"):
         curves.main(replace(settings, names=("a", "b")))
+    with pytest.raises(UserError, match="1 sweeps but 0 thresholds"):
+        curves.main(replace(settings, thresholds=()))

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ppl.cam import settings
 from ppl.cam.seeds import seed
 from ppl.cam.store import Cam
+from ppl.cam.threshold import Threshold, write_threshold
 from ppl.crf.dense import from_labels
 from ppl.crf.settings import IRNET
 from ppl.data.dataset import Dataset
@@ -100,7 +100,8 @@ def test_a_step_writes_a_label_map_of_the_photos_size_for_each_image(step, scene
     write_cams(tmp_path / "cams.h5")
     common = {"data": scenes.root, "split": "all", "cams": (tmp_path / "cams.h5",), "refine": Refine(), "hardware": CPU}
     if step is crf_seeds:
-        common["cam"] = settings.Cam(threshold=0.9)
+        common["threshold"] = tmp_path / "threshold.json"
+        write_threshold(common["threshold"], Threshold(threshold=0.9, rule="fixed"))
     step.main(step.Settings(out=tmp_path / "labels", **common))
     dataset = Dataset.open(scenes.root)
     for image_id in scenes.images:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from ppl.cam import settings as cam
 from ppl.cam.store import Cam, write
+from ppl.cam.threshold import Threshold, write_threshold
 from ppl.data.masks import write_mask
 from ppl.data.settings import Data
 from ppl.experiment import stored
@@ -54,6 +55,7 @@ class Experiment:
             trainings=files("classify.csv", "refiner.csv", "segmenter.csv"),
             checkpoints=files("*.pt"),
             sweeps=files("sweep.csv") if masks else (),
+            thresholds=files("threshold.json"),
             measured=files("pseudo.csv", "val-raw.csv", "val-crf.csv") if masks else (),
             classes=self.main / "classes.csv",
             benchmarks=self.root / "benchmarks",
@@ -142,6 +144,7 @@ def _compose(experiment: Experiment) -> Experiment:
     rows[MAIN] = ["0.29,43.3,5,6,70.1,30.2,29.6", "0.30,42.2,5,6,71.4,28.5,26.7", "0.31,41.1,5,6,7,8,9"]
     for variant, lines in rows.items():
         experiment.write(f"{variant}/sweep.csv", "\n".join([header, *lines]))
+        write_threshold(experiment.root / variant / "threshold.json", Threshold(threshold=0.3, rule="fixed"))
     for name, value in {"pseudo": 51.57, "val-raw": 53.33, "val-crf": 55.55}.items():
         lines = ["class,iou,pixels", "background,80.00,100", '"<b>&""",,0', "null,23.14,50", f"mean,{value},150"]
         experiment.write(f"{MAIN}/{name}.csv", "\n".join(lines))

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ppl.cam import settings as cam
 from ppl.cam.store import Cam, write
+from ppl.cam.threshold import Threshold, write_threshold
 from ppl.data.dataset import Dataset
 from ppl.data.masks import IGNORE, read_mask, write_mask
 from ppl.experiment.settings import Experiment
@@ -110,15 +110,16 @@ def settings(scenes, tmp_path: Path) -> Settings:
         cams[image_id] = Cam(maps[None], np.array(dataset.labels_of(image_id)), mask.shape)
     write(file, cams.items(), classes=dataset.classes, settings="{}", checkpoint="")
     (scenes.root / "ImageSets" / "Segmentation" / "val.txt").write_text("\n".join([*scenes.images, "unlabelled"]))
+    write_threshold(tmp_path / "threshold.json", Threshold(threshold=0.3, rule="fixed"))
     return Settings(
         data=scenes.root,
         train_split="all",
         val_split="val",
         cams=(file,),
+        threshold=tmp_path / "threshold.json",
         labels=scenes.labels,
         predictions=scenes.labels,
         out=tmp_path / "classes.csv",
-        cam=cam.Cam(threshold=0.3),
         workers=0,
     )
 
@@ -144,7 +145,8 @@ def test_seeds_are_those_of_the_threshold_and_workers_change_nothing(settings):
     before = settings.out.read_text()
     main(replace(settings, workers=1))
     assert settings.out.read_text() == before
-    main(replace(settings, cam=cam.Cam(threshold=1)))
+    write_threshold(settings.threshold, Threshold(threshold=1, rule="fixed"))
+    main(settings)
     assert [row.stages["seeds"].gone for row in read_counts(settings.out)] == [2, 2]
 
 

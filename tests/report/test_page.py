@@ -24,7 +24,7 @@ from ppl.jobs.errors import UserError
 from ppl.measure.metrics import confusion, iou
 from ppl.measure.sweep import THRESHOLDS
 from ppl.report.costs import costs
-from ppl.report.gallery import evenly, map_iou, seed_ious
+from ppl.report.gallery import map_iou, seed_ious
 from ppl.report.page import main
 from ppl.report.pictures import MAX_SIDE, labels_uri, photo_uri, picture_size, planes_uri
 
@@ -141,7 +141,7 @@ def test_without_masks_the_page_says_so_and_omits_the_truth(experiment):
 @pytest.mark.parametrize("masks", [True, False])
 def test_vanished_classes_are_listed_and_marked_with_and_without_masks(experiment, masks):
     page = written(experiment.settings(masks=masks))
-    assert "class 'null': in the seeds of 3 of 4 photos, in the pseudo labels of 1 of 4 photos; add photos" in page.text
+    assert "class 'null': in the seeds of 3 of 4 photos, in the pseudo labels of 1 of 4 photos; set refine" in page.text
     assert [attrs.get("class") for tag, attrs in page.tags if tag == "tr"].count("vanished") == 1
     words = page.text[page.text.index("pseudo labels, ") :].split()
     assert " ".join(words[words.index("null") :][:20]).startswith(
@@ -187,16 +187,6 @@ def test_shards_of_a_step_count_as_one(page):
 def test_the_memory_of_a_job_too_short_to_measure_is_unknown():
     (cost,) = costs({"check": pd.DataFrame({"s": [0.5], "max_rss": ["-"]})})
     assert (cost.step, np.isnan(cost.memory)) == ("check", True)
-
-
-@given(st.integers(1, 300), st.integers(2, 20))
-def test_a_sample_is_spread_evenly(length, count):
-    items = list(range(length))
-    sample = evenly(items, count)
-    assert len(sample) == min(length, count)
-    assert (sample[0], sample[-1]) == (0, length - 1)
-    gaps = np.diff(sample)
-    assert not len(gaps) or gaps.max() - gaps.min() <= 1
 
 
 @pytest.mark.parametrize("size", [(500, 333), (333, 500), (20, 30), (2000, 7)])

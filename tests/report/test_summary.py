@@ -6,7 +6,7 @@ from ppl.report import summary
 def test_headline_numbers_in_the_table(experiment):
     page = experiment.settings()
     out = experiment.root / "summary.csv"
-    summary.main(summary.Settings(page.settings, page.sweeps, page.measured, out))
+    summary.main(summary.Settings(page.settings, page.sweeps, page.thresholds, page.measured, out))
     rows = [tuple(row) for row in pd.read_csv(out, dtype={"threshold": str}).fillna("").itertuples(index=False)]
     assert rows == [
         ("seed_fixed", "seeds", "baseline/plain", "0.3", 32.2),
@@ -21,7 +21,7 @@ def test_headline_numbers_in_the_table(experiment):
 
 def test_without_masks_the_table_has_only_its_header(experiment):
     out = experiment.root / "summary.csv"
-    summary.main(summary.Settings(experiment.settings(masks=False).settings, (), (), out))
+    summary.main(summary.Settings(experiment.settings(masks=False).settings, (), (), (), out))
     assert out.read_text() == "measure,split,variant,threshold,value\n"
 
 

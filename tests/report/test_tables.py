@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from ppl.cam.settings import Cam
+from ppl.cam.threshold import THRESHOLD, Threshold, write_threshold
 from ppl.data.settings import SOURCES, Data
 from ppl.experiment.settings import Experiment as Settings
 from ppl.experiment.settings import Figure, Table
@@ -21,6 +22,7 @@ from ppl.workflow.plan import files, place, plan
 
 EXPLICIT, PLAIN = "explicit/s4k2", "baseline/plain"
 FIXED, BEST = "seed, fixed threshold", "seed, best threshold"
+FIXED_THRESHOLD = Threshold(threshold=0.3, rule="fixed")
 
 
 def experiment_named(name, **changes):
@@ -58,6 +60,21 @@ def test_every_table_is_written_as_csv_markdown_and_picture(experiment, planned,
     assert all(f"{name}.png" in readme for name in names)
 
 
+def test_seeds_of_chosen_thresholds_are_named_as_such_and_measured_at_their_own(experiment, planned, tmp_path):
+    for variant, threshold in {PLAIN: 0.31, EXPLICIT: 0.29}.items():
+        write_threshold(experiment.root / variant / THRESHOLD, Threshold(threshold=threshold, rule="auto"))
+    tables.main(tables.Settings(plan=planned, data=experiment.root / "data", out=tmp_path / "out"))
+    table = pd.read_csv(tmp_path / "out" / "table-V.csv").set_index(["variant", "measure"])
+    title = "seed, threshold chosen without masks"
+    assert {variant: table.loc[(variant, title), "ours"] for variant in (PLAIN, EXPLICIT)} == {
+        PLAIN: 30.3,
+        EXPLICIT: 43.3,
+    }
+    readme = (tmp_path / "out" / "README.md").read_text()
+    assert f"Thresholds chosen without masks: {PLAIN} 0.31, {EXPLICIT} 0.29." in readme
+    assert "fixed threshold" not in readme
+
+
 def test_the_same_results_make_the_same_files(experiment, planned, tmp_path):
     for name in ("one", "two"):
         tables.main(tables.Settings(plan=planned, data=experiment.root / "data", out=tmp_path / name))
@@ -76,7 +93,8 @@ def beside_table_v(rows):
     """Compare the sweeps of some variants with the paper's table V."""
     paper = read_paper()
     table = {"per_class": False, "rows": {variant: {"seed": paths} for variant, paths in rows.items()}}
-    return compare(table, dict.fromkeys(rows, 0.3), paper[paper["table"] == "V"])
+    thresholds = dict.fromkeys([path for paths in rows.values() for path in paths], FIXED_THRESHOLD)
+    return compare(table, thresholds, paper[paper["table"] == "V"])
 
 
 def test_ours_stands_beside_the_papers_with_mean_spread_and_difference(tmp_path):
@@ -99,7 +117,7 @@ def test_seeds_with_crf_stand_beside_the_papers_at_the_best_threshold_and_alone_
     files = [str(tmp_path / name) for name in files_of("crf", crf=True)]
     paper = read_paper()
     table = {"per_class": False, "rows": {PLAIN: {"crf": files}}}
-    rows = compare(table, {PLAIN: 0.3}, paper[paper["table"] == "I"])
+    rows = compare(table, dict.fromkeys(files, FIXED_THRESHOLD), paper[paper["table"] == "I"])
     ours = rows[(rows["variant"] == PLAIN) & rows["ours"].notna()].set_index("measure")
     assert ours["ours"].to_dict() == {SEED_CRF.title: 50.0, SEED_BEST_CRF.title: 55.0}
     assert np.isnan(ours.loc[SEED_CRF.title, "paper"])
@@ -122,9 +140,9 @@ def test_a_plan_names_one_file_per_seed_also_of_other_experiments():
     }
     named = files(plan("mine", experiments))
     expected = ("mine/{}/sweep.csv", "mine-seed5/{}/sweep.csv", "mine-seed5/{}/val-crf.csv", "vgg/{}/val-raw.csv")
-    expected += ("mine/settings.yaml", "vgg/settings.yaml")
+    expected += ("mine/settings.yaml", "mine-seed5/{}/threshold.json", "vgg/{}/threshold.json")
     assert {f"results/{name.format(PLAIN)}" for name in expected} <= set(named)
-    assert len(named) == len(set(named)) == 8
+    assert len(named) == len(set(named)) == 10
     # a name with an experiment in front is of that experiment
     assert place("mine", PLAIN) == ("mine", PLAIN)
     assert place("mine", f"vgg/{PLAIN}") == ("vgg", PLAIN)

@@ -111,7 +111,7 @@ FIRST: dict[str, Callable[[Any], bool]] = {
     "cam.method": only("export_cams"),
     "cam.maps": only("export_cams"),
     "cam.scorecam": only("export_cams"),
-    "cam.threshold": only("draw_curves", "crf_seeds", "count_classes"),
+    "cam.threshold": only("choose_threshold"),
     "refine.network": only("crf_pseudo", "write_report", *OF_TRAININGS),  # none: no training
     "refine.reliable": only("label_reliable"),
     "refine.reliable.confidence": only("label_reliable", *CRF_SEEDS),

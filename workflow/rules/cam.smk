@@ -28,6 +28,49 @@ rule export_cams:
         " --hardware.gpu {resources.gpu} --hardware.workers {threads} > {log} 2>&1"
 
 
+def is_auto(wildcards):
+    """Return whether the threshold of the seeds is chosen from CAMs and photos."""
+    return settings_of(wildcards).cam.threshold == AUTO
+
+
+def if_auto(function, otherwise):
+    """Return the function of the wildcards if the threshold is chosen; a number in the configuration needs nothing."""
+    return lambda wildcards: function(wildcards) if is_auto(wildcards) else otherwise
+
+
+rule choose_threshold:
+    """Write the background threshold of the seeds: the configured number, or one chosen without masks."""
+    input:
+        data=if_auto(data_folder, []),
+        cams=if_auto(cams_of("train_split"), []),
+        classifier=if_auto(lambda wildcards: "results/{experiment}/{method}/{grids}/classifier.pt".format(**wildcards), []),
+    output:
+        "results/{experiment}/{method}/{grids}/threshold.json",
+    params:
+        code=if_auto(code("ppl.cam.choose_threshold", "classify.architecture"), code_hash("ppl.cam.threshold")),
+        settings=flags("cam.threshold"),
+        split=if_auto(lambda wildcards: f"--split {settings_of(wildcards).data.train_split}", ""),
+        inputs=lambda wildcards, input: (
+            f"--data {input.data} --cams {input.cams} --classifier {input.classifier}" if input.cams else ""
+        ),
+    message:
+        "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: threshold of the seeds; {log}"
+    log:
+        "results/{experiment}/logs/{method}/{grids}/threshold.log",
+    benchmark:
+        "results/{experiment}/benchmarks/{method}/{grids}/threshold.tsv"
+    threads: if_auto(network_threads, 1)
+    resources:
+        mem_mb=if_auto(lambda wildcards: 4000, 500),
+        runtime=60,
+        gpu=if_auto(one_gpu, 0),
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.cam.choose_threshold {params.split} {params.inputs} --out {output} {params.settings}"
+        " --hardware.gpu {resources.gpu} --hardware.workers {threads} > {log} 2>&1"
+
+
 rule sweep_seeds:
     """Measure the seeds at every background threshold; reads masks."""
     input:
@@ -64,7 +107,8 @@ rule sweep_seeds:
 rule draw_curves:
     """Draw mIoU over the threshold, and precision over recall, for every compared variant (Figures 7 and 9)."""
     input:
-        files(paths.sweeps),
+        sweeps=files(paths.sweeps),
+        thresholds=files(paths.thresholds),
     output:
         report(
             "results/{experiment}/curves.png",
@@ -76,7 +120,6 @@ rule draw_curves:
     params:
         code=code_hash("ppl.measure.curves"),
         names=files(paths.compared_variants),
-        settings=flags("cam.threshold"),
     message:
         "{wildcards.experiment}: curves of the seeds; {log}"
     log:
@@ -90,5 +133,5 @@ rule draw_curves:
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.measure.curves --sweeps {input} --names {params.names} {params.settings}"
+        "python -m ppl.measure.curves --sweeps {input.sweeps} --thresholds {input.thresholds} --names {params.names}"
         " --out {output} > {log} 2>&1"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from ppl.cam.settings import AUTO
 from ppl.data import source
 from ppl.data.settings import SOURCES
 from ppl.jobs.code_hash import code_hash
@@ -58,13 +59,9 @@ def print_summary(lines):
 
 def overview_of_run():
     """Yield an overview of the experiments that this run has computed."""
-    thresholds = {
-        Path("results", name): experiment.settings.cam.threshold
-        for name, experiment in E.items()
-        if name in jobs.experiments
-    }
-    if thresholds and not quiet():
-        yield overview.overview(thresholds)
+    folders = [Path("results", name) for name in E if name in jobs.experiments]
+    if folders and not quiet():
+        yield overview.overview(folders)
 
 
 onstart:

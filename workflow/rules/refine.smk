@@ -1,14 +1,29 @@
+def threshold_if(step):
+    """Return the file of the threshold for reliable labels (0) or the walk (1) if they are relative to it, else nothing."""
+    def inputs(wildcards):
+        experiment, variant = E[wildcards.experiment], f"{wildcards.method}/{wildcards.grids}"
+        return paths.threshold(experiment, variant) if paths.needs_threshold(experiment)[step] else []
+    return inputs
+
+
+def threshold_flag(wildcards, input):
+    """Return the flag of the file of the threshold; empty if the job does not need it."""
+    return f"--threshold {input.threshold}" if input.threshold else ""
+
+
 rule label_reliable:
     """Write reliable labels by dense CRF, from the CAMs alone."""
     input:
         data=data_folder,
         cams=cams_of("train_split"),
+        threshold=threshold_if(0),
     output:
         directory("results/{experiment}/{method}/{grids}/reliable/{shard}"),
     params:
         code=code_hash("ppl.refine.reliable"),
         split=split("train_split"),
-        settings=flags("refine.reliable", "refine.pairwise", "hardware.crf"),
+        settings=flags("refine.reliable", "refine.keep_classes", "refine.pairwise", "hardware.crf"),
+        threshold=threshold_flag,
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: reliable labels {params.shard}; {log}"
@@ -25,7 +40,7 @@ rule label_reliable:
         "../../envs/ppl.yaml"
     shell:
         "python -m ppl.refine.reliable --data {input.data} --split {params.split} --shard {params.shard}"
-        " --cams {input.cams} --out {output} {params.settings}"
+        " --cams {input.cams} {params.threshold} --out {output} {params.settings}"
         " --hardware.gpu {resources.gpu} --hardware.workers {threads} > {log} 2>&1"
 
 
@@ -67,6 +82,7 @@ rule walk:
         data=data_folder,
         cams=cams_of("train_split"),
         network="results/{experiment}/{method}/{grids}/refiner.pt",
+        threshold=threshold_if(1),
     output:
         directory("results/{experiment}/{method}/{grids}/pseudo/{shard}"),
     params:
@@ -74,8 +90,15 @@ rule walk:
         walk=lambda wildcards: parameters.walk_code(settings_of(wildcards)),
         split=split("train_split"),
         settings=flags(
-            "refine.network", "refine.{network}", "refine.pairwise", "hardware.precision", "hardware.crf"
+            "refine.network",
+            "refine.{network}",
+            "refine.labels.margin",
+            "refine.keep_classes",
+            "refine.pairwise",
+            "hardware.precision",
+            "hardware.crf",
         ),
+        threshold=threshold_flag,
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     wildcard_constraints:
         experiment=named(e for e in E.values() if paths.has_refiner(e)),
@@ -94,12 +117,25 @@ rule walk:
         "../../envs/ppl.yaml"
     shell:
         "python -m ppl.refine.walk_split --data {input.data} --split {params.split} --shard {params.shard}"
-        " --cams {input.cams} --network {input.network} --out {output} {params.settings}"
+        " --cams {input.cams} --network {input.network} {params.threshold} --out {output} {params.settings}"
         " --hardware.gpu {resources.gpu} --hardware.workers {threads} > {log} 2>&1"
 
 
 crf_keys = ("refine.reliable.confidence", "refine.reliable.iterations", "refine.pairwise", "hardware.crf")
-crf_settings, crf_seed_settings = flags(*crf_keys), flags("cam.threshold", *crf_keys)
+crf_settings = flags(*crf_keys)
+pseudo_settings = flags(*crf_keys, "refine.labels.margin", "refine.keep_classes")
+
+
+def labels_to_agree(wildcards):
+    """Return the folders of the pseudo labels of a shard, the variant's own first, on which its labels must agree."""
+    experiment, variant = E[wildcards.experiment], f"{wildcards.method}/{wildcards.grids}"
+    folders = [f"{experiment.folder}/{variant}", *paths.agreeing(experiment, variant)]
+    return [f"{folder}/pseudo/{wildcards.shard}" for folder in folders]
+
+
+def labels_to_learn(wildcards):
+    """Return the folders of the pseudo labels from which the network of a variant learns."""
+    return paths.pseudo_labels(E[wildcards.experiment], f"{wildcards.method}/{wildcards.grids}")
 
 
 rule crf_seeds:
@@ -107,12 +143,13 @@ rule crf_seeds:
     input:
         data=data_folder,
         cams=cams_of("seed_split"),
+        threshold="results/{experiment}/{method}/{grids}/threshold.json",
     output:
         directory("results/{experiment}/{method}/{grids}/seed-crf/{shard}"),
     params:
         code=code_hash("ppl.refine.crf_seeds"),
         split=split("seed_split"),
-        settings=crf_seed_settings,
+        settings=crf_settings,
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: seeds with CRF {params.shard}; {log}"
@@ -129,7 +166,7 @@ rule crf_seeds:
         "../../envs/ppl.yaml"
     shell:
         "python -m ppl.refine.crf_seeds --data {input.data} --split {params.split} --shard {params.shard}"
-        " --cams {input.cams} --out {output} {params.settings}"
+        " --cams {input.cams} --threshold {input.threshold} --out {output} {params.settings}"
         " --hardware.gpu {resources.gpu} --hardware.workers {threads} > {log} 2>&1"
 
 
@@ -137,12 +174,13 @@ use rule crf_seeds as crf_pseudo with:
     input:
         data=data_folder,
         cams=cams_of("train_split"),
+        threshold="results/{experiment}/{method}/{grids}/threshold.json",
     output:
         directory("results/{experiment}/{method}/{grids}/pseudo/{shard}"),
     params:
         code=code_hash("ppl.refine.crf_seeds"),
         split=split("train_split"),
-        settings=crf_seed_settings,
+        settings=pseudo_settings,
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     wildcard_constraints:
         experiment=named(e for e in E.values() if not paths.has_refiner(e)),
@@ -152,6 +190,34 @@ use rule crf_seeds as crf_pseudo with:
         "results/{experiment}/logs/{method}/{grids}/pseudo-{shard}.log",
     benchmark:
         "results/{experiment}/benchmarks/{method}/{grids}/pseudo-{shard}.tsv"
+
+
+rule agree_labels:
+    """Write the pseudo labels on which variants agree."""
+    input:
+        data=data_folder,
+        labels=labels_to_agree,
+    output:
+        directory("results/{experiment}/{method}/{grids}/agreed/{shard}"),
+    params:
+        code=code_hash("ppl.refine.agree"),
+        split=split("train_split"),
+        shard=lambda wildcards: wildcards.shard.replace("of", "/"),
+    message:
+        "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: agreement of pseudo labels {params.shard}; {log}"
+    log:
+        "results/{experiment}/logs/{method}/{grids}/agreed-{shard}.log",
+    benchmark:
+        "results/{experiment}/benchmarks/{method}/{grids}/agreed-{shard}.tsv"
+    threads: workers
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.refine.agree --data {input.data} --split {params.split} --shard {params.shard}"
+        " --labels {input.labels} --out {output} --workers {threads} > {log} 2>&1"
 
 
 rule best_crf_seeds:
@@ -243,7 +309,7 @@ rule measure_pseudo:
     """Measure IoU of the pseudo labels on the seed split; reads masks."""
     input:
         data=data_folder,
-        labels=shards("results/{experiment}/{method}/{grids}/pseudo/{shard}"),
+        labels=labels_to_learn,
     output:
         report(
             "results/{experiment}/{method}/{grids}/pseudo.csv",
@@ -269,4 +335,4 @@ rule measure_pseudo:
         "../../envs/ppl.yaml"
     shell:
         "python -m ppl.measure.label_maps --data {input.data} --split {params.split} --predictions {input.labels}"
-        " --name 'pseudo labels' --out {output} --workers {threads} > {log} 2>&1"
+        " --name 'pseudo labels' --partial --out {output} --workers {threads} > {log} 2>&1"

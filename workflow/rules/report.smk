@@ -31,6 +31,7 @@ rule summary:
     input:
         settings="results/{experiment}/settings.yaml",
         sweeps=if_masks(paths.sweeps),
+        thresholds=if_masks(paths.thresholds),
         measured=if_masks(paths.measures),
     output:
         report(
@@ -55,8 +56,8 @@ rule summary:
     conda:
         "../../envs/ppl.yaml"
     shell:
-        "python -m ppl.report.summary --settings {input.settings} --sweeps {input.sweeps} --measured {input.measured}"
-        " --out {output} > {log} 2>&1"
+        "python -m ppl.report.summary --settings {input.settings} --sweeps {input.sweeps}"
+        " --thresholds {input.thresholds} --measured {input.measured} --out {output} > {log} 2>&1"
 
 
 rule count_classes:
@@ -64,7 +65,8 @@ rule count_classes:
     input:
         data=data_folder,
         cams=cams_of("train_split"),
-        labels=shards("results/{experiment}/{method}/{grids}/pseudo/{shard}"),
+        labels=labels_to_learn,
+        threshold="results/{experiment}/{method}/{grids}/threshold.json",
         predictions=predictions_of("val_split"),
     output:
         report(
@@ -79,7 +81,6 @@ rule count_classes:
         train=split("train_split"),
         val=split("val_split"),
         folders=lambda wildcards, input: [f"{f}/{paths.best_kind(E[wildcards.experiment])}" for f in input.predictions],
-        settings=flags("cam.threshold"),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: pixels per class; {log}"
     log:
@@ -94,7 +95,7 @@ rule count_classes:
         "../../envs/ppl.yaml"
     shell:
         "python -m ppl.report.count_classes --data {input.data} --train_split {params.train} --val_split {params.val}"
-        " --cams {input.cams} --labels {input.labels} --predictions {params.folders} {params.settings}"
+        " --cams {input.cams} --threshold {input.threshold} --labels {input.labels} --predictions {params.folders}"
         " --out {output} --workers {threads} > {log} 2>&1"
 
 
@@ -110,6 +111,7 @@ rule write_report:
         trainings=files(paths.training_logs),
         checkpoints=files(paths.checkpoints),
         sweeps=if_masks(paths.sweeps),
+        thresholds=files(paths.thresholds),
         measured=if_masks(paths.measures),
         repeated=if_masks(paths.repeated_measures),
         classes=files(paths.class_counts),
@@ -146,7 +148,8 @@ rule write_report:
         "python -m ppl.report.page --experiment {wildcards.experiment} --data {input.data}"
         " --settings {input.settings} --cams {input.cams} --reliable {input.reliable} --pseudo {input.pseudo}"
         " --predictions {input.predictions} --trainings {input.trainings} --checkpoints {input.checkpoints}"
-        " --sweeps {input.sweeps} --measured {input.measured} --repeated {input.repeated} --classes {input.classes}"
+        " --sweeps {input.sweeps} --thresholds {input.thresholds} --measured {input.measured}"
+        " --repeated {input.repeated} --classes {input.classes}"
         " --benchmarks {params.benchmarks} --out {output} --workers {threads} > {log} 2>&1"
 
 

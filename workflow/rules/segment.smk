@@ -2,7 +2,7 @@ rule train_segmenter:
     """Train the segmentation network on the pseudo labels."""
     input:
         data=data_folder,
-        labels=shards("results/{experiment}/{method}/{grids}/pseudo/{shard}"),
+        labels=labels_to_learn,
     output:
         network="results/{experiment}/{method}/{grids}/segmenter.pt",
         curve="results/{experiment}/{method}/{grids}/segmenter.csv",

@@ -1,0 +1,79 @@
+"""The background threshold that separates objects from the rest without masks.
+
+Two estimates, of CAMs alone and of CAMs and photos, err in different directions; their weighted mean is used. Otsu's
+threshold splits the scores of all pixels into two classes. The contrast splits the features of a photo, from an early
+stage of the network, into those of the seed and those of the rest: where the seed is the object, more of their variance
+lies between the two than for a smaller or larger seed.
+"""
+
+import numpy as np
+
+BINS = 256
+"""Of the histogram of scores in 0..1."""
+THRESHOLDS = np.arange(10, 71) / 100
+"""Thresholds for which the contrast is computed: 0.10, 0.11, ... 0.70."""
+COMPONENTS = 8
+"""Principal components of a photo's features that are compared."""
+MIN_CELLS = 4
+"""A seed, or a rest, of fewer cells has no contrast."""
+OTSU_WEIGHT = 1 / 3
+"""Weight of Otsu's threshold in the chosen one; the rest is that of the threshold of the highest contrast."""
+RANK = 1e-9  # components with a smaller share of the largest variance are rounding errors
+
+
+def histogram(scores: np.ndarray) -> np.ndarray:
+    """Count scores in 0..1 of any shape in BINS bins of equal width, (BINS,) int64."""
+    return np.histogram(scores, BINS, (0, 1))[0]
+
+
+def otsu(counts: np.ndarray) -> float:
+    """Return Otsu's threshold of a histogram (BINS,) over 0..1: that of the largest variance between its two sides.
+
+    It is the upper edge of a bin; of equal ones the lowest. ValueError for an empty histogram.
+    """
+    if not counts.sum():
+        raise ValueError("an empty histogram has no threshold")
+    share, centres = counts / counts.sum(), (np.arange(len(counts)) + 0.5) / len(counts)
+    below, mean_below = share.cumsum(), (share * centres).cumsum()  # at each upper edge
+    variance = (mean_below[-1] * below - mean_below) ** 2 / np.maximum(below * (1 - below), 1e-12)
+    return float((variance.argmax() + 1) / len(counts))
+
+
+def whiten(features: np.ndarray) -> np.ndarray:
+    """Return the strongest principal components (P, D) of features (P, C), of mean 0 and variance 1; D <= COMPONENTS.
+
+    They are the left singular vectors of the centred features times the root of P, from the smaller Gram matrix, and
+    do not depend on a rotation, shift or common scale of the features. D is 0 for features without variance.
+    """
+    centred = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
+    is_tall = centred.shape[0] >= centred.shape[1]
+    variances, vectors = np.linalg.eigh(centred.T @ centred if is_tall else centred @ centred.T)  # ascending
+    variances, vectors = variances[: -COMPONENTS - 1 : -1], vectors[:, : -COMPONENTS - 1 : -1]
+    is_real = variances > max(RANK * variances[0], np.finfo(float).tiny)
+    variances, vectors = variances[is_real], vectors[:, is_real]
+    components = centred @ vectors / np.sqrt(variances) if is_tall else vectors
+    return components * np.sqrt(len(features))
+
+
+def contrast(features: np.ndarray, score: np.ndarray, thresholds: np.ndarray = THRESHOLDS) -> np.ndarray:
+    """Return the share of the variance of a photo's whitened features that lies between seed and rest, (T,) in 0..1.
+
+    features (P, C) and score (P,) of P cells; the seed at a threshold are the cells above it. With a share k of the
+    cells in the seed and means m of each side, it is k (1 - k) |m_seed - m_rest|^2 / D.
+    """
+    components, order = whiten(features), np.argsort(-score, kind="stable")
+    cells, dimensions = components.shape
+    seeds = cells - np.searchsorted(score[order[::-1]], thresholds.astype(score.dtype), side="right")  # (T,) cells
+    compared = (seeds >= MIN_CELLS) & (cells - seeds >= MIN_CELLS)
+    if not dimensions or not compared.any():
+        return np.zeros(len(thresholds))
+    sums = components[order].cumsum(axis=0)[seeds[compared] - 1]  # (T', D)
+    shares = np.zeros(len(thresholds))
+    # As the mean of all cells is 0, the sum of the seed decides both means: m_seed - m_rest = sum * P / (n (P - n)).
+    shares[compared] = (sums**2).sum(axis=1) / (seeds * (cells - seeds))[compared] / dimensions
+    return shares
+
+
+def choose(otsu: float, contrast: float) -> float:
+    """Return the threshold from the two estimates, their weighted mean, to two decimals."""
+    return round(OTSU_WEIGHT * otsu + (1 - OTSU_WEIGHT) * contrast, 2)

@@ -1,0 +1,66 @@
+"""Label maps from passes: hard labels of scores at one threshold, or at both ends of a band of uncertain scores.
+
+Worker processes run this on one image each, so the module does not import torch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ppl.crf.dense import Solver, from_labels, on_cpu
+from ppl.crf.settings import IRNET, Pairwise
+from ppl.data.masks import IGNORE
+from ppl.refine.presence import keep_classes
+
+
+@dataclass(frozen=True)
+class Crf:
+    """The dense CRF on hard labels, which trusts each with the probability `confidence`."""
+
+    confidence: float = 0.7
+    iterations: int = 10
+    pairwise: Pairwise = IRNET
+    solver: Solver = on_cpu
+
+
+def band(threshold: float, margin: float) -> tuple[float, ...]:
+    """Return the thresholds of the passes: a strict and a lenient one `margin` apart from it, or the one itself."""
+    return (threshold + margin, threshold - margin) if margin else (threshold,)
+
+
+def label_map(
+    photo: np.ndarray,
+    passes: Sequence[np.ndarray],
+    maps: np.ndarray,
+    classes: Sequence[int],
+    *,
+    crf: Crf | None = None,
+    keep: bool = False,
+) -> np.ndarray:
+    """Return the label map (h, w) uint8 of one pass, or of a strict and a lenient one combined.
+
+    With a CRF it is applied to each pass first. With `keep` a class of the image that the strict pass has lost gets
+    pixels back, by its scores `maps` (K, h, w). photo (h, w, 3) uint8, passes (h, w) uint8 with ids of `classes` (K,).
+    """
+    refined = passes
+    if crf:
+        refined = from_labels(
+            photo,
+            passes,
+            classes,
+            confidence=crf.confidence,
+            iterations=crf.iterations,
+            pairwise=crf.pairwise,
+            solver=crf.solver,
+        )
+    strict = keep_classes(refined[0], passes[0], maps, classes) if keep else refined[0]
+    return combine(strict, refined[1]) if len(refined) > 1 else strict
+
+
+def combine(foreground: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """Return the class of a strict foreground pass, 0 where a lenient pass has no class either, elsewhere 255.
+
+    Both (h, w) label maps -> (h, w) uint8.
+    """
+    return np.where(foreground > 0, foreground, np.where(background > 0, IGNORE, 0)).astype(np.uint8)
