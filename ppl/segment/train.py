@@ -37,13 +37,13 @@ def main(settings: Settings) -> None:
         settings=stored(segment),
         build=partial(_build, segment),
         groups=lambda built: network.parameter_groups(built, training),
-        loss=_loss(segment, network),
+        loss=loss_of(segment, network),
         augmentation=Augmentation(training.crop, scales=training.crop_scales, pad_end=True),
         steps=training.steps,
     )
 
 
-def _loss(segment: Segment, network: ModuleType) -> Loss:
+def loss_of(segment: Segment, network: ModuleType) -> Loss:
     """Return the loss of an entry with the exponent of the settings; UserError if the entry's has none."""
     exponent = segment.training.confidence_exponent
     if exponent and "exponent" not in signature(network.loss).parameters:
