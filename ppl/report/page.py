@@ -126,7 +126,8 @@ def main(settings: Settings) -> None:
     chosen = {variant: threshold for variant, threshold in thresholds.items() if threshold.rule == "auto"}
     contrast_figure = svg(lambda: draw_contrast(chosen), "contrast", CONTRAST) if chosen else None
     sections = galleries(settings, dataset, resolved)
-    graph = graph_of([*settings.cams, *settings.pseudo, *settings.predictions, *settings.measured, *settings.sweeps])
+    of_seeds = (*settings.cams, *settings.thresholds, *settings.sweeps)
+    graph = graph_of([*of_seeds, *settings.pseudo, *settings.predictions, *settings.measured])
     content = {
         "style": Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
         "script": Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
