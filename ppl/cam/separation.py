@@ -18,7 +18,7 @@ MIN_CELLS = 4
 """A seed, or a rest, of fewer cells has no contrast."""
 OTSU_WEIGHT = 1 / 3
 """Weight of Otsu's threshold in the chosen one; the rest is that of the threshold of the highest contrast."""
-RANK = 1e-9  # components with a smaller share of the largest variance are rounding errors
+ROUNDING = 1e-9  # relative: smaller differences of variances are rounding errors
 
 
 def histogram(scores: np.ndarray) -> np.ndarray:
@@ -36,7 +36,8 @@ def otsu(counts: np.ndarray) -> float:
     share, centres = counts / counts.sum(), (np.arange(len(counts)) + 0.5) / len(counts)
     below, mean_below = share.cumsum(), (share * centres).cumsum()  # at each upper edge
     variance = (mean_below[-1] * below - mean_below) ** 2 / np.maximum(below * (1 - below), 1e-12)
-    return float((variance.argmax() + 1) / len(counts))
+    first = (variance >= variance.max() * (1 - ROUNDING)).argmax()
+    return float((first + 1) / len(counts))
 
 
 def whiten(features: np.ndarray) -> np.ndarray:
@@ -49,7 +50,7 @@ def whiten(features: np.ndarray) -> np.ndarray:
     is_tall = centred.shape[0] >= centred.shape[1]
     variances, vectors = np.linalg.eigh(centred.T @ centred if is_tall else centred @ centred.T)  # ascending
     variances, vectors = variances[: -COMPONENTS - 1 : -1], vectors[:, : -COMPONENTS - 1 : -1]
-    is_real = variances > max(RANK * variances[0], np.finfo(float).tiny)
+    is_real = variances > max(ROUNDING * variances[0], np.finfo(float).tiny)
     variances, vectors = variances[is_real], vectors[:, is_real]
     components = centred @ vectors / np.sqrt(variances) if is_tall else vectors
     return components * np.sqrt(len(features))

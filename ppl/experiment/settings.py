@@ -24,7 +24,7 @@ class Table(Section):
     variants: AnyVariants
     """Rows, as METHOD/GRIDS or EXPERIMENT/METHOD/GRIDS."""
     measures: Annotated[tuple[Literal["seed", "crf", "pseudo", "val"], ...], Len(1), Distinct()]
-    """Columns: `seed` (at the fixed and at the best threshold), `crf` (seed after a CRF), `pseudo`, `val`."""
+    """Columns: `seed` (at its own and at the best threshold), `crf` (seed after a CRF), `pseudo`, `val`."""
     per_class: bool = False
     """One column per class."""
 

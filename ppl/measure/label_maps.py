@@ -56,15 +56,21 @@ def main(settings: Settings) -> None:
             f"split {settings.split} of {settings.data}", "its masks have no labelled pixel", "choose another split"
         )
     names = ("background", *dataset.classes)
+    if not matrix.any():
+        remedy = "lower refine.labels.margin, or name fewer variants in refine.labels.agree"
+        raise UserError(f"{settings.name}, split {settings.split}", "no pixel has a label", remedy)
     absent = [name for name, pixels in zip(names, counts.sum(axis=1), strict=True) if not pixels]
     if absent:
         print(f"{settings.name}: no ground truth for {', '.join(absent)}; excluded from the mean", file=sys.stderr)
+    unmeasured = [name for name, pixels in zip(names, matrix.sum(axis=1), strict=True) if not pixels]
+    if hidden := [name for name in unmeasured if name not in absent]:
+        print(f"{settings.name}: no labelled pixel of {', '.join(hidden)}; excluded from the mean", file=sys.stderr)
     rows = table(matrix, names)
     if settings.partial:
         rows = [row + more for row, more in zip(rows, coverage(matrix, unlabelled), strict=True)]
     with atomic(settings.out) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
-    present = len(names) - len(absent)
+    present = len(names) - len(unmeasured)
     of = f" of the {100 * matrix.sum() / counts.sum():.1f} % labelled pixels" if unlabelled.any() else ""
     print(f"{settings.name}: mIoU {100 * mean_iou(matrix):.2f}{of} over {present} classes", file=sys.stderr)
 

@@ -37,9 +37,7 @@ def main(settings: Settings) -> None:
     with atomic(settings.out) as folder:
         folder.mkdir()
         images = zip(*of_variants, strict=True)
-        for _ in run_all(
-            partial(_write, folder), images, workers=settings.workers, total=len(image_ids), name=name
-        ):
+        for _ in run_all(partial(_write, folder), images, workers=settings.workers, total=len(image_ids), name=name):
             pass
 
 

@@ -11,6 +11,7 @@ from ppl.crf.dense import Solver, on_cpu
 from ppl.crf.settings import Pairwise
 from ppl.data.masks import write_mask
 from ppl.data.resize import upsample
+from ppl.jobs.errors import UserError
 from ppl.refine.passes import Crf, band, label_map
 from ppl.refine.settings import Refine, Walk
 
@@ -34,12 +35,13 @@ def limits(walked: WalkedScores, maps: np.ndarray, threshold: float | None, marg
     """Return the thresholds of the passes over the scores of an image, one without a margin, else two.
 
     maps (K, h4, w4): its CAM, from which a walk with the threshold `seed` takes the size of the seed at `threshold`;
-    a plane of background counts as a threshold of 0. ValueError for `seed` without a threshold.
+    a plane of background counts as a threshold of 0. UserError for `seed` without a threshold.
     """
     if walked.threshold != "seed":
         return band(walked.threshold or 0, margin)
     if threshold is None:
-        raise ValueError("the walk's threshold `seed` needs that of the seeds")
+        remedy = "set background of the network's walk to seed; the command needs --threshold"
+        raise UserError("refine.network", "its walk needs the threshold of the seeds", remedy)
     return tuple(of_equal_area(walked.scores, maps, limit) for limit in band(threshold, margin))
 
 

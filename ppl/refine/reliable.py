@@ -19,6 +19,7 @@ from ppl.crf.solvers import choose
 from ppl.data.dataset import Dataset
 from ppl.data.resize import upsample
 from ppl.jobs.command import command
+from ppl.jobs.errors import UserError
 from ppl.jobs.settings import Hardware
 from ppl.jobs.shards import part_of, shard_of
 from ppl.refine.background import with_background
@@ -82,7 +83,7 @@ def reliable_labels(
     its seed to the CRF.
 
     photo (h, w, 3) uint8, cam (C, h, w) of the image's classes in 0..1, relative to their maximum, classes (C,) ids
-    -> (h, w) uint8. Raises ValueError for inconsistent shapes, and for margins without a threshold.
+    -> (h, w) uint8. Raises ValueError for inconsistent shapes, UserError for margins without a threshold.
     """
     if reliable.scores == "alphas":
         return combine(*_by_alphas(photo, cam, classes, reliable, pairwise, solver))
@@ -92,11 +93,11 @@ def reliable_labels(
 
 
 def thresholds_of(reliable: Reliable, threshold: float | None) -> tuple[float, float]:
-    """Return the thresholds of the strict and the lenient pass; ValueError for margins without a threshold."""
+    """Return the thresholds of the strict and the lenient pass; UserError for margins without a threshold."""
     if reliable.scores == "thresholds":
         return reliable.thresholds.foreground, reliable.thresholds.background
     if threshold is None:
-        raise ValueError("margins are relative to a threshold of the seeds")
+        raise UserError("refine.reliable.scores margins", "--threshold is missing", "name the variant's threshold.json")
     return threshold + reliable.margins.foreground, threshold - reliable.margins.background
 
 

@@ -14,6 +14,7 @@ from ppl.jobs.fields import (
     FrozenStages,
     Momentum,
     NotNegative,
+    NumberOr,
     OutputStride,
     Pixels,
     Positive,
@@ -157,7 +158,7 @@ class IRNetTraining(Training):
 class IRNetWalk(Walk):
     """The walk that stops at IRNet's boundaries, in cells of 4 px."""
 
-    background: Annotated[Share | Literal["seed"], Source("IRNet")] = 0.25
+    background: Annotated[Share | Literal["seed"], NumberOr("seed"), Source("IRNet")] = 0.25
     """Background score after the walk, relative to the strongest class of the image; `seed`: the score that leaves as
     many pixels of the image to classes as `cam.threshold` does before the walk."""
     pad: Annotated[bool, Source("IRNet")] = True
@@ -239,7 +240,6 @@ class Refine(Section):
     reliable: Reliable = Reliable()
     labels: Labels = Labels()
     keep_classes: Annotated[bool, Source("ours")] = False
-    """Whether a class of an image's labels gets its seed back where a CRF or a walk removes it (ppl/refine/presence.py);
-    not with `alphas`."""
+    """Whether a class of an image's labels gets its seed back where a CRF or a walk removes it; not with `alphas`."""
     pairwise: Pairwise = IRNET
     """Pairwise terms of all CRFs of this step (IRNet's values)."""

@@ -76,7 +76,9 @@ def draw_contrast(thresholds: Mapping[str, Threshold]) -> Figure:
         (line,) = axes.plot(across, 100 * shares, label=f"{name}, highest at {chosen.contrast:.2f}")
         axes.plot(chosen.contrast, 100 * shares.max(), "o", color=line.get_color())
         axes.axvline(chosen.otsu, color=line.get_color(), linestyle=":", label=f"{name}, Otsu's {chosen.otsu:.2f}")
-        axes.axvline(chosen.threshold, color=line.get_color(), linestyle="--", label=f"{name}, {chosen.threshold:.2f}")
+        axes.axvline(
+            chosen.threshold, color=line.get_color(), linestyle="--", label=f"{name}, {chosen.threshold:.2f} chosen"
+        )
     axes.set(xlabel="background threshold", ylabel="contrast (% of variance)", xlim=(0, 1))
     axes.grid(alpha=0.3)
     axes.legend(loc="center right")

@@ -184,7 +184,7 @@ def _check_name(name: Any) -> None:
 
 
 def _check_references(resolved: Mapping[str, Experiment]) -> None:
-    """Raise UserError if a table or figure shows a variant of an experiment that does not exist."""
+    """Raise UserError if a table, a figure or `refine.labels.agree` names an experiment that does not exist."""
     for name, experiment in resolved.items():
         for key, variant in _variants(experiment.settings):
             other = variant.split("/")[0] if variant.count("/") == 2 else name
@@ -198,6 +198,8 @@ def _variants(settings: Settings) -> Iterator[tuple[str, str]]:
     yield "main", settings.main
     for variant in settings.compare:
         yield "compare", variant
+    for variant in settings.refine.labels.agree:
+        yield "refine.labels.agree", variant
     for part in ("tables", "figures"):
         for title, section in getattr(settings, part).items():
             for variant in section.variants:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from ppl.cam.threshold import THRESHOLD
 from ppl.classify import variants
 from ppl.data import source
-from ppl.jobs.slots import module_of, slots_of
+from ppl.jobs.slots import module_of, settings_of, slots_of
 from ppl.measure.measures import NETWORK, PSEUDO, SWEEP, prediction_kinds
 from ppl.report import classes
 from ppl.workflow.config import Experiment, repetition

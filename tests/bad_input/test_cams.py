@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ppl.cam.settings import Cam as CamSettings
 from ppl.cam.store import Cam, open_store, write
+from ppl.cam.threshold import THRESHOLD, Threshold, write_threshold
 from ppl.jobs.settings import Hardware
 from ppl.measure import sweep
 from ppl.refine import crf_seeds, reliable
@@ -107,10 +107,11 @@ def cams(tmp_path: Path) -> Path:
 def test_sound_cams_are_read_and_broken_ones_stop_every_step(root, tmp_path, refused, cams, step):
     data = {"data": root, "split": "train", "cams": (cams,), "out": tmp_path / "out"}
     refining = {"refine": Refine(reliable=Reliable(iterations=2)), "hardware": Hardware(workers=0)}
+    write_threshold(tmp_path / THRESHOLD, Threshold(threshold=0.15, rule="fixed"))
     main, sound = {
         "sweep": (sweep.main, sweep.Settings(**data, workers=0)),
         "reliable": (reliable.main, reliable.Settings(**data, **refining)),
-        "seeds": (crf_seeds.main, crf_seeds.Settings(**data, **refining, cam=CamSettings())),
+        "seeds": (crf_seeds.main, crf_seeds.Settings(**data, **refining, threshold=tmp_path / THRESHOLD)),
     }[step]
     for change, *named in (
         (OF_IMAGE["NaN"], str(cams), AGAIN), (OF_FILE["no format"], str(cams), AGAIN), (WIDER_PHOTO, "t1.png"),

@@ -16,6 +16,7 @@ from ppl.jobs.fields import (
     Distinct,
     Factors,
     File,
+    NumberOr,
     OutputStride,
     PixelRange,
     Section,
@@ -41,6 +42,7 @@ class Outer(Section):
     names: Annotated[tuple[Literal["a", "b"], ...], Distinct()] = ()
     file: File = "imagenet"
     split: SplitName = "train"
+    level: Annotated[Share | Literal["auto"], NumberOr("auto")] = 0.5
     inner: Inner = Inner()
 
 
@@ -70,6 +72,8 @@ def refused(values: Any) -> str:
     ({"side": [320]}, "side"), ({"names": ["a", "a"]}, "names: 'a' is listed twice"),
     ({"names": ["c"]}, "names.0: 'c'"),
     ({"file": "-x"}, "file: '-x' is not a file"), ({"split": "a/b"}, "split: 'a/b' is not the name of a split"),
+    ({"level": "best"}, "level: 'best' is neither a number nor auto"), ({"level": True}, "level: True "),
+    ({"level": 2}, "level: 2 should be less than or equal to 1"),
     (3, "3 is not a section"), ([], r"\[\] is not a section"),
 ])  # fmt: skip
 def test_a_wrong_value_is_one_line_with_its_key(values: Any, message: str) -> None:
@@ -107,3 +111,10 @@ def test_defaults_need_no_value_and_whole_numbers_are_written_as_integers() -> N
     written = json.dumps(plain(Outer()))
     assert json.loads(written)["scales"] == [1, 0.5]
     assert "1.0" not in written
+
+
+@pytest.mark.parametrize("level", [0, 0.3, 1, "auto"])
+def test_a_field_can_be_a_number_or_a_word(level: float | str) -> None:
+    section = read(Outer, {"level": level}, "here", "mend it")
+    assert section.level == level
+    assert read(Outer, plain(section), "here", "mend it") == section

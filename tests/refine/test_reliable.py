@@ -12,13 +12,16 @@ from ppl.crf.dense import from_labels
 from ppl.crf.settings import IRNET
 from ppl.data.dataset import Dataset
 from ppl.data.masks import IGNORE, read_mask
+from ppl.data.resize import upsample
+from ppl.jobs.errors import UserError
 from ppl.jobs.settings import Hardware
 from ppl.jobs.slots import slots_of
 from ppl.refine import crf_seeds, reliable
 from ppl.refine.background import with_background
 from ppl.refine.crf_seeds import crf_seed
-from ppl.refine.reliable import combine, reliable_labels
-from ppl.refine.settings import LABELS, Alphas, Refine, Reliable, Thresholds
+from ppl.refine.passes import Crf
+from ppl.refine.reliable import reliable_labels
+from ppl.refine.settings import LABELS, Alphas, Labels, Margins, Refine, Reliable, Thresholds
 
 H, W = 20, 30
 CPU = Hardware(gpu=0, workers=0)  # workers: in this process
@@ -39,13 +42,6 @@ def three_coloured_photo() -> np.ndarray:
 
 def columns(left: int, middle: int, right: int) -> np.ndarray:
     return np.repeat([[left] * 10 + [middle] * 10 + [right] * 10], H, axis=0)
-
-
-def test_combine_keeps_what_both_passes_agree_on() -> None:
-    foreground, background = np.array([[0, 0, 3, 3]], np.uint8), np.array([[0, 3, 3, 0]], np.uint8)
-    combined = combine(foreground, background)
-    assert combined.dtype == np.uint8
-    np.testing.assert_array_equal(combined, [[0, IGNORE, 3, 3]])
 
 
 def test_strong_weak_and_missing_activation_become_foreground_ignored_background() -> None:
@@ -70,13 +66,24 @@ def test_background_scores_by_alphas_do_the_same() -> None:
 def test_all_kinds_of_scores_label_any_image_with_its_classes(scores: str) -> None:
     assert slots_of(Reliable)["scores"] == LABELS
     values, photo = Reliable(scores=scores), three_coloured_photo()
-    assert not reliable_labels(photo, np.zeros((0, H, W), np.float32), [], values).any()
+    assert not reliable_labels(photo, np.zeros((0, H, W), np.float32), [], values, threshold=0.3).any()
     maps = np.random.default_rng(0).random((2, H, W)).astype(np.float32)
-    labels = reliable_labels(photo, maps, [3, 9], values)
+    labels = reliable_labels(photo, maps, [3, 9], values, threshold=0.3)
     assert (labels.shape, labels.dtype) == ((H, W), np.uint8)
     assert set(np.unique(labels)) <= {0, 3, 9, IGNORE}
     with pytest.raises(ValueError, match="do not fit"):
-        reliable_labels(photo, square_cam()[:, ::2], [6], values)
+        reliable_labels(photo, square_cam()[:, ::2], [6], values, threshold=0.3)
+
+
+def test_margins_are_thresholds_relative_to_that_of_the_seeds() -> None:
+    photo, maps = three_coloured_photo(), np.random.default_rng(0).random((2, H, W)).astype(np.float32)
+    margins = Reliable(scores="margins", margins=Margins(foreground=0.2, background=0.1))
+    thresholds = Reliable(thresholds=Thresholds(foreground=0.4 + 0.2, background=0.4 - 0.1))
+    ours = reliable_labels(photo, maps, [3, 9], margins, threshold=0.4)
+    np.testing.assert_array_equal(ours, reliable_labels(photo, maps, [3, 9], thresholds))
+    np.testing.assert_array_equal(ours, reliable_labels(photo, maps, [3, 9], thresholds, threshold=0.9))
+    with pytest.raises(UserError, match=r"margins.*--threshold"):
+        reliable_labels(photo, maps, [3, 9], margins)
 
 
 def test_a_higher_alpha_lowers_the_score_of_background() -> None:
@@ -110,9 +117,43 @@ def test_a_step_writes_a_label_map_of_the_photos_size_for_each_image(step, scene
         assert set(np.unique(labels)) <= {0, IGNORE, *dataset.labels_of(image_id)}
 
 
-def test_crf_seeds_are_the_seeds_after_a_crf() -> None:
+@pytest.fixture
+def photo_and_cam() -> tuple[np.ndarray, Cam]:
     rng = np.random.default_rng(0)
-    photo, cam = rng.integers(0, 256, (24, 32, 3), np.uint8), Cam(rng.random((1, 6, 8)), np.array([3]), (24, 32))
-    ours = crf_seed(photo, cam, threshold=0.4, confidence=0.7, iterations=5, pairwise=IRNET)
+    return rng.integers(0, 256, (24, 32, 3), np.uint8), Cam(rng.random((1, 6, 8)), np.array([3]), (24, 32))
+
+
+def test_crf_seeds_are_the_seeds_after_a_crf(photo_and_cam: tuple[np.ndarray, Cam]) -> None:
+    photo, cam = photo_and_cam
+    ours = crf_seed(photo, cam, threshold=0.4, crf=Crf(0.7, 5))
     (expected,) = from_labels(photo, [seed(cam, 0.4)], [3], confidence=0.7, iterations=5, pairwise=IRNET)
     np.testing.assert_array_equal(ours, expected)
+
+
+def test_crf_seeds_with_a_margin_are_reliable_labels_by_the_same_margins(photo_and_cam: tuple[np.ndarray, Cam]) -> None:
+    photo, cam = photo_and_cam
+    ours = crf_seed(photo, cam, threshold=0.5, crf=Crf(), margin=0.2)
+    margins = Reliable(scores="margins", margins=Margins(foreground=0.2, background=0.2))
+    np.testing.assert_array_equal(
+        ours, reliable_labels(photo, upsample(cam.maps, cam.size), [3], margins, threshold=0.5)
+    )
+    assert set(np.unique(ours)) == {0, 3, IGNORE}
+
+
+def test_a_margin_and_kept_classes_reach_the_pseudo_labels_of_a_split(scenes, write_cams, tmp_path: Path) -> None:
+    write_cams(tmp_path / "cams.h5")
+    write_threshold(tmp_path / "threshold.json", Threshold(threshold=0.5, rule="fixed"))
+
+    def labels(name: str, refine: Refine) -> list[np.ndarray]:
+        inputs = {"data": scenes.root, "split": "all", "cams": (tmp_path / "cams.h5",), "hardware": CPU}
+        out = tmp_path / name
+        crf_seeds.main(crf_seeds.Settings(threshold=tmp_path / "threshold.json", out=out, refine=refine, **inputs))
+        return [read_mask(out / f"{image_id}.png") for image_id in scenes.images]
+
+    full, partial = labels("full", Refine()), labels("partial", Refine(labels=Labels(margin=0.4)))
+    assert not any((x == IGNORE).any() for x in full)
+    assert any((x == IGNORE).any() for x in partial)
+    kept = labels("kept", Refine(keep_classes=True, reliable=Reliable(confidence=0.51)))
+    dataset = Dataset.open(scenes.root)
+    for image_id, of_image in zip(scenes.images[:-1], kept, strict=False):
+        assert set(dataset.labels_of(image_id)) <= set(np.unique(of_image))

@@ -19,15 +19,17 @@ from PIL import Image
 
 from ppl.cam.seeds import seed
 from ppl.cam.store import Cam
+from ppl.cam.threshold import THRESHOLD, Threshold, write_threshold
 from ppl.data.masks import IGNORE, VOC_COLOURS, write_mask
 from ppl.jobs.errors import UserError
 from ppl.measure.metrics import confusion, iou
 from ppl.measure.sweep import THRESHOLDS
 from ppl.report.costs import costs
 from ppl.report.gallery import map_iou, seed_ious
-from ppl.report.page import main
+from ppl.report.page import CONTRAST, main
 from ppl.report.pictures import MAX_SIDE, labels_uri, photo_uri, picture_size, planes_uri
 
+PLAIN, MAIN = "baseline/plain", "explicit/s4k2"
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
 
@@ -136,6 +138,38 @@ def test_without_masks_the_page_says_so_and_omits_the_truth(experiment):
     assert "truth" not in [alt.split(":")[0] for alt in page.attributes("alt")]
     assert len(page.attributes("alt")) == 4 * 3 + 4 * 3
     assert "mIoU" not in page.text
+
+
+def choose_without_masks(experiment) -> None:
+    """Replace the fixed thresholds of the miniature by chosen ones."""
+    for i, variant in enumerate((PLAIN, MAIN)):
+        curve = tuple((t / 100, 0.04 - abs(t - 30) / 1000) for t in range(10, 71))
+        threshold = Threshold(threshold=0.31 - 0.02 * i, rule="auto", photos=4, otsu=0.27, contrast=0.3, curve=curve)
+        write_threshold(experiment.root / variant / THRESHOLD, threshold)
+
+
+def test_a_threshold_chosen_without_masks_is_named_with_its_curve_and_decides_the_seeds(experiment):
+    choose_without_masks(experiment)
+    page = written(experiment.settings())
+    for text in ("threshold 0.29, chosen without masks: no mask was used", "Contrast over the background threshold"):
+        assert page.text.count(text) == 1
+    assert "fixed threshold" not in page.text
+    assert "seeds, threshold chosen without masks" in page.text
+    assert " 30.3 " in page.text  # of the baseline at 0.31
+    assert "seed at 0.29" in page.text
+    (slider, *_) = [attrs for tag, attrs in page.tags if attrs.get("class") == "slider"]
+    assert slider["value"] == "0.29"
+    assert len([attrs for tag, attrs in page.tags if tag == "svg" and "contrast" in attrs["aria-label"]]) == 1
+
+
+def test_without_masks_the_page_shows_the_curve_of_the_choice_alone(experiment):
+    choose_without_masks(experiment)
+    page = written(experiment.settings(masks=False))
+    assert "no mask was used" in page.text
+    assert "mIoU" not in page.text
+    labels = [attrs["aria-label"] for tag, attrs in page.tags if tag == "svg"]
+    assert [label for label in labels if "contrast" in label or "mIoU" in label] == [CONTRAST]
+    assert len(page.attributes("id")) == len(set(page.attributes("id")))
 
 
 @pytest.mark.parametrize("masks", [True, False])

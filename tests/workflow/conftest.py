@@ -50,7 +50,7 @@ EXPERIMENTS: dict[str, dict[str, Any]] = {
         "data": {"source": "coco", "coco": {"path": "their photos"}, "train_split": "train"},
         "main": "baseline/plain",
         "compare": [],
-        "cam": {"method": "scorecam"},
+        "cam": {"method": "scorecam", "threshold": "auto"},
         "refine": {"network": "affinitynet", "reliable": {"scores": "alphas"}},
         "segment": {"network": "smp/Unet"},
     },

@@ -131,6 +131,7 @@ def test_the_repository_writes_departures_from_the_defaults_only():
 
 @pytest.mark.parametrize(("key", "value", "message"), [
     ("cam.threshold", 2, "experiments.demo.cam.threshold: 2 should be less than or equal to 1"),
+    ("cam.threshold", "otsu", "experiments.demo.cam.threshold: 'otsu' is neither a number nor auto"),
     ("cam.treshold", 0.3, "cam.treshold: unknown key; did you mean threshold"),
     ("data.demo.size", "big", "data.demo.size: 'big' should be a valid integer"),
     ("data.demo.size", 64.0, "data.demo.size: 64.0 should be a valid integer"),
@@ -155,6 +156,12 @@ def test_the_repository_writes_departures_from_the_defaults_only():
     ("data.train_split", "-out", "'-out' is not the name of a split"),
     ("tables.V", {"variants": ["other/baseline/plain"], "measures": ["seed"]}, "tables.V.variants: unknown experiment"),
     ("tables.V", {"variants": ["implicit/s9k2"], "measures": ["seed"]}, "'s9k2' is not a grid"),
+    ("refine.labels.agree", ["other/baseline/plain"], "refine.labels.agree: unknown experiment 'other'; choose one of"),
+    ("refine.labels.agree", ["voc/implicit/s9k2"], "refine.labels.agree: implicit/s9k2: 's9k2'"),
+    ("refine.labels.agree", ["plain"], "refine.labels.agree.0: 'plain' is not"),
+    ("refine.labels.agree", ["baseline/plain"] * 2, "'baseline/plain' is listed twice"),
+    ("refine.labels.margin", 1.5, "refine.labels.margin: 1.5 should be less than or equal to 1"),
+    ("refine.irnet.walk.background", "seeds", "background: 'seeds' is neither a number nor seed"),
     ("tables.V", {"variants": ["plain"], "measures": ["seed"]}, "tables.V.variants.0: 'plain' is not"),
     ("tables.V", {"variants": ["baseline/plain"] * 2, "measures": ["seed"]}, "'baseline/plain' is listed twice"),
 ])  # fmt: skip

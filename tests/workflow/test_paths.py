@@ -33,7 +33,8 @@ def test_a_repetition_has_its_own_results_on_the_same_data():
     names = [other.name for other in paths.repetitions(experiment(random_seeds=[4, 0, 7]))]
     assert names == ["demo", "demo-seed0", "demo-seed7"]
     repeated = paths.repeated_measures(experiment(random_seeds=[0, 7]))
-    assert repeated == paths.sweeps(repetition) + paths.measures(repetition)
+    of_repetition = (paths.sweeps, paths.thresholds, paths.measures)
+    assert repeated == [file for function in of_repetition for file in function(repetition)]
 
 
 def test_there_is_a_file_for_every_shard():
@@ -67,6 +68,37 @@ def test_the_report_shows_the_networks_that_are_trained(network):
     ]
     assert [Path(log).stem for log in paths.training_logs(refined)] == ["classify", "classify", *networks]
     assert bool(paths.reliable_labels(refined)) == (network != "none")
+
+
+@pytest.mark.parametrize(("agree", "others"), [
+    ([], []),
+    ([MAIN], []),  # a variant always agrees with itself
+    ([f"demo/{MAIN}"], []),
+    ([PLAIN, MAIN, f"demo-seed7/{MAIN}"], [f"demo/{PLAIN}", f"demo-seed7/{MAIN}"]),
+])  # fmt: skip
+def test_a_network_learns_from_its_own_labels_or_from_those_on_which_the_others_agree(agree, others):
+    agreeing = experiment(refine={"labels": {"agree": agree}}, random_seeds=[0, 7])
+    assert paths.agreeing(agreeing, MAIN) == [f"results/{other}" for other in others]
+    kind = "agreed" if others else "pseudo"
+    labels = [f"results/demo/{MAIN}/{kind}/{shard}" for shard in ("1of2", "2of2")]
+    assert paths.pseudo_labels(agreeing) == paths.pseudo_labels(agreeing, MAIN) == labels
+
+
+def test_a_repetition_agrees_with_its_own_variants():
+    agree = {"labels": {"agree": [PLAIN, f"demo/{MAIN}"]}}
+    repetition = experiment("demo-seed7", refine=agree, random_seeds=[0, 7])
+    assert paths.agreeing(repetition, MAIN) == [f"results/demo-seed7/{PLAIN}", f"results/demo/{MAIN}"]
+
+
+@pytest.mark.parametrize(("refine", "needed"), [
+    ({}, (False, False)),
+    ({"reliable": {"scores": "margins"}}, (True, False)),
+    ({"irnet": {"walk": {"background": "seed"}}}, (False, True)),
+    ({"network": "affinitynet", "irnet": {"walk": {"background": "seed"}}}, (False, False)),
+    ({"network": "none"}, (False, False)),
+])  # fmt: skip
+def test_only_what_is_relative_to_the_threshold_of_the_seeds_needs_it(refine, needed):
+    assert paths.needs_threshold(experiment(refine=refine)) == needed
 
 
 def test_without_masks_the_report_shows_the_main_variant_only(tmp_path):

@@ -80,9 +80,9 @@ FIRST: dict[str, Callable[[Any], bool]] = {
         only("check_data", "gather_test_predictions"),
         only("predict", split=CHANGED_SPLIT),
     ),
-    # implicit/s2k2 is the first step of the main variant: its classifier exists, but not its CAMs and their sweep.
+    # implicit/s2k2 is the first step of the main variant: its classifier exists, but neither its CAMs nor their sweep.
     "compare": either(
-        only("export_cams", "sweep_seeds", variants="implicit/s2k2"),
+        only("export_cams", "sweep_seeds", "choose_threshold", variants="implicit/s2k2"),
         only("draw_curves", *OF_TRAININGS),
     ),
     # The baseline is compared, so its classifier and CAMs exist; what follows is new, and draw_curves drops a curve.
@@ -116,6 +116,12 @@ FIRST: dict[str, Callable[[Any], bool]] = {
     "refine.reliable": only("label_reliable"),
     "refine.reliable.confidence": only("label_reliable", *CRF_SEEDS),
     "refine.reliable.iterations": only("label_reliable", *CRF_SEEDS),
+    "refine.labels.margin": only("walk"),
+    # The labels of the baseline are new, and so is the agreement; its own network is not trained.
+    "refine.labels.agree": either(
+        only("label_reliable", "train_refiner", "walk", variants="baseline/plain"), only("agree_labels")
+    ),
+    "refine.keep_classes": only("label_reliable", "walk"),
     "refine.irnet.training": only("train_refiner"),
     "refine.irnet.walk": only("walk"),
     "refine.affinitynet.training": only("train_refiner"),
@@ -164,6 +170,7 @@ OTHER: dict[str, Any] = {
     "refine.network": "none",
     "segment.network": "smp/Unet",
     "scores": "alphas",
+    "agree": ["baseline/plain"],
 }
 
 
@@ -254,6 +261,22 @@ def test_a_key_reruns_exactly_what_depends_on_it(project, key):
     assert {job.experiment for job in plan.rerun} <= {experiment}
 
 
+def test_a_threshold_chosen_without_masks_in_place_of_a_number_reruns_what_reads_it(project):
+    plan = project.plan(put("drawn", {"cam.threshold": "auto"}))
+    first = plan.select(only("choose_threshold", "write_settings", experiments="drawn"))
+    assert {job.variant for job in first} == {"", "baseline/plain", "implicit/s2k2-s3k4"}
+    assert names(plan.rerun) == names(plan.following(first))
+    for job in first - plan.select(only("write_settings")):
+        cams = [f"results/drawn/{job.variant}/cams/train-{i}of2.h5" for i in (1, 2)]
+        assert set(job.reads) == {"results/drawn/data", f"results/drawn/{job.variant}/classifier.pt", *cams}
+
+
+def test_a_number_as_threshold_needs_no_input(project):
+    jobs = project.plan().select(only("choose_threshold", experiments="drawn|own"))
+    assert len(jobs) == 3
+    assert {job.reads for job in jobs} == {()}
+
+
 def test_an_order_of_keys_and_a_repeated_default_rerun_nothing(project):
     reordered = dict(reversed(value_of(project, "drawn", "classify.training").items()))
     assert not project.plan(put("drawn", {"classify.training": reordered})).rerun
@@ -283,6 +306,12 @@ MODULES: dict[str, Callable[[Any], bool]] = {
     "cam/maps": only("export_cams"),
     "cam/scorecam": only("export_cams", experiments="public"),
     "cam/gradcam_plus_plus": nothing,
+    # Only `public` chooses its threshold.
+    "cam/separation": only("choose_threshold", experiments="public"),
+    "cam/measure_separation": only("choose_threshold", experiments="public"),
+    "cam/threshold": only(
+        *("choose_threshold", *CRF_SEEDS, "draw_curves", "summary", "draw_trainings", "write_report", "tabulate")
+    ),
     "measure/sweep": only("sweep_seeds"),
     "measure/best_crf_seeds": only("best_crf_seeds"),
     "measure/thresholds": only(
@@ -293,6 +322,10 @@ MODULES: dict[str, Callable[[Any], bool]] = {
     "refine/reliable": only("label_reliable"),
     "refine/labelling": only("label_reliable", *CRF_SEEDS),
     "refine/crf_seeds": only(*CRF_SEEDS),
+    "refine/passes": only("label_reliable", *CRF_SEEDS, "walk"),
+    "refine/presence": only("label_reliable", *CRF_SEEDS, "walk"),
+    "refine/pseudo": only("walk"),
+    "refine/agree": nothing,  # no experiment of the project lets variants agree
     "refine/irnet": only("train_refiner", "walk", experiments="drawn|own"),
     "refine/affinitynet": only("train_refiner", "walk", experiments="public"),
     "refine/losses": only("train_refiner", "walk", experiments="drawn|own"),
@@ -309,7 +342,7 @@ MODULES: dict[str, Callable[[Any], bool]] = {
     "segment/voc_server": only("gather_test_predictions"),
     "experiment/stored": only("write_settings", "summary", "draw_trainings", "write_report", "tabulate"),
     "report/summary": only("summary", "draw_trainings", "write_report", "tabulate"),
-    "report/gallery": only("write_report", "tabulate"),
+    "report/gallery": only("write_report"),
     "report/tables": only("tabulate"),
     "report/count_classes": only("count_classes"),
     "report/classes": only("count_classes", "write_report"),

@@ -45,7 +45,7 @@ def test_the_code_of_a_job_is_that_of_the_module_it_runs(project):
     bodies = re.findall(r"^(?:use )?rule (\w+)\b.*:\n((?:(?: .*)?\n)+)", text, flags=re.MULTILINE)
     assert len(bodies) > 20
     for name, body in bodies:
-        digests = re.findall(r'code=code(?:_hash)?\(\s*"(ppl[\w.]+)"', body)
+        digests = re.findall(r'code=(?:if_auto\()?code(?:_hash)?\(\s*"(ppl[\w.]+)"', body)
         runs = re.findall(r"python -m (ppl[\w.]+)", body) or digests  # `use rule` has the command of its parent
         assert digests == runs, name
 
@@ -74,6 +74,43 @@ def test_a_job_touches_the_files_of_its_own_experiment_only(project):
         assert all(path.startswith(own) for path in job.reads) or job.rule == "prepare_data", job
     written = [path for job in plan.needs for path in job.writes]
     assert len(set(written)) == len(written)
+
+
+MAIN, PLAIN = "implicit/s2k2-s3k4", "baseline/plain"  # of the experiment `drawn`
+
+
+@pytest.mark.parametrize(("refine", "reading"), [
+    ({}, set()),
+    ({"reliable": {"scores": "margins"}}, {"label_reliable"}),
+    ({"irnet": {"walk": {"background": "seed"}}}, {"walk"}),
+])  # fmt: skip
+def test_labels_relative_to_the_threshold_of_the_seeds_read_that_of_their_variant(project, refine, reading):
+    plan = project.plan({"experiments": {"drawn": {"refine": refine}}}, targets=[f"results/drawn/{MAIN}/segmenter.pt"])
+    threshold = f"results/drawn/{MAIN}/threshold.json"
+    assert {job.rule for job in plan.needs if threshold in job.reads} == reading
+    assert not {job for job in plan.needs for path in job.reads if "threshold" in path and path != threshold}
+
+
+@pytest.mark.parametrize("other", [f"drawn/{PLAIN}", f"drawn-seed7/{MAIN}"])
+def test_a_network_learns_from_the_labels_on_which_variants_agree(project, other):
+    name = other.removeprefix("drawn/")
+    settings = {"refine": {"labels": {"agree": [name, MAIN]}}, "random_seeds": [0, 7]}
+    targets = [f"results/drawn/{MAIN}/{file}" for file in ("segmenter.pt", "pseudo.csv")]
+    plan = project.plan({"experiments": {"drawn": settings}}, targets=[*targets, "results/drawn/report.html"])
+    shards = ("1of2", "2of2")
+    agreed = [f"results/drawn/{MAIN}/agreed/{shard}" for shard in shards]
+    learning = plan.select(lambda job: job.rule in ("train_segmenter", "measure_pseudo") and job.experiment == "drawn")
+    assert learning
+    for job in learning:
+        assert [path for path in job.reads if "/pseudo/" in path or "/agreed/" in path] == agreed
+    (page,) = plan.select(lambda job: job.rule == "write_report")
+    assert set(agreed) <= set(page.reads)
+    agreeing = plan.select(lambda job: job.rule == "agree_labels" and job.experiment == "drawn")
+    assert {job.outputs for job in agreeing} == {(folder,) for folder in agreed}
+    for job in agreeing:
+        shard = job.outputs[0].rsplit("/", 1)[-1]
+        read = {path for path in job.reads if "/pseudo/" in path}
+        assert read == {f"results/{variant}/pseudo/{shard}" for variant in (f"drawn/{MAIN}", other)}
 
 
 def test_chains_share_their_prefixes(project):
@@ -187,7 +224,18 @@ def test_no_value_reaches_the_shell_as_code(project):
     assert stored[stored.index("--data.folder.path") + 1].endswith("touch injected")
 
 
-@pytest.mark.parametrize(("commands", "count"), [(executed, 15), (planned, 4)])
+def partial(project) -> list[list[str]]:
+    """Return the arguments of the commands that would write partial pseudo labels, by CRF and by walk."""
+    labels = {"labels": {"margin": 0.1, "agree": [PLAIN]}, "keep_classes": True}
+    walked = {"reliable": {"scores": "margins"}, "irnet": {"walk": {"background": "seed"}}}
+    change = {"drawn": {"refine": labels | {"network": "none"}}, "own": {"refine": labels | walked}}
+    (project.root / "partial.yaml").write_text(json.dumps({"experiments": change}))
+    targets = [f"results/drawn/{MAIN}/pseudo.csv", "results/own/explicit/s4k2/pseudo.csv"]
+    done = project.command("--dry-run", "--printshellcmds", "--configfile", "partial.yaml", "--", *targets)
+    return [shlex.split(f"-m {command}") for command in re.findall(r"python -m (ppl\..*) > ", done.stdout)]
+
+
+@pytest.mark.parametrize(("commands", "count"), [(executed, 15), (planned, 4), (partial, 5)])
 def test_every_command_line_is_valid_for_its_step(project, commands, count):
     lines = commands(project)
     assert len({words[1] for words in lines}) >= count
