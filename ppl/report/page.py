@@ -130,12 +130,9 @@ def main(settings: Settings) -> None:
     contrast_figure = svg(lambda: draw_contrast(chosen), "contrast", CONTRAST) if chosen else None
     sections = galleries(settings, dataset, resolved)
     counts = read_counts(settings.classes)
-    graph = graph_of(
-        [
-            *(*settings.cams, *settings.pseudo, *settings.predictions, *settings.measured, *settings.sweeps),
-            settings.classes,
-        ]
-    )
+    of_seeds = (*settings.cams, *settings.thresholds, *settings.sweeps)
+    of_network = (*settings.pseudo, *settings.predictions, *settings.measured, settings.classes)
+    graph = graph_of([*of_seeds, *of_network])
     content = {
         "style": Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
         "script": Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),

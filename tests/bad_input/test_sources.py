@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
+from ppl.cam.threshold import THRESHOLD, Threshold, write_threshold
 from ppl.data import prepare
 from ppl.data.masks import write_mask
 from ppl.data.settings import Coco, Data, Voc
@@ -145,4 +146,6 @@ SWEEP = "threshold,miou,precision,recall\n"
 )
 def test_a_broken_sweep_is_not_drawn(tmp_path, refused, content):
     (tmp_path / "sweep.csv").write_text(content)
-    refused(curves.main, curves.Settings((tmp_path / "sweep.csv",), ("a",), tmp_path / "curves.svg"), "sweep.csv")
+    write_threshold(tmp_path / THRESHOLD, Threshold(threshold=0.3, rule="fixed"))
+    files = (tmp_path / "sweep.csv",), (tmp_path / THRESHOLD,)
+    refused(curves.main, curves.Settings(*files, ("a",), tmp_path / "curves.svg"), "sweep.csv")

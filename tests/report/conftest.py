@@ -101,9 +101,11 @@ class Experiment:
             self.write(f"data/SegmentationClass/{image}.png", mask)
 
     def write_cams(self, variant: str, cams: Mapping[str, Cam], classes: Sequence[str]) -> Path:
+        """Write the CAMs of a variant and its threshold."""
         file = self.root / variant / "cams" / "seeds-1of1.h5"
         file.parent.mkdir(parents=True)
         write(file, cams.items(), classes=classes, settings="{}", checkpoint="")
+        write_threshold(self.root / variant / "threshold.json", Threshold(threshold=0.3, rule="fixed"))
         return file
 
 
@@ -144,7 +146,6 @@ def _compose(experiment: Experiment) -> Experiment:
     rows[MAIN] = ["0.29,43.3,5,6,70.1,30.2,29.6", "0.30,42.2,5,6,71.4,28.5,26.7", "0.31,41.1,5,6,7,8,9"]
     for variant, lines in rows.items():
         experiment.write(f"{variant}/sweep.csv", "\n".join([header, *lines]))
-        write_threshold(experiment.root / variant / "threshold.json", Threshold(threshold=0.3, rule="fixed"))
     for name, value in {"pseudo": 51.57, "val-raw": 53.33, "val-crf": 55.55}.items():
         lines = ["class,iou,pixels", "background,80.00,100", '"<b>&""",,0', "null,23.14,50", f"mean,{value},150"]
         experiment.write(f"{MAIN}/{name}.csv", "\n".join(lines))

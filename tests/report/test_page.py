@@ -151,7 +151,10 @@ def choose_without_masks(experiment) -> None:
 def test_a_threshold_chosen_without_masks_is_named_with_its_curve_and_decides_the_seeds(experiment):
     choose_without_masks(experiment)
     page = written(experiment.settings())
-    for text in ("threshold 0.29, chosen without masks: no mask was used", "Contrast over the background threshold"):
+    for text in (
+        "No mask was used to choose the threshold of explicit/s4k2, 0.29",
+        "Contrast over the background threshold",
+    ):
         assert page.text.count(text) == 1
     assert "fixed threshold" not in page.text
     assert "seeds, threshold chosen without masks" in page.text
@@ -165,7 +168,7 @@ def test_a_threshold_chosen_without_masks_is_named_with_its_curve_and_decides_th
 def test_without_masks_the_page_shows_the_curve_of_the_choice_alone(experiment):
     choose_without_masks(experiment)
     page = written(experiment.settings(masks=False))
-    assert "no mask was used" in page.text
+    assert "No mask was used" in page.text
     assert "mIoU" not in page.text
     labels = [attrs["aria-label"] for tag, attrs in page.tags if tag == "svg"]
     assert [label for label in labels if "contrast" in label or "mIoU" in label] == [CONTRAST]

@@ -187,6 +187,7 @@ rule tabulate_costs:
     """Write minutes and memory of every step, from Snakemake's benchmark files."""
     input:
         files(paths.training_logs),
+        files(paths.thresholds),
         if_masks(paths.sweeps),
         if_masks(paths.measures),
     output:
