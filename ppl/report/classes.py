@@ -12,11 +12,8 @@ from typing import NamedTuple
 from ppl.jobs.errors import UserError
 
 FILE = "classes.csv"
-GONE = 0.5
-"""A class vanishes where it has no pixel on more than this share of the photos that are labelled with it: every such
-photo shows it, so a method that finds it less often than not has lost it, not missed some."""
 SHRUNK = 0.2
-"""It vanishes too where its mean share of pixels falls below this share of that at an earlier stage: seeds are rarely
+"""A class vanishes where its mean share of pixels falls below this share of that at an earlier stage: seeds are rarely
 more than twice as large as their objects, or half as large, so tighter labels explain a factor of two or three."""
 
 
@@ -26,6 +23,10 @@ class Stage(NamedTuple):
     caption: str
     split: str
     """Key below `data:` of the split that is counted."""
+    gone: float
+    """A class vanishes here if it has no pixel on more than this share of the photos that are labelled with it. Seeds
+    and pseudo labels know the labels of their photos, so a class should be on all of them: half is the limit.
+    Predictions do not: a network that confuses classes misses half of the photos of some, so three quarters is."""
     remedy: str
     """For classes that vanish at this stage; {alone} and {photos} are numbers of training photos."""
 
@@ -33,9 +34,9 @@ class Stage(NamedTuple):
 ALONE = "add photos that show it without other classes ({alone} of {photos} do)"
 KEEP = "set refine.keep_classes: true, lower refine.labels.margin"
 STAGES = {
-    "seeds": Stage("seeds", "train_split", f"{ALONE}, or lower cam.threshold"),
-    "labels": Stage("pseudo labels", "train_split", f"{KEEP}, or {ALONE}"),
-    "predictions": Stage("predictions", "val_split", "add photos that show it, or raise segment.training.steps"),
+    "seeds": Stage("seeds", "train_split", 0.5, f"{ALONE}, or lower cam.threshold"),
+    "labels": Stage("pseudo labels", "train_split", 0.5, f"{KEEP}, or {ALONE}"),
+    "predictions": Stage("predictions", "val_split", 0.75, "add photos that show it, or raise segment.training.steps"),
 }
 """The stages by the name of their columns, from first to last."""
 LABELLED = "image-level labels"
@@ -71,7 +72,7 @@ class Vanishing(NamedTuple):
 
 
 def vanishing(row: ClassCounts) -> Vanishing | None:
-    """Return the first stage at which a class vanishes (GONE, SHRUNK); None if there is none.
+    """Return the first stage at which a class vanishes (`Stage.gone`, SHRUNK); None if there is none.
 
     A stage without a photo that is labelled with the class is left out.
     """
@@ -81,7 +82,7 @@ def vanishing(row: ClassCounts) -> Vanishing | None:
         if not count.photos:
             continue
         caption = STAGES[name].caption
-        if count.gone > GONE * count.photos:
+        if count.gone > STAGES[name].gone * count.photos:
             return Vanishing(name, f"in the {before[0]} of {_found(before[1])}, in the {caption} of {_found(count)}")
         if largest and count.share < SHRUNK * largest[1].share:
             shares = f"{_percent(largest[1].share)} in the {largest[0]}, {_percent(count.share)} in the {caption}"

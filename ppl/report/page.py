@@ -22,7 +22,7 @@ from ppl.jobs.files import file_digest, write_text
 from ppl.jobs.sampling import evenly
 from ppl.measure.measures import HEADLINE, MEASURES, NETWORK, PSEUDO, by_rule, prediction_kinds
 from ppl.measure.thresholds import fixed_row
-from ppl.report.classes import GONE, SHRUNK, STAGES, ClassCounts, read_counts, vanishing, warnings
+from ppl.report.classes import SHRUNK, STAGES, ClassCounts, read_counts, vanishing, warnings
 from ppl.report.costs import costs, read_benchmarks
 from ppl.report.figures import draw_contrast, draw_graph, draw_per_class, svg, threshold_curves
 from ppl.report.gallery import Sample, Source, samples
@@ -131,7 +131,8 @@ def main(settings: Settings) -> None:
     sections = galleries(settings, dataset, resolved)
     counts = read_counts(settings.classes)
     of_seeds = (*settings.cams, *settings.thresholds, *settings.sweeps)
-    graph = graph_of([*of_seeds, *settings.pseudo, *settings.predictions, *settings.measured, settings.classes])
+    of_network = (*settings.pseudo, *settings.predictions, *settings.measured, settings.classes)
+    graph = graph_of([*of_seeds, *of_network])
     content = {
         "style": Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
         "script": Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
@@ -148,9 +149,8 @@ def main(settings: Settings) -> None:
         "per_class_figure": Markup(class_figure) if class_figure else None,
         "counts": [(row, lost.stage if (lost := vanishing(row)) else None) for row in counts],
         "largest_share": largest_share(counts),
-        "stages": {name: (stage.caption, getattr(resolved.data, stage.split)) for name, stage in STAGES.items()},
+        "stages": STAGES,
         "warnings": warnings(counts),
-        "gone": GONE,
         "shrunk": SHRUNK,
         "curves": Markup(curve_figure) if curve_figure else None,
         "contrast": Markup(contrast_figure) if contrast_figure else None,

@@ -180,7 +180,7 @@ def test_vanished_classes_are_listed_and_marked_with_and_without_masks(experimen
     page = written(experiment.settings(masks=masks))
     assert "class 'null': in the seeds of 3 of 4 photos, in the pseudo labels of 1 of 4 photos; set refine" in page.text
     assert [attrs.get("class") for tag, attrs in page.tags if tag == "tr"].count("vanished") == 1
-    words = page.text[page.text.index("pseudo labels, ") :].split()
+    words = page.text[page.text.index("vanishes in") :].split()
     assert " ".join(words[words.index("null") :][:20]).startswith(
         "null 4 3 of 4 7.50 1 of 4 0.25 4 of 4 5.12 pseudo labels"
     )
