@@ -1,4 +1,4 @@
-"""Print a summary of one or more experiments: mIoU of each variant, minutes, and paths of the results.
+"""Print a summary of one or more experiments: mIoU of each variant, minutes, vanished classes, paths of the results.
 
     python -m ppl.report.overview results/demo
 
@@ -19,6 +19,7 @@ from ppl.cam.threshold import THRESHOLD, Threshold, read_whole
 from ppl.jobs.command import command
 from ppl.jobs.errors import UserError
 from ppl.measure.measures import HEADLINE, MEASURES, PSEUDO, SEED_BEST, SEED_FIXED, SWEEP
+from ppl.report import classes
 
 MINUTES = "minutes"
 LABELLED = "labelled"
@@ -61,7 +62,7 @@ def main(settings: Settings) -> None:
 
 
 def overview(folders: Sequence[Path]) -> str:
-    """Return mIoU, minutes, thresholds of the seeds and paths of experiments by their folders.
+    """Return mIoU, minutes, thresholds of the seeds, vanished classes and paths of experiments by their folders.
 
     Missing results are omitted. UserError if a table is damaged.
     """
@@ -87,8 +88,18 @@ def overview(folders: Sequence[Path]) -> str:
         for row in rows_of(folder)
         if (threshold := threshold_of(folder / row.variant))
     ]
-    parts = (table, 2), (thresholds, 3), (places, 3)
-    return "\n".join([notes, *(line for rows, words in parts if rows for line in ("", *_aligned(rows, words=words)))])
+    vanished = [line for folder in folders for line in vanished_classes(folder)]
+    parts = _aligned(table, words=2), _aligned(thresholds, words=3), vanished, _aligned(places, words=3)
+    return "\n".join([notes, *(line for part in parts if part for line in ("", *part))])
+
+
+def vanished_classes(folder: Path) -> list[str]:
+    """Return a line for each class that vanishes between the labels and the predictions of a variant."""
+    return [
+        f"warning: {path.parent.relative_to(folder.parent).as_posix()}: {line}"
+        for path in sorted(folder.glob(f"*/*/{classes.FILE}"))
+        for line in classes.warnings(classes.read_counts(path))
+    ]
 
 
 def threshold_of(folder: Path) -> Threshold | None:

@@ -22,6 +22,7 @@ from ppl.jobs.files import file_digest, write_text
 from ppl.jobs.sampling import evenly
 from ppl.measure.measures import HEADLINE, MEASURES, NETWORK, PSEUDO, by_rule, prediction_kinds
 from ppl.measure.thresholds import fixed_row
+from ppl.report.classes import GONE, SHRUNK, STAGES, ClassCounts, read_counts, vanishing, warnings
 from ppl.report.costs import costs, read_benchmarks
 from ppl.report.figures import draw_contrast, draw_graph, draw_per_class, svg, threshold_curves
 from ppl.report.gallery import Sample, Source, samples
@@ -62,6 +63,8 @@ class Settings:
     """METHOD/GRIDS/threshold.json of every variant on the page."""
     measured: tuple[Path, ...]
     """pseudo.csv, val-raw.csv and, if there is a CRF, val-crf.csv of the main variant."""
+    classes: Path
+    """classes.csv of the main variant."""
     benchmarks: Path
     """Folder of Snakemake's benchmark files; missing ones are omitted."""
     out: Path
@@ -128,7 +131,13 @@ def main(settings: Settings) -> None:
     chosen = {variant: threshold for variant, threshold in thresholds.items() if threshold.rule == "auto"}
     contrast_figure = svg(lambda: draw_contrast(chosen), "contrast", CONTRAST) if chosen else None
     sections = galleries(settings, dataset, resolved)
-    graph = graph_of([*settings.cams, *settings.pseudo, *settings.predictions, *settings.measured, *settings.sweeps])
+    counts = read_counts(settings.classes)
+    graph = graph_of(
+        [
+            *(*settings.cams, *settings.pseudo, *settings.predictions, *settings.measured, *settings.sweeps),
+            settings.classes,
+        ]
+    )
     content = {
         "style": Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
         "script": Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
@@ -143,6 +152,12 @@ def main(settings: Settings) -> None:
         "threshold": thresholds[resolved.main],
         "per_class": columns,
         "per_class_figure": Markup(class_figure) if class_figure else None,
+        "counts": [(row, lost.stage if (lost := vanishing(row)) else None) for row in counts],
+        "largest_share": largest_share(counts),
+        "stages": {name: (stage.caption, getattr(resolved.data, stage.split)) for name, stage in STAGES.items()},
+        "warnings": warnings(counts),
+        "gone": GONE,
+        "shrunk": SHRUNK,
         "curves": Markup(curve_figure) if curve_figure else None,
         "contrast": Markup(contrast_figure) if contrast_figure else None,
         "trainings": [last_row(kind, variant, rows) for kind in curves for variant, rows in curves[kind].items()],
@@ -250,6 +265,12 @@ def per_class(
         if table is not None:
             columns[measure.caption] = [float(value) for value in table["iou"]]
     return columns
+
+
+def largest_share(counts: Sequence[ClassCounts]) -> float:
+    """Return the largest share of pixels of any class at any stage, in percent; 0 if there is none."""
+    shares = (count.share for row in counts for count in row.stages.values())
+    return max((share for share in shares if not math.isnan(share)), default=0.0)
 
 
 def galleries(settings: Settings, dataset: Dataset, resolved: Experiment) -> list[Gallery]:

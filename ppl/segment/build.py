@@ -19,7 +19,8 @@ The module of an entry, one of `NETWORKS` or the user's `own/MODULE`, contains:
 `loss(network, images, labels) -> Tensor`
     Return the loss of the network in training mode, a mean over the batch, of images (B, 3, H, W) and labels (B, H, W)
     uint8: 0..C, or 255 (ignored). `ppl.segment.logits.segmentation_loss` computes cross-entropy. It is called with a
-    wrapped network, whose outputs are those of `network(images)`.
+    wrapped network, whose outputs are those of `network(images)`. With `segment.training.confidence_exponent` it also
+    gets the keyword `exponent`, which an entry may lack.
 
 `parameter_groups(network, training) -> list[Group]`
     Return optimiser groups (`params`, `lr`, `weight_decay`) that contain each parameter once; those without gradient

@@ -59,12 +59,12 @@ def build(name: str, settings: DeepLabV2, classes: int, *, weights: str, frozen_
     return network
 
 
-def loss(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Return the sum of the mean cross-entropies of all scales and of their maximum.
+def loss(network: nn.Module, images: Tensor, labels: Tensor, *, exponent: float = 0) -> Tensor:
+    """Return the sum of the mean losses of all scales and of their maximum (`segmentation_loss`).
 
     Labels are resized to the logits of each scale: a small scale learns from the cells that it has.
     """
-    return segmentation_loss(network(images), labels)
+    return segmentation_loss(network(images), labels, exponent)
 
 
 def parameter_groups(network: DeepLab, training: Training) -> list[Group]:

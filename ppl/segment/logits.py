@@ -11,17 +11,23 @@ from ppl.training.batch_means import mean_count
 from ppl.training.label_grids import nearest
 
 
-def segmentation_loss(outputs: Sequence[Tensor], labels: Tensor) -> Tensor:
-    """Return the sum over `outputs` (B, C+1, h, w) of the mean cross-entropy with `labels` (B, H, W).
+def segmentation_loss(outputs: Sequence[Tensor], labels: Tensor, exponent: float = 0) -> Tensor:
+    """Return the sum over `outputs` (B, C+1, h, w) of the mean loss of their pixels with `labels` (B, H, W).
 
-    Labels are ids 0..C, or 255 (ignored); they are resized to the logits by nearest neighbour. 0 if all are ignored.
+    Labels are ids 0..C, or 255 (ignored); they are resized to the logits by nearest neighbour. With exponent 0 a pixel's
+    loss is the cross-entropy -log p of its label's probability p, otherwise the generalised one, (1 - p^exponent) /
+    exponent (Zhang and Sabuncu, NeurIPS 2018): its gradient is that of cross-entropy times p^exponent, so labels that
+    the network contradicts with confidence teach less. 0 if all labels are ignored.
     """
     total = outputs[0].new_zeros((), dtype=torch.float32)
     for logits in outputs:
         target = nearest(labels, logits.shape[-2:]).long()
         valid = mean_count((target != IGNORE).sum())
-        entropy = F.cross_entropy(logits.float(), target, ignore_index=IGNORE, reduction="sum")
-        total = total + entropy / torch.where(valid > 0, valid, 1)
+        reduction = "none" if exponent else "sum"
+        losses = F.cross_entropy(logits.float(), target, ignore_index=IGNORE, reduction=reduction)  # 0 where ignored
+        if exponent:
+            losses = (-torch.expm1(-exponent * losses) / exponent).sum()
+        total = total + losses / torch.where(valid > 0, valid, 1)
     return total
 
 

@@ -17,6 +17,7 @@ from ppl.jobs.fields import (
     Pixels,
     Positive,
     Section,
+    Share,
     Source,
 )
 from ppl.jobs.slots import Slot
@@ -77,6 +78,9 @@ class Training(training.Training):
     decay."""
     weight_decay: Annotated[NotNegative, Source("DeepLab")] = 5e-4
     """Weight decay."""
+    confidence_exponent: Annotated[Share, Source("ours")] = 0
+    """Weigh the gradient of a label by the network's own probability of it, raised to this exponent (generalised
+    cross-entropy), so that labels that it contradicts teach less; 0: cross-entropy."""
     crop: Annotated[Pixels, Source("DeepLab")] = 321
     """Side of the square crops, in pixels."""
     crop_scales: Annotated[Factors, Source("DeepLab")] = (0.5, 0.75, 1, 1.25, 1.5)

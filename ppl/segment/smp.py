@@ -147,9 +147,9 @@ def check(name: str, settings: Smp) -> None:
     _check_encoder(settings.encoder)
 
 
-def loss(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean cross-entropy at the stride of the logits."""
-    return segmentation_loss([network(images)], labels)
+def loss(network: nn.Module, images: Tensor, labels: Tensor, *, exponent: float = 0) -> Tensor:
+    """Return the mean loss at the stride of the logits (`segmentation_loss`)."""
+    return segmentation_loss([network(images)], labels, exponent)
 
 
 def parameter_groups(network: SmpNetwork, training: Training) -> list[Group]:

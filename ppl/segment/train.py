@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,7 @@ from ppl.jobs.errors import UserError
 from ppl.segment.build import KIND, build, entry, stored
 from ppl.segment.settings import Segment
 from ppl.training.labelled import LabelledRun, train_on_labels
+from ppl.training.loop import Loss
 
 PROBE_SIDE = 128  # pixels of the image on which the form of the logits is checked
 
@@ -34,10 +37,19 @@ def main(settings: Settings) -> None:
         settings=stored(segment),
         build=partial(_build, segment),
         groups=lambda built: network.parameter_groups(built, training),
-        loss=network.loss,
+        loss=loss_of(segment, network),
         augmentation=Augmentation(training.crop, scales=training.crop_scales, pad_end=True),
         steps=training.steps,
     )
+
+
+def loss_of(segment: Segment, network: ModuleType) -> Loss:
+    """Return the loss of an entry with the exponent of the settings; UserError if the entry's has none."""
+    exponent = segment.training.confidence_exponent
+    if exponent and "exponent" not in signature(network.loss).parameters:
+        what = f"the loss of {segment.network} has no argument `exponent`"
+        raise UserError(f"segment.training.confidence_exponent {exponent}", what, "set it to 0, or add the argument")
+    return partial(network.loss, exponent=exponent) if exponent else network.loss
 
 
 def _build(segment: Segment, classes: int) -> nn.Module:

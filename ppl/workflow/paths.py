@@ -11,6 +11,7 @@ from ppl.classify import variants
 from ppl.data import source
 from ppl.jobs.slots import module_of, settings_of, slots_of
 from ppl.measure.measures import NETWORK, PSEUDO, SWEEP, prediction_kinds
+from ppl.report import classes
 from ppl.workflow.config import Experiment, repetition
 
 # ---- dataset
@@ -160,6 +161,11 @@ def measures(experiment: Experiment) -> list[str]:
     """Return the IoU tables of the main variant: of its pseudo labels and of every kind of predictions."""
     kinds = prediction_kinds(crf=experiment.settings.segment.prediction.crf)
     return [f"{experiment.main}/{measure.file}" for measure in (PSEUDO, *(NETWORK[kind] for kind in kinds))]
+
+
+def class_counts(experiment: Experiment) -> str:
+    """Return the table of pixels per class of the main variant."""
+    return f"{experiment.main}/{classes.FILE}"
 
 
 def repetitions(experiment: Experiment) -> list[Experiment]:

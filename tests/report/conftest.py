@@ -57,6 +57,7 @@ class Experiment:
             sweeps=files("sweep.csv") if masks else (),
             thresholds=files("threshold.json"),
             measured=files("pseudo.csv", "val-raw.csv", "val-crf.csv") if masks else (),
+            classes=self.main / "classes.csv",
             benchmarks=self.root / "benchmarks",
             out=self.root / "report.html",
         )
@@ -154,6 +155,10 @@ def _compose(experiment: Experiment) -> Experiment:
     for name, value in {"pseudo": 51.57, "val-raw": 53.33, "val-crf": 55.55}.items():
         lines = ["class,iou,pixels", "background,80.00,100", '"<b>&""",,0', "null,23.14,50", f"mean,{value},150"]
         experiment.write(f"{MAIN}/{name}.csv", "\n".join(lines))
+    stages = ("seeds", "labels", "predictions")
+    columns = [f"{stage}_{field}" for stage in stages for field in ("photos", "gone", "share")]
+    counts = ['"<b>&""",0' + ",0,0," * 3, "null,4,4,1,7.500,4,3,0.250,4,0,5.125"]
+    experiment.write(f"{MAIN}/classes.csv", "\n".join([",".join(["class", "alone", *columns]), *counts]))
     losses = "epoch,step,rate,loss,seconds\n1,7,0.5,0.6543,30\n2,14,0.1,0.5432,60\n"
     scored = "epoch,step,rate,loss,seconds,mAP\n1,7,0.5,0.4,30,0.5\n2,14,0.1,0.3,90,0.876\n"
     for name, text in {"refiner": losses, "segmenter": losses, "classify": scored}.items():

@@ -91,6 +91,13 @@ def test_every_variant_has_its_threshold_and_its_origin(experiment):
     assert table(text)[2][1] == "43.3"  # at 0.29
 
 
+def test_vanished_classes_are_warned_of_in_one_line_each(experiment):
+    (warning,) = [line for line in overview.overview([experiment.root]).splitlines() if "warning" in line]
+    assert warning.startswith("warning: mini/explicit/s4k2: class 'null': in the seeds of 3 of 4 photos, in the ")
+    (experiment.main / "classes.csv").unlink()
+    assert "warning" not in overview.overview([experiment.root])
+
+
 def run(*arguments, program=("-m", "ppl.report.overview")):
     return subprocess.run([sys.executable, *program, *map(str, arguments)], capture_output=True, text=True, check=False)
 

@@ -172,6 +172,25 @@ def test_without_masks_the_page_shows_the_curve_of_the_choice_alone(experiment):
     assert len(page.attributes("id")) == len(set(page.attributes("id")))
 
 
+@pytest.mark.parametrize("masks", [True, False])
+def test_vanished_classes_are_listed_and_marked_with_and_without_masks(experiment, masks):
+    page = written(experiment.settings(masks=masks))
+    assert "class 'null': in the seeds of 3 of 4 photos, in the pseudo labels of 1 of 4 photos; set refine" in page.text
+    assert [attrs.get("class") for tag, attrs in page.tags if tag == "tr"].count("vanished") == 1
+    words = page.text[page.text.index("pseudo labels, ") :].split()
+    assert " ".join(words[words.index("null") :][:20]).startswith(
+        "null 4 3 of 4 7.50 1 of 4 0.25 4 of 4 5.12 pseudo labels"
+    )
+
+
+def test_the_page_says_if_no_class_vanishes_and_does_without_the_table(experiment):
+    file = experiment.main / "classes.csv"
+    file.write_text(file.read_text().replace("4,3,0.250", "4,1,6.250"))
+    assert "No class vanishes." in written(experiment.settings()).text
+    file.unlink()
+    assert "vanish" not in written(experiment.settings()).text
+
+
 def test_the_gallery_says_that_it_is_a_sample(experiment):
     page = written(replace(experiment.settings(), samples=2))
     assert page.text.count("2 of 4 images") == 2

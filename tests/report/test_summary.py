@@ -7,7 +7,10 @@ def test_headline_numbers_in_the_table(experiment):
     page = experiment.settings()
     out = experiment.root / "summary.csv"
     summary.main(summary.Settings(page.settings, page.sweeps, page.thresholds, page.measured, out))
-    rows = [tuple(row) for row in pd.read_csv(out, dtype={"threshold": str, "labelled": str}).fillna("").itertuples(index=False)]
+    rows = [
+        tuple(row)
+        for row in pd.read_csv(out, dtype={"threshold": str, "labelled": str}).fillna("").itertuples(index=False)
+    ]
     assert rows == [
         ("seed_fixed", "seeds", "baseline/plain", "0.3", 32.2, ""),
         ("seed_best", "seeds", "baseline/plain", "0.3", 32.2, ""),

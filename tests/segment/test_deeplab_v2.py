@@ -144,3 +144,20 @@ def test_biases_of_the_head_learn_twice_as_fast_without_decay(network: DeepLab) 
     for name, parameter in network.named_parameters():
         expected = (0.1, 0.5) if name.startswith("backbone") else (1, 0.5) if name.endswith("weight") else (2, 0)
         assert rate[id(parameter)] == pytest.approx(expected)
+
+
+def test_the_exponent_weighs_the_gradient_of_a_label_by_its_probability() -> None:
+    logits = torch.randn(1, 4, 3, 5, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    labels = torch.randint(0, 4, (1, 3, 5), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
+    labels[0, 0, :2] = 255
+    gradients = [torch.autograd.grad(segmentation_loss([logits], labels, q), logits)[0] for q in (0, 0.7)]
+    known = labels.long().clamp(max=3)
+    probability = logits.softmax(1).gather(1, known[:, None]).detach()  # (1, 1, 3, 5)
+    torch.testing.assert_close(gradients[1], gradients[0] * probability**0.7)
+
+
+def test_a_small_exponent_is_nearly_cross_entropy() -> None:
+    logits = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    labels = torch.zeros(2, 4, 4, dtype=torch.uint8)
+    plain, nearly = (segmentation_loss([logits], labels, q).item() for q in (0, 1e-4))
+    assert nearly == pytest.approx(plain, rel=1e-3)

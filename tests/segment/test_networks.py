@@ -161,6 +161,18 @@ def test_photos_of_ignored_labels_cost_nothing(segment: Segment, network: nn.Mod
     assert loss.item() == 0
 
 
+def test_the_exponent_of_the_settings_reaches_the_loss_or_is_refused(segment: Segment, network: nn.Module) -> None:
+    weighed = replace(segment, training=replace(segment.training, confidence_exponent=0.5))
+    photo, labels = torch.randn(1, 3, 40, 40), torch.ones(1, 40, 40, dtype=torch.uint8)
+    entry = segmenters.entry(segment)
+    if segment.network.startswith(slots.OWN):  # the module above has no such argument
+        with pytest.raises(UserError, match="has no argument `exponent`; set it to 0"):
+            train.loss_of(weighed, entry)
+    else:
+        values = [train.loss_of(of, entry)(network.train(), photo, labels).item() for of in (segment, weighed)]
+        assert values[1] < values[0]
+
+
 def test_parameter_groups_contain_each_parameter_once_and_each_trained_one_gets_a_gradient(
     segment: Segment, network: nn.Module
 ) -> None:

@@ -31,7 +31,7 @@ def test_the_report_carries_what_the_page_is_made_of(shown):
     files = {section: sorted(path.removeprefix(folder) for path in paths) for section, paths in sections.items()}
     main = "implicit/s2k2-s3k4"
     assert files == {
-        "Overview": ["report.html", "summary.csv"],
+        "Overview": [f"{main}/classes.csv", "report.html", "summary.csv"],
         "Trainings": ["trainings.png"],
         "Seeds": [
             *(f"baseline/plain/{name}.csv" for name in ("seed-best-crf", "seed-crf", "sweep")),

@@ -65,6 +65,7 @@ FIRST: dict[str, Callable[[Any], bool]] = {
     # does not look for other reasons to run a job behind an ancient input whose own job runs.
     "data.train_split": either(
         only("check_data", "train_classifier", "label_reliable", "train_refiner", "walk", "train_segmenter"),
+        only("count_classes"),
         only("export_cams", split=CHANGED_SPLIT),
     ),
     "data.seed_split": either(
@@ -72,7 +73,7 @@ FIRST: dict[str, Callable[[Any], bool]] = {
         only("export_cams", split=CHANGED_SPLIT),
     ),
     "data.val_split": either(
-        only("check_data", "train_classifier", "measure_predictions"),
+        only("check_data", "train_classifier", "measure_predictions", "count_classes"),
         only("predict", split=CHANGED_SPLIT),
     ),
     "data.test_split": either(
@@ -87,6 +88,7 @@ FIRST: dict[str, Callable[[Any], bool]] = {
     # The baseline is compared, so its classifier and CAMs exist; what follows is new, and draw_curves drops a curve.
     "main": either(
         only("label_reliable", "train_refiner", "walk", "train_segmenter", "predict", variants="baseline/plain"),
+        only("count_classes", variants="baseline/plain"),
         only("gather_test_predictions", "draw_curves", *OF_TRAININGS),
     ),
     "random_seeds": only("train_classifier", "train_refiner", "train_segmenter"),
@@ -342,6 +344,8 @@ MODULES: dict[str, Callable[[Any], bool]] = {
     "report/summary": only("summary", "draw_trainings", "write_report", "tabulate"),
     "report/gallery": only("write_report"),
     "report/tables": only("tabulate"),
+    "report/count_classes": only("count_classes"),
+    "report/classes": only("count_classes", "write_report"),
     "report/page.html": only("write_report"),
     "crf/dense": only("label_reliable", *CRF_SEEDS, "walk", "predict"),
     "networks/backbones": only(*NETWORKS),

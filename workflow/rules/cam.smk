@@ -28,16 +28,6 @@ rule export_cams:
         " --hardware.gpu {resources.gpu} --hardware.workers {threads} > {log} 2>&1"
 
 
-def is_auto(wildcards):
-    """Return whether the threshold of the seeds is chosen from CAMs and photos."""
-    return settings_of(wildcards).cam.threshold == AUTO
-
-
-def if_auto(function, otherwise):
-    """Return the function of the wildcards if the threshold is chosen; a number in the configuration needs nothing."""
-    return lambda wildcards: function(wildcards) if is_auto(wildcards) else otherwise
-
-
 rule choose_threshold:
     """Write the background threshold of the seeds: the configured number, or one chosen without masks."""
     input:

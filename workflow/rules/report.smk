@@ -60,6 +60,45 @@ rule summary:
         " --thresholds {input.thresholds} --measured {input.measured} --out {output} > {log} 2>&1"
 
 
+rule count_classes:
+    """Count the pixels of every class in seeds, pseudo labels and predictions on its labelled photos; reads no mask."""
+    input:
+        data=data_folder,
+        cams=cams_of("train_split"),
+        labels=labels_to_learn,
+        threshold="results/{experiment}/{method}/{grids}/threshold.json",
+        predictions=predictions_of("val_split"),
+    output:
+        report(
+            "results/{experiment}/{method}/{grids}/classes.csv",
+            caption="../report/classes.rst",
+            category="{experiment}",
+            subcategory="Overview",
+            labels={"shows": "pixels per class, without masks"},
+        ),
+    params:
+        code=code_hash("ppl.report.count_classes"),
+        train=split("train_split"),
+        val=split("val_split"),
+        folders=lambda wildcards, input: [f"{f}/{paths.best_kind(E[wildcards.experiment])}" for f in input.predictions],
+    message:
+        "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: pixels per class; {log}"
+    log:
+        "results/{experiment}/logs/{method}/{grids}/classes.log",
+    benchmark:
+        "results/{experiment}/benchmarks/{method}/{grids}/classes.tsv"
+    threads: workers
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.report.count_classes --data {input.data} --train_split {params.train} --val_split {params.val}"
+        " --cams {input.cams} --threshold {input.threshold} --labels {input.labels} --predictions {params.folders}"
+        " --out {output} --workers {threads} > {log} 2>&1"
+
+
 rule write_report:
     """Write one self-contained page: numbers, curves, pictures, costs and settings of an experiment."""
     input:
@@ -75,6 +114,7 @@ rule write_report:
         thresholds=files(paths.thresholds),
         measured=if_masks(paths.measures),
         repeated=if_masks(paths.repeated_measures),
+        classes=files(paths.class_counts),
         # Not part of the page, but of Snakemake's own report about it.
         beside=if_masks(paths.summary_files),
         costs="results/{experiment}/costs.csv",
@@ -109,7 +149,7 @@ rule write_report:
         " --settings {input.settings} --cams {input.cams} --reliable {input.reliable} --pseudo {input.pseudo}"
         " --predictions {input.predictions} --trainings {input.trainings} --checkpoints {input.checkpoints}"
         " --sweeps {input.sweeps} --thresholds {input.thresholds} --measured {input.measured}"
-        " --repeated {input.repeated}"
+        " --repeated {input.repeated} --classes {input.classes}"
         " --benchmarks {params.benchmarks} --out {output} --workers {threads} > {log} 2>&1"
 
 
