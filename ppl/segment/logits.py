@@ -15,8 +15,8 @@ def segmentation_loss(outputs: Sequence[Tensor], labels: Tensor, exponent: float
     """Return the sum over `outputs` (B, C+1, h, w) of the mean loss of their pixels with `labels` (B, H, W).
 
     Labels are ids 0..C, or 255 (ignored); they are resized to the logits by nearest neighbour. With exponent 0 the loss
-    of a pixel is the cross-entropy -log p of its label's probability p, otherwise the generalised one, (1 - p^exponent) /
-    exponent (Zhang and Sabuncu, NeurIPS 2018): its gradient is that of cross-entropy times p^exponent, so labels that
+    of a pixel is the cross-entropy -log p of its label's probability p, otherwise the generalised one, (1 - p^exponent)
+    / exponent (Zhang and Sabuncu, NeurIPS 2018): its gradient is that of cross-entropy times p^exponent, so labels that
     the network contradicts with confidence teach less. 0 if all labels are ignored.
     """
     total = outputs[0].new_zeros((), dtype=torch.float32)
