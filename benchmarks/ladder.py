@@ -50,6 +50,10 @@ TRAIN, SEEDS, VAL = "trainaug", "train", "val"
 HALVES = {"choice": "1/2", "final": "2/2"}
 """Every second photo of the validation split, and the others."""
 KINDS = ("raw", "crf")
+CAMS = "cams.h5"
+CAM_KEYS = ("cam.method", "cam.{method}", "cam.maps", "hardware.precision")
+REFINER = ("refine.network", "refine.{network}")
+NETWORK = ("segment.network", "segment.{network}")
 # As the workflow sets them for its jobs (workflow/rules/common.smk).
 MEMORY = {
     "MALLOC_MMAP_MAX_": "0",
@@ -112,7 +116,7 @@ class Job:
     @property
     def words(self) -> list[str]:
         """The command without Python."""
-        return ["-m", self.module, *self.arguments, "--out", str(self.out)]
+        return ["-m", self.module, *self.arguments]
 
 
 @dataclass(frozen=True)
@@ -185,15 +189,13 @@ class Ladder:
         if rung.labels == MASKS:
             return
         own = run._replace(rung=rung.labels)
-        if not rung.partner:
-            yield from self._pseudo(own)
-            return
-        both = own, self._partner(own, rung.partner)
+        both = [own, self._partner(own, rung.partner)] if rung.partner else [own]
         for of_variant in both:
             yield from self._pseudo(of_variant)
-        folders = tuple(self.folder(of_variant) / "pseudo" for of_variant in both)
-        words = f"--data {{data}} --split {TRAIN} --labels {{folders}} --workers {self.settings.cores}"
-        yield self._job(self.labels(run), "ppl.refine.agree", words, folders=folders)
+        if rung.partner:
+            folders = [self.folder(of_variant) / "pseudo" for of_variant in both]
+            words = f"--split {TRAIN} --workers {self.settings.cores}"
+            yield self._job(self.labels(run), "ppl.refine.agree", words, labels=folders)
 
     def _partner(self, run: Run, partner: str) -> Run:
         """Return the labels with which those of a network must agree."""
@@ -203,74 +205,67 @@ class Ladder:
         return run._replace(variant=partner)
 
     def _classifier(self, run: Run) -> Iterator[Job]:
-        """Yield the jobs of a variant's classifier and its CAMs; those of the variants that it starts from first."""
+        """Yield the jobs of a variant's classifier and its CAMs; those of the variant that it starts from first."""
         settings, (method, grids), out = self.experiment(run.rung), run.variant.split("/"), self.classifier(run)
-        start = variants.start(method, grids)
-        starts = tuple([self.classifier(run._replace(variant="/".join(start)))] if start else [])
-        if start:
-            yield from self._classifier(run._replace(variant="/".join(start)))
+        inputs = {}
+        if earlier := variants.start(method, grids):
+            start = run._replace(variant="/".join(earlier))
+            yield from self._classifier(start)
+            inputs["start"] = [self.classifier(start)]
         words = (
-            f"--data {{data}} --train_split {TRAIN} --val_split {VAL} --method {method} --grids {grids}"
-            f" --log {out.with_name('classify.csv')} --random_seed {run.seed}"
-            f" --code {parameters.code(settings, 'ppl.classify.train', 'classify.architecture')}"
+            f"--train_split {TRAIN} --val_split {VAL} --method {method} --grids {grids}"
             f" {parameters.flags(settings, 'classify.architecture', 'hardware.precision')}"
-            f" {parameters.training_flags(settings.classify, method, grids)} {self._devices}"
+            f" {parameters.training_flags(settings.classify, method, grids)}"
+            f" {self._training(run, 'ppl.classify.train', 'classify.architecture')} {self._devices}"
         )
-        yield self._job(out, "ppl.classify.train", f"{words}{' --start {starts}' if start else ''}", starts=starts)
-        keys = ("cam.method", "cam.{method}", "cam.maps", "hardware.precision")
-        words = f"--data {{data}} --split {TRAIN} --classifier {{classifier}} {parameters.flags(settings, *keys)}"
-        yield self._job(out.with_name("cams.h5"), "ppl.cam.export", f"{words} {self._devices}", classifier=(out,))
+        log = out.with_name("classify.csv")
+        yield self._job(out, "ppl.classify.train", words, **inputs, log=log)
+        words = f"--split {TRAIN} {parameters.flags(settings, *CAM_KEYS)} {self._devices}"
+        yield self._job(out.with_name(CAMS), "ppl.cam.export", words, classifier=[out])
 
     def _pseudo(self, run: Run) -> Iterator[Job]:
         """Yield the jobs that lead to pseudo labels."""
         yield from self._classifier(run)
-        settings, folder = self.experiment(run.rung), self.folder(run)
-        classifier, cams = (self.classifier(run),), (self.classifier(run).with_name("cams.h5"),)
-        of_all_rungs = settings.cam.threshold == AUTO  # it depends on nothing but the CAMs
-        threshold = ((classifier[0].parent if of_all_rungs else folder) / THRESHOLD,)
-        flags = parameters.flags
-        of_split = f"--data {{data}} --split {TRAIN} --cams {{cams}}"
-        words = f"{of_split} --classifier {{classifier}} {flags(settings, 'cam.threshold')} {self._devices}"
-        yield self._job(*threshold, "ppl.cam.choose_threshold", words, cams=cams, classifier=classifier)
-        common = f"{of_split} --threshold {{threshold}} {self._devices}"
+        settings, folder, classifier = self.experiment(run.rung), self.folder(run), self.classifier(run)
+        cams = [classifier.with_name(CAMS)]
+        # A threshold that is chosen depends on nothing but the CAMs, so all rungs share it.
+        threshold = (classifier.parent if settings.cam.threshold == AUTO else folder) / THRESHOLD
+
+        def job(out: Path, module: str, *keys: str, **inputs: Sequence[Path]) -> Job:
+            words = f"--split {TRAIN} {parameters.flags(settings, *keys)} {self._devices}"
+            return self._job(out, f"ppl.{module}", words, cams=cams, **inputs)
+
+        yield job(threshold, "cam.choose_threshold", "cam.threshold", classifier=[classifier])
         crf, labels = ("refine.pairwise", "hardware.crf"), ("refine.labels.margin", "refine.keep_classes")
         if settings.refine.network == "none":
             keys = ("refine.reliable.confidence", "refine.reliable.iterations", *labels, *crf)
-            words = f"{common} {flags(settings, *keys)}"
-            yield self._job(folder / "pseudo", "ppl.refine.crf_seeds", words, cams=cams, threshold=threshold)
+            yield job(folder / "pseudo", "refine.crf_seeds", *keys, threshold=[threshold])
             return
-        words = f"{common} {flags(settings, 'refine.reliable', 'refine.keep_classes', *crf)}"
-        yield self._job(folder / "reliable", "ppl.refine.reliable", words, cams=cams, threshold=threshold)
-        network = ("refine.network", "refine.{network}")
+        keys = ("refine.reliable", "refine.keep_classes", *crf)
+        yield job(folder / "reliable", "refine.reliable", *keys, threshold=[threshold])
         words = (
-            f"--data {{data}} --train_split {TRAIN} --labels {{labels}} --log {folder / 'refiner.csv'}"
-            f" --random_seed {run.seed} --code {parameters.code(settings, 'ppl.refine.train_refiner', *network)}"
-            f" {flags(settings, *network, 'hardware.precision', without='walk')} {self._devices}"
+            f"--train_split {TRAIN} {parameters.flags(settings, *REFINER, 'hardware.precision', without='walk')}"
+            f" {self._training(run, 'ppl.refine.train_refiner', *REFINER)} {self._devices}"
         )
-        refiner = (folder / "refiner.pt",)
-        yield self._job(*refiner, "ppl.refine.train_refiner", words, labels=(folder / "reliable",))
-        words = f"{common} --network {{network}} {flags(settings, *network, *labels, 'hardware.precision', *crf)}"
-        inputs = {"cams": cams, "threshold": threshold, "network": refiner}
-        yield self._job(folder / "pseudo", "ppl.refine.walk_split", words, **inputs)
+        refiner, log = folder / "refiner.pt", folder / "refiner.csv"
+        yield self._job(refiner, "ppl.refine.train_refiner", words, labels=[folder / "reliable"], log=log)
+        keys = (*REFINER, *labels, "hardware.precision", *crf)
+        yield job(folder / "pseudo", "refine.walk_split", *keys, threshold=[threshold], network=[refiner])
 
     def _network(self, run: Run) -> Iterator[Job]:
         """Yield the training of a network and its predictions."""
         settings, folder = self.experiment(run.rung), self.folder(run)
-        network = ("segment.network", "segment.{network}")
         words = (
-            f"--data {{data}} --train_split {TRAIN} --labels {{labels}} --log {folder / 'segmenter.csv'}"
-            f" --random_seed {run.seed} --code {parameters.code(settings, 'ppl.segment.train', *network)}"
-            f" {parameters.flags(settings, *network, 'segment.training', 'hardware.precision')} {self._devices}"
+            f"--train_split {TRAIN}"
+            f" {parameters.flags(settings, *NETWORK, 'segment.training', 'hardware.precision')}"
+            f" {self._training(run, 'ppl.segment.train', *NETWORK)} {self._devices}"
         )
-        segmenter = folder / "segmenter.pt"
-        yield self._job(segmenter, "ppl.segment.train", words, labels=(self.labels(run),))
-        keys = ("segment.prediction", "hardware.precision", "hardware.crf")
+        segmenter, log = folder / "segmenter.pt", folder / "segmenter.csv"
+        yield self._job(segmenter, "ppl.segment.train", words, labels=[self.labels(run)], log=log)
+        flags = parameters.flags(settings, "segment.prediction", "hardware.precision", "hardware.crf")
         for half in self.halves:
-            words = (
-                f"--data {{data}} --split {VAL} --shard {HALVES[half]} --checkpoint {{network}}"
-                f" {parameters.flags(settings, *keys)} {self._devices}"
-            )
-            yield self._job(self.predictions(run, half), "ppl.segment.predict_split", words, network=(segmenter,))
+            words = f"--split {VAL} --shard {HALVES[half]} {flags} {self._devices}"
+            yield self._job(self.predictions(run, half), "ppl.segment.predict_split", words, checkpoint=[segmenter])
 
     @property
     def halves(self) -> tuple[str, ...]:
@@ -281,16 +276,21 @@ class Ladder:
         """Return the folder of a network's predictions."""
         return self.folder(run) / "predictions" / half
 
+    def _training(self, run: Run, module: str, *keys: str) -> str:
+        """Return the flags of random seed and code that all trainings have."""
+        return f"--random_seed {run.seed} --code {parameters.code(self.experiment(run.rung), module, *keys)}"
+
     @property
     def _devices(self) -> str:
         gpu = int(self.settings.device == "gpu")
         return f"--hardware.gpu {gpu} --hardware.workers {self.settings.cores}"
 
-    def _job(self, out: Path, module: str, words: str, **inputs: tuple[Path, ...]) -> Job:
-        """Return a job from its shell words, in which {names} are those of inputs, and {data} is the dataset."""
-        values = {name: shlex.join(map(str, paths)) for name, paths in inputs.items()}
-        text = words.format(data=shlex.quote(str(self.settings.data)), **values)
-        return Job(out, module, tuple(shlex.split(text)), tuple(path for paths in inputs.values() for path in paths))
+    def _job(self, out: Path, module: str, words: str, log: Path | None = None, **inputs: Sequence[Path]) -> Job:
+        """Return a job from the shell words of its settings and the files of each flag."""
+        files = {"data": [self.settings.data], **inputs, **({"log": [log]} if log else {}), "out": [out]}
+        flags = [word for name, paths in files.items() for word in (f"--{name}", *map(str, paths))]
+        needed = tuple(path for paths in inputs.values() for path in paths)
+        return Job(out, module, (*flags, *shlex.split(words)), needed)
 
 
 def read_rungs(path: Path) -> dict[str, Rung]:
@@ -399,7 +399,7 @@ def figures(ladder: Ladder, run: Run) -> dict[str, float]:
 
 
 def of_labels(dataset: Dataset, folder: Path) -> dict[str, float]:
-    """Return share and precision of the labelled pixels of `train`, by foreground and background too, and their mIoU."""
+    """Return share, precision (also of foreground and background) and mIoU of the labelled pixels of `train`."""
     image_ids, size = dataset.split(SEEDS), len(dataset.classes)
     matrix, pixels = np.zeros((size + 1, size + 1), np.int64), 0
     for image_id, path in zip(image_ids, find_maps([folder], image_ids), strict=True):

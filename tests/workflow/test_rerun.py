@@ -310,17 +310,8 @@ MODULES: dict[str, Callable[[Any], bool]] = {
     "cam/separation": only("choose_threshold", experiments="public"),
     "cam/measure_separation": only("choose_threshold", experiments="public"),
     "cam/threshold": only(
-        *(
-            "choose_threshold",
-            "label_reliable",
-            *CRF_SEEDS,
-            "walk",
-            "draw_curves",
-            "summary",
-            "draw_trainings",
-            "write_report",
-            "tabulate",
-        )
+        *("choose_threshold", "label_reliable", *CRF_SEEDS, "walk", "draw_curves", "summary"),
+        *("draw_trainings", "write_report", "tabulate"),
     ),
     "measure/sweep": only("sweep_seeds"),
     "measure/best_crf_seeds": only("best_crf_seeds"),
