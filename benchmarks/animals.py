@@ -6,9 +6,12 @@ FOLDER is a VOC folder with classes.txt, labels.csv and the splits train, traina
 to a longest side of 256 px; `trainaug` is reduced to all of `train` and a part of the rest.
 """
 
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import tyro
@@ -33,12 +36,16 @@ class Settings:
     """Number of images in the split trainaug."""
     cores: int = 2
     reduced: Path = Path("results/animals-256")
+    photos_only: bool = False
+    """Write only the folder of reduced photos."""
 
 
 def main(settings: Settings) -> None:
     if not settings.reduced.exists():
         with atomic(settings.reduced) as folder:
             reduce(Dataset.open(settings.data), folder, settings.side, settings.images)
+    if settings.photos_only:
+        return
     targets = ["results/animals_test_preds", *(f"results/animals/{name}" for name in RESULTS)]
     configs = [Path("config/small.yaml"), Path(__file__).with_suffix(".yaml")]
     command = ["snakemake", "--cores", str(settings.cores), "--configfile", *map(str, configs), "--", *targets]
@@ -57,14 +64,21 @@ def reduce(dataset: Dataset, folder: Path, side: int, images: int) -> None:
         (folder / "ImageSets" / "Segmentation" / f"{name}.txt").write_text("\n".join(ids) + "\n")
     for name in ("classes.txt", "labels.csv"):
         (folder / name).write_bytes((dataset.root / name).read_bytes())
-    measured = {*train, *val}
-    for image_id in progress(sorted({*splits["trainaug"], *val}), name="photos reduced", unit="image"):
-        photo = Image.fromarray(read_photo(dataset.photo(image_id)))
-        size = tuple(max(1, round(length * side / max(photo.size))) for length in photo.size)
-        photo.resize(size, Image.Resampling.BICUBIC).save(folder / "JPEGImages" / f"{image_id}.jpg", quality=95)
-        if image_id in measured:
-            mask = Image.fromarray(read_mask(dataset.mask(image_id)))
-            write_mask(folder / "SegmentationClass" / f"{image_id}.png", mask.resize(size, Image.Resampling.NEAREST))
+    image_ids = sorted({*splits["trainaug"], *val})
+    write = partial(_write, dataset, folder, side, {*train, *val})
+    with ThreadPoolExecutor(os.cpu_count()) as threads:  # Pillow releases the interpreter's lock
+        for _ in progress(threads.map(write, image_ids), total=len(image_ids), name="photos reduced", unit="image"):
+            pass
+
+
+def _write(dataset: Dataset, folder: Path, side: int, measured: set[str], image_id: str) -> None:
+    """Write a photo whose longest side is `side`, and its mask if it is measured with."""
+    photo = Image.fromarray(read_photo(dataset.photo(image_id)))
+    size = tuple(max(1, round(length * side / max(photo.size))) for length in photo.size)
+    photo.resize(size, Image.Resampling.BICUBIC).save(folder / "JPEGImages" / f"{image_id}.jpg", quality=95)
+    if image_id in measured:
+        mask = Image.fromarray(read_mask(dataset.mask(image_id)))
+        write_mask(folder / "SegmentationClass" / f"{image_id}.png", mask.resize(size, Image.Resampling.NEAREST))
 
 
 if __name__ == "__main__":

@@ -1,18 +1,25 @@
-"""Compare patch learning with its baseline at equal budgets: the recipes of benchmarks/recipes.yaml, on train and val.
+"""Compare patch learning, or kinds of pseudo labels, at equal budgets on the photos of benchmarks/animals.py.
 
-python benchmarks/animals.py --data FOLDER     # once: writes the training photos
-python benchmarks/recipes.py                   # trains, exports, and prints the table
+    python benchmarks/animals.py --data FOLDER     # once: writes the photos
+    python benchmarks/recipes.py                   # patch learning against its baseline: recipes.yaml, on train and val
+    python benchmarks/recipes.py labels            # the ladder of labels: ladder.yaml
+
+Both train what is missing, measure, and print a table.
 """
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import ladder
 import pandas as pd
 import tyro
 import yaml
 
+from ppl.jobs.errors import UserError
 from ppl.measure import sweep
 from ppl.workflow.config import repetition
 
@@ -21,6 +28,8 @@ SPLITS = ("train", "val")
 
 @dataclass(frozen=True)
 class Settings:
+    """Recipes of patch learning."""
+
     recipes: tuple[str, ...] = ("recipe-baseline", "recipe-explicit", "recipe-implicit", "recipe-paper")
     """Experiments of recipes.yaml."""
     cores: int = 2
@@ -68,5 +77,18 @@ def _measured(path: Path, recipe: str, split: str, settings: Settings) -> dict[s
     return {"fixed": table.miou[settings.threshold], "best": table.miou[best], "at": table.threshold[best]}
 
 
+Patches = Annotated[Settings, tyro.conf.subcommand("patches")]
+Labels = Annotated[ladder.Settings, tyro.conf.subcommand("labels")]
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Run the recipes that the command line names, by default those of patch learning."""
+    settings = tyro.cli(Patches | Labels, default=Settings(), args=arguments, description=__doc__)
+    try:
+        ladder.main(settings) if isinstance(settings, ladder.Settings) else main(settings)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
 if __name__ == "__main__":
-    main(tyro.cli(Settings, description=__doc__))
+    run(sys.argv[1:])

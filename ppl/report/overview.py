@@ -18,16 +18,18 @@ import tyro
 from ppl.cam.threshold import THRESHOLD, Threshold, read_whole
 from ppl.jobs.command import command
 from ppl.jobs.errors import UserError
-from ppl.measure.measures import HEADLINE, MEASURES, SEED_BEST, SEED_FIXED, SWEEP
+from ppl.measure.measures import HEADLINE, MEASURES, PSEUDO, SEED_BEST, SEED_FIXED, SWEEP
 from ppl.report import classes
 
 MINUTES = "minutes"
+LABELLED = "labelled"
 COLUMNS = (*(measure.column for measure in MEASURES if measure.column), MINUTES)
 UNKNOWN = ("", "NA", "-")  # IoU of a class without ground truth; time of a job that ended before it was measured
 NOTE = (
     "mIoU in percent: seeds at their threshold and at the one that fits the masks best,\n"
     "pseudo labels, predictions of the network and those with CRF. Minutes: sum over all jobs."
 )
+NOTE_ON_LABELS = "Labelled: percent of the pixels that have a pseudo label; the mIoU of the labels is that of these."
 PLACES = {
     "report": "{folder}/report.html",
     "tables": "{folder}/tables/README.md",
@@ -66,6 +68,10 @@ def overview(folders: Sequence[Path]) -> str:
     """
     rows = [row for folder in folders for row in rows_of(folder)]
     columns = [column for column in COLUMNS if any(column in row.values for row in rows)]
+    notes = NOTE
+    if any(LABELLED in row.values for row in rows):
+        columns.insert(columns.index(PSEUDO.column) + 1, LABELLED)
+        notes = f"{NOTE}\n{NOTE_ON_LABELS}"
     table = [["experiment", "variant", *columns]]
     for row in rows:
         cells = [f"{row.values[column]:.1f}" if column in row.values else "" for column in columns]
@@ -84,7 +90,7 @@ def overview(folders: Sequence[Path]) -> str:
     ]
     vanished = [line for folder in folders for line in vanished_classes(folder)]
     parts = _aligned(table, words=2), _aligned(thresholds, words=3), vanished, _aligned(places, words=3)
-    return "\n".join([NOTE, *(line for part in parts if part for line in ("", *part))])
+    return "\n".join([notes, *(line for part in parts if part for line in ("", *part))])
 
 
 def vanished_classes(folder: Path) -> list[str]:
@@ -133,7 +139,16 @@ def measured(folder: Path) -> dict[str, float]:
         rows = _numbers(folder / measure.file, "iou")
         if rows:
             values[measure.column] = rows[-1][0]  # the mean
+    if PSEUDO.column in values and (labelled := labelled_share(folder / PSEUDO.file)) < 100:
+        values[LABELLED] = labelled
     return values
+
+
+def labelled_share(path: Path) -> float:
+    """Return the percent of pixels that have a label, of a table of pseudo labels."""
+    with path.open(newline="", encoding="utf-8") as file:
+        *_, mean = csv.DictReader(file)
+    return float(mean.get("labelled", 100))
 
 
 def minutes_of(folder: Path) -> dict[str, float]:

@@ -89,7 +89,9 @@ class Figure(NamedTuple):
     spread: float
     random_seeds: int
     paper: tuple[float, str] | None
-    """The paper's value and its table."""
+    """The paper's value and its table; None beside partial pseudo labels, as the paper's are complete."""
+    labelled: float | None
+    """Percent of the pixels that have a label, of the first seed, if pseudo labels are partial."""
 
 
 class Gallery(NamedTuple):
@@ -213,12 +215,14 @@ def over_seeds(
         for result in headline(resolved, repeated_sweeps, repeated_thresholds, repeated_ious):
             values.setdefault((result.measure, result.variant), []).append(result.value)
     figures = []
-    for measure, split, variant, threshold, value in headline(resolved, sweeps, thresholds, ious):
+    for result in headline(resolved, sweeps, thresholds, ious):
+        measure, split, variant, threshold, value, labelled = result
         of_seeds = [value, *values.get((measure, variant), [])]
         spread = float(np.std(of_seeds, ddof=1)) if len(of_seeds) > 1 else math.nan
         paper = reported(resolved.data.source, settings.experiment, variant, measure)
+        beside = (None, labelled) if result.is_partial else (paper, None)
         figures.append(
-            Figure(measure, split, variant, threshold, float(np.mean(of_seeds)), spread, len(of_seeds), paper)
+            Figure(measure, split, variant, threshold, float(np.mean(of_seeds)), spread, len(of_seeds), *beside)
         )
     return figures
 

@@ -31,7 +31,8 @@ class Settings:
     measured: tuple[Path, ...]
     """pseudo.csv, val-raw.csv and, if there is a CRF, val-crf.csv of the main variant."""
     out: Path
-    """CSV: measure, split, variant, threshold, value (mIoU in percent); no rows if there are no masks."""
+    """CSV: measure, split, variant, threshold, value (mIoU in percent), labelled (percent of the pixels that
+    have a pseudo label, of which the mIoU is); no rows if there are no masks."""
 
 
 class Result(NamedTuple):
@@ -42,6 +43,13 @@ class Result(NamedTuple):
     variant: str
     threshold: float | None
     value: float
+    labelled: float | None = None
+    """Percent of the pixels that have a label; None for all but pseudo labels, which alone may be partial."""
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether pixels are unlabelled, and so not measured."""
+        return self.labelled is not None and self.labelled < 100
 
 
 def main(settings: Settings) -> None:
@@ -73,7 +81,8 @@ def headline(
         table = ious.get(Path(measure.file).stem)
         if table is not None:
             mean = float(table["iou"].iloc[-1])
-            results.append(Result(measure.name, getattr(resolved.data, measure.split), resolved.main, None, mean))
+            split = getattr(resolved.data, measure.split)
+            results.append(Result(measure.name, split, resolved.main, None, mean, labelled_share(table)))
     return results
 
 
@@ -96,6 +105,11 @@ def read_iou(path: Path | str) -> pd.DataFrame:
     """Read a table class, iou, pixels; the last row is the mean, a class without ground truth has NaN."""
     # A class may be called NA or null: only an empty IoU is missing.
     return pd.read_csv(path, keep_default_na=False, na_values={"iou": [""]})
+
+
+def labelled_share(table: pd.DataFrame) -> float | None:
+    """Return the percent of pixels that have a label of a table of `read_iou`; None if it is not of pseudo labels."""
+    return float(table["labelled"].iloc[-1]) if "labelled" in table else None
 
 
 def variant_of(path: Path) -> str:

@@ -29,11 +29,11 @@ from ppl.jobs.command import command
 from ppl.jobs.files import atomic, write_text
 from ppl.jobs.sampling import evenly
 from ppl.measure.curves import draw_precision_recall, draw_thresholds
-from ppl.measure.measures import MEASURES, SEED_BEST, SEED_FIXED, Measure, by_rule
+from ppl.measure.measures import MEASURES, PSEUDO, SEED_BEST, SEED_FIXED, Measure, by_rule
 from ppl.measure.thresholds import best_row, fixed_row
 from ppl.report.paper import SOURCES, read_paper
 from ppl.report.sheet import draw_sheet
-from ppl.report.summary import read_iou
+from ppl.report.summary import labelled_share, read_iou
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -81,7 +81,7 @@ def main(settings: Settings) -> None:
             _save(draw_table(rows), folder / f"table-{name}.png")
             text = markdown(rows, per_class=table["per_class"])
             note = f"{NOTE_ON_PAPER}\n\n" if (reported["measure"] == "seed").any() else ""
-            note += note_on_thresholds(table, thresholds)
+            note += note_on_thresholds(table, thresholds) + note_on_labels(table)
             write_text(folder / f"table-{name}.md", f"# Table {name}\n\n{NOTE}\n\n{note}{text}")
             sections.append(f"## Table {name}\n\n{note}{text}\n![Table {name}](table-{name}.png)\n")
         for name, figure in planned["figures"].items():
@@ -112,6 +112,22 @@ def note_on_thresholds(table: Mapping[str, Any], thresholds: Mapping[str, Thresh
     }
     listed = ", ".join(f"{variant} {t.threshold:.2f}" for variant, t in first.items() if t.rule == "auto")
     return f"Thresholds chosen without masks: {listed}.\n\n" if listed else ""
+
+
+def note_on_labels(table: Mapping[str, Any]) -> str:
+    """Return the labelled shares of a table's partial pseudo labels, as a paragraph; empty if there are none.
+
+    Of several random seeds the first counts.
+    """
+    shares = {
+        variant: labelled_share(read_iou(measures[PSEUDO.key][0]))
+        for variant, measures in table["rows"].items()
+        if measures.get(PSEUDO.key)
+    }
+    listed = ", ".join(f"{name} {share:.0f} %" for name, share in shares.items() if share is not None and share < 100)
+    if not listed:
+        return ""
+    return f"Pseudo labels leave pixels unlabelled; their mIoU is that of the labelled ones: {listed}.\n\n"
 
 
 def compare(table: Mapping[str, Any], thresholds: Mapping[str, Threshold], paper: pd.DataFrame) -> pd.DataFrame:

@@ -14,9 +14,9 @@ from ppl.training.label_grids import nearest
 def segmentation_loss(outputs: Sequence[Tensor], labels: Tensor, exponent: float = 0) -> Tensor:
     """Return the sum over `outputs` (B, C+1, h, w) of the mean loss of their pixels with `labels` (B, H, W).
 
-    Labels are ids 0..C, or 255 (ignored); they are resized to the logits by nearest neighbour. With exponent 0 a pixel's
-    loss is the cross-entropy -log p of its label's probability p, otherwise the generalised one, (1 - p^exponent) /
-    exponent (Zhang and Sabuncu, NeurIPS 2018): its gradient is that of cross-entropy times p^exponent, so labels that
+    Labels are ids 0..C, or 255 (ignored); they are resized to the logits by nearest neighbour. With exponent 0 the loss
+    of a pixel is the cross-entropy -log p of its label's probability p, otherwise the generalised one, (1 - p^exponent)
+    / exponent (Zhang and Sabuncu, NeurIPS 2018): its gradient is that of cross-entropy times p^exponent, so labels that
     the network contradicts with confidence teach less. 0 if all labels are ignored.
     """
     total = outputs[0].new_zeros((), dtype=torch.float32)

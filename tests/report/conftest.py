@@ -100,6 +100,13 @@ class Experiment:
         for image, mask in masks.items():
             self.write(f"data/SegmentationClass/{image}.png", mask)
 
+    def write_labelled(self, share: float, variant: str = MAIN) -> None:
+        """Write the columns of partial label maps to pseudo.csv, with a share of labelled pixels in percent."""
+        name = f"{variant}/pseudo.csv"
+        header, *rows = [row.split(",")[:3] for row in (self.root / name).read_text(encoding="utf-8").splitlines()]
+        lines = [[*header, "labelled", "precision"], *([*row, str(share), "90.00"] for row in rows)]
+        self.write(name, "\n".join(map(",".join, lines)))
+
     def write_cams(self, variant: str, cams: Mapping[str, Cam], classes: Sequence[str]) -> Path:
         """Write the CAMs of a variant and its threshold."""
         file = self.root / variant / "cams" / "seeds-1of1.h5"

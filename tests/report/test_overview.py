@@ -31,6 +31,19 @@ def test_the_figures_are_those_of_the_summary(unchanged):
     assert [f"{measure.value:.1f}" for measure in headline] == [*rows[1][2:], *rows[2][1:-1]]
 
 
+def test_partial_pseudo_labels_have_their_labelled_share(experiment):
+    complete = overview.overview([experiment.root])
+    experiment.write_labelled(100)
+    assert overview.overview([experiment.root]) == complete
+    experiment.write_labelled(78.26)
+    text = overview.overview([experiment.root])
+    header, _, main, _ = table(text)
+    assert header[4:6] == ["pseudo", "labelled"]
+    assert main[3:5] == ["51.6", "78.3"]
+    assert overview.NOTE_ON_LABELS in text
+    assert max(map(len, text.split("\n\n")[0].splitlines())) <= 100
+
+
 def test_several_experiments_share_a_table(experiment, unchanged):
     assert len(table(overview.overview([experiment.root, unchanged.root]))) == 7
 

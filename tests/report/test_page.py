@@ -283,6 +283,26 @@ def test_repetitions_give_mean_and_spread(experiment):
     assert "2 random seeds" in text
 
 
+def test_partial_pseudo_labels_show_their_labelled_share_and_no_figure_of_complete_ones(experiment):
+    main = "explicit/s2k2-s3k4-s4k6"
+    resolved = yaml.safe_load((experiment.root / "settings.yaml").read_text())
+    resolved |= {"main": main, "data": resolved["data"] | {"source": "voc"}}
+    experiment.main.rename(experiment.root / main)
+    (experiment.root / "settings.yaml").write_text(yaml.safe_dump(resolved))
+
+    def text(share: float) -> str:
+        experiment.write_labelled(share, main)
+        return " ".join(written(replace(experiment.settings(), trainings=(), checkpoints=())).text.split())
+
+    complete, partial = text(100), text(78.26)
+    assert "labelled" not in complete.split("Gallery")[0]
+    for part in ("51.6 of 78 % labelled", "of 78 % labelled pixels", "their IoU is that of the 78 % labelled ones"):
+        assert part in partial
+    assert "paper 68.5 (table I)" in complete
+    assert "paper 68.5" not in partial
+    assert "paper 67.8 (table II)" in partial  # its network
+
+
 def test_the_paper_stands_beside_ours_where_the_data_are_the_same(experiment):
     resolved = yaml.safe_load((experiment.root / "settings.yaml").read_text())
     resolved |= {"main": "explicit/s2k2-s3k4-s4k6", "data": resolved["data"] | {"source": "voc"}}

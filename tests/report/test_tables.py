@@ -75,6 +75,16 @@ def test_seeds_of_chosen_thresholds_are_named_as_such_and_measured_at_their_own(
     assert "fixed threshold" not in readme
 
 
+def test_partial_pseudo_labels_are_named_as_such(experiment, planned, tmp_path):
+    for share, note in (100, False), (78.26, True):
+        experiment.write_labelled(share)
+        out = tmp_path / str(share)
+        tables.main(tables.Settings(plan=planned, data=experiment.root / "data", out=out))
+        text = (out / "README.md").read_text()
+        assert (f"mIoU is that of the labelled ones: {EXPLICIT} 78 %." in text) == note
+        assert ("unlabelled" in text) == note
+
+
 def test_the_same_results_make_the_same_files(experiment, planned, tmp_path):
     for name in ("one", "two"):
         tables.main(tables.Settings(plan=planned, data=experiment.root / "data", out=tmp_path / name))

@@ -181,6 +181,43 @@ def predictions_of(split):
     return lambda wildcards: paths.predictions(E[wildcards.experiment], split, f"{wildcards.method}/{wildcards.grids}")
 
 
+def is_auto(wildcards):
+    """Return whether the threshold of the seeds is chosen from CAMs and photos."""
+    return settings_of(wildcards).cam.threshold == AUTO
+
+
+def if_auto(function, otherwise):
+    """Return the function of the wildcards if the threshold is chosen; a number in the configuration needs nothing."""
+    return lambda wildcards: function(wildcards) if is_auto(wildcards) else otherwise
+
+
+def threshold_if(step):
+    """Return the file of the threshold for reliable labels (0) or the walk (1) if they are relative to it, else nothing."""
+
+    def inputs(wildcards):
+        experiment, variant = E[wildcards.experiment], f"{wildcards.method}/{wildcards.grids}"
+        return paths.threshold(experiment, variant) if paths.needs_threshold(experiment)[step] else []
+
+    return inputs
+
+
+def threshold_flag(wildcards, input):
+    """Return the flag of the file of the threshold; empty if the job does not need it."""
+    return f"--threshold {input.threshold}" if input.threshold else ""
+
+
+def labels_to_agree(wildcards):
+    """Return the folders of the pseudo labels of a shard, the variant's own first, on which its labels must agree."""
+    experiment, variant = E[wildcards.experiment], f"{wildcards.method}/{wildcards.grids}"
+    folders = [f"{experiment.folder}/{variant}", *paths.agreeing(experiment, variant)]
+    return [f"{folder}/pseudo/{wildcards.shard}" for folder in folders]
+
+
+def labels_to_learn(wildcards):
+    """Return the folders of the pseudo labels from which the network of a variant learns."""
+    return paths.pseudo_labels(E[wildcards.experiment], f"{wildcards.method}/{wildcards.grids}")
+
+
 def starting_classifier(wildcards):
     """Return the classifier whose backbone a variant starts from; none if it starts from ImageNet weights."""
     try:

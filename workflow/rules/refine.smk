@@ -1,16 +1,3 @@
-def threshold_if(step):
-    """Return the file of the threshold for reliable labels (0) or the walk (1) if they are relative to it, else nothing."""
-    def inputs(wildcards):
-        experiment, variant = E[wildcards.experiment], f"{wildcards.method}/{wildcards.grids}"
-        return paths.threshold(experiment, variant) if paths.needs_threshold(experiment)[step] else []
-    return inputs
-
-
-def threshold_flag(wildcards, input):
-    """Return the flag of the file of the threshold; empty if the job does not need it."""
-    return f"--threshold {input.threshold}" if input.threshold else ""
-
-
 rule label_reliable:
     """Write reliable labels by dense CRF, from the CAMs alone."""
     input:
@@ -124,18 +111,6 @@ rule walk:
 crf_keys = ("refine.reliable.confidence", "refine.reliable.iterations", "refine.pairwise", "hardware.crf")
 crf_settings = flags(*crf_keys)
 pseudo_settings = flags(*crf_keys, "refine.labels.margin", "refine.keep_classes")
-
-
-def labels_to_agree(wildcards):
-    """Return the folders of the pseudo labels of a shard, the variant's own first, on which its labels must agree."""
-    experiment, variant = E[wildcards.experiment], f"{wildcards.method}/{wildcards.grids}"
-    folders = [f"{experiment.folder}/{variant}", *paths.agreeing(experiment, variant)]
-    return [f"{folder}/pseudo/{wildcards.shard}" for folder in folders]
-
-
-def labels_to_learn(wildcards):
-    """Return the folders of the pseudo labels from which the network of a variant learns."""
-    return paths.pseudo_labels(E[wildcards.experiment], f"{wildcards.method}/{wildcards.grids}")
 
 
 rule crf_seeds:
