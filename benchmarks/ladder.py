@@ -236,7 +236,7 @@ class Ladder:
             return self._job(out, f"ppl.{module}", words, cams=cams, **inputs)
 
         yield job(threshold, "cam.choose_threshold", "cam.threshold", classifier=[classifier])
-        crf, labels = ("refine.pairwise", "hardware.crf"), ("refine.labels.margin", "refine.keep_classes")
+        crf, labels = ("refine.pairwise", "hardware.crf"), ("refine.labels.margins", "refine.keep_classes")
         if settings.refine.network == "none":
             keys = ("refine.reliable.confidence", "refine.reliable.iterations", *labels, *crf)
             yield job(folder / "pseudo", "refine.crf_seeds", *keys, threshold=[threshold])

@@ -57,7 +57,7 @@ def main(settings: Settings) -> None:
         )
     names = ("background", *dataset.classes)
     if not matrix.any():
-        remedy = "lower refine.labels.margin, or name fewer variants in refine.labels.agree"
+        remedy = "lower refine.labels.margins, or name fewer variants in refine.labels.agree"
         raise UserError(f"{settings.name}, split {settings.split}", "no pixel has a label", remedy)
     absent = [name for name, pixels in zip(names, counts.sum(axis=1), strict=True) if not pixels]
     if absent:

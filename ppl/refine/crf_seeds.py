@@ -16,8 +16,8 @@ from ppl.jobs.command import command
 from ppl.jobs.settings import Hardware
 from ppl.jobs.shards import part_of, shard_of
 from ppl.refine.labelling import label_all
-from ppl.refine.passes import Crf, band, label_map
-from ppl.refine.settings import Refine
+from ppl.refine.passes import NO_MARGINS, Crf, band, label_map
+from ppl.refine.settings import Margins, Refine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class Inputs:
     cams: tuple[Path, ...]
     out: Path
     refine: Refine
-    """`labels.margin` and `keep_classes` are those of pseudo labels."""
+    """`labels.margins` and `keep_classes` are those of pseudo labels."""
     hardware: Hardware
     shard: str = "1/1"
 
@@ -51,7 +51,7 @@ def label_split(settings: Inputs, threshold: float) -> None:
         crf_seed,
         threshold=threshold,
         crf=Crf(refine.reliable.confidence, refine.reliable.iterations, refine.pairwise, solver),
-        margin=refine.labels.margin,
+        margins=refine.labels.margins,
         keep=refine.keep_classes,
     )
     name = f"CRF of seeds, {part_of(settings.split, settings.shard)}"
@@ -59,15 +59,15 @@ def label_split(settings: Inputs, threshold: float) -> None:
 
 
 def crf_seed(
-    photo: np.ndarray, cam: store.Cam, *, threshold: float, crf: Crf, margin: float = 0, keep: bool = False
+    photo: np.ndarray, cam: store.Cam, *, threshold: float, crf: Crf, margins: Margins = NO_MARGINS, keep: bool = False
 ) -> np.ndarray:
     """Return the seed (h, w) uint8 of a CAM at a background threshold, after a dense CRF over the image's classes.
 
-    With a `margin`, the classes of the seed that far above the threshold, the background of the one that far below it,
+    With `margins`, the classes of the seed that far above the threshold, the background of the one that far below it,
     and 255 elsewhere. `keep`: no class loses its seed to the CRF.
     """
     maps = upsample(cam.maps, cam.size)
-    passes = [hard_labels(maps, cam.classes, limit) for limit in band(threshold, margin)]
+    passes = [hard_labels(maps, cam.classes, limit) for limit in band(threshold, margins)]
     return label_map(photo, passes, maps, [int(c) for c in cam.classes], crf=crf, keep=keep)
 
 

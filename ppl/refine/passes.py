@@ -12,6 +12,9 @@ from ppl.crf.dense import Solver, from_labels, on_cpu
 from ppl.crf.settings import IRNET, Pairwise
 from ppl.data.masks import IGNORE
 from ppl.refine.presence import keep_classes
+from ppl.refine.settings import Margins
+
+NO_MARGINS = Margins(foreground=0, background=0)
 
 
 @dataclass(frozen=True)
@@ -24,9 +27,11 @@ class Crf:
     solver: Solver = on_cpu
 
 
-def band(threshold: float, margin: float) -> tuple[float, ...]:
-    """Return the thresholds of the passes: a strict and a lenient one `margin` apart from it, or the one itself."""
-    return (threshold + margin, threshold - margin) if margin else (threshold,)
+def band(threshold: float, margins: Margins) -> tuple[float, ...]:
+    """Return the thresholds of the strict and the lenient pass, or without margins the one threshold of both."""
+    if margins == NO_MARGINS:
+        return (threshold,)
+    return threshold + margins.foreground, threshold - margins.background
 
 
 def label_map(

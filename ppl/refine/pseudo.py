@@ -12,8 +12,8 @@ from ppl.crf.settings import Pairwise
 from ppl.data.masks import write_mask
 from ppl.data.resize import upsample
 from ppl.jobs.errors import UserError
-from ppl.refine.passes import Crf, band, label_map
-from ppl.refine.settings import Refine, Walk
+from ppl.refine.passes import NO_MARGINS, Crf, band, label_map
+from ppl.refine.settings import Margins, Refine, Walk
 
 
 class WalkedScores(NamedTuple):
@@ -31,18 +31,18 @@ class WalkedScores(NamedTuple):
     threshold: float | Literal["seed"] | None = None
 
 
-def limits(walked: WalkedScores, maps: np.ndarray, threshold: float | None, margin: float) -> tuple[float, ...]:
-    """Return the thresholds of the passes over the scores of an image, one without a margin, else two.
+def limits(walked: WalkedScores, maps: np.ndarray, threshold: float | None, margins: Margins) -> tuple[float, ...]:
+    """Return the thresholds of the passes over the scores of an image, one without margins, else two.
 
     maps (K, h4, w4): its CAM, from which a walk with the threshold `seed` takes the size of the seed at `threshold`;
     a plane of background counts as a threshold of 0. UserError for `seed` without a threshold.
     """
     if walked.threshold != "seed":
-        return band(walked.threshold or 0, margin)
+        return band(walked.threshold or 0, margins)
     if threshold is None:
         remedy = "set background of the network's walk to seed; the command needs --threshold"
         raise UserError("refine.network", "its walk needs the threshold of the seeds", remedy)
-    return tuple(of_equal_area(walked.scores, maps, limit) for limit in band(threshold, margin))
+    return tuple(of_equal_area(walked.scores, maps, limit) for limit in band(threshold, margins))
 
 
 def of_equal_area(scores: np.ndarray, maps: np.ndarray, threshold: float) -> float:
@@ -71,7 +71,7 @@ def pseudo_label(
     `thresholds` are those of `limits`, by default the one of the scores; with two, pixels between them are 255.
     """
     scores = upsample(walked.scores, walked.photo.shape[:2])
-    passes = [_strongest(walked, scores, limit) for limit in thresholds or limits(walked, scores, None, 0)]
+    passes = [_strongest(walked, scores, limit) for limit in thresholds or limits(walked, scores, None, NO_MARGINS)]
     crf = Crf(walk.confidence, walk.iterations, pairwise, solver) if walk.crf else None
     maps = scores if walked.threshold is not None else scores[1:]
     return label_map(walked.photo, passes, maps, walked.classes, crf=crf, keep=keep)
@@ -97,7 +97,7 @@ class Labelling(NamedTuple):
 def write_label(folder: Path, labelling: Labelling, walked_and_maps: tuple[WalkedScores, np.ndarray]) -> None:
     """Write the pseudo label of one image, from its scores after the walk and the maps of its CAM, as FOLDER/ID.png."""
     (walked, maps), refine = walked_and_maps, labelling.refine
-    thresholds = limits(walked, maps, labelling.threshold, refine.labels.margin)
+    thresholds = limits(walked, maps, labelling.threshold, refine.labels.margins)
     labels = pseudo_label(
         walked, labelling.walk, refine.pairwise, labelling.solver, thresholds=thresholds, keep=refine.keep_classes
     )

@@ -57,12 +57,13 @@ class Thresholds(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Margins(Section):
-    """Reliable labels relative to `cam.threshold`, which may be chosen without masks."""
+    """Distances from the background threshold of a strict pass, for classes, and a lenient one, for background, each
+    after its own CRF."""
 
     foreground: Annotated[Share, Source("IRNet's users")] = 0.1
-    """Distance above `cam.threshold` from which a class is reliable."""
+    """Distance above the threshold from which a pixel has its class."""
     background: Annotated[Share, Source("IRNet's users")] = 0.1
-    """Distance below `cam.threshold` from which background is reliable."""
+    """Distance below the threshold under which a pixel is background."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,10 +100,8 @@ class Reliable(Section):
 class Labels(Section):
     """Pseudo labels, from which the segmentation network learns."""
 
-    margin: Annotated[Share, Source("ours")] = 0
-    """Half the width of the band around the background threshold in which pixels stay unlabelled (255), which the
-    network ignores; 0: every pixel has a label. Scores above the band are a class, below it background, each after its
-    own CRF."""
+    margins: Margins = Margins(foreground=0, background=0)
+    """With margins, pixels whose score lies between stay unlabelled (255), and the network ignores them."""
     agree: Annotated[tuple[AnyVariant, ...], Distinct(), Source("ours")] = ()
     """Variants, METHOD/GRIDS or EXPERIMENT/METHOD/GRIDS on the same photos, whose pseudo labels must be the same; other
     pixels stay unlabelled."""

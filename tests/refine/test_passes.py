@@ -10,14 +10,19 @@ from ppl.crf.dense import from_labels
 from ppl.crf.settings import IRNET
 from ppl.data.masks import IGNORE
 from ppl.refine.passes import Crf, band, combine, label_map
+from ppl.refine.settings import Margins
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
 MAPS = np.random.default_rng(1).random((2, 12, 16)).astype(np.float32)
 CLASSES = [3, 7]
 
 
+def around(margin: float) -> Margins:
+    return Margins(foreground=margin, background=margin)
+
+
 def passes(threshold: float, margin: float) -> list[np.ndarray]:
-    return [hard_labels(MAPS, CLASSES, limit) for limit in band(threshold, margin)]
+    return [hard_labels(MAPS, CLASSES, limit) for limit in band(threshold, around(margin))]
 
 
 def test_without_a_margin_the_one_pass_is_the_label_map_after_its_crf() -> None:
@@ -58,9 +63,15 @@ def test_a_class_that_the_strict_pass_loses_returns_only_if_kept() -> None:
     photo = np.zeros((12, 16, 3), np.uint8)
     photo[:, 8:] = 200
     for margin in (0, 0.2):
-        both = [hard_labels(maps, CLASSES, limit) for limit in band(0.5, margin)]
+        both = [hard_labels(maps, CLASSES, limit) for limit in band(0.5, around(margin))]
         lost = label_map(photo, both, maps, CLASSES, crf=Crf())
         kept = label_map(photo, both, maps, CLASSES, crf=Crf(), keep=True)
         assert not (lost == 7).any()
         assert kept[3, 3] == 7
         np.testing.assert_array_equal(kept[:, 8:], lost[:, 8:])
+
+
+def test_margins_may_differ_and_one_alone_makes_two_passes() -> None:
+    assert band(0.5, Margins(foreground=0, background=0.25)) == (0.5, 0.25)
+    assert band(0.5, Margins(foreground=0.25, background=0)) == (0.75, 0.5)
+    assert band(0.5, around(0)) == (0.5,)

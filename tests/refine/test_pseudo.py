@@ -13,9 +13,9 @@ from ppl.crf.dense import from_labels, on_cpu
 from ppl.crf.settings import IRNET
 from ppl.data.masks import IGNORE, read_mask
 from ppl.jobs.errors import UserError
-from ppl.refine.passes import combine
+from ppl.refine.passes import NO_MARGINS, combine
 from ppl.refine.pseudo import Labelling, WalkedScores, limits, of_equal_area, pseudo_label, write_label
-from ppl.refine.settings import Labels, Refine, Walk
+from ppl.refine.settings import Labels, Margins, Refine, Walk
 
 WALK = Walk(crf=False)
 
@@ -85,11 +85,11 @@ def test_a_seed_sized_walk_has_the_size_of_the_seed_and_needs_its_threshold(walk
     maps = walked.scores**2  # 0.36 and 0.81
     seeded = walked._replace(threshold="seed")
     for threshold in (0.1, 0.5):
-        labels = pseudo_label(seeded, WALK, IRNET, thresholds=limits(seeded, maps, threshold, 0))
+        labels = pseudo_label(seeded, WALK, IRNET, thresholds=limits(seeded, maps, threshold, NO_MARGINS))
         cells = labels[2::4, 2::4]  # their centres
         assert (cells > 0).sum() == pytest.approx((maps.max(0) > threshold).sum(), abs=8)
     with pytest.raises(UserError, match="seed"):
-        limits(seeded, maps, None, 0)
+        limits(seeded, maps, None, NO_MARGINS)
 
 
 @pytest.mark.parametrize("threshold", [0.5, None, "seed"])
@@ -98,7 +98,7 @@ def test_a_margin_leaves_the_band_unlabelled_and_the_rest_as_by_its_two_ends(wal
     planes = 3 if threshold is None else 2
     walked = walked._replace(scores=rng.random((planes, 6, 8)).astype(np.float32), threshold=threshold)
     maps = rng.random((2, 6, 8)).astype(np.float32)
-    one, two = (limits(walked, maps, 0.5, margin) for margin in (0, 0.2))
+    one, two = (limits(walked, maps, 0.5, Margins(foreground=margin, background=margin)) for margin in (0, 0.2))
     assert (len(one), len(two)) == (1, 2)
     for walk in (WALK, Walk(crf=True)):
         strict, lenient = (pseudo_label(walked, walk, IRNET, thresholds=[limit]) for limit in two)
@@ -115,7 +115,7 @@ def test_a_margin_of_zero_changes_nothing(walked: WalkedScores, threshold: float
         background = np.full((1, 6, 8), 0.5, np.float32)
         walked = walked._replace(scores=np.concatenate([background, walked.scores]), threshold=None)
     maps = np.zeros((2, 6, 8), np.float32)
-    labels = pseudo_label(walked, WALK, IRNET, thresholds=limits(walked, maps, 0.9, 0))
+    labels = pseudo_label(walked, WALK, IRNET, thresholds=limits(walked, maps, 0.9, NO_MARGINS))
     np.testing.assert_array_equal(labels, pseudo_label(walked, WALK, IRNET))
 
 
@@ -132,4 +132,4 @@ def test_the_file_of_a_label_has_the_margin_of_the_labels_and_keeps_classes_if_a
     np.testing.assert_array_equal(labels(refine), pseudo_label(walked, Walk(crf=True), IRNET))
     assert 7 not in labels(refine)
     assert 7 in labels(replace(refine, keep_classes=True))
-    assert IGNORE in labels(replace(refine, labels=Labels(margin=0.2)))
+    assert IGNORE in labels(replace(refine, labels=Labels(margins=Margins(foreground=0.2, background=0.2))))

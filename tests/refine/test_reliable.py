@@ -24,6 +24,7 @@ from ppl.refine.reliable import reliable_labels
 from ppl.refine.settings import LABELS, Alphas, Labels, Margins, Refine, Reliable, Thresholds
 
 H, W = 20, 30
+WIDE = Margins(foreground=0.4, background=0.4)
 CPU = Hardware(gpu=0, workers=0)  # workers: in this process
 
 
@@ -132,7 +133,7 @@ def test_crf_seeds_are_the_seeds_after_a_crf(photo_and_cam: tuple[np.ndarray, Ca
 
 def test_crf_seeds_with_a_margin_are_reliable_labels_by_the_same_margins(photo_and_cam: tuple[np.ndarray, Cam]) -> None:
     photo, cam = photo_and_cam
-    ours = crf_seed(photo, cam, threshold=0.5, crf=Crf(), margin=0.2)
+    ours = crf_seed(photo, cam, threshold=0.5, crf=Crf(), margins=Margins(foreground=0.2, background=0.2))
     margins = Reliable(scores="margins", margins=Margins(foreground=0.2, background=0.2))
     np.testing.assert_array_equal(
         ours, reliable_labels(photo, upsample(cam.maps, cam.size), [3], margins, threshold=0.5)
@@ -150,7 +151,7 @@ def test_a_margin_and_kept_classes_reach_the_pseudo_labels_of_a_split(scenes, wr
         crf_seeds.main(crf_seeds.Settings(threshold=tmp_path / "threshold.json", out=out, refine=refine, **inputs))
         return [read_mask(out / f"{image_id}.png") for image_id in scenes.images]
 
-    full, partial = labels("full", Refine()), labels("partial", Refine(labels=Labels(margin=0.4)))
+    full, partial = labels("full", Refine()), labels("partial", Refine(labels=Labels(margins=WIDE)))
     assert not any((x == IGNORE).any() for x in full)
     assert any((x == IGNORE).any() for x in partial)
     kept = labels("kept", Refine(keep_classes=True, reliable=Reliable(confidence=0.51)))

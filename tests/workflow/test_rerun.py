@@ -116,7 +116,7 @@ FIRST: dict[str, Callable[[Any], bool]] = {
     "refine.reliable": only("label_reliable"),
     "refine.reliable.confidence": only("label_reliable", *CRF_SEEDS),
     "refine.reliable.iterations": only("label_reliable", *CRF_SEEDS),
-    "refine.labels.margin": only("walk"),
+    "refine.labels.margins": only("walk"),
     # The labels of the baseline are new, and so is the agreement; its own network is not trained.
     "refine.labels.agree": either(
         only("label_reliable", "train_refiner", "walk", variants="baseline/plain"), only("agree_labels")

@@ -226,7 +226,7 @@ def test_no_value_reaches_the_shell_as_code(project):
 
 def partial(project) -> list[list[str]]:
     """Return the arguments of the commands that would write partial pseudo labels, by CRF and by walk."""
-    labels = {"labels": {"margin": 0.1, "agree": [PLAIN]}, "keep_classes": True}
+    labels = {"labels": {"margins": {"foreground": 0.1, "background": 0.1}, "agree": [PLAIN]}, "keep_classes": True}
     walked = {"reliable": {"scores": "margins"}, "irnet": {"walk": {"background": "seed"}}}
     change = {"drawn": {"refine": labels | {"network": "none"}}, "own": {"refine": labels | walked}}
     (project.root / "partial.yaml").write_text(json.dumps({"experiments": change}))

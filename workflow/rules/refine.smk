@@ -79,7 +79,7 @@ rule walk:
         settings=flags(
             "refine.network",
             "refine.{network}",
-            "refine.labels.margin",
+            "refine.labels.margins",
             "refine.keep_classes",
             "refine.pairwise",
             "hardware.precision",
@@ -110,7 +110,7 @@ rule walk:
 
 crf_keys = ("refine.reliable.confidence", "refine.reliable.iterations", "refine.pairwise", "hardware.crf")
 crf_settings = flags(*crf_keys)
-pseudo_settings = flags(*crf_keys, "refine.labels.margin", "refine.keep_classes")
+pseudo_settings = flags(*crf_keys, "refine.labels.margins", "refine.keep_classes")
 
 
 rule crf_seeds:
