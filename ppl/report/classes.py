@@ -32,7 +32,7 @@ class Stage(NamedTuple):
 
 
 ALONE = "add photos that show it without other classes ({alone} of {photos} do)"
-KEEP = "set refine.keep_classes: true, lower refine.labels.margins"
+KEEP = "lower refine.labels.margins, with refine.keep_classes: true"
 STAGES = {
     "seeds": Stage("seeds", "train_split", 0.5, f"{ALONE}, or lower cam.threshold"),
     "labels": Stage("pseudo labels", "train_split", 0.5, f"{KEEP}, or {ALONE}"),
