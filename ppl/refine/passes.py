@@ -12,9 +12,9 @@ from ppl.crf.dense import Solver, from_labels, on_cpu
 from ppl.crf.settings import IRNET, Pairwise
 from ppl.data.masks import IGNORE
 from ppl.refine.presence import keep_classes
-from ppl.refine.settings import Margins
+from ppl.refine.settings import LabelMargins, Margins
 
-NO_MARGINS = Margins(foreground=0, background=0)
+NO_MARGINS = LabelMargins()
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Crf:
 
 def band(threshold: float, margins: Margins) -> tuple[float, ...]:
     """Return the thresholds of the strict and the lenient pass, or without margins the one threshold of both."""
-    if margins == NO_MARGINS:
+    if not (margins.foreground or margins.background):
         return (threshold,)
     return threshold + margins.foreground, threshold - margins.background
 

@@ -67,6 +67,16 @@ class Margins(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LabelMargins(Margins):
+    """The same of pseudo labels: without margins every pixel has a label."""
+
+    foreground: Annotated[Share, Source("ours")] = 0
+    """Distance above the threshold from which a pixel has its class."""
+    background: Annotated[Share, Source("ours")] = 0
+    """Distance below the threshold under which a pixel is background."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Alphas(Section):
     """Reliable labels of AffinityNet: exponents of a background score (1 - max)^alpha."""
 
@@ -100,7 +110,7 @@ class Reliable(Section):
 class Labels(Section):
     """Pseudo labels, from which the segmentation network learns."""
 
-    margins: Margins = Margins(foreground=0, background=0)
+    margins: LabelMargins = LabelMargins()
     """With margins, pixels whose score lies between stay unlabelled (255), and the network ignores them."""
     agree: Annotated[tuple[AnyVariant, ...], Distinct(), Source("ours")] = ()
     """Variants, METHOD/GRIDS or EXPERIMENT/METHOD/GRIDS on the same photos, whose pseudo labels must be the same; other

@@ -15,7 +15,7 @@ from ppl.data.masks import IGNORE, read_mask
 from ppl.jobs.errors import UserError
 from ppl.refine.passes import NO_MARGINS, combine
 from ppl.refine.pseudo import Labelling, WalkedScores, limits, of_equal_area, pseudo_label, write_label
-from ppl.refine.settings import Labels, Margins, Refine, Walk
+from ppl.refine.settings import LabelMargins, Labels, Margins, Refine, Walk
 
 WALK = Walk(crf=False)
 
@@ -132,4 +132,4 @@ def test_the_file_of_a_label_has_the_margin_of_the_labels_and_keeps_classes_if_a
     np.testing.assert_array_equal(labels(refine), pseudo_label(walked, Walk(crf=True), IRNET))
     assert 7 not in labels(refine)
     assert 7 in labels(replace(refine, keep_classes=True))
-    assert IGNORE in labels(replace(refine, labels=Labels(margins=Margins(foreground=0.2, background=0.2))))
+    assert IGNORE in labels(replace(refine, labels=Labels(margins=LabelMargins(foreground=0.2, background=0.2))))

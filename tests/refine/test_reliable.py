@@ -21,10 +21,10 @@ from ppl.refine.background import with_background
 from ppl.refine.crf_seeds import crf_seed
 from ppl.refine.passes import Crf
 from ppl.refine.reliable import reliable_labels
-from ppl.refine.settings import LABELS, Alphas, Labels, Margins, Refine, Reliable, Thresholds
+from ppl.refine.settings import LABELS, Alphas, LabelMargins, Labels, Margins, Refine, Reliable, Thresholds
 
 H, W = 20, 30
-WIDE = Margins(foreground=0.4, background=0.4)
+WIDE = LabelMargins(foreground=0.4, background=0.4)
 CPU = Hardware(gpu=0, workers=0)  # workers: in this process
 
 

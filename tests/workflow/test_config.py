@@ -170,6 +170,13 @@ def test_a_wrong_value_is_named_in_one_line(key, value, message):
         config.resolve(with_change(key, value))
 
 
+def test_one_margin_of_labels_leaves_the_other_at_zero():
+    for key, other in (("foreground", "background"), ("background", "foreground")):
+        labels = settings("refine.labels.margins", {key: 0.3}).refine.labels
+        assert getattr(labels.margins, key) == 0.3
+        assert getattr(labels.margins, other) == 0
+
+
 @pytest.mark.parametrize("former", RENAMED)
 def test_a_former_key_is_refused_with_the_name_of_today(former):
     with refused(f"experiments.demo.{former}: renamed; write "):
