@@ -278,7 +278,7 @@ def test_settings_of_devices_tables_and_unused_entries_decide_no_result():
     unused |= {"refine.affinitynet.training.lr": 1, "data.voc.path": "there", "segment.smp.encoder": "resnet18"}
     for key, value in unused.items():
         assert stored.result_settings(settings(key, value)) == before, key
-    for key, value in {"hardware.precision": "16-mixed", "refine.irnet.training.lr": 1}.items():
+    for key, value in {"hardware.precision": "16-mixed", "segment.training.lr": 1}.items():
         assert stored.result_settings(settings(key, value)) != before, key
 
 
