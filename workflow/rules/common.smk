@@ -130,13 +130,6 @@ def if_masks(function):
     )
 
 
-def if_auto(function, otherwise):
-    """Return the same if the threshold of the seeds is chosen; `otherwise`, as a number of the configuration needs less."""
-    return lambda wildcards: (
-        function(wildcards) if settings_of(wildcards).cam.threshold == AUTO else otherwise
-    )
-
-
 def source_files(wildcards):
     """Return the files from which a dataset is prepared; the user's are absolute in a module, as its prefix is not theirs."""
     data = settings_of(wildcards).data
