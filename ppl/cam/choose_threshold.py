@@ -38,7 +38,7 @@ def threshold_of(settings: Settings) -> Threshold:
     threshold = choose_threshold(
         settings.data, settings.split, settings.cams, settings.classifier, hardware=settings.hardware
     )
-    print(f"{threshold}: Otsu's is {threshold.otsu:.2f}, that of the highest contrast {threshold.contrast:.2f}")
+    print(f"{threshold}: mean of {threshold.shallow:.2f} (shallow features) and {threshold.deep:.2f} (deep features)")
     return threshold
 
 

@@ -1,43 +1,20 @@
 """The background threshold that separates objects from the rest without masks.
 
-Two estimates, of CAMs alone and of CAMs and photos, err in different directions; their weighted mean is used. Otsu's
-threshold splits the scores of all pixels into two classes. The contrast splits the features of a photo, from an early
-stage of the network, into those of the seed and those of the rest: where the seed is the object, more of their variance
-lies between the two than for a smaller or larger seed.
+The contrast splits the features of a photo into those of the seed and those of the rest: where the seed is the object,
+more of their variance lies between the two than for a smaller or larger seed. The thresholds of the highest contrast of
+shallow and of deep features err in different directions, so their mean is used: shallow features favour large seeds
+where the classifier has learned little, deep ones parts of objects that fill the photo.
 """
 
 import numpy as np
 
-BINS = 256
-"""Of the histogram of scores in 0..1."""
 THRESHOLDS = np.arange(10, 71) / 100
 """Thresholds for which the contrast is computed: 0.10, 0.11, ... 0.70."""
 COMPONENTS = 8
 """Principal components of a photo's features that are compared."""
 MIN_CELLS = 4
 """A seed, or a rest, of fewer cells has no contrast."""
-OTSU_WEIGHT = 1 / 3
-"""Weight of Otsu's threshold in the chosen one; the rest is that of the threshold of the highest contrast."""
 ROUNDING = 1e-9  # relative: smaller differences of variances are rounding errors
-
-
-def histogram(scores: np.ndarray) -> np.ndarray:
-    """Count scores in 0..1 of any shape in BINS bins of equal width, (BINS,) int64."""
-    return np.histogram(scores, BINS, (0, 1))[0]
-
-
-def otsu(counts: np.ndarray) -> float:
-    """Return Otsu's threshold of a histogram (BINS,) over 0..1: that of the largest variance between its two sides.
-
-    It is the upper edge of a bin; of equal ones the lowest. ValueError for an empty histogram.
-    """
-    if not counts.sum():
-        raise ValueError("an empty histogram has no threshold")
-    share, centres = counts / counts.sum(), (np.arange(len(counts)) + 0.5) / len(counts)
-    below, mean_below = share.cumsum(), (share * centres).cumsum()  # at each upper edge
-    variance = (mean_below[-1] * below - mean_below) ** 2 / np.maximum(below * (1 - below), 1e-12)
-    first = (variance >= variance.max() * (1 - ROUNDING)).argmax()
-    return float((first + 1) / len(counts))
 
 
 def whiten(features: np.ndarray) -> np.ndarray:
@@ -75,6 +52,6 @@ def contrast(features: np.ndarray, score: np.ndarray, thresholds: np.ndarray = T
     return shares
 
 
-def choose(otsu: float, contrast: float) -> float:
-    """Return the threshold from the two estimates, their weighted mean, to two decimals."""
-    return round(OTSU_WEIGHT * otsu + (1 - OTSU_WEIGHT) * contrast, 2)
+def choose(shallow: float, deep: float) -> float:
+    """Return the mean of the thresholds of the highest contrast of shallow and of deep features, to two decimals."""
+    return round((shallow + deep) / 2, 2)

@@ -28,12 +28,13 @@ class Threshold(Section):
     rule: Literal["fixed", "auto"]
     photos: int | None = None
     """Number of photos over which `curve` is averaged."""
-    otsu: float | None = None
-    """Otsu's threshold."""
-    contrast: float | None = None
-    """Threshold of the highest contrast, the maximum of `curve`."""
-    curve: tuple[tuple[float, float], ...] = ()
-    """Pairs (threshold, share of the variance of the features that lies between seed and background)."""
+    shallow: float | None = None
+    """Threshold of the highest contrast of shallow features."""
+    deep: float | None = None
+    """Threshold of the highest contrast of deep features."""
+    curve: tuple[tuple[float, float, float], ...] = ()
+    """Triples (threshold, contrast of shallow features, contrast of deep features): the contrast is the share of the
+    variance of the features that lies between seed and rest."""
 
     def __str__(self) -> str:
         if self.rule == "auto":

@@ -31,12 +31,7 @@ def build(method: str, grids: str, classes: int, architecture: Architecture, *, 
     """Return the new network of a variant; `weights` of its backbone are imagenet, none, or a state dict's path."""
     patched, global_branch = variants.branches(method, grids)
     return PatchClassifier(
-        backbones.build(
-            architecture.backbone,
-            weights=weights,
-            output_stride=architecture.output_stride,
-            dilated=architecture.dilated,
-        ),
+        _backbone(architecture, weights),
         classes,
         grids=patched,
         global_branch=global_branch,
@@ -55,6 +50,19 @@ def load(path: Path, classes: Sequence[str] | None = None) -> tuple[PatchClassif
         lambda v, count: build(v.method, v.grids, count, v.architecture, weights="none"),
         classes,
     )
+
+
+def initial_backbone(path: Path) -> backbones.Backbone | None:
+    """Return the backbone of a trained classifier with the weights from which its variant's training started.
+
+    In evaluation mode, on the CPU. None if they were random (`weights: none`), or if their file no longer exists.
+    """
+    settings = checkpoints.read_content(path, KIND)["settings"]
+    with checkpoints.reading_settings(path):
+        architecture, weights = _variant(settings, path).architecture, settings["training"]["weights"]
+    if weights == "none" or (weights != "imagenet" and not Path(weights).is_file()):
+        return None
+    return _backbone(architecture, weights).eval()
 
 
 def init_from_checkpoint(
@@ -86,6 +94,16 @@ def init_from_checkpoint(
         sources = [of_branches[0]] if network.global_branch else []
         sources += [of_branches[-1]] * len(network.grids)
         weight.copy_(torch.cat(sources, dim=1) * (len(of_branches) / len(sources)))
+
+
+def _backbone(architecture: Architecture, weights: str) -> backbones.Backbone:
+    """Return a new backbone; `weights` as of `build`."""
+    return backbones.build(
+        architecture.backbone,
+        weights=weights,
+        output_stride=architecture.output_stride,
+        dilated=architecture.dilated,
+    )
 
 
 def _variant(settings: dict[str, Any], path: Path) -> Variant:

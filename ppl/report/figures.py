@@ -68,20 +68,23 @@ def _element(figure: Figure, name: str, label: str) -> str:
 
 
 def draw_contrast(thresholds: Mapping[str, Threshold]) -> Figure:
-    """Draw the contrast over the threshold: a curve per variant, a dot at its maximum, lines at Otsu's threshold and at
-    the one chosen from both."""
+    """Draw the contrast over the threshold: per variant a solid curve of shallow and a dashed one of deep features.
+
+    Dots mark the maxima, a vertical line the mean of their thresholds, which is the chosen one.
+    """
     figure, axes = plt.subplots(figsize=(10, 3), layout="constrained")
-    for name, chosen in thresholds.items():
-        across, shares = np.array(chosen.curve).T
-        (line,) = axes.plot(across, 100 * shares, label=f"{name}, highest at {chosen.contrast:.2f}")
-        axes.plot(chosen.contrast, 100 * shares.max(), "o", color=line.get_color())
-        axes.axvline(chosen.otsu, color=line.get_color(), linestyle=":", label=f"{name}, Otsu's {chosen.otsu:.2f}")
-        axes.axvline(
-            chosen.threshold, color=line.get_color(), linestyle="--", label=f"{name}, {chosen.threshold:.2f} chosen"
-        )
-    axes.set(xlabel="background threshold", ylabel="contrast (% of variance)", xlim=(0, 1))
+    for number, (name, chosen) in enumerate(thresholds.items()):
+        across, *stages = np.array(chosen.curve).T
+        colour = f"C{number}"
+        for shares, best, line in zip(stages, (chosen.shallow, chosen.deep), ("-", "--"), strict=True):
+            axes.plot(across, 100 * shares, line, color=colour)
+            axes.plot(best, 100 * shares.max(), "o", color=colour)
+        axes.axvline(chosen.threshold, color=colour, linewidth=1, label=f"{name}: {chosen.threshold:.2f}")
+    for line, features in (("-", "shallow"), ("--", "deep")):
+        axes.plot([], [], line, color=TEXT, label=f"{features} features")
+    axes.set(xlabel="background threshold", ylabel="contrast (% of variance)", ylim=(0, None))
     axes.grid(alpha=0.3)
-    axes.legend(loc="center right")
+    figure.legend(loc="outside right upper")
     return figure
 
 

@@ -35,7 +35,7 @@ from ppl.report.trainings import TRAININGS, draw_trainings, read_trainings
 TEMPLATES = Path(__file__).parent
 CURVES = "mIoU of the seeds over the background threshold, and their precision over recall; the tables give numbers"
 TRAINING_CURVES = "loss, and mAP of the classifiers, over the steps of each training; the table gives the final values"
-CONTRAST = "contrast of the features of seed and rest over the background threshold, from which the threshold is chosen"
+CONTRAST = "contrast of seed and rest in shallow and deep features over the background threshold, which it decides"
 PER_CLASS = "IoU of each class; the table gives the numbers"
 GRAPH = "the steps that led to this page, from left to right; the table lists them"
 

@@ -16,6 +16,7 @@ from ppl.cam.settings import Cam as CamSettings
 from ppl.cam.store import STRIDE, Cam, write
 from ppl.cam.threshold import THRESHOLD, Threshold, read_threshold, read_whole, write_threshold
 from ppl.classify import build as classifiers
+from ppl.classify.network import PatchClassifier
 from ppl.classify.settings import Architecture
 from ppl.data.lists import write_lists
 from ppl.jobs.errors import UserError
@@ -39,7 +40,10 @@ def disc(size: tuple[int, int], centre: Sequence[float], stride: int = 1) -> np.
 
 @pytest.fixture
 def settings(tmp_path: Path, tiny: str) -> Settings:
-    """Photos of a light disc on a dark ground, CAMs that are brightest in its middle, and an untrained classifier."""
+    """Photos of a light disc on a dark ground, CAMs that are brightest in its middle, and a classifier.
+
+    Its training started from random numbers.
+    """
     rng, root, cams = np.random.default_rng(0), tmp_path / "data", {}
     (root / "JPEGImages").mkdir(parents=True)
     for i, image_id in enumerate(IMAGES):
@@ -57,15 +61,20 @@ def settings(tmp_path: Path, tiny: str) -> Settings:
         shard = dict(list(cams.items())[part::2])
         write(tmp_path / f"{part}.h5", shard.items(), classes=["disc"], settings="{}", checkpoint="")
     torch.manual_seed(0)
-    architecture = Architecture(backbone=tiny, output_stride=16)
-    network = classifiers.build("baseline", "plain", 1, architecture, weights="none")
-    stored = {"architecture": plain(architecture), "method": "baseline", "grids": "plain"}
+    network = classifiers.build("baseline", "plain", 1, Architecture(backbone=tiny), weights="none")
     file = tmp_path / "classifier.pt"
-    checkpoints.save(file, network, kind=classifiers.KIND, settings=stored, code="", classes=["disc"])
+    save(network, file, tiny, weights="none")
     return Settings(
         out=tmp_path / THRESHOLD, data=root, split="all", cams=(tmp_path / "0.h5", tmp_path / "1.h5"), classifier=file,
         cam=AUTO, hardware=Devices(gpu=0, workers=0),
     )  # fmt: skip
+
+
+def save(network: PatchClassifier, file: Path, backbone: str, *, weights: str) -> None:
+    """Write a classifier whose training started from `weights`."""
+    stored = {"architecture": plain(Architecture(backbone=backbone)), "training": {"weights": weights}}
+    stored |= {"method": "baseline", "grids": "plain"}
+    checkpoints.save(file, network, kind=classifiers.KIND, settings=stored, code="", classes=["disc"])
 
 
 def chosen(settings: Settings) -> Threshold:
@@ -83,10 +92,12 @@ def test_a_number_is_recorded_and_nothing_else(tmp_path):
 
 def test_the_edge_of_the_objects_is_the_threshold_of_the_highest_contrast(settings, capsys):
     threshold = chosen(settings)
-    assert threshold.contrast == pytest.approx(EDGE, abs=0.05)
+    assert threshold.shallow == pytest.approx(EDGE, abs=0.05)
+    assert threshold.deep == pytest.approx(EDGE, abs=0.2)  # random features of 5 x 6 cells
     assert (threshold.rule, threshold.photos) == ("auto", len(IMAGES))
-    assert dict(threshold.curve)[threshold.contrast] == max(share for _, share in threshold.curve)
-    low, high = sorted((threshold.otsu, threshold.contrast))
+    across, *stages = zip(*threshold.curve, strict=True)
+    assert [across[np.argmax(shares)] for shares in stages] == [threshold.shallow, threshold.deep]
+    low, high = sorted((threshold.shallow, threshold.deep))
     assert low <= threshold.threshold <= high
     assert read_threshold(settings.out) == threshold.threshold
     assert str(threshold) in capsys.readouterr().out
@@ -110,10 +121,28 @@ def test_of_many_photos_a_sample_at_even_distances_is_compared(settings, monkeyp
 
 
 @pytest.mark.parametrize("name", ["vgg16", "resnet18", "efficientnet_lite0"])
-def test_the_compared_stage_has_stride_8_in_every_backbone(name):
-    backbone = backbones.build(name, output_stride=8).eval()
-    features = measure_separation.stage_features(backbone, np.zeros((1, 33, 47, 3), np.uint8))
-    assert features.shape == (1, backbone.channels[measure_separation.STAGE], 5, 6)
+def test_the_compared_stages_have_stride_8_and_the_output_stride_in_every_backbone(name):
+    backbone = backbones.build(name, output_stride=16).eval()
+    shallow, deep = measure_separation.stage_features(backbone, np.zeros((1, 33, 47, 3), np.uint8))
+    assert shallow.shape == (1, backbone.channels[2], 5, 6)
+    assert deep.shape == (1, backbone.channels[4], 3, 3)
+
+
+def test_features_are_those_of_the_initial_weights_and_training_changes_nothing(settings, tiny, tmp_path, capsys):
+    """Without initial weights, or without their file, they are those of the trained backbone."""
+    network, _ = classifiers.load(settings.classifier)
+    expected = chosen(settings)
+    weights = tmp_path / "weights.pt"
+    torch.save(network.backbone.state_dict(), weights)
+    for parameter in network.parameters():  # as if it had been trained
+        torch.nn.init.normal_(parameter)
+    save(network, settings.classifier, tiny, weights=str(weights))
+    capsys.readouterr()
+    assert chosen(settings) == expected
+    assert "trained backbone" not in capsys.readouterr().out
+    weights.unlink()
+    assert chosen(settings).curve != expected.curve
+    assert "features of the trained backbone" in capsys.readouterr().out
 
 
 def test_without_labels_or_with_tiny_photos_there_is_no_choice(settings, monkeypatch):
@@ -136,7 +165,7 @@ def test_another_file_is_refused(tmp_path, text):
 
 def test_a_threshold_is_read_as_it_was_written(tmp_path):
     threshold = Threshold(
-        threshold=0.37, rule="auto", photos=2, otsu=0.4, contrast=0.35, curve=((0.1, 0.0), (0.35, 0.04))
+        threshold=0.37, rule="auto", photos=2, shallow=0.35, deep=0.39, curve=((0.1, 0.0, 0.02), (0.35, 0.04, 0.09))
     )
     write_threshold(tmp_path / THRESHOLD, threshold)
     assert read_whole(tmp_path / THRESHOLD) == threshold

@@ -143,8 +143,8 @@ def test_without_masks_the_page_says_so_and_omits_the_truth(experiment):
 def choose_without_masks(experiment) -> None:
     """Replace the fixed thresholds of the miniature by chosen ones."""
     for i, variant in enumerate((PLAIN, MAIN)):
-        curve = tuple((t / 100, 0.04 - abs(t - 30) / 1000) for t in range(10, 71))
-        threshold = Threshold(threshold=0.31 - 0.02 * i, rule="auto", photos=4, otsu=0.27, contrast=0.3, curve=curve)
+        curve = tuple((t / 100, 0.04 - abs(t - 30) / 1000, 0.06 - abs(t - 32) / 900) for t in range(10, 71))
+        threshold = Threshold(threshold=0.31 - 0.02 * i, rule="auto", photos=4, shallow=0.3, deep=0.32, curve=curve)
         write_threshold(experiment.root / variant / THRESHOLD, threshold)
 
 
@@ -152,7 +152,7 @@ def test_a_threshold_chosen_without_masks_is_named_with_its_curve_and_decides_th
     choose_without_masks(experiment)
     page = written(experiment.settings())
     for text in (
-        "No mask was used to choose the threshold of explicit/s4k2, 0.29",
+        "The threshold of explicit/s4k2, 0.29, was chosen without masks, on 4 photos of split",
         "Contrast over the background threshold",
     ):
         assert page.text.count(text) == 1
@@ -168,7 +168,7 @@ def test_a_threshold_chosen_without_masks_is_named_with_its_curve_and_decides_th
 def test_without_masks_the_page_shows_the_curve_of_the_choice_alone(experiment):
     choose_without_masks(experiment)
     page = written(experiment.settings(masks=False))
-    assert "No mask was used" in page.text
+    assert "was chosen without masks" in page.text
     assert "mIoU" not in page.text
     labels = [attrs["aria-label"] for tag, attrs in page.tags if tag == "svg"]
     assert [label for label in labels if "contrast" in label or "mIoU" in label] == [CONTRAST]
