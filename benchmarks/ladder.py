@@ -185,17 +185,21 @@ class Ladder:
 
     def _labels(self, run: Run) -> Iterator[Job]:
         """Yield the jobs that lead to the labels of a network."""
-        rung = self.rungs[run.rung]
-        if rung.labels == MASKS:
-            return
-        own = run._replace(rung=rung.labels)
-        both = [own, self._partner(own, rung.partner)] if rung.partner else [own]
-        for of_variant in both:
-            yield from self._pseudo(of_variant)
-        if rung.partner:
-            folders = [self.folder(of_variant) / "pseudo" for of_variant in both]
+        sources = self.sources(run)
+        for source in sources:
+            yield from self._pseudo(source)
+        if self.rungs[run.rung].partner:
+            folders = [self.folder(source) / "pseudo" for source in sources]
             words = f"--split {TRAIN} --workers {self.settings.cores}"
             yield self._job(self.labels(run), "ppl.refine.agree", words, labels=folders)
+
+    def sources(self, run: Run) -> list[Run]:
+        """Return whose pseudo labels a network learns from: one, or two that must agree; none if it has the masks."""
+        rung = self.rungs[run.rung]
+        if rung.labels == MASKS:
+            return []
+        own = run._replace(rung=rung.labels)
+        return [own, self._partner(own, rung.partner)] if rung.partner else [own]
 
     def _partner(self, run: Run, partner: str) -> Run:
         """Return the labels with which those of a network must agree."""
@@ -332,7 +336,8 @@ def main(settings: Settings) -> None:
             print(shlex.join(["python", *job.words]))
         return
     for run in runs:
-        check_settings(ladder, run)
+        for needed in (run, *ladder.sources(run)):
+            check_settings(ladder, needed)
     waiting = [job for job in jobs if not job.out.exists()]
     for i, job in enumerate(waiting, start=1):
         seconds = execute(job)
@@ -355,17 +360,17 @@ def summary(table: pd.DataFrame) -> str:
 
 
 def check_settings(ladder: Ladder, run: Run) -> None:
-    """Write the settings of a network and of its classifier beside them; UserError if those there are others."""
+    """Write the settings of a network and of its classifier beside them; UserError if results there have others."""
     values = result_settings(ladder.experiment(run.rung))
     shared = {key: values[key] for key in ("data", "classify", "hardware")} | {"maps": values["cam"]["maps"]}
     rung = ladder.rungs[run.rung]
     own = {"settings": values, "labels": rung.labels, "partner": rung.partner}
     for folder, needed in ((ladder.classifier(run).parent, shared), (ladder.folder(run), own)):
         file, text = folder / "settings.yaml", yaml.safe_dump(needed, sort_keys=True)
-        if not file.exists():
-            folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not set(folder.iterdir()) - {file}:
             write_text(file, text)
-        elif file.read_text(encoding="utf-8") != text:
+        elif not file.exists() or file.read_text(encoding="utf-8") != text:
             raise UserError(file, "the results here have other settings", "delete its folder, or name another --out")
 
 

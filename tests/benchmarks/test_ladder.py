@@ -169,6 +169,19 @@ def test_results_of_other_settings_are_refused(ladder: ModuleType, settings: Any
         ladder.main(replace(settings, side=384))
 
 
+def test_labels_of_a_rung_that_another_takes_have_its_settings(ladder, settings, executed, monkeypatch) -> None:
+    ladder.main(replace(settings, rungs=("agree",)))
+    rungs = ladder.read_rungs(ladder.RUNGS)
+    changed = {"refine": {"network": "none", "labels": {"margins": {"background": 0.4}}}}
+    monkeypatch.setattr(
+        ladder, "read_rungs", lambda _: rungs | {"reliable": rungs["reliable"]._replace(settings=changed)}
+    )
+    with pytest.raises(UserError, match=r"recipes/(agree|reliable)/.* have other settings"):
+        ladder.main(replace(settings, rungs=("agree",)))
+    shutil.rmtree(settings.out)
+    ladder.main(replace(settings, rungs=("agree",)))
+
+
 @pytest.mark.parametrize(("changes", "message"), [
     ({"rungs": ("nowhere",)}, "unknown rung 'nowhere'; choose of crf, "),
     ({"rungs": ("control",), "seeds": (0,)}, "rung control: needs two random seeds"),
