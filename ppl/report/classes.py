@@ -34,7 +34,7 @@ class Stage(NamedTuple):
 ALONE = "add photos that show it without other classes ({alone} of {photos} do)"
 KEEP = "lower refine.labels.margins, with refine.keep_classes: true"
 STAGES = {
-    "seeds": Stage("seeds", "train_split", 0.5, f"{ALONE}, or lower cam.threshold"),
+    "seeds": Stage("seeds", "train_split", 0.5, f"{ALONE}, or set a lower cam.threshold"),
     "labels": Stage("pseudo labels", "train_split", 0.5, f"{KEEP}, or {ALONE}"),
     "predictions": Stage("predictions", "val_split", 0.75, "add photos that show it, or raise segment.training.steps"),
 }
@@ -95,7 +95,9 @@ def vanishing(row: ClassCounts) -> Vanishing | None:
 
 def warnings(rows: Sequence[ClassCounts]) -> list[str]:
     """Return one line for each class that vanishes: where, by what evidence, and a remedy."""
-    return [f"class {row.name!r}: {lost.evidence}; {_remedy(row, lost.stage)}" for row, lost in _vanished(rows)]
+    return [
+        f"class {row.name!r} vanishes: {lost.evidence}; {_remedy(row, lost.stage)}" for row, lost in _vanished(rows)
+    ]
 
 
 def table(rows: Sequence[ClassCounts]) -> list[list[str | int]]:

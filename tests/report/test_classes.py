@@ -84,9 +84,9 @@ def test_a_warning_is_one_line_with_evidence_and_remedy():
     never = row((42, 30, 9), (42, 39, 8), (10, 9, 8))
     lines = warnings([lost, row((42, 2, 9), (42, 4, 8), (10, 1, 8)), shrunk, never])
     assert [line.partition(";")[0] for line in lines] == [
-        "class 'saddle': in the seeds of 40 of 42 photos, in the pseudo labels of 3 of 42 photos",
-        "class 'saddle': share of the pixels of its photos 9.0 % in the seeds, 0.20 % in the pseudo labels",
-        "class 'saddle': in the image-level labels of 42 of 42 photos, in the seeds of 12 of 42 photos",
+        "class 'saddle' vanishes: in the seeds of 40 of 42 photos, in the pseudo labels of 3 of 42 photos",
+        "class 'saddle' vanishes: share of the pixels of its photos 9.0 % in the seeds, 0.20 % in the pseudo labels",
+        "class 'saddle' vanishes: in the image-level labels of 42 of 42 photos, in the seeds of 12 of 42 photos",
     ]
     assert all("(2 of 42 do)" in line and "\n" not in line for line in lines)
 

@@ -93,7 +93,9 @@ def test_every_variant_has_its_threshold_and_its_origin(experiment):
 
 def test_vanished_classes_are_warned_of_in_one_line_each(experiment):
     (warning,) = [line for line in overview.overview([experiment.root]).splitlines() if "warning" in line]
-    assert warning.startswith("warning: mini/explicit/s4k2: class 'null': in the seeds of 3 of 4 photos, in the ")
+    assert warning.startswith(
+        "warning: mini/explicit/s4k2: class 'null' vanishes: in the seeds of 3 of 4 photos, in the "
+    )
     (experiment.main / "classes.csv").unlink()
     assert "warning" not in overview.overview([experiment.root])
 
