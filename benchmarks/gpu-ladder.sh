@@ -1,5 +1,6 @@
 #!/bin/sh
-# The ladder of labels with all photos at 384 px on one GPU: a random seed and three rungs take about nine minutes.
+# The ladder of labels with all photos at 384 px on one GPU, one random seed and three rungs. Planned for nine minutes of
+# an H100; not run yet.
 #
 #     sh benchmarks/gpu-ladder.sh DATA [options of `recipes.py labels`, such as --seeds 0 1 2 or --dry-run]
 #
