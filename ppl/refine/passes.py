@@ -27,11 +27,14 @@ class Crf:
     solver: Solver = on_cpu
 
 
-def band(threshold: float, margins: Margins) -> tuple[float, ...]:
-    """Return the thresholds of the strict and the lenient pass, or without margins the one threshold of both."""
+def band(threshold: float, margins: Margins, *, lowest: float = 0) -> tuple[float, ...]:
+    """Return the thresholds of the strict and the lenient pass, or without margins the one threshold of both.
+
+    No threshold is below `lowest`: scores are not negative, so below 0 the lenient pass would leave no background.
+    """
     if not (margins.foreground or margins.background):
         return (threshold,)
-    return threshold + margins.foreground, threshold - margins.background
+    return threshold + margins.foreground, max(lowest, threshold - margins.background)
 
 
 def label_map(

@@ -37,8 +37,10 @@ def limits(walked: WalkedScores, maps: np.ndarray, threshold: float | None, marg
     maps (K, h4, w4): its CAM, from which a walk with the threshold `seed` takes the size of the seed at `threshold`;
     a plane of background counts as a threshold of 0. UserError for `seed` without a threshold.
     """
+    if walked.threshold is None:
+        return band(0, margins, lowest=-1)
     if walked.threshold != "seed":
-        return band(walked.threshold or 0, margins)
+        return band(walked.threshold, margins)
     if threshold is None:
         remedy = "set background of the network's walk to seed; the command needs --threshold"
         raise UserError("refine.network", "its walk needs the threshold of the seeds", remedy)

@@ -98,7 +98,7 @@ def thresholds_of(reliable: Reliable, threshold: float | None) -> tuple[float, f
         return reliable.thresholds.foreground, reliable.thresholds.background
     if threshold is None:
         raise UserError("refine.reliable.scores margins", "--threshold is missing", "name the variant's threshold.json")
-    return threshold + reliable.margins.foreground, threshold - reliable.margins.background
+    return threshold + reliable.margins.foreground, max(0, threshold - reliable.margins.background)
 
 
 def _by_alphas(

@@ -32,7 +32,7 @@ class Stage(NamedTuple):
 
 
 ALONE = "add photos that show it without other classes ({alone} of {photos} do)"
-KEEP = "lower refine.labels.margins, with refine.keep_classes: true"
+KEEP = "lower refine.labels.margins or shorten refine.labels.agree, with refine.keep_classes: true"
 STAGES = {
     "seeds": Stage("seeds", "train_split", 0.5, f"{ALONE}, or set a lower cam.threshold"),
     "labels": Stage("pseudo labels", "train_split", 0.5, f"{KEEP}, or {ALONE}"),

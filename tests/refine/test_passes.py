@@ -75,3 +75,9 @@ def test_margins_may_differ_and_one_alone_makes_two_passes() -> None:
     assert band(0.5, Margins(foreground=0, background=0.25)) == (0.5, 0.25)
     assert band(0.5, Margins(foreground=0.25, background=0)) == (0.75, 0.5)
     assert band(0.5, around(0)) == (0.5,)
+
+
+def test_a_margin_wider_than_the_threshold_keeps_the_background_without_any_score() -> None:
+    maps = MAPS * (MAPS > 0.3)
+    both = [hard_labels(maps, CLASSES, limit) for limit in band(0.1, Margins(foreground=0, background=0.2))]
+    np.testing.assert_array_equal(label_map(PHOTO, both, maps, CLASSES) == 0, maps.max(0) == 0)

@@ -20,7 +20,7 @@ from ppl.refine import crf_seeds, reliable
 from ppl.refine.background import with_background
 from ppl.refine.crf_seeds import crf_seed
 from ppl.refine.passes import Crf
-from ppl.refine.reliable import reliable_labels
+from ppl.refine.reliable import reliable_labels, thresholds_of
 from ppl.refine.settings import LABELS, Alphas, LabelMargins, Labels, Margins, Refine, Reliable, Thresholds
 
 H, W = 20, 30
@@ -85,6 +85,7 @@ def test_margins_are_thresholds_relative_to_that_of_the_seeds() -> None:
     np.testing.assert_array_equal(ours, reliable_labels(photo, maps, [3, 9], thresholds, threshold=0.9))
     with pytest.raises(UserError, match=r"margins.*--threshold"):
         reliable_labels(photo, maps, [3, 9], margins)
+    assert thresholds_of(margins, 0.05) == (0.25, 0)  # below 0 no pixel would be background
 
 
 def test_a_higher_alpha_lowers_the_score_of_background() -> None:
