@@ -362,7 +362,9 @@ def summary(table: pd.DataFrame) -> str:
 def check_settings(ladder: Ladder, run: Run) -> None:
     """Write the settings of a network and of its classifier beside them; UserError if results there have others."""
     values = result_settings(ladder.experiment(run.rung))
-    shared = {key: values[key] for key in ("data", "classify", "hardware")} | {"maps": values["cam"]["maps"]}
+    shared = {key: values[key] for key in ("data", "classify", "hardware")} | {
+        "cam": {key: value for key, value in values["cam"].items() if key != "threshold"}
+    }
     rung = ladder.rungs[run.rung]
     own = {"settings": values, "labels": rung.labels, "partner": rung.partner}
     for folder, needed in ((ladder.classifier(run).parent, shared), (ladder.folder(run), own)):

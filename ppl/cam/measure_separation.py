@@ -25,7 +25,7 @@ SHALLOW, DEEP = 1 + STRIDES.index(8), len(STRIDES)
 parts of objects."""
 MAX_PHOTOS = 300
 """Photos whose features are compared, at even distances in the list of the split."""
-BATCH_SIZE = 8
+BATCH_SIZE = 1  # a few hundred photos of any size
 REMEDY = "set cam.threshold to a number"
 
 

@@ -17,6 +17,11 @@ from ppl.refine.settings import LabelMargins, Margins
 NO_MARGINS = LabelMargins()
 
 
+LEAST_SHARE = 1 / 3
+"""The least threshold of background, as a share of that of the seeds: near 0 a lenient pass leaves no background, and
+the network would learn none. Thresholds of large photos are low, margins are absolute."""
+
+
 @dataclass(frozen=True)
 class Crf:
     """The dense CRF on hard labels, which trusts each with the probability `confidence`."""
@@ -27,14 +32,14 @@ class Crf:
     solver: Solver = on_cpu
 
 
-def band(threshold: float, margins: Margins, *, lowest: float = 0) -> tuple[float, ...]:
+def band(threshold: float, margins: Margins) -> tuple[float, ...]:
     """Return the thresholds of the strict and the lenient pass, or without margins the one threshold of both.
 
-    No threshold is below `lowest`: scores are not negative, so below 0 the lenient pass would leave no background.
+    The lenient one is at least LEAST_SHARE of the threshold.
     """
     if not (margins.foreground or margins.background):
         return (threshold,)
-    return threshold + margins.foreground, max(lowest, threshold - margins.background)
+    return threshold + margins.foreground, max(LEAST_SHARE * threshold, threshold - margins.background)
 
 
 def label_map(

@@ -35,10 +35,10 @@ def limits(walked: WalkedScores, maps: np.ndarray, threshold: float | None, marg
     """Return the thresholds of the passes over the scores of an image, one without margins, else two.
 
     maps (K, h4, w4): its CAM, from which a walk with the threshold `seed` takes the size of the seed at `threshold`;
-    a plane of background counts as a threshold of 0. UserError for `seed` without a threshold.
+    a plane of background is what margins are relative to. UserError for `seed` without a threshold.
     """
     if walked.threshold is None:
-        return band(0, margins, lowest=-1)
+        return (margins.foreground, -margins.background) if margins.foreground or margins.background else (0,)
     if walked.threshold != "seed":
         return band(walked.threshold, margins)
     if threshold is None:

@@ -24,7 +24,7 @@ from ppl.jobs.settings import Hardware
 from ppl.jobs.shards import part_of, shard_of
 from ppl.refine.background import with_background
 from ppl.refine.labelling import label_all
-from ppl.refine.passes import Crf, combine, label_map
+from ppl.refine.passes import Crf, band, combine, label_map
 from ppl.refine.settings import Refine, Reliable
 
 
@@ -98,7 +98,8 @@ def thresholds_of(reliable: Reliable, threshold: float | None) -> tuple[float, f
         return reliable.thresholds.foreground, reliable.thresholds.background
     if threshold is None:
         raise UserError("refine.reliable.scores margins", "--threshold is missing", "name the variant's threshold.json")
-    return threshold + reliable.margins.foreground, max(0, threshold - reliable.margins.background)
+    strict, *lenient = band(threshold, reliable.margins)
+    return strict, *(lenient or [strict])
 
 
 def _by_alphas(

@@ -63,7 +63,7 @@ class Margins(Section):
     foreground: Annotated[Share, Source("IRNet's users")] = 0.1
     """Distance above the threshold from which a pixel has its class."""
     background: Annotated[Share, Source("IRNet's users")] = 0.1
-    """Distance below the threshold under which a pixel is background."""
+    """Distance below the threshold under which a pixel is background, at most two thirds of the threshold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ class LabelMargins(Margins):
     foreground: Annotated[Share, Source("ours")] = 0
     """Distance above the threshold from which a pixel has its class."""
     background: Annotated[Share, Source("ours")] = 0
-    """Distance below the threshold under which a pixel is background."""
+    """Distance below the threshold under which a pixel is background, at most two thirds of the threshold."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from ppl.data import source
 from ppl.experiment.settings import Experiment as Settings
 from ppl.jobs.errors import UserError
 from ppl.jobs.fields import bounded, read
-from ppl.jobs.slots import OWN, check_own, entries_named, load
+from ppl.jobs.slots import OWN, check_own, entries_named, load, used
 from ppl.workflow.renamed import renamed
 
 TEST_PREDICTIONS = "_test_preds"
@@ -23,6 +23,7 @@ FILE_OPTIONS = {
     *("--configfile", "--configfiles", "--report-metadata", "--report-stylesheet", "--snakefile", "-s"),
 }
 """Options of Snakemake whose value is a file or folder, but not a target."""
+AGREE = "refine.labels.agree"
 MAX_NAME = 100  # characters of an experiment's name, which is also a folder
 EXPLAINED = "config/README.md explains the key"
 
@@ -184,13 +185,25 @@ def _check_name(name: Any) -> None:
 
 
 def _check_references(resolved: Mapping[str, Experiment]) -> None:
-    """Raise UserError if a table, a figure or `refine.labels.agree` names an experiment that does not exist."""
+    """Raise UserError if a table, a figure or `refine.labels.agree` names an experiment that does not exist.
+
+    Labels agree by image id and class id, so those to agree with must be of the same photos.
+    """
     for name, experiment in resolved.items():
         for key, variant in _variants(experiment.settings):
             other = variant.split("/")[0] if variant.count("/") == 2 else name
             if other not in resolved:
                 what = f"experiments.{name}.{key}: unknown experiment {other!r}"
                 raise UserError("configuration", what, f"choose one of {', '.join(resolved)}")
+            if key == AGREE and _training_data(resolved[other].settings) != _training_data(experiment.settings):
+                what = f"experiments.{name}.{key}: {other!r} has other data or another data.train_split"
+                raise UserError("configuration", what, "choose variants of experiments on the same photos")
+
+
+def _training_data(settings: Settings) -> dict[str, Any]:
+    """Return the settings of the training photos and their labels."""
+    others = settings.data.splits.keys() - {"train_split"}
+    return {key: value for key, value in used(settings.data).items() if key not in others}
 
 
 def _variants(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -199,7 +212,7 @@ def _variants(settings: Settings) -> Iterator[tuple[str, str]]:
     for variant in settings.compare:
         yield "compare", variant
     for variant in settings.refine.labels.agree:
-        yield "refine.labels.agree", variant
+        yield AGREE, variant
     for part in ("tables", "figures"):
         for title, section in getattr(settings, part).items():
             for variant in section.variants:

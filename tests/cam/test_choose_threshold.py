@@ -106,7 +106,7 @@ def test_the_edge_of_the_objects_is_the_threshold_of_the_highest_contrast(settin
 
 def test_shards_workers_batches_and_the_order_of_the_photos_do_not_matter(settings, monkeypatch):
     expected = chosen(settings)
-    monkeypatch.setattr(measure_separation, "BATCH_SIZE", 1)
+    monkeypatch.setattr(measure_separation, "BATCH_SIZE", 4)
     lists = settings.data / "ImageSets" / "Segmentation" / "all.txt"
     lists.write_text("\n".join(reversed(lists.read_text().split())) + "\n")
     other = replace(settings, cams=settings.cams[::-1], hardware=Devices(gpu=0, workers=1))

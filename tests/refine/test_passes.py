@@ -9,7 +9,7 @@ from ppl.cam.seeds import hard_labels
 from ppl.crf.dense import from_labels
 from ppl.crf.settings import IRNET
 from ppl.data.masks import IGNORE
-from ppl.refine.passes import Crf, band, combine, label_map
+from ppl.refine.passes import LEAST_SHARE, Crf, band, combine, label_map
 from ppl.refine.settings import Margins
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
@@ -77,7 +77,8 @@ def test_margins_may_differ_and_one_alone_makes_two_passes() -> None:
     assert band(0.5, around(0)) == (0.5,)
 
 
-def test_a_margin_wider_than_the_threshold_keeps_the_background_without_any_score() -> None:
-    maps = MAPS * (MAPS > 0.3)
-    both = [hard_labels(maps, CLASSES, limit) for limit in band(0.1, Margins(foreground=0, background=0.2))]
-    np.testing.assert_array_equal(label_map(PHOTO, both, maps, CLASSES) == 0, maps.max(0) == 0)
+def test_a_margin_wider_than_the_threshold_keeps_background_of_low_scores() -> None:
+    strict, lenient = band(0.3, Margins(foreground=0, background=0.4))
+    assert (strict, lenient) == (0.3, pytest.approx(0.3 * LEAST_SHARE))
+    both = [hard_labels(MAPS, CLASSES, limit) for limit in (strict, lenient)]
+    np.testing.assert_array_equal(label_map(PHOTO, both, MAPS, CLASSES) == 0, MAPS.max(0) <= np.float32(lenient))

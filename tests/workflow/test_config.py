@@ -157,6 +157,7 @@ def test_the_repository_writes_departures_from_the_defaults_only():
     ("tables.V", {"variants": ["other/baseline/plain"], "measures": ["seed"]}, "tables.V.variants: unknown experiment"),
     ("tables.V", {"variants": ["implicit/s9k2"], "measures": ["seed"]}, "'s9k2' is not a grid"),
     ("refine.labels.agree", ["other/baseline/plain"], "refine.labels.agree: unknown experiment 'other'; choose one of"),
+    ("refine.labels.agree", ["voc/baseline/plain"], "refine.labels.agree: 'voc' has other data or another data.train"),
     ("refine.labels.agree", ["voc/implicit/s9k2"], "refine.labels.agree: implicit/s9k2: 's9k2'"),
     ("refine.labels.agree", ["plain"], "refine.labels.agree.0: 'plain' is not"),
     ("refine.labels.agree", ["baseline/plain"] * 2, "'baseline/plain' is listed twice"),
