@@ -12,6 +12,7 @@ from torch import nn
 from ppl.data.crops import Augmentation, TrainingCrops
 from ppl.data.dataset import Dataset
 from ppl.data.label_maps import find_maps
+from ppl.data.masks import IGNORE, read_mask
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import digest_of
 from ppl.jobs.settings import Devices
@@ -62,6 +63,7 @@ def train_on_labels(
     dataset = Dataset.open(run.data)
     image_ids = dataset.split(run.train_split)
     labels = find_maps(run.labels, image_ids)
+    _check_labelled(name, labels)
     fabric = launch(run.hardware, run.random_seed)
     network = build(len(dataset.classes)).to(memory_format=torch.channels_last)
     of_training = groups(network)
@@ -84,6 +86,13 @@ def train_on_labels(
         log=run.log,
         workers=run.hardware.workers,
     )
+
+
+def _check_labelled(name: str, labels: Sequence[Path]) -> None:
+    """Raise UserError if all pixels of all label maps are ignored; stops at the first that is not."""
+    if not any((read_mask(path) != IGNORE).any() for path in labels):
+        remedy = "lower refine.labels.margins or refine.reliable, or name fewer variants in refine.labels.agree"
+        raise UserError(name, "no pixel of its label maps has a label", remedy)
 
 
 def _check_groups(name: str, network: nn.Module, groups: Sequence[Group]) -> None:
