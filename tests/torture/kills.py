@@ -42,7 +42,7 @@ VICTIMS = {
 STEPS = [
     *("data.prepare", "data.check", "classify.train", "cam.export", "measure.sweep", "refine.reliable"),
     *("refine.train_refiner", "refine.walk_split", "segment.train", "segment.predict_split", "segment.voc_server"),
-    *("report.page",),
+    *("report.count_classes", "report.page"),
 ]
 AHEAD = 4  # a kill aims at one of so many steps from the one that was reached
 WITHIN = 10  # seconds from the start of that step, at most; a training needs some to start
