@@ -7,7 +7,7 @@ DRY_RUN = {
     r"snakemake .*results/(voc|coco)(_test_preds|/tables)": "downloads gigabytes",
     r"snakemake --cores 32 --resources gpu=4 .*": "needs four GPUs",
     r"snakemake --profile workflow/profiles/slurm .*": "needs SLURM: tests/cluster/slurm.sh runs it",
-    r"snakemake .*mine.yaml -- results/mine/report.html results/mine_test_preds": "docs/own-data.md runs it, in its order",
+    r"snakemake .*mine.yaml -- results/mine/report.html results/mine_test_preds": "docs/own-data.md runs it",
 }
 """Snakemake commands that are planned only (`--dry-run`)."""
 
