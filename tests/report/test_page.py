@@ -178,10 +178,7 @@ def test_without_masks_the_page_shows_the_curve_of_the_choice_alone(experiment):
 @pytest.mark.parametrize("masks", [True, False])
 def test_vanished_classes_are_listed_and_marked_with_and_without_masks(experiment, masks):
     page = written(experiment.settings(masks=masks))
-    assert (
-        "class 'null' vanishes: in the seeds of 3 of 4 photos, in the pseudo labels of 1 of 4 photos; "
-        in page.text
-    )
+    assert "class 'null' vanishes: in the seeds of 3 of 4 photos, in the pseudo labels of 1 of 4 photos; " in page.text
     assert [attrs.get("class") for tag, attrs in page.tags if tag == "tr"].count("vanished") == 1
     words = page.text[page.text.index("vanishes in") :].split()
     assert " ".join(words[words.index("null") :][:20]).startswith(
