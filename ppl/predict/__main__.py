@@ -56,6 +56,10 @@ class Settings:
     """settings.yaml of an experiment; by default the one two directories above the weights."""
     photo_scales: tuple[float, ...] | None = None
     """Factors by which a photo is resized for the network, instead of the experiment's."""
+    mirror: FlagCreatePairsOff[bool] = False
+    """Average with the mirror image, even if the experiment does not."""
+    no_mirror: FlagCreatePairsOff[bool] = False
+    """Do not average with the mirror image, even if the experiment does."""
     crf: FlagCreatePairsOff[bool] = False
     """Apply a dense CRF, even if the experiment does not."""
     no_crf: FlagCreatePairsOff[bool] = False
@@ -68,8 +72,9 @@ class Settings:
     """A GPU if there is one; `workers` run the CRF and write results."""
 
     def __post_init__(self) -> None:
-        if self.crf and self.no_crf:
-            raise UserError("--crf, --no-crf", "mutually exclusive", "name one of them")
+        for name, on, off in (("mirror", self.mirror, self.no_mirror), ("crf", self.crf, self.no_crf)):
+            if on and off:
+                raise UserError(f"--{name}, --no-{name}", "mutually exclusive", "name one of them")
         if self.batch_size < 1:
             raise UserError("--batch-size", f"{self.batch_size} is below 1", "raise it")
 
@@ -83,6 +88,7 @@ def main(settings: Settings) -> None:
         settings.weights,
         settings=settings.settings,
         photo_scales=settings.photo_scales,
+        mirror=settings.mirror or (False if settings.no_mirror else None),
         crf=settings.crf or (False if settings.no_crf else None),
         max_side=settings.max_side,
         device=inference_device(settings.hardware),

@@ -58,6 +58,7 @@ def load(weights: Path | str, **options: Any) -> "Segmenter | Classifier":
         device        such as "cpu"; by default a GPU if there is one
         precision     "32-true" (default), "bf16-mixed" or "16-mixed"
         photo_scales  of a segmenter: factors by which photos are resized for the network
+        mirror        of a segmenter: True or False, average with the mirror image
         crf           of a segmenter: True or False
 
     UserError for a file that cannot be read or belongs to another kind of network.
@@ -112,6 +113,7 @@ class Segmenter(_Trained):
         *,
         settings: Path | str | None = None,
         photo_scales: Sequence[float] | None = None,
+        mirror: bool | None = None,
         crf: bool | None = None,
         max_side: int | None = None,
         device: torch.device | str | None = None,
@@ -120,7 +122,7 @@ class Segmenter(_Trained):
         super().__init__(weights, segmenters.load, segment_settings.Training, device, precision)
         stored = find(self.weights, settings)
         in_crop = math.ceil(self.training.crop / min(self.training.crop_scales))
-        self.settings_in_use = of_segmentation(stored, photo_scales=photo_scales, crf=crf)
+        self.settings_in_use = of_segmentation(stored, photo_scales=photo_scales, mirror=mirror, crf=crf)
         self.settings_in_use["max_side"] = longest_side(stored, max_side, in_crop)
 
     def segment(self, photo: Photo) -> Segmentation:
@@ -132,7 +134,8 @@ class Segmenter(_Trained):
     def predict(self, names: Sequence[str], photos: np.ndarray) -> Iterator[Prediction]:
         """Yield the network's predictions, before any CRF, for photos (B, h, w, 3) uint8 called `names`."""
         with autocast(self.device, self.precision):
-            yield from predict_batch(self.network, names, photos, self.setting("photo_scales"))
+            scales, mirror = self.setting("photo_scales"), self.setting("mirror")
+            yield from predict_batch(self.network, names, photos, scales, mirror=mirror)
 
 
 class Classifier(_Trained):
@@ -223,4 +226,6 @@ def _describe(value: Any) -> str:
         return f"of {value.iterations} iterations"
     if isinstance(value, tuple):
         return " ".join(f"{part:g}" for part in value)
-    return "off" if value is None else str(value)
+    if value is None or isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)

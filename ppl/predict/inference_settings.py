@@ -56,18 +56,25 @@ def find(weights: Path, settings: Path | str | None = None) -> Stored:
 
 
 def of_segmentation(
-    settings: Stored, *, photo_scales: Sequence[float] | None = None, crf: bool | None = None
+    settings: Stored,
+    *,
+    photo_scales: Sequence[float] | None = None,
+    mirror: bool | None = None,
+    crf: bool | None = None,
 ) -> dict[str, Setting]:
-    """Return `photo_scales` and `crf` (a Crf or None): as requested, else of the experiment."""
+    """Return `photo_scales`, `mirror` and `crf` (a Crf or None): as requested, else of the experiment."""
     own, origin = settings.experiment.segment.prediction, settings.origin
     scales = Setting(own.photo_scales, origin)
     if photo_scales is not None:
         requested = {"photo_scales": [*photo_scales]}
         checked = fields.read(Prediction, requested, "requested settings", "name some factors, such as 1 1.5")
         scales = Setting(checked.photo_scales, REQUESTED)
+    mirrored = Setting(own.mirror, origin) if mirror is None else Setting(mirror, REQUESTED)
     if crf is False or (crf is None and not own.crf):
-        return {"photo_scales": scales, "crf": Setting(None, origin if crf is None else REQUESTED)}
-    return {"photo_scales": scales, "crf": Setting(Crf(own.iterations, own.pairwise), origin)}
+        refining = Setting(None, origin if crf is None else REQUESTED)
+    else:
+        refining = Setting(Crf(own.iterations, own.pairwise), origin)
+    return {"photo_scales": scales, "mirror": mirrored, "crf": refining}
 
 
 def of_maps(settings: Stored) -> dict[str, Setting]:

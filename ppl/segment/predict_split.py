@@ -56,6 +56,7 @@ def main(settings: Settings) -> None:
             image_ids,
             prediction.batch_size,
             scales=prediction.photo_scales,
+            mirror=prediction.mirror,
             workers=hardware.workers,
         )
         crf, workers = None, 0  # without a CRF, workers have nothing to compute
@@ -75,12 +76,13 @@ def predict_all(
     batch_size: int,
     *,
     scales: Sequence[float],
+    mirror: bool = False,
     workers: int,
 ) -> Iterator[Prediction]:
     """Yield the prediction for each image, batch by batch of photos of one size."""
     _, batches = photo_batches(dataset, image_ids, batch_size=batch_size, workers=min(workers, 1))
     for batch in batches:
-        yield from predict_batch(network, batch.images, batch.photos, scales)
+        yield from predict_batch(network, batch.images, batch.photos, scales, mirror=mirror)
 
 
 if __name__ == "__main__":

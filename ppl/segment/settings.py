@@ -94,6 +94,8 @@ class Prediction(Section):
     photo_scales: Annotated[Factors, Source("DeepLab")] = (1,)
     """Photos are resized by each of these factors and probabilities averaged; choose values
     near `training.crop_scales`."""
+    mirror: Annotated[bool, Source("ours")] = False
+    """Average each photo's probabilities with those of its mirror image, which doubles the time."""
     batch_size: Annotated[Count, Source("ours")] = 4
     """Photos of equal size per batch."""
     crf: Annotated[bool, Source("DeepLab")] = True

@@ -156,9 +156,10 @@ def test_the_legend_names_every_id(settings: Settings) -> None:
 
 
 def test_settings_are_printed_with_their_origin(settings: Settings, capsys) -> None:
-    predict.main(replace(settings, photo_scales=(2.0,), crf=True))
+    predict.main(replace(settings, photo_scales=(2.0,), mirror=True, crf=True))
     told = capsys.readouterr().out
     assert "photo_scales 2 (as requested)" in told
+    assert "mirror on (as requested)" in told
     assert f"crf of 2 iterations ({settings.weights.parents[2] / 'settings.yaml'})" in told
     assert "max_side 52 (the training photos in" in told
 

@@ -82,6 +82,17 @@ def test_probabilities_are_the_mean_over_scales(settings: Settings, scenes) -> N
     torch.testing.assert_close(mean, (single[0] + grown) / 2, rtol=1e-4, atol=1e-6)
 
 
+def test_mirrored_photos_get_mirrored_probabilities(settings: Settings, scenes) -> None:
+    network, dataset = checkpoint.load(settings.checkpoint)[0], Dataset.open(scenes.root)
+    photo = read_photo(dataset.photo(scenes.images[0]))[None]
+    turned = np.ascontiguousarray(photo[:, :, ::-1])
+    alone, of_turned = (log_probabilities(network, each, (1, 2)).exp() for each in (photo, turned))
+    assert not torch.allclose(alone, of_turned.flip(3), atol=1e-3)
+    both, turned_both = (log_probabilities(network, each, (1, 2), mirror=True).exp() for each in (photo, turned))
+    torch.testing.assert_close(both, turned_both.flip(3), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(both, (alone + of_turned.flip(3)) / 2, rtol=1e-4, atol=1e-5)
+
+
 def test_the_crf_gets_the_photo_and_the_probabilities(
     settings: Settings, scenes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,9 +157,9 @@ def test_photos_are_read_while_predictions_are_taken(
 ) -> None:
     batches = []
 
-    def counted(network: nn.Module, photos: np.ndarray, scales: tuple[float, ...]) -> torch.Tensor:
+    def counted(network: nn.Module, photos: np.ndarray, scales: tuple[float, ...], *, mirror: bool) -> torch.Tensor:
         batches.append(len(photos))
-        return log_probabilities(network, photos, scales)
+        return log_probabilities(network, photos, scales, mirror=mirror)
 
     monkeypatch.setattr(inference, "log_probabilities", counted)
     network, dataset = checkpoint.load(settings.checkpoint)[0], Dataset.open(scenes.root)
