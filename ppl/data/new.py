@@ -24,7 +24,7 @@ from ppl.data.lists import write_lists
 from ppl.data.orientation import decide
 from ppl.data.own.divide import held_out
 from ppl.data.own.photos import PhotoFolder, PhotoIndex, copies, ids_of, list_photos
-from ppl.data.own.table import Table, read_table
+from ppl.data.own.table import Choices, Table, read_table
 from ppl.jobs.command import command
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic, write_text
@@ -53,6 +53,14 @@ class Settings:
     """Share of the labelled photos to hold out for validation."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
     """Hardware for which the settings are written."""
+    image_column: str = ""
+    """Column of the table that names photos: its title, or its number from 1; by default it is recognised."""
+    class_column: tuple[str, ...] = ()
+    """Titles of the columns of classes, of names or of 0 and 1; by default they are recognised."""
+    absent: tuple[str, ...] = ()
+    """Further words for photos without a class, or numbers for absent classes; `--absent=-1` for a negative one."""
+    separator: str = ""
+    """Sign between class names in one cell; by default ; | or a comma."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,80}", self.name) or self.name.startswith("-"):
@@ -87,7 +95,8 @@ def main(settings: Settings) -> None:
     if not folder.photos:
         raise UserError(settings.photos, "no photos", "name a folder of JPEG, PNG, WebP or TIFF files")
     index = PhotoIndex(folder.photos)
-    table = read_table(settings.labels, lambda cell: bool(index.find(cell)))
+    choices = Choices(settings.image_column, settings.class_column, settings.absent, settings.separator)
+    table = read_table(settings.labels, lambda cell: bool(index.find(cell)), choices)
     matched = match(table, index)
     if matched.ambiguous:
         raise UserError(
@@ -305,6 +314,8 @@ def report(
         lines.append(f"no labels: {_some(unlabelled, 'photos')}; they are segmented, but not used in training")
     if matched.absent:
         lines.append(f"no photo: {_some(matched.absent, 'names in the table')}; these rows are ignored")
+    if table.absent:
+        lines.append("no class: " + listed(f"{word!r} in {count:,} rows" for word, count in table.absent))
     if table.ignored:
         lines.append(f"ignored: column{'s' * (len(table.ignored) > 1)} {listed(table.ignored)}")
     others = {suffix: count for suffix, count in sorted(folder.others.items()) if suffix in CONVERTIBLE}

@@ -89,7 +89,14 @@ class PhotoIndex:
         return names
 
     def find(self, name: str) -> list[PurePosixPath]:
-        """Return the photos that match a name: one, none, or several if the name is ambiguous."""
+        """Return the photos that match a name: one, none, or several if the name is ambiguous.
+
+        What follows a question mark, as in addresses, is left out if the whole name matches none.
+        """
+        address, mark, _ = name.partition("?")
+        return self._find(name) or (self._find(address) if mark else [])
+
+    def _find(self, name: str) -> list[PurePosixPath]:
         *folders, last = [part for part in _key(name).replace("\\", "/").split("/") if part not in ("", ".")] or [""]
         stem = PurePosixPath(last).stem if PurePosixPath(last).suffix in PHOTO_SUFFIXES else last
         for candidates in (self._by_name.get(last, []), self._by_name.get(stem, [])):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppl.data.own.table import read_table
+from ppl.data.own.table import ABSENT, NO, YES, Choices, read_table
 from ppl.jobs.errors import UserError
 
 PHOTOS = {"a.jpg", "b.jpg", "c.jpg", "a", "b", "c"}
@@ -35,11 +35,78 @@ FORMS = {
     "further columns beside flags": "image,width,cat,Großer Hund\na,640,1,0\nb,480,1,1\nc,333,0,0\n",
     "empty lines": "\nimage,classes\n\na,cat\n,\nb,cat;Großer Hund\nc,\n\n",
     "said to be none": "image,classes\na,cat\nb,cat;Großer Hund\nc,none\n",
+    "said to be NA": "image,classes\na,cat\nb,cat;Großer Hund\nc,NA\n",
+    "said to be NULL": "image,classes\na,cat\nb,cat;Großer Hund\nc,NULL\n",
+    "NIH": "Image Index,Finding Labels,Follow-up #,Sex\n"
+    "a.jpg,cat,0,F\nb.jpg,cat|Großer Hund,1,M\nc.jpg,No Finding,0,M\n",
+    "quotes around all": '"image","classes"\n"a","cat"\n"b","cat;Großer Hund"\n"c",""\n',
+    "R's row names": '"","image","cat","Großer Hund"\n"1","a",1,0\n"2","b",1,1\n"3","c",0,0\n',
+    "pandas' index": ",filename,label\n0,a.jpg,cat\n1,b.jpg,cat;Großer Hund\n2,c.jpg,\n",
+    "an unnamed index": "Unnamed: 0,filename,label\n0,a.jpg,cat\n1,b.jpg,cat;Großer Hund\n2,c.jpg,\n",
+    "titles without that of photos": "cat,Großer Hund\na.jpg,1,-1\nb.jpg,1,1\nc.jpg,-1,-1\n",
+    "-1 and 1": "image,cat,Großer Hund\na,1,-1\nb,1,1\nc,-1,-1\n",
+    "numbers of objects": "image,cat,Großer Hund\na,3,0\nb,1,2\nc,0,0\n",
+    "two columns of names": "image,class1,class2\na,cat,\nb,cat,Großer Hund\nc,,\n",
+    "a confidence of 0": "ImageID,Source,LabelName,Confidence\n"
+    "a,v,cat,1\na,v,Großer Hund,0\nb,v,cat,1\nb,v,Großer Hund,1\nc,v,cat,0\nc,v,Großer Hund,0\n",
+    "Label Studio": "annotator,choice,id,image\n1,cat,9,/d/?d=x/a.jpg\n"
+    '1,"{""choices"":[""cat"",""Großer Hund""]}",8,b.jpg\n1,,7,c.jpg\n',
+    "a flag beside unknown titles": "fname,breed,is_valid\na,cat,True\nb,cat,False\nb,Großer Hund,False\nc,,True\n",
+    "a split beside unknown titles": "fname,breed,split\na,cat,train\nb,cat,train\nb,Großer Hund,train\nc,,test\n",
+    "boxes": "a.jpg,1,2,30,40,cat\nb.jpg,5,6,70,80,cat\nb.jpg,5,6,70,80,Großer Hund\nc.jpg,,,,,\n",
+    "boxes and splits": "TRAIN,a.jpg,cat,0.1,0.2\n"
+    "TEST,b.jpg,cat,0.1,0.3\nTEST,b.jpg,Großer Hund,0.1,0.3\nTRAIN,c.jpg,,,\n",
+    "comments": "# by Ann, 2024\n\nimage,classes\na,cat\nb,cat;Großer Hund\nc,\n",
+    "a heading": "Our labels,\nimage,classes\na,cat\nb,cat;Großer Hund\nc,\n",
+    "joined files": "image,classes\na,cat\nb,cat;Großer Hund\nimage,classes\nc,\n",
+    "addresses": "image,classes\nhttps://x.org/a.jpg,cat\nhttps://x.org/b.jpg,cat;Großer Hund\nhttps://x.org/c.jpg,\n",
+    "the end of an old file": "image,classes\na,cat\nb,cat;Großer Hund\nc,\n\0\0",
+    "no titles, photos of a larger collection": "z.jpg,cat\na.jpg,cat\nb.jpg,cat;Großer Hund\nc.jpg,\n",
+}
+DOUBTFUL = {
+    "two columns of names": (
+        "image,label,category\na,cat,pet\nb,cat,pet\n",
+        r"'label', or .*'category'.*--class-column",
+    ),
+    "names or flags": ("image,breed,indoor\na,cat,1\nb,cat,0\nc,dog,0\n", r"'breed', or .*'indoor'.*--class-column"),
+    "a flag of a split": ("image,cat,dog,test\na,1,0,0\nb,0,1,1\n", r"'test' is a class, or .*cat and dog"),
+    "counts or not": ("image,cat,age\na,1,0\nb,0,12\n", r"'age' holds numbers: a class.*--class-column"),
+    "-1, 0 and 1": ("image,cat,dog\na,1,-1\nb,0,1\n", "-1, 0 and 1 .*--absent=-1"),
+    "confidences": ("image,label,confidence\na,cat,0.9\nb,dog,0.1\n", "confidences: .*--class-column"),
+    "probabilities": ("image,cat,dog\na,0.9,0.1\nb,0.2,0.7\n", r"cat: 0.9.*0 and 1"),
+    "a comma in names": ('image,class\na,"cat, red"\nb,"dog, blue"\n', "'cat, red' may be one class, .*--separator"),
+    "two columns of photos": (
+        "left,right,label\na.jpg,b.jpg,cat\nb.jpg,c.jpg,dog\n",
+        "both name photos; .*--image-column",
+    ),
+    "two spellings": ("image,label\na,cat\nb,Cat\n", "'Cat' and 'cat' differ in case alone"),
+    "flags without a name": ("image,label\na,1\nb,0\n", "holds only 0 and 1; name the column after the class"),
+}
+DECIDED = [
+    (DOUBTFUL["two columns of names"][0], Choices(class_columns=("category",)), {"a": {"pet"}, "b": {"pet"}}),
+    (DOUBTFUL["names or flags"][0], Choices(class_columns=("Indoor",)), {"a": {"indoor"}, "b": set(), "c": set()}),
+    (DOUBTFUL["a flag of a split"][0], Choices(class_columns=("cat", "dog")), {"a": {"cat"}, "b": {"dog"}}),
+    (DOUBTFUL["counts or not"][0], Choices(class_columns=("cat",)), {"a": {"cat"}, "b": set()}),
+    (DOUBTFUL["counts or not"][0], Choices(class_columns=("cat", "age")), {"a": {"cat"}, "b": {"age"}}),
+    (DOUBTFUL["-1, 0 and 1"][0], Choices(absent=("-1",)), {"a": {"cat"}, "b": {"dog"}}),
+    (DOUBTFUL["confidences"][0], Choices(class_columns=("label",)), {"a": {"cat"}, "b": {"dog"}}),
+    (DOUBTFUL["a comma in names"][0], Choices(separator=";"), {"a": {"cat, red"}, "b": {"dog, blue"}}),
+    (DOUBTFUL["a comma in names"][0], Choices(separator=","), {"a": {"cat", "red"}, "b": {"dog", "blue"}}),
+    (DOUBTFUL["two columns of photos"][0], Choices(image_column="right"), {"b": {"cat"}, "c": {"dog"}}),
+    (DOUBTFUL["two columns of photos"][0], Choices(image_column="1"), {"a": {"cat"}, "b": {"dog"}}),
+    ("image,label\na,cat\nb,healthy\n", Choices(absent=("Healthy",)), {"a": {"cat"}, "b": set()}),
+]
+OTHER_FILES = {
+    "labels.npy": (b"\x93NUMPY\1\0", "NumPy"),
+    "labels.json": (b'{"a.jpg": ["cat"]}', "JSON"),
+    "labels.jsonl": (b'{"a.jpg": ["cat"]}\n{"b.jpg": []}\n', "JSON"),
+    "labels.xml": (b"<annotation></annotation>", "XML"),
+    "labels.xlsx": (b"PK\3\4", "workbook"),
 }
 
 
 def is_photo(cell: str) -> bool:
-    return cell.strip() in PHOTOS
+    return cell.strip().rpartition("/")[2] in PHOTOS
 
 
 def write(folder: Path, text: str) -> Path:
@@ -47,8 +114,10 @@ def write(folder: Path, text: str) -> Path:
     return folder / "labels.csv"
 
 
-def labels_of(path: Path) -> dict[str, set[str]]:
-    return {name.removesuffix(".jpg"): set(names) for name, names in read_table(path, is_photo).labels.items()}
+def labels_of(path: Path, choices: Choices | None = None) -> dict[str, set[str]]:
+    labels = read_table(path, is_photo, choices).labels
+    names = {photo.rpartition("/")[2].removesuffix(".jpg"): set(classes) for photo, classes in labels.items()}
+    return {name: classes for name, classes in names.items() if name in PHOTOS}
 
 
 @pytest.mark.parametrize("text", FORMS.values(), ids=FORMS)
@@ -71,6 +140,57 @@ def test_classes_come_by_the_alphabet_or_as_their_columns_and_other_columns_are_
     table = read_table(write(tmp_path, text), is_photo)
     assert table.classes == classes
     assert ignored in (None, table.ignored)
+
+
+@pytest.mark.parametrize(("text", "message"), DOUBTFUL.values(), ids=DOUBTFUL)
+def test_a_table_with_two_readings_is_refused_with_both_and_the_option_that_decides(tmp_path, text, message):
+    with pytest.raises(UserError, match=message) as error:
+        read_table(write(tmp_path, text), is_photo)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("text", "choices", "labels"), DECIDED)
+def test_an_option_decides_between_readings(tmp_path, text, choices, labels):
+    assert labels_of(write(tmp_path, text), choices) == labels
+
+
+@pytest.mark.parametrize("choices", [Choices(image_column="nowhere"), Choices(class_columns=("nowhere",))])
+def test_an_option_names_a_column_that_exists(tmp_path, choices):
+    with pytest.raises(UserError, match="no column 'nowhere'; choose of image, classes"):
+        read_table(write(tmp_path, FORMS["names"]), is_photo, choices)
+
+
+@pytest.mark.parametrize("name", OTHER_FILES)
+def test_other_files_are_called_what_they_are(tmp_path, name):
+    content, kind = OTHER_FILES[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=kind):
+        read_table(tmp_path / name, is_photo)
+
+
+def test_folders_of_annotations_are_called_what_they_are(tmp_path):
+    (tmp_path / "a.xml").write_text("<annotation/>")
+    with pytest.raises(UserError, match=r"1 .xml files, as of Pascal VOC"):
+        read_table(tmp_path, is_photo)
+
+
+def test_numbers_of_rows_are_no_photos(tmp_path):
+    """Photos 0.jpg, 1.jpg, ... in another order than the rows, whose numbers would name them too."""
+    photos = {name for number in range(4) for name in (f"{number}.jpg", f"{number}")}
+    table = write(tmp_path, ",filename,label\n0,3.jpg,cat\n1,2.jpg,dog\n2,1.jpg,dog\n3,0.jpg,cat\n")
+    labels = read_table(table, photos.__contains__).labels
+    assert labels == {"3.jpg": {"cat"}, "2.jpg": {"dog"}, "1.jpg": {"dog"}, "0.jpg": {"cat"}}
+
+
+def test_more_classes_than_masks_can_hold_are_counted(tmp_path):
+    rows = "".join(f"a,class{number}x\n" for number in range(300))
+    with pytest.raises(UserError, match="300 classes, more than 254"):
+        read_table(write(tmp_path, "image,class\n" + rows), is_photo)
+
+
+def test_words_that_were_read_as_no_class_are_named(tmp_path):
+    table = read_table(write(tmp_path, "image,classes\na,cat\nb,No Finding\nc,NA\n"), is_photo)
+    assert table.absent == (("NA", 1), ("No Finding", 1))
 
 
 def test_the_column_of_photos_is_recognised(tmp_path):
@@ -99,8 +219,10 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"], excl
 def test_any_names_of_classes_are_read(tmp_path_factory, labels, sign):
     written, rows = io.StringIO(), [[image, sign.join(names)] for image, names in labels.items()]
     csv.writer(written).writerows([["image", "classes"], *rows])
-    skipped = {"none", "nan", "n/a", "background", "true", "false", "yes", "no", "1.0", "0.0"}
-    if any(name.casefold() in skipped or name.isspace() for names in labels.values() for name in names):
+    names = set().union(*labels.values())
+    if any(name.casefold() in ABSENT | YES | NO or name.isspace() or name[0] == "{" for name in names):
+        return
+    if len({name.casefold() for name in names}) < len(names):
         return
     path = tmp_path_factory.getbasetemp() / "any.csv"
     path.write_bytes(written.getvalue().encode())
