@@ -61,6 +61,8 @@ class Findings:
 
     faults: tuple[Finding, ...] = ()
     warnings: tuple[Finding, ...] = ()
+    mask_ids: frozenset[int] = frozenset()
+    """Ids in the masks of photos with labels."""
 
 
 def main(settings: Settings) -> None:
@@ -97,6 +99,7 @@ def check(settings: Settings, *, option: str = "--orientation") -> None:
         folder_faults(dataset, several),
         of_orientations.faults,
         of_files.faults,
+        masks_without_classes(dataset, of_files.mask_ids),
     ))  # fmt: skip
     warnings = list(chain(
         split_warnings(splits, train, [settings.test_split]),
@@ -285,7 +288,8 @@ def check_files(
     findings = list(chain.from_iterable(results))
     faults = sorted(chain.from_iterable(finding.faults for finding in findings))
     warnings = sorted(chain.from_iterable(finding.warnings for finding in findings))
-    return Findings(tuple(faults), tuple(warnings))
+    mask_ids = frozenset().union(*(finding.mask_ids for finding in findings))
+    return Findings(tuple(faults), tuple(warnings), mask_ids)
 
 
 def check_image(
@@ -326,7 +330,8 @@ def check_image(
     except UserError as error:
         return Findings((Finding.of(error, place, "masks cannot be read"),), tuple(warnings))
     warnings += contradictions(dataset, image_id, mask)
-    return Findings(tuple(mask_faults(dataset, place, mask, size)), tuple(warnings))
+    mask_ids = frozenset(np.unique(mask).tolist()) if dataset.labels.get(image_id) else frozenset()
+    return Findings(tuple(mask_faults(dataset, place, mask, size)), tuple(warnings), mask_ids)
 
 
 def mask_faults(dataset: Dataset, place: str, mask: np.ndarray, size: tuple[int, int]) -> Iterator[Finding]:
@@ -339,6 +344,13 @@ def mask_faults(dataset: Dataset, place: str, mask: np.ndarray, size: tuple[int,
     if unknown:
         remedy = f"allowed are 0 to {len(dataset.classes)} and {IGNORE}"
         yield Finding(place, f"holds id {unknown[0]}", remedy, "masks hold invalid ids")
+
+
+def masks_without_classes(dataset: Dataset, ids: Collection[int]) -> Iterator[Finding]:
+    """Yield a fault if masks of labelled photos hold 255 and no class: a class drawn as 255 would not be measured."""
+    if IGNORE in ids and not set(ids) - {0, IGNORE}:
+        what = f"hold 0 and {IGNORE} alone: {IGNORE} is ignored, so no class would be measured"
+        yield Finding("masks", what, f"write {dataset.classes[0]!r} as 1, as docs/own-data.md shows", "")
 
 
 def contradictions(dataset: Dataset, image_id: str, mask: np.ndarray) -> Iterator[Finding]:

@@ -106,7 +106,9 @@ def main(settings: Settings) -> None:
         )
     ids = ids_of(folder.photos)
     masks = match_masks(settings.masks, folder, ids) if settings.masks else {}
-    classes = table.classes if settings.classes is None else named_classes(settings.classes, table)
+    classes = classes_of(matched, table) if settings.classes is None else named_classes(settings.classes, table)
+    if not classes:
+        raise UserError(settings.labels, "names no class for any of the photos", "check its column of photos")
     labels = {ids[photo]: names for photo, names in sorted(matched.labels.items())}
     splits = divide(settings, folder, ids, labels, set(masks))
     with atomic(out) as dataset:
@@ -177,6 +179,12 @@ def match_masks(folder: Path, photos: PhotoFolder, ids: Mapping[PurePosixPath, s
     if not masks:
         raise UserError(folder, "no mask matches a photo", "name masks as the photos, with the suffix .png")
     return masks
+
+
+def classes_of(matched: Matched, table: Table) -> tuple[str, ...]:
+    """Return the classes of the photos, in the order of the table, which may be that of a larger collection."""
+    present = frozenset().union(*matched.labels.values())
+    return tuple(name for name in table.classes if name in present)
 
 
 def named_classes(path: Path, table: Table) -> tuple[str, ...]:

@@ -38,14 +38,14 @@ TABLES: dict[str, tuple[bytes, str]] = {
     "titles only": (b"image,classes\n", "no column names any of the photos"),
     "no class at all": (b"image,classes\na,\nb,\n", "no class names"),
     "classes called 0 and 1": (b"image,label\na,1\nb,0\n", "name the column after the class"),
-    "several columns of names": (b"image,first,second\na,cat,dog\nb,dog,\n", "title it classes"),
+    "several columns of names": (b"image,first,second\na,cat,dog\nb,dog,\n", "--class-column"),
     "numbers only": (b"image,width,height\na,640,480\nb,640,480\n", "title it classes"),
     "two columns of one name": (b"image,cat,cat\na,1,0\nb,0,1\n", "two columns are titled 'cat'"),
     "a quotation mark alone": (b'image,classes\na,"cat\nb,cat\n', "quotation mark"),
     "one photo": (b"image,classes\na,cat\n", "two different photos of each class"),
     "a photo for each class": (b"image,classes\na,cat\nb,dog\n", "two different photos of each class"),
     "a class of a bell": (b"image,classes\na,c\aat\nb,c\aat\n", "invalid class name"),
-    "too many classes": (b"image,classes\na,%s\nb,%s\n" % (MANY, MANY), "1 to 254"),
+    "too many classes": (b"image,classes\na,%s\nb,%s\n" % (MANY, MANY), "classes, more than 254"),
 }  # fmt: skip
 
 
@@ -83,7 +83,8 @@ def test_a_broken_folder_is_refused(own, refused, tmp_path, change, message):
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"photos": Path("absent")}, "not a folder"), ({"labels": Path("absent.csv")}, "No such file"),
-    ({"labels": Path("photos")}, "Is a directory"), ({"photos": Path(".")}, "written into this folder of photos"),
+    ({"labels": Path("photos")}, "a folder, not a table"),
+    ({"photos": Path(".")}, "written into this folder of photos"),
     ({"name": "photos"}, "contains your photos"),
 ])  # fmt: skip
 def test_a_wrong_path_is_refused(own, refused, change, message):

@@ -129,6 +129,15 @@ def test_many_faults_of_a_kind_are_one_line_with_three_examples(root):
     expect_faults(root, f"300 photos are missing, such as {examples}; copy")
 
 
+def test_a_class_drawn_as_255_is_a_fault_unless_masks_show_classes_beside_it(root):
+    masks = [root / "SegmentationClass" / f"{image}.png" for image in ("t1", "t2", "v1")]
+    for path in masks:
+        write_mask(path, np.array([[0, 0, 255, 255] * 2] * 6, dtype=np.uint8))
+    expect_faults(root, "masks: hold 0 and 255 alone: 255 is ignored")
+    write_mask(masks[-1], np.array([[0, 1, 255, 255] * 2] * 6, dtype=np.uint8))
+    check.main(settings(root))
+
+
 def test_masks_of_some_measured_photos_only_are_a_fault_with_a_remedy(root):
     masks = root / "SegmentationClass"
     for image in ("t1", "v1"):

@@ -17,7 +17,7 @@ from ppl.data import check, example, new
 from ppl.data.dataset import MAX_ID_BYTES, Dataset, id_fault
 from ppl.data.masks import write_mask
 from ppl.data.own.divide import held_out
-from ppl.data.own.photos import PhotoIndex, copies, ids_of
+from ppl.data.own.photos import PhotoIndex, copies, ids_of, list_photos
 from ppl.data.photos import read_photo
 from ppl.data.settings import Data
 from ppl.jobs.errors import UserError
@@ -183,6 +183,25 @@ def test_masks_among_the_photos_are_not_photos(own):
     new.main(with_masks(own, "photos/masks", *map(name_of, (2, 4, 6))))
     assert len(Dataset.open("mine").split("test")) == COUNT
     assert len(list(Path("mine", "SegmentationClass").iterdir())) == 3
+
+
+def test_photos_in_linked_folders_are_listed_once(tmp_path):
+    for name in ("photos/day1/a.jpg", "elsewhere/b.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(b"")
+    for link, target in (("day2", "../elsewhere"), ("again", "day1"), ("around", ".")):
+        (tmp_path / "photos" / link).symlink_to(target)
+    assert [str(photo) for photo in list_photos(tmp_path / "photos").photos] == ["day1/a.jpg", "day2/b.jpg"]
+
+
+def test_classes_are_those_of_the_photos_not_of_a_larger_table(own):
+    with Path("labels.csv").open("a", encoding="utf-8") as table:
+        table.write("\nabsent.jpg;1;0")
+    text = Path("labels.csv").read_text(encoding="utf-8").splitlines()
+    Path("labels.csv").write_text("\n".join(f"{line};{'zebra' if not i else int('absent' in line)}"
+                                            for i, line in enumerate(text)), encoding="utf-8")  # fmt: skip
+    new.main(own)
+    assert Path("mine/classes.txt").read_text(encoding="utf-8").split() == ["cat", "Hündin"]
 
 
 def test_the_example_goes_through_the_commands_of_the_docs(tmp_path, monkeypatch, capsys):

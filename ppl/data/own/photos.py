@@ -26,14 +26,23 @@ class PhotoFolder:
 
 
 def list_photos(root: Path, *, without: Iterable[Path] = ()) -> PhotoFolder:
-    """List the files below a folder except hidden ones and those in the folders `without`."""
+    """List the files below a folder except hidden ones and those in the folders `without`.
+
+    Links to folders are followed, but no folder is listed twice.
+    """
     if not root.is_dir():
         raise UserError(root, "not a folder", "name the folder of your photos")
-    skipped = {path.resolve() for path in without}
+    skipped = {path.resolve() for path in without} | {root.resolve()}
     photos, others = [], {}
-    for folder, folders, files in os.walk(root):
+    for folder, folders, files in os.walk(root, followlinks=True):
         here = Path(folder)
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and (here / f).resolve() not in skipped)
+        # Links last: a folder that is both below the root and linked is listed by its own name.
+        for name in sorted(folders, key=lambda name: ((here / name).is_symlink(), name)):
+            resolved = (here / name).resolve()
+            if name.startswith(".") or resolved in skipped:
+                folders.remove(name)
+            skipped.add(resolved)
+        folders.sort()
         for name in sorted(files):
             suffix = Path(name).suffix.lower()
             if name.startswith("."):
