@@ -29,6 +29,7 @@ OTHER_WORDS = {"annotator", "annotation", "confidence", "fold", "is", "split", "
 """Words in titles of columns of 0 and 1 that are most likely no classes."""
 FEW = 10  # names in a column that may all differ though they are those of classes
 SPLITS = {"train", "training", "val", "valid", "validation", "test", "unassigned"}
+SIGNS = {"-1", "-1.0", "0", "0.0", "1", "1.0"}
 YES = {"1", "1.0", "true", "yes", "x", "y"}
 NO = {"0", "0.0", "false", "no", "n", ""}
 ABSENT = {"", "none", "nan", "n/a", "na", "null", "nil", "-", "background", "no finding", "no class", "nothing"}
@@ -239,20 +240,19 @@ def _with_titles(path: Path, layout: _Layout, choices: Choices) -> _Content:
             return _flags(path, layout, chosen, choices)
         return _names(path, layout, chosen, choices)
     kinds = {column: _kind(layout.cells(column)) for column in layout.others}
+    flags = [column for column in layout.others if layout.titles[column] and kinds[column] in ("flags", "signs")]
     by_title = [c for c in layout.others if _words(layout.titles[c]) & CLASS_WORDS]
+    if len(flags) == 1 and by_title == flags:
+        what = f"column {layout.titles[flags[0]]!r} holds only 0 and 1"
+        raise UserError(path, what, "name the column after the class that 1 stands for, as in image,crack")
+    by_title = [c for c in by_title if c not in flags]  # those are named label_cat, label_dog
     by_title = [c for c in by_title if kinds[c] != "empty"] or by_title
     if len(by_title) > 1 and len({_stem(layout.titles[c]) for c in by_title}) > 1:
         raise _two_readings(path, [f"class names in column {layout.titles[c]!r}" for c in by_title], by_title, layout)
     if not by_title and len(layout.others) == 1 and kinds[layout.others[0]] == "names":
         by_title = layout.others
-    if len(by_title) == 1 and kinds[by_title[0]] == "flags":
-        if len(layout.others) == 1:
-            what = f"column {layout.titles[by_title[0]]!r} holds only 0 and 1"
-            raise UserError(path, what, "name the column after the class that 1 stands for, as in image,crack")
-        by_title = []  # class or object may be the name of a class among others
     if by_title:
         return _names(path, layout, by_title, choices)
-    flags = [column for column in layout.others if layout.titles[column] and kinds[column] in ("flags", "signs")]
     doubtful = [column for column in flags if _words(layout.titles[column]) & OTHER_WORDS]
     clear = [column for column in flags if column not in doubtful]
     names = [column for column in layout.others if kinds[column] == "names" and _recurs(layout.cells(column))]
@@ -391,7 +391,7 @@ def _kind(cells: Iterable[str]) -> str:
     numbers = [_number(value) for value in values if value]
     if None in numbers:
         return "names"
-    if {number for number in numbers if number is not None} <= {-1, 0, 1}:
+    if values <= SIGNS | {""}:
         return "signs"
     whole = all(number is not None and number >= 0 and number == int(number) for number in numbers)
     return "counts" if whole and (0 in numbers or "" in values) else "numbers"

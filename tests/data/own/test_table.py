@@ -80,6 +80,7 @@ DOUBTFUL = {
         "both name photos; .*--image-column",
     ),
     "two spellings": ("image,label\na,cat\nb,Cat\n", "'Cat' and 'cat' differ in case alone"),
+    "flags without a name, and sizes": ("image,label,height\na,1,5\nb,0,7\n", "holds only 0 and 1; name the column"),
     "flags without a name": ("image,label\na,1\nb,0\n", "holds only 0 and 1; name the column after the class"),
 }
 DECIDED = [
@@ -94,6 +95,7 @@ DECIDED = [
     (DOUBTFUL["a comma in names"][0], Choices(separator=","), {"a": {"cat", "red"}, "b": {"dog", "blue"}}),
     (DOUBTFUL["two columns of photos"][0], Choices(image_column="right"), {"b": {"cat"}, "c": {"dog"}}),
     (DOUBTFUL["two columns of photos"][0], Choices(image_column="1"), {"a": {"cat"}, "b": {"dog"}}),
+    ("image,label_x,label_z\na,1,0\nb,1,1\n", None, {"a": {"label_x"}, "b": {"label_x", "label_z"}}),
     ("image,label\na,cat\nb,healthy\n", Choices(absent=("Healthy",)), {"a": {"cat"}, "b": set()}),
 ]
 OTHER_FILES = {
