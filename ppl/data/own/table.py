@@ -5,6 +5,7 @@ option that decides.
 """
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -459,10 +460,12 @@ def _looks_like_photo(cell: str) -> bool:
 
 
 def _number(value: str) -> float | None:
+    """Return the number that a cell holds; None for words, infinity among them."""
     try:
-        return float(value)
+        number = float(value)
     except ValueError:
         return None
+    return number if math.isfinite(number) else None
 
 
 def _lower(cells: Iterable[str]) -> set[str]:

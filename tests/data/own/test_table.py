@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppl.data.own.table import ABSENT, NO, YES, Choices, read_table
+from ppl.data.own.table import ABSENT, NO, SIGNS, YES, Choices, read_table
 from ppl.jobs.errors import UserError
 
 PHOTOS = {"a.jpg", "b.jpg", "c.jpg", "a", "b", "c"}
@@ -222,7 +222,7 @@ def test_any_names_of_classes_are_read(tmp_path_factory, labels, sign):
     written, rows = io.StringIO(), [[image, sign.join(names)] for image, names in labels.items()]
     csv.writer(written).writerows([["image", "classes"], *rows])
     names = set().union(*labels.values())
-    if any(name.casefold() in ABSENT | YES | NO or name.isspace() or name[0] == "{" for name in names):
+    if any(name.casefold() in ABSENT | YES | NO | SIGNS or name.isspace() or name[0] == "{" for name in names):
         return
     if len({name.casefold() for name in names}) < len(names):
         return
