@@ -58,7 +58,7 @@ class Settings:
     class_column: tuple[str, ...] = ()
     """Titles of the columns of classes, of names or of 0 and 1; by default they are recognised."""
     absent: tuple[str, ...] = ()
-    """Further words for photos without a class, or numbers for absent classes; `--absent=-1` for a negative one."""
+    """Further words for photos without a class, or besides 0 for absent classes, as in `--absent=-1`."""
     separator: str = ""
     """Sign between class names in one cell; by default ; | or a comma."""
 

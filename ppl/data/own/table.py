@@ -333,8 +333,8 @@ def _flags(path: Path, layout: _Layout, columns: Sequence[int], choices: Choices
     form = "a column of 0 and 1 for each class"
     if not choices.absent and -1 in numbers:
         if values & {"0", "0.0"}:
-            what = "-1, 0 and 1 in the columns of classes: absent, unknown and present, or otherwise"
-            raise UserError(path, what, "name the values that mean absent, as in --absent=-1 or --absent=-1 0")
+            what = "-1, 0 and 1 in the columns of classes: a 0 may mean absent or unknown"
+            raise UserError(path, what, "--absent=-1 reads both as absent; delete rows of unknown classes")
         absent, form = absent | {"-1", "-1.0"}, "a column of -1 and 1 for each class"
         numbers -= {-1}
     if any(number < 0 or number != int(number) for number in numbers):

@@ -71,7 +71,7 @@ DOUBTFUL = {
     "names or flags": ("image,breed,indoor\na,cat,1\nb,cat,0\nc,dog,0\n", r"'breed', or .*'indoor'.*--class-column"),
     "a flag of a split": ("image,cat,dog,test\na,1,0,0\nb,0,1,1\n", r"'test' is a class, or .*cat and dog"),
     "counts or not": ("image,cat,age\na,1,0\nb,0,12\n", r"'age' holds numbers: a class.*--class-column"),
-    "-1, 0 and 1": ("image,cat,dog\na,1,-1\nb,0,1\n", "-1, 0 and 1 .*--absent=-1"),
+    "-1, 0 and 1": ("image,cat,dog\na,1,-1\nb,0,1\n", "0 may mean absent or unknown; --absent=-1"),
     "confidences": ("image,label,confidence\na,cat,0.9\nb,dog,0.1\n", "confidences: .*--class-column"),
     "probabilities": ("image,cat,dog\na,0.9,0.1\nb,0.2,0.7\n", r"cat: 0.9.*0 and 1"),
     "a comma in names": ('image,class\na,"cat, red"\nb,"dog, blue"\n', "'cat, red' may be one class, .*--separator"),
