@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from ppl.jobs.errors import UserError
@@ -25,7 +26,7 @@ class Rows:
     separator: str
     encoding: str
 
-    @property
+    @cached_property
     def width(self) -> int:
         """The most frequent number of cells in a row."""
         return Counter(map(len, self.cells)).most_common(1)[0][0]

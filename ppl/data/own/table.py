@@ -24,7 +24,7 @@ CLASS_WORDS = {"class", "category", "categorie", "label", "tag", "choice", "spec
 PHOTO_WORDS = {"image", "photo", "picture", "file", "filename", "name", "path", "id"}
 SURE_WORDS = {"confidence", "present"}
 """Words in the title of a column whose 0 says that the class of the row is absent."""
-OTHER_WORDS = {"annotator", "annotation", "confidence", "fold", "is", "split", "subset", "test", "val", "valid"} | {
+OTHER_WORDS = {"annotator", "annotation", "confidence", "fold", "split", "subset", "test", "val", "valid"} | {
     "crowd", "difficult", "occluded", "truncated", "reviewed", "verified"
 }  # fmt: skip
 """Words in titles of columns of 0 and 1 that are most likely no classes."""
@@ -73,9 +73,10 @@ def read_table(path: Path, is_photo: Callable[[str], bool], choices: Choices | N
     Rows of the same photo are merged. UserError for a table that cannot be read, or that can be read in two ways.
     """
     choices = choices or Choices()
-    layouts = [layout for rows in read_rows(path) if (layout := _layout(path, rows, is_photo, choices))]
+    readings = read_rows(path)
+    layouts = [layout for rows in readings if (layout := _layout(path, rows, is_photo, choices))]
     if not layouts:
-        raise _no_photo(path, read_rows(path)[0])
+        raise _no_photo(path, readings[0])
     layout = max(layouts, key=lambda each: each.evenness)  # of equal ones the first
     content = _with_titles(path, layout, choices) if layout.titles else _without_titles(path, layout, choices)
     absent = ABSENT | {word.casefold() for word in choices.absent}
@@ -96,11 +97,11 @@ def read_table(path: Path, is_photo: Callable[[str], bool], choices: Choices | N
 
 
 def _check_names(path: Path, names: Iterable[str]) -> None:
+    """Raise UserError for names that differ in case alone, and for more classes than masks can hold."""
     by_key: dict[str, str] = {}
     for name in sorted(names):
-        if other := by_key.setdefault(name.casefold(), name) if name.casefold() in by_key else "":
+        if (other := by_key.setdefault(name.casefold(), name)) != name:
             raise UserError(path, f"{other!r} and {name!r} differ in case alone", "spell the class in one way")
-        by_key[name.casefold()] = name
     if len(by_key) > MAX_CLASSES:
         remedy = "merge or leave out classes; --class-column TITLE names the right column if it is another"
         raise UserError(path, f"{len(by_key)} classes, more than {MAX_CLASSES}", remedy)

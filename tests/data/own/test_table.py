@@ -95,6 +95,7 @@ DECIDED = [
     (DOUBTFUL["a comma in names"][0], Choices(separator=","), {"a": {"cat", "red"}, "b": {"dog", "blue"}}),
     (DOUBTFUL["two columns of photos"][0], Choices(image_column="right"), {"b": {"cat"}, "c": {"dog"}}),
     (DOUBTFUL["two columns of photos"][0], Choices(image_column="1"), {"a": {"cat"}, "b": {"dog"}}),
+    ("image,is_cat,is_dog\na,1,0\nb,1,1\n", None, {"a": {"is_cat"}, "b": {"is_cat", "is_dog"}}),
     ("image,label_x,label_z\na,1,0\nb,1,1\n", None, {"a": {"label_x"}, "b": {"label_x", "label_z"}}),
     ("image,label\na,cat\nb,healthy\n", Choices(absent=("Healthy",)), {"a": {"cat"}, "b": set()}),
 ]
