@@ -23,8 +23,9 @@ from ppl.data.label_maps import SERVER_FOLDER
 from ppl.data.lists import write_lists
 from ppl.data.orientation import decide
 from ppl.data.own.divide import held_out
+from ppl.data.own.layout import Choices
 from ppl.data.own.photos import PhotoFolder, PhotoIndex, copies, ids_of, list_photos
-from ppl.data.own.table import Choices, Table, read_table
+from ppl.data.own.table import Table, read_table
 from ppl.jobs.command import command
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic, write_text

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppl.data.own.table import ABSENT, NO, SIGNS, YES, Choices, read_table
+from ppl.data.own.cells import ABSENT, NO, SIGNS, YES
+from ppl.data.own.layout import Choices
+from ppl.data.own.table import read_table
 from ppl.jobs.errors import UserError
 
 PHOTOS = {"a.jpg", "b.jpg", "c.jpg", "a", "b", "c"}
