@@ -6,8 +6,10 @@ python -m ppl.data.new --photos my_photos --labels labels.csv --name mine
 import math
 import os
 import re
+import shlex
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -127,8 +129,9 @@ def main(settings: Settings) -> None:
     print(f"{file} exists and is unchanged" if has_settings else f"settings are for {hardware}")
     print(f"masks will be in results/{settings.name}_test_preds/{SERVER_FOLDER}")
     results = f"results/{settings.name}_test_preds results/{settings.name}/report.html"
-    print(f"\nnext:\n  python -m ppl.data.check --data {file}")
-    print(f"  snakemake --cores {cores()} --configfile {file} -- {results}")
+    python = shlex.quote(sys.orig_argv[0])  # as typed, since `python` and `snakemake` may not be on PATH
+    print(f"\nnext:\n  {python} -m ppl.data.check --data {file}")
+    print(f"  {python} -m ppl.run --cores {cores()} --configfile {file} -- {results}")
 
 
 def refuse_to_harm(out: Path, photos: Path) -> None:

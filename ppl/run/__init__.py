@@ -1,0 +1,1 @@
+"""Start Snakemake with the workflow of this package, from any folder: `python -m ppl.run`, or `ppl`."""
