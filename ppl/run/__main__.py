@@ -67,7 +67,7 @@ def command_line(arguments: Sequence[str]) -> list[str]:
 
 def python_options() -> list[str]:
     """Return -P, without which Python imports a user's random.py; no option in a clone, from which ppl is imported."""
-    return [] if Path(ppl.__file__).parents[1] == Path.cwd() else ["-P"]
+    return [] if FILES.resolve().parents[1] == Path.cwd() else ["-P"]
 
 
 def with_files(arguments: Sequence[str]) -> Iterator[str]:

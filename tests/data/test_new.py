@@ -1,5 +1,6 @@
 """A dataset of a folder of photos and a table: complete, linked, the same every time, and no photo ever touched."""
 
+import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -202,6 +203,15 @@ def test_classes_are_those_of_the_photos_not_of_a_larger_table(own):
                                             for i, line in enumerate(text)), encoding="utf-8")  # fmt: skip
     new.main(own)
     assert Path("mine/classes.txt").read_text(encoding="utf-8").split() == ["cat", "Hündin"]
+
+
+def test_the_next_commands_name_the_python_that_ran_this_one(own, monkeypatch, capsys):
+    """Neither `python` nor `snakemake` need be on PATH, nor the folder be that of the repository."""
+    monkeypatch.setattr(sys, "orig_argv", ["my env/bin/python3", "-m", "ppl.data.new"])
+    new.main(own)
+    check, run = capsys.readouterr().out.partition("next:\n")[2].splitlines()
+    assert check.strip() == "'my env/bin/python3' -m ppl.data.check --data mine.yaml"
+    assert run.strip().startswith("'my env/bin/python3' -m ppl.run --cores ")
 
 
 def test_the_example_goes_through_the_commands_of_the_docs(tmp_path, monkeypatch, capsys):

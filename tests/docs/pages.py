@@ -55,7 +55,7 @@ def repository_files() -> list[str]:
     """Return the files that git tracks or would track."""
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     names = subprocess.run(listed, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout.split("\0")
-    return [name for name in names if (REPOSITORY / name).is_file()]
+    return [name for name in names if (REPOSITORY / name).is_file() or (REPOSITORY / name).is_symlink()]
 
 
 def code_spans(page: Path) -> list[str]:

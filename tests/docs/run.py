@@ -56,7 +56,7 @@ def copy_repository(root: Path) -> None:
     """Copy the files of the repository; link the environment, which `make` then takes for up to date."""
     for name in pages.repository_files():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(pages.REPOSITORY / name, root / name)
+        shutil.copy2(pages.REPOSITORY / name, root / name, follow_symlinks=False)
     (root / ".venv").mkdir()
     for part in BIN.parent.iterdir():
         if part.name != ".ready":

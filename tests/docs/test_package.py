@@ -1,6 +1,8 @@
 """Wheel and source archive hold what the package needs at run time, and nothing else; citation and catalogue agree."""
 
+import json
 import re
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -13,16 +15,22 @@ import pytest
 import yaml
 
 import ppl
-from ppl.data.sources import demo
 
 REPOSITORY = pages.REPOSITORY
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 CONDA = yaml.safe_load((REPOSITORY / "envs" / "ppl.yaml").read_text())
 CITATION = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
+# Folders in the root of the repository, to which ppl/run links; of the documentation, the text.
+LINKED = (("workflow", "**/*"), ("config", "*"), ("envs", "ppl.yaml"), ("docs", "*.md"))
 PACKAGE_FILES = {
     str(path.relative_to(REPOSITORY))
     for path in (REPOSITORY / "ppl").rglob("*")
     if path.is_file() and "__pycache__" not in path.parts
+} | {
+    f"ppl/run/{path.relative_to(REPOSITORY)}"
+    for folder, pattern in LINKED
+    for path in (REPOSITORY / folder).glob(pattern)
+    if path.is_file()
 }
 
 
@@ -55,25 +63,35 @@ def test_the_source_archive_holds_the_package_and_no_results(folder: Path) -> No
 
 
 def test_the_installed_wheel_works_outside_of_the_repository(folder: Path, tmp_path: Path) -> None:
-    pip = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(tmp_path / "installed")]
+    """All commands of the documentation, up to the trainings, which are planned."""
+    installed = tmp_path / "installed"
+    pip = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(installed)]
 
-    def python(*arguments: str) -> str:
-        environment = {"PYTHONPATH": str(tmp_path / "installed"), "PATH": "/usr/bin:/bin"}
-        pipes = {"capture_output": True, "text": True, "check": False}
-        done = subprocess.run([sys.executable, *arguments], cwd=tmp_path, env=environment, **pipes)
-        assert done.returncode == 0, done.stderr
+    def run(*command: str) -> str:
+        environment = {"PYTHONPATH": str(installed), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "check": False}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, **pipes)
+        assert done.returncode == 0, done.stdout
         return done.stdout
 
-    python(*pip, str(next(folder.glob("*.whl"))))
-    where = python("-c", "import ppl; print(ppl.__version__, ppl.__file__)").split()
-    assert where == [PROJECT["version"], str(tmp_path / "installed" / "ppl" / "__init__.py")]
-    numbers = {"size": 64, "train": 24, "val": 6, "test": 4}
-    flags = [part for key, value in numbers.items() for part in (f"--data.demo.{key}", str(value))]
-    compose = "--out data --data.source demo --hardware.workers 1"
-    python("-m", "ppl.data.prepare", *compose.split(), *flags)
-    check = "--data data --train-split train --val-split val --test-split test --seed-split train --out out --workers 1"
-    python("-m", "ppl.data.check", *check.split())
-    assert (tmp_path / "data" / "classes.txt").read_text().split() == list(demo.open_photos()[0])
+    run(sys.executable, *pip, str(next(folder.glob("*.whl"))))
+    where = run(sys.executable, "-c", "import ppl; print(ppl.__version__, ppl.__file__)").split()
+    assert where == [PROJECT["version"], str(installed / "ppl" / "__init__.py")]
+    run(sys.executable, *"-m ppl.data.example --photos 24 --size 64".split())
+    new = run(sys.executable, *"-m ppl.data.new --photos my_photos --labels my_photos/labels.csv --device cpu".split())
+    check, workflow = (shlex.split(line) for line in new.partition("next:")[2].strip().splitlines())
+    assert "no faults" in run(*check)
+    separator = workflow.index("--")
+    plan = run(*workflow[:separator], "--dry-run", *workflow[separator:])
+    assert "write_report" in plan
+    assert str(REPOSITORY) not in plan.replace(sys.prefix, "")
+    run(*workflow[:separator], "--", "results/mine/check.json")  # jobs find the package, too
+    assert json.loads((tmp_path / "results" / "mine" / "check.json").read_text())
+    assert "Nothing to be done" in run(
+        str(installed / "bin" / "ppl"), *workflow[3:separator], "--", "results/mine/data"
+    )
+    usage = run(str(installed / "bin" / "ppl"))
+    assert str(installed / "ppl" / "run") in usage
 
 
 def test_versions_and_licences_agree_and_the_citation_has_the_fields_of_format_1_2() -> None:

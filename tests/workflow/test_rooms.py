@@ -27,6 +27,8 @@ MAY_IMPORT = {
     "predict": SHARED | {*STEPS, "experiment"},
     "report": EVERYTHING_BUT_WORKFLOW,
     "workflow": EVERYTHING_BUT_WORKFLOW,
+    # Starts Snakemake; no room imports it.
+    "run": {"jobs"},
 }
 """Other rooms that a room may import."""
 EXCEPTIONS = {

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
 
 from ppl.cam.settings import AUTO
 from ppl.data import source
@@ -26,12 +27,19 @@ IS_MODULE = not workflow.modifier.is_main_snakefile()
 """Whether another workflow uses this one (docs/module.md), to which folder, targets and locks then belong."""
 PREFIX = workflow.modifier.path_modifier.prefix or ""
 """Prefix of a `module` statement for all results; Snakemake itself adds it to inputs and outputs."""
+IN_CLONE = Path(ppl.__file__).resolve().parents[1] == Path.cwd()
+"""Whether Snakemake runs in the root of the repository, and jobs import the package from there."""
+DEPLOYMENT = workflow.deployment_settings.deployment_method if workflow.deployment_settings else ()
+"""Methods named by --sdm."""
 
 try:
     E = configuration.resolve(config)
     # Check targets here: Snakemake would wrap the error of a rule in several lines.
     for target in [] if IS_MODULE else configuration.possible_targets(sys.argv[1:]):
         configuration.check_target(target, E)
+    if DeploymentMethod.CONDA in DEPLOYMENT and not IN_CLONE and not IS_MODULE:
+        remedy = "run snakemake in the root of a clone, or without --sdm conda"
+        raise UserError("--sdm conda", "its environment has the package only in a clone of the repository", remedy)
     if workflow.is_main_process:
         configuration.check_families(E.values())
     if workflow.is_main_process and not IS_MODULE and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
@@ -79,11 +87,11 @@ onerror:
 
 def python_path():
     """Return a shell prefix that puts Snakemake's Python first on PATH; empty if jobs run in their own conda environment."""
-    if workflow.deployment_settings and workflow.deployment_settings.deployment_method:
+    if DEPLOYMENT:
         return ""
     folder = shlex.quote(str(Path(sys.executable).parent)).replace("{", "{{").replace("}", "}}")
-    # In another workflow's folder, a `ppl` there is not this package.
-    return f"export PATH={folder}:$PATH; {'export PYTHONSAFEPATH=1; ' if IS_MODULE else ''}"
+    # In a user's folder, a `ppl` there is not this package, and a random.py not Python's.
+    return f"export PATH={folder}:$PATH; {'' if IN_CLONE and not IS_MODULE else 'export PYTHONSAFEPATH=1; '}"
 
 
 # Strict mode as Snakemake sets it without a prefix. PPL_PARENT: jobs end with Snakemake (ppl/jobs/lifetime.py). MALLOC_*: keep
