@@ -89,7 +89,7 @@ def with_files(arguments: Sequence[str]) -> Iterator[str]:
 
 
 def file_of(option: str, name: str) -> str:
-    """Return the path of a file or folder of this package if the current folder does not have it; otherwise the name."""
+    """Return the path of a file or folder of this package if the current folder lacks it; otherwise the name."""
     path, ours = Path(name), FILES / name
     if name and not path.exists() and ours.exists():
         return str(ours.resolve())

@@ -7,9 +7,9 @@ DRY_RUN = {
     r"snakemake .*results/(voc|coco)(_test_preds|/tables)": "downloads gigabytes",
     r"snakemake --cores 32 --resources gpu=4 .*": "needs four GPUs",
     r"snakemake --profile workflow/profiles/slurm .*": "needs SLURM: tests/cluster/slurm.sh runs it",
-    r"snakemake .*mine.yaml -- results/mine/report.html results/mine_test_preds": "docs/own-data.md runs it",
+    r".* --configfile mine.yaml -- results/mine/report.html results/mine_test_preds": "docs/own-data.md runs it",
 }
-"""Snakemake commands that are planned only (`--dry-run`)."""
+"""Commands of Snakemake, or of `ppl.run`, that are planned only (`--dry-run`)."""
 
 NOT_RUN = {
     r"make test|make docs-test|make docs|make lint": "the gate runs it (.ci/run)",

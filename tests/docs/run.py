@@ -137,7 +137,7 @@ def adapted(command: str) -> str:
         return ""
     command = command.replace(pages.PLACEHOLDER, str(pages.REPOSITORY))
     dry = any(re.fullmatch(pattern, command) for pattern in exceptions.DRY_RUN)
-    return re.sub(r"^snakemake ", "snakemake --dry-run ", command) if dry else command
+    return re.sub(r"^(snakemake|python -m ppl\.run) ", r"\1 --dry-run ", command) if dry else command
 
 
 if __name__ == "__main__":

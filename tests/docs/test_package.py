@@ -8,6 +8,7 @@ import sys
 import tarfile
 import tomllib
 import zipfile
+from itertools import chain
 from pathlib import Path
 
 import pages
@@ -77,8 +78,9 @@ def test_the_installed_wheel_works_outside_of_the_repository(folder: Path, tmp_p
     run(sys.executable, *pip, str(next(folder.glob("*.whl"))))
     where = run(sys.executable, "-c", "import ppl; print(ppl.__version__, ppl.__file__)").split()
     assert where == [PROJECT["version"], str(installed / "ppl" / "__init__.py")]
-    run(sys.executable, *"-m ppl.data.example --photos 24 --size 64".split())
-    new = run(sys.executable, *"-m ppl.data.new --photos my_photos --labels my_photos/labels.csv --device cpu".split())
+    run(sys.executable, "-m", "ppl.data.example", "--photos", "24", "--size", "64")
+    flags = {"--photos": "my_photos", "--labels": "my_photos/labels.csv", "--device": "cpu"}
+    new = run(sys.executable, "-m", "ppl.data.new", *chain.from_iterable(flags.items()))
     check, workflow = (shlex.split(line) for line in new.partition("next:")[2].strip().splitlines())
     assert "no faults" in run(*check)
     separator = workflow.index("--")
@@ -87,11 +89,9 @@ def test_the_installed_wheel_works_outside_of_the_repository(folder: Path, tmp_p
     assert str(REPOSITORY) not in plan.replace(sys.prefix, "")
     run(*workflow[:separator], "--", "results/mine/check.json")  # jobs find the package, too
     assert json.loads((tmp_path / "results" / "mine" / "check.json").read_text())
-    assert "Nothing to be done" in run(
-        str(installed / "bin" / "ppl"), *workflow[3:separator], "--", "results/mine/data"
-    )
-    usage = run(str(installed / "bin" / "ppl"))
-    assert str(installed / "ppl" / "run") in usage
+    script = str(installed / "bin" / "ppl")
+    assert "Nothing to be done" in run(script, *workflow[3:separator], "--", "results/mine/data")
+    assert str(installed / "ppl" / "run") in run(script)
 
 
 def test_versions_and_licences_agree_and_the_citation_has_the_fields_of_format_1_2() -> None:

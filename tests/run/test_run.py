@@ -43,10 +43,8 @@ def test_without_arguments_it_describes_itself_and_names_the_folder_of_config_an
 
 
 def test_a_target_is_computed_in_a_folder_with_another_workflow(foreign: Path) -> None:
-    settings = (
-        "experiments: {small: {data: {source: demo, train_split: train, demo: {size: 64, train: 24, val: 6, test: 4}}}}"
-    )
-    (foreign / "small.yaml").write_text(settings)
+    data = "{source: demo, train_split: train, demo: {size: 64, train: 24, val: 6, test: 4}}"
+    (foreign / "small.yaml").write_text(f"experiments: {{small: {{data: {data}}}}}")
     arguments = ("--cores", "1", "--configfile", "small.yaml", "--", "results/small/check.json")
     done = ppl_run(foreign, *arguments)
     assert done.returncode == 0, done.stderr
