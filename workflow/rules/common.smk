@@ -27,8 +27,8 @@ IS_MODULE = not workflow.modifier.is_main_snakefile()
 """Whether another workflow uses this one (docs/module.md), to which folder, targets and locks then belong."""
 PREFIX = workflow.modifier.path_modifier.prefix or ""
 """Prefix of a `module` statement for all results; Snakemake itself adds it to inputs and outputs."""
-IN_CLONE = Path(ppl.__file__).resolve().parents[1] == Path.cwd()
-"""Whether Snakemake runs in the root of the repository, and jobs import the package from there."""
+IN_CLONE = not IS_MODULE and Path(workflow.basedir).resolve().parent == Path.cwd()
+"""Whether this workflow runs in the root of its repository, from which jobs then import the package."""
 DEPLOYMENT = workflow.deployment_settings.deployment_method if workflow.deployment_settings else ()
 """Methods named by --sdm."""
 
@@ -91,7 +91,7 @@ def python_path():
         return ""
     folder = shlex.quote(str(Path(sys.executable).parent)).replace("{", "{{").replace("}", "}}")
     # In a user's folder, a `ppl` there is not this package, and a random.py not Python's.
-    return f"export PATH={folder}:$PATH; {'' if IN_CLONE and not IS_MODULE else 'export PYTHONSAFEPATH=1; '}"
+    return f"export PATH={folder}:$PATH; {'' if IN_CLONE else 'export PYTHONSAFEPATH=1; '}"
 
 
 # Strict mode as Snakemake sets it without a prefix. PPL_PARENT: jobs end with Snakemake (ppl/jobs/lifetime.py). MALLOC_*: keep
