@@ -11,6 +11,7 @@ NOT_HASHED = {
     "ppl": "the version, and lazy imports of the Python interface",
     "ppl.jobs.code_hash": "decides what reruns",
     "ppl.jobs.command": "command line, and errors as one line",
+    "ppl.jobs.device_report": "messages about devices",
     "ppl.jobs.errors": "messages",
     "ppl.jobs.fields": "checks settings",
     "ppl.jobs.files": "writes whole files; callers compute their content",
@@ -25,6 +26,8 @@ SETTINGS = "settings"
 """Last part of the names of modules of settings, omitted too: the values of settings are parameters of a job."""
 MESSAGES = {"print", "UserError"}
 """Functions all of whose arguments are text for people. Those of a raised exception are omitted too."""
+REPORTS = {"report_device"}
+"""Functions that only print or raise; their imports and statements that call them are omitted."""
 LABELLED = {"progress", "run_all", "label_all", "train_to_checkpoint", "train_on_labels", "train"}
 """Functions that show progress."""
 LABELS = {"name", "unit"}
@@ -63,6 +66,11 @@ class _WithoutMessages(ast.NodeTransformer):
         self.generic_visit(node)
         return node
 
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom | None:
+        """Drop the names of REPORTS, and a statement that imports nothing else."""
+        node.names = [alias for alias in node.names if alias.name not in REPORTS]
+        return node if node.names else None
+
     def visit_Raise(self, node: ast.Raise) -> ast.Raise:
         if isinstance(node.exc, ast.Call):
             node.exc = ast.Call(node.exc.func, [], [])
@@ -83,7 +91,7 @@ class _WithoutMessages(ast.NodeTransformer):
         value = node.value
         if isinstance(value, ast.Constant) and isinstance(value.value, str):
             return None
-        if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "print":
+        if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id in {"print", *REPORTS}:
             return None
         self.generic_visit(node)
         return node

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 
 import torch
 
+from ppl.jobs.device_report import report_device
 from ppl.jobs.errors import UserError
 from ppl.jobs.settings import Devices, Precision
 
@@ -24,8 +25,9 @@ def on_gpu(hardware: Devices) -> bool:
 
 
 def inference_device(hardware: Devices) -> torch.device:
-    """Claim a GPU for this process and return it; the CPU without GPUs."""
+    """Claim a GPU for this process and return it; the CPU without GPUs. It reports the device (`report_device`)."""
     set_arithmetic()
+    report_device(hardware, 1)
     return torch.device("cuda", claim_gpus(1)[0]) if on_gpu(hardware) else torch.device("cpu")
 
 
@@ -64,6 +66,7 @@ def claim_gpus(count: int) -> list[int]:
             else:
                 lock.close()
         if claimed:
+            print(f"claimed {', '.join(f'cuda:{index}' for index in claimed)}", file=sys.stderr)
             if count > 1:
                 os.environ[CLAIMED] = ",".join(map(str, claimed))
             return claimed

@@ -11,6 +11,12 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 Where = Literal["cpu", "gpu"]
 """Device that solves the CRFs of a step: the CPU, in worker processes, or the GPU of this process if there is one."""
 
+REQUIRE_GPU = "PPL_REQUIRE_GPU"
+"""Environment variable, set by the workflow: names of the experiments with hardware.require_gpu, separated by spaces.
+
+No flag of the jobs: a changed command would rerun their finished results.
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Devices(Section):
@@ -39,3 +45,5 @@ class ExperimentHardware(Hardware):
 
     shards: Annotated[Count, Source("ours")] = 1
     """Number of jobs into which image-by-image steps are split."""
+    require_gpu: Annotated[bool, Source("ours")] = False
+    """Whether a job that requests a GPU and sees none fails; otherwise it warns and runs on the CPU."""

@@ -42,6 +42,13 @@ READERS = 4  # photos decoded at a time; one of 50 million pixels with transpare
 FEW = 4  # photos for which starting worker processes would take longer than the work
 
 
+def _hardware() -> Devices:
+    """Return the default: a GPU if there is one, so that its absence is no warning."""
+    import torch  # here: after the variable above
+
+    return Devices(gpu=int(torch.cuda.is_available()), workers=min(8, os.cpu_count() or 1), precision="32-true")
+
+
 @dataclass(frozen=True)
 class Settings:
     photos: Annotated[Positional[tuple[str, ...]], arg(metavar="PHOTO [PHOTO ...]")]
@@ -68,7 +75,7 @@ class Settings:
     """Photos with a longer side are shrunk to it for the network; by default the size of training photos."""
     batch_size: int = Prediction().batch_size
     """Photos of equal size in one batch."""
-    hardware: Devices = field(default_factory=lambda: Devices(workers=min(8, os.cpu_count() or 1), precision="32-true"))
+    hardware: Devices = field(default_factory=_hardware)
     """A GPU if there is one; `workers` run the CRF and write results."""
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Progress of running jobs and reasons of failed ones, which Snakemake's own messages omit.
+"""Progress and warnings of running jobs and reasons of failed ones, which Snakemake's own messages omit.
 
 A handler on Snakemake's logger, attached in `onstart`, tracks the jobs by Snakemake's log events. It is not a logger
 plugin (snakemake_interface_logger_plugins), for three reasons: Snakemake finds plugins by listing the packages on
@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -24,7 +25,10 @@ from ppl.jobs.progress import RUNNING
 INTERVAL = "PPL_PROGRESS"
 """Environment variable: seconds between progress messages; 0 for none."""
 IN_TERMINAL, IN_FILE = 30, 300  # default intervals
+WARNINGS_EVERY = 2.0  # seconds between searches of the logs for warnings
 MOST_DETAILS = 3  # lines below an error
+WARNING = "warning: "
+"""Start of a warning in a log."""
 MOST_JOBS = 8  # per progress message
 TAIL = 1 << 16  # bytes that are read from the end of a log
 
@@ -38,9 +42,12 @@ class Job:
     logs: tuple[Path, ...]
     reported: dict[Path, str] = field(init=False)
     """The last line reported of each log; at first that of an older run."""
+    versions: dict[Path, int] = field(init=False)
+    """Times of the last change of the logs before the job, in nanoseconds; 0 for a missing one."""
 
     def __post_init__(self) -> None:
         self.reported = {log: _running_line(log) for log in self.logs}
+        self.versions = {log: _changed(log) for log in self.logs}
 
     @property
     def label(self) -> str:
@@ -57,6 +64,12 @@ class Job:
                 self.reported[log] = line
                 yield line
 
+    def warnings(self) -> Iterator[str]:
+        """Yield the warnings in the logs of this run."""
+        for log in self.logs:
+            if _changed(log) != self.versions[log]:
+                yield from (line for line in last_lines(log) if line.startswith(WARNING))
+
 
 class Jobs(logging.Handler):
     """Running and failed jobs of this Snakemake, tracked by its log events."""
@@ -66,6 +79,9 @@ class Jobs(logging.Handler):
         self.running: dict[int, Job] = {}
         self.failed: dict[int, Job] = {}
         self.experiments: set[str] = set()
+        self.warned: set[str] = set()
+        """Warnings printed: many jobs repeat one, such as that of a missing GPU."""
+        self.printing = threading.Lock()
         self.ended = threading.Event()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -80,18 +96,28 @@ class Jobs(logging.Handler):
                     self.failed.pop(event["jobid"], None)  # a retry
                     self.experiments |= {value for name, value in job.wildcards.items() if name == "experiment"}
                 case LogEvent.JOB_FINISHED:
-                    self.running.pop(event["job_id"], None)
+                    if job := self.running.pop(event["job_id"], None):
+                        self.print_warnings([job])
                 case LogEvent.JOB_ERROR:
                     self.failed[event["jobid"]] = self.running.pop(event["jobid"])
+                    self.print_warnings([self.failed[event["jobid"]]])
         except (KeyError, TypeError, ValueError):
             return
 
     def start(self, *, quiet: bool) -> None:
-        """Track the jobs of this Snakemake from now on and, unless `quiet`, report their progress on stderr."""
+        """Track the jobs of this Snakemake from now on; print warnings, and progress unless `quiet`, on stderr."""
         logger.addHandler(self)
-        interval = _interval()
-        if interval and not quiet:
-            threading.Thread(target=_report, args=(self, interval), daemon=True).start()
+        interval = 0.0 if quiet else _interval()
+        threading.Thread(target=_report, args=(self, interval), daemon=True).start()
+
+    def print_warnings(self, jobs: Collection[Job]) -> None:
+        """Print the warnings in the logs of jobs on stderr, each once per run, with the first log that has it."""
+        with self.printing:
+            for job in jobs:
+                for line in job.warnings():
+                    if line not in self.warned:
+                        self.warned.add(line)
+                        _print([f"{line} ({job.label}, {job.rule})"])
 
     def close(self) -> None:
         """Stop; Snakemake calls this when it closes its log."""
@@ -132,13 +158,31 @@ def last_error(log: Path) -> list[str]:
 
 
 def _report(jobs: Jobs, interval: float) -> None:
-    while not jobs.ended.wait(interval):
-        lines = [f"  {job.label}  {line}" for job in list(jobs.running.values()) for line in job.news()]
-        try:
-            if lines:
-                print("\n".join(_first(lines, MOST_JOBS)), file=sys.stderr, flush=True)
-        except (OSError, ValueError):  # stderr is closed
-            return
+    """Print warnings soon, and progress every `interval` seconds, 0 for none, until the workflow ends."""
+    due = time.monotonic() + interval
+    while not jobs.ended.wait(min(interval or WARNINGS_EVERY, WARNINGS_EVERY)):
+        running = list(jobs.running.values())
+        jobs.print_warnings(running)
+        if interval and time.monotonic() >= due:
+            due = time.monotonic() + interval
+            lines = [f"  {job.label}  {line}" for job in running for line in job.news()]
+            _print(_first(lines, MOST_JOBS))
+
+
+def _print(lines: list[str]) -> None:
+    try:
+        if lines:
+            print("\n".join(lines), file=sys.stderr, flush=True)
+    except (OSError, ValueError):  # stderr is closed
+        return
+
+
+def _changed(log: Path) -> int:
+    """Return the time of the last change of a log in nanoseconds; 0 if it cannot be read."""
+    try:
+        return log.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _first(lines: list[str], most: int) -> list[str]:

@@ -61,7 +61,7 @@ def test_a_job_that_waits_for_several_gpus_holds_none(gpus: pytest.MonkeyPatch, 
     gpus.setattr(devices.time, "sleep", wait)
     assert devices.claim_gpus(2) == [0, 1]
     assert len(waited) == 1
-    assert capsys.readouterr().err == "waiting for 2 of 3 GPUs, which other jobs hold\n"
+    assert capsys.readouterr().err == "waiting for 2 of 3 GPUs, which other jobs hold\nclaimed cuda:0, cuda:1\n"
     others[1].close()
 
 

@@ -1,6 +1,7 @@
 """Progress of running jobs, and reasons of failed ones."""
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -134,3 +135,29 @@ def test_reports_end_with_the_workflow(jobs: Jobs, monkeypatch: pytest.MonkeyPat
     thread.join(timeout=10)
     assert not thread.is_alive()
     assert jobs not in logger.handlers
+
+
+WARNING = "warning: hardware.gpu: 1 GPU requested, none visible: no driver; running on the CPU"
+
+
+def test_a_warning_of_many_jobs_is_printed_once_per_run_also_with_quiet(jobs, tmp_path, capsys) -> None:
+    for number in range(3):
+        log = tmp_path / f"{number}.log"
+        log.write_text("warning: of an older run\n")
+        start(jobs, log, number)
+        jobs.print_warnings(jobs.running.values())
+        log.write_text(f"on cpu, 32-true\n{WARNING}\n{RUNS}")
+        os.utime(log, ns=(1, 1))
+    jobs.print_warnings(jobs.running.values())
+    jobs.print_warnings(jobs.running.values())
+    assert capsys.readouterr().err == f"{WARNING} (demo explicit/s4k2, train_classifier)\n"
+
+
+@pytest.mark.parametrize(
+    "event", [{"event": LogEvent.JOB_FINISHED, "job_id": 1}, {"event": LogEvent.JOB_ERROR, "jobid": 1}]
+)
+def test_a_warning_of_a_short_job_is_printed_at_its_end(jobs: Jobs, log: Path, capsys, event: dict) -> None:
+    start(jobs, log)
+    log.write_text(f"{WARNING}\n")
+    send(jobs, **event)
+    assert capsys.readouterr().err.startswith(WARNING)

@@ -99,6 +99,7 @@ FIRST: dict[str, Callable[[Any], bool]] = {
     "hardware.precision": only(*NETWORKS),
     "hardware.crf": only("label_reliable", *CRF_SEEDS, "walk", "predict"),
     # The number of shards is part of file names: all are written again, and trainings have other inputs.
+    "hardware.require_gpu": nothing,
     "hardware.shards": only("export_cams", "label_reliable", *CRF_SEEDS, "walk", "predict"),
     "classify.architecture": only("train_classifier"),
     "classify.architecture.backbone": only("train_classifier", "export_cams"),  # another module runs

@@ -1,6 +1,7 @@
 """Settings of each experiment, handlers of Snakemake's start and end, and parameters of rules from the settings."""
 
 import json
+import os
 import re
 import shlex
 import sys
@@ -17,6 +18,7 @@ from ppl.jobs.command import explain
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import file_digest
 from ppl.jobs.lifetime import forward_sigterm_to_jobs
+from ppl.jobs.settings import REQUIRE_GPU
 from ppl.report import overview
 from ppl.workflow import config as configuration
 from ppl.workflow import parameters, paths, plan
@@ -47,6 +49,7 @@ try:
 except (UserError, OSError) as error:
     sys.exit(f"error: {explain(error) or error}")  # a WorkflowError would come wrapped in the place where it was raised
 
+os.environ[REQUIRE_GPU] = " ".join(name for name, experiment in E.items() if experiment.settings.hardware.require_gpu)
 
 jobs = Jobs()
 
