@@ -7,7 +7,7 @@ python -m ppl.data.check --data mine         (a dataset folder whose splits are 
 import os.path
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import yaml
 
 from ppl.data.dataset import LISTS, Dataset, id_fault
 from ppl.data.findings import Finding, listed, paragraphs
+from ppl.data.mask_formats import SAVE_IDS, mask_error
 from ppl.data.masks import IGNORE, read_mask
 from ppl.data.orientation import KEY, decide
 from ppl.data.own.photos import copies
@@ -61,8 +62,8 @@ class Findings:
 
     faults: tuple[Finding, ...] = ()
     warnings: tuple[Finding, ...] = ()
-    mask_ids: frozenset[int] = frozenset()
-    """Ids in the masks of photos with labels."""
+    mask_ids: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    """Ids in the readable masks, by image id."""
 
 
 def main(settings: Settings) -> None:
@@ -99,7 +100,7 @@ def check(settings: Settings, *, option: str = "--orientation") -> None:
         folder_faults(dataset, several),
         of_orientations.faults,
         of_files.faults,
-        masks_without_classes(dataset, of_files.mask_ids),
+        class_faults(dataset, of_files.mask_ids),
     ))  # fmt: skip
     warnings = list(chain(
         split_warnings(splits, train, [settings.test_split]),
@@ -107,6 +108,7 @@ def check(settings: Settings, *, option: str = "--orientation") -> None:
         held_out_copies(dataset, splits[train], splits[val], train, val),
         of_orientations.warnings,
         of_files.warnings,
+        class_warnings(dataset, of_files.mask_ids, splits, [settings.seed_split, val]),
     ))  # fmt: skip
     if faults:
         kinds = list(paragraphs(faults))
@@ -288,7 +290,7 @@ def check_files(
     findings = list(chain.from_iterable(results))
     faults = sorted(chain.from_iterable(finding.faults for finding in findings))
     warnings = sorted(chain.from_iterable(finding.warnings for finding in findings))
-    mask_ids = frozenset().union(*(finding.mask_ids for finding in findings))
+    mask_ids = {image_id: ids for finding in findings for image_id, ids in finding.mask_ids.items()}
     return Findings(tuple(faults), tuple(warnings), mask_ids)
 
 
@@ -328,9 +330,11 @@ def check_image(
     try:
         mask = read_mask(mask_path, most=most)
     except UserError as error:
-        return Findings((Finding.of(error, place, "masks cannot be read"),), tuple(warnings))
+        fault = mask_error(mask_path, error)
+        many = f"masks cannot be read ({fault.what})" if fault.remedy == SAVE_IDS else "masks cannot be read"
+        return Findings((Finding.of(fault, place, many),), tuple(warnings))
     warnings += contradictions(dataset, image_id, mask)
-    mask_ids = frozenset(np.unique(mask).tolist()) if dataset.labels.get(image_id) else frozenset()
+    mask_ids = {image_id: frozenset(np.unique(mask).tolist())}
     return Findings(tuple(mask_faults(dataset, place, mask, size)), tuple(warnings), mask_ids)
 
 
@@ -346,11 +350,50 @@ def mask_faults(dataset: Dataset, place: str, mask: np.ndarray, size: tuple[int,
         yield Finding(place, f"holds id {unknown[0]}", remedy, "masks hold invalid ids")
 
 
-def masks_without_classes(dataset: Dataset, ids: Collection[int]) -> Iterator[Finding]:
-    """Yield a fault if masks of labelled photos hold 255 and no class: a class drawn as 255 would not be measured."""
-    if IGNORE in ids and not set(ids) - {0, IGNORE}:
+def class_faults(dataset: Dataset, mask_ids: Mapping[str, frozenset[int]]) -> Iterator[Finding]:
+    """Yield a fault if the masks of labelled photos cannot show their classes. `mask_ids` by image id.
+
+    Masks that hold no class have no mIoU: those of one class drawn as 255 ("white on black"), and empty ones. Masks of
+    1 alone where labels name other classes are foreground masks.
+    """
+    if fault := _class_fault(dataset, {i: ids for i, ids in mask_ids.items() if dataset.labels.get(i)}):
+        yield Finding("masks", *fault, "")
+
+
+def _class_fault(dataset: Dataset, mask_ids: Mapping[str, frozenset[int]]) -> tuple[str, str] | None:
+    """Return what is wrong with the ids of the masks of labelled photos, and the remedy; None if nothing is."""
+    ids = frozenset().union(*mask_ids.values())
+    if IGNORE in ids and not ids - {0, IGNORE}:
         what = f"hold 0 and {IGNORE} alone: {IGNORE} is ignored, so no class would be measured"
-        yield Finding("masks", what, f"write {dataset.classes[0]!r} as 1, as docs/own-data.md shows", "")
+        return what, f"write {dataset.classes[0]!r} as 1, as docs/own-data.md shows"
+    if ids == {0}:
+        return "hold 0 alone: no class would be measured", "write each class as the number of its line in classes.txt"
+    others = [i for i, ids_of_mask in mask_ids.items() if 1 in ids_of_mask and 1 not in dataset.labels[i]]
+    if ids - {0, IGNORE} == {1} and others:
+        name = dataset.classes[dataset.labels[others[0]][0] - 1]
+        what = f"hold 1, {dataset.classes[0]!r}, as the only class, also {others[0]!r}, labelled {name!r}"
+        return what, "write each class as the number of its line in classes.txt"
+    return None
+
+
+def class_warnings(
+    dataset: Dataset,
+    mask_ids: Mapping[str, frozenset[int]],
+    splits: Mapping[str, Sequence[str]],
+    measured: Sequence[str],
+) -> Iterator[Finding]:
+    """Yield measured splits whose masks hold no class, and masks without background, which may count from 1."""
+    if any(class_faults(dataset, mask_ids)):
+        return
+    for name in dict.fromkeys(measured):
+        ids = frozenset().union(*(mask_ids.get(image_id, frozenset()) for image_id in splits[name]))
+        if ids and not ids - {0, IGNORE}:
+            what = "hold no class, so that this split has no mIoU"
+            yield Finding(f"masks of split {name}", what, "list photos whose masks show classes", "")
+    ids = frozenset().union(*mask_ids.values())
+    if ids - {IGNORE} and 0 not in ids:
+        what = f"hold {min(ids)} to {max(ids - {IGNORE})}, never 0, which is background"
+        yield Finding("masks", what, "subtract 1 from all ids if 1 is background", "")
 
 
 def contradictions(dataset: Dataset, image_id: str, mask: np.ndarray) -> Iterator[Finding]:

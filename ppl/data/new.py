@@ -23,6 +23,7 @@ from ppl.data.dataset import Dataset
 from ppl.data.findings import MAX_EXAMPLES, listed
 from ppl.data.label_maps import SERVER_FOLDER
 from ppl.data.lists import write_lists
+from ppl.data.mask_formats import SAVE_IDS
 from ppl.data.orientation import decide
 from ppl.data.own.divide import held_out
 from ppl.data.own.layout import Choices
@@ -165,15 +166,20 @@ def match(table: Table, index: PhotoIndex) -> Matched:
 
 def match_masks(folder: Path, photos: PhotoFolder, ids: Mapping[PurePosixPath, str]) -> dict[str, Path]:
     """Return the masks below a folder by the image id of their photo; UserError for ambiguous names."""
-    index = PhotoIndex(tuple(path for path in list_photos(folder).photos if path.suffix.lower() == ".png"))
+    listing = list_photos(folder)
+    index = PhotoIndex(tuple(path for path in listing.photos if path.suffix.lower() == ".png"))
     masks: dict[str, Path] = {}
     owners: dict[PurePosixPath, PurePosixPath] = {}
     for photo in photos.photos:
         matches = [path for path in index.find(str(photo)) if path.stem.casefold() == photo.stem.casefold()]
         if len(matches) > 1:
             what = f"{listed(map(str, matches))} match {photo}"
-            raise UserError(folder, what, "name masks and their folders as the photos")
+            remedy = "merge masks of several classes into one of class ids; name masks and their folders as the photos"
+            raise UserError(folder, what, remedy)
         for mask in matches:
+            if folder.resolve() / mask == photos.root.resolve() / mask:
+                remedy = "move the masks into a folder of their own, or remove --masks"
+                raise UserError(f"{folder}/{mask}", "lies among the photos, which are listed with it", remedy)
             if mask in owners:
                 raise UserError(
                     f"{folder}/{mask}", f"matches {owners[mask]} and {photo}", "put masks into folders as the photos"
@@ -181,8 +187,20 @@ def match_masks(folder: Path, photos: PhotoFolder, ids: Mapping[PurePosixPath, s
             owners[mask] = photo
             masks[ids[photo]] = (folder / mask).resolve()
     if not masks:
-        raise UserError(folder, "no mask matches a photo", "name masks as the photos, with the suffix .png")
+        raise no_masks(folder, listing, photos.photos)
     return masks
+
+
+def no_masks(folder: Path, listing: PhotoFolder, photos: Sequence[PurePosixPath]) -> UserError:
+    """Return an error that names what lies in a folder without a mask of any photo: other formats or other names."""
+    names = [path for path in listing.photos if path.suffix.lower() == ".png"]
+    if names and photos:
+        what = f"no mask matches a photo: masks are named as {names[0]}, photos as {photos[0]}"
+        return UserError(folder, what, "name masks as the photos, with the suffix .png")
+    counts = Counter(path.suffix.lower() for path in listing.photos) + Counter(listing.others)
+    kinds = listed(f"{count:,} {suffix or 'without suffix'}" for suffix, count in sorted(counts.items()))
+    what = f"no PNG in it, but {kinds}" if counts else "no file in it"
+    return UserError(folder, f"no mask matches a photo: {what}", f"for each mask: {SAVE_IDS}")
 
 
 def classes_of(matched: Matched, table: Table) -> tuple[str, ...]:

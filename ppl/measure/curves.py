@@ -11,8 +11,9 @@ from ppl.cam.threshold import Threshold, read_whole
 from ppl.jobs.command import command
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic
+from ppl.measure.classes_measured import NO_MEAN
 from ppl.measure.measures import by_rule
-from ppl.measure.thresholds import fixed_row, read_sweep
+from ppl.measure.thresholds import fixed_row, has_mean, read_sweep
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -50,9 +51,12 @@ def draw(sweeps: Mapping[str, pd.DataFrame], thresholds: Mapping[str, Threshold]
 def draw_thresholds(axes: Axes, sweeps: Mapping[str, pd.DataFrame], thresholds: Mapping[str, Threshold]) -> None:
     """Draw mIoU over the threshold (Figure 9): a curve per sweep, a dot at its best, its threshold by its name.
 
-    A fixed threshold is a line, one chosen without masks a ring on the curve.
+    A fixed threshold is a line, one chosen without masks a ring on the curve. A sweep without any mIoU has no curve.
     """
     for name, sweep in sweeps.items():
+        if not has_mean(sweep):
+            axes.plot([], [], label=f"{name}: {NO_MEAN}")
+            continue
         best = sweep.loc[sweep["miou"].idxmax()]
         label = f"{name}, best {best['miou']:.1f} at {best['threshold']:.2f}"
         (line,) = axes.plot(sweep["threshold"], sweep["miou"], label=label)

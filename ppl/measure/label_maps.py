@@ -19,6 +19,7 @@ from ppl.jobs.command import command
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic
 from ppl.jobs.parallel import run_all
+from ppl.measure.classes_measured import NO_MEAN
 from ppl.measure.metrics import confusion, iou, mean_iou
 
 
@@ -31,7 +32,8 @@ class Settings:
     name: str
     """Name of the label maps, for messages."""
     out: Path
-    """CSV: class, iou (percent), pixels (of the truth); the last row is the mean. With `partial` also `labelled`
+    """CSV: class, iou (percent), pixels (of the truth); the last row is the mean, empty if
+    no class but background occurs in the masks. With `partial` also `labelled`
     (percent of the pixels that have a label) and `precision` (percent of the pixels with this label that are right),
     and IoU is that of labelled pixels."""
     partial: bool = False
@@ -70,22 +72,34 @@ def main(settings: Settings) -> None:
         rows = [row + more for row, more in zip(rows, coverage(matrix, unlabelled), strict=True)]
     with atomic(settings.out) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
-    present = len(names) - len(unmeasured)
     of = f" of the {100 * matrix.sum() / counts.sum():.1f} % labelled pixels" if unlabelled.any() else ""
-    print(f"{settings.name}: mIoU {100 * mean_iou(matrix):.2f}{of} over {present} classes", file=sys.stderr)
+    print(f"{settings.name}: {mean_text(matrix, of)}", file=sys.stderr)
+
+
+def mean_text(matrix: np.ndarray, of: str = "") -> str:
+    """Return the mIoU and over how many classes it is, or why there is none, of a confusion matrix (C+1, C+1)."""
+    mean, present = mean_iou(matrix), int((matrix.sum(axis=1) > 0).sum())
+    if np.isnan(mean):
+        return NO_MEAN
+    count = f"{present} classes" if present == len(matrix) else f"{present} of {len(matrix)} classes"
+    return f"mIoU {100 * mean:.2f}{of} over {count}"
 
 
 def table(matrix: np.ndarray, names: tuple[str, ...]) -> list[tuple[str, str, int | str]]:
     """Return rows class, iou in percent, pixels of a confusion matrix (C+1, C+1), below a header, the mean last.
 
-    The IoU of a class without ground truth is empty.
+    The IoU of a class without ground truth is empty, and the mean if no class but background has any.
     """
-    pixels, values = matrix.sum(axis=1), iou(matrix)
+    pixels, values, mean = matrix.sum(axis=1), iou(matrix), mean_iou(matrix)
     rows = [
         (name, "" if np.isnan(value) else f"{100 * value:.2f}", int(count))
         for name, value, count in zip(names, values, pixels, strict=True)
     ]
-    return [("class", "iou", "pixels"), *rows, ("mean", f"{100 * mean_iou(matrix):.2f}", int(pixels.sum()))]
+    return [
+        ("class", "iou", "pixels"),
+        *rows,
+        ("mean", "" if np.isnan(mean) else f"{100 * mean:.2f}", int(pixels.sum())),
+    ]
 
 
 def coverage(matrix: np.ndarray, unlabelled: np.ndarray) -> list[tuple[str, str]]:

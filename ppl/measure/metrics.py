@@ -27,16 +27,21 @@ def iou(matrix: np.ndarray) -> np.ndarray:
 
 
 def mean_iou(matrix: np.ndarray) -> np.ndarray:
-    """Compute mIoU over the classes with ground truth, background included; NaN if there are none."""
+    """Compute mIoU over the classes with ground truth, background included; NaN if none but background has any.
+
+    As in VOC's evaluation, classes without ground truth do not count. The IoU of background alone is no mIoU: it is
+    high for predictions without any object.
+    """
     values = iou(matrix)
     present = ~np.isnan(values)
     total = np.where(present, values, 0).sum(-1)
-    return np.where(present.any(-1), total / np.maximum(present.sum(-1), 1), np.nan)
+    return np.where(present[..., 1:].any(-1), total / np.maximum(present.sum(-1), 1), np.nan)
 
 
 def precision_recall(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Compute precision and recall of (..., C+1, C+1), means over foreground classes with ground truth (Figure 7).
 
+    NaN if there are none.
     A class that is never predicted has precision 1 by convention: it has no false positives.
     """
     hit = np.diagonal(matrix, axis1=-2, axis2=-1).astype(float)[..., 1:]
@@ -44,5 +49,5 @@ def precision_recall(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     present = truth > 0
     precision = np.where(predicted > 0, hit / np.maximum(predicted, 1), 1.0)
     recall = hit / np.maximum(truth, 1)
-    count = np.maximum(present.sum(-1), 1)
+    count = np.where(present.any(-1), present.sum(-1), np.nan)
     return (precision * present).sum(-1) / count, (recall * present).sum(-1) / count

@@ -71,7 +71,10 @@ def confusions(counts: np.ndarray) -> np.ndarray:
 
 
 def table(counts: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
-    """Return threshold, mIoU, precision, recall and IoU per class in percent, a row per threshold."""
+    """Return threshold, mIoU, precision, recall and IoU per class in percent, a row per threshold.
+
+    NaN for classes without ground truth, and for the means if no class but background has any.
+    """
     matrices = confusions(counts)
     precision, recall = precision_recall(matrices)
     columns = {"miou": mean_iou(matrices), "precision": precision, "recall": recall}

@@ -7,6 +7,7 @@ library, because importing pandas takes longer.
 """
 
 import csv
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import tyro
 from ppl.cam.threshold import THRESHOLD, Threshold, read_whole
 from ppl.jobs.command import command
 from ppl.jobs.errors import UserError
+from ppl.measure.classes_measured import note_on_mean
 from ppl.measure.measures import HEADLINE, MEASURES, PSEUDO, SEED_BEST, SEED_FIXED, SWEEP
 from ppl.report import classes
 
@@ -89,8 +91,19 @@ def overview(folders: Sequence[Path]) -> str:
         if (threshold := threshold_of(folder / row.variant))
     ]
     vanished = [line for folder in folders for line in vanished_classes(folder)]
-    parts = _aligned(table, words=2), _aligned(thresholds, words=3), vanished, _aligned(places, words=3)
+    means = [line for folder in folders for line in notes_on_means(folder)]
+    parts = _aligned(table, words=2), means, _aligned(thresholds, words=3), vanished, _aligned(places, words=3)
     return "\n".join([notes, *(line for part in parts if part for line in ("", *part))])
+
+
+def notes_on_means(folder: Path) -> list[str]:
+    """Return a line for each mIoU that is missing or not over all classes; equal ones of several variants once."""
+    lines = {}
+    for path in sorted(folder.glob("*/*/*.csv")):
+        columns = [measure.column for measure in MEASURES if measure.file == path.name and measure.column]
+        if columns and (note := note_on_mean(path)):
+            lines[f"{folder.name}, {' and '.join(columns)}: {note}"] = None
+    return list(lines)
 
 
 def vanished_classes(folder: Path) -> list[str]:
@@ -130,14 +143,14 @@ def variants(folder: Path, minutes: Iterable[str]) -> list[str]:
 def measured(folder: Path) -> dict[str, float]:
     """Return the measured mIoU in percent of the variant in `folder`, by column."""
     values = {}
-    sweep = _numbers(folder / SWEEP, "threshold", "miou")
-    if sweep:
+    sweep = _numbers(folder / SWEEP, "threshold", "miou", missing=math.nan)
+    if sweep and not math.isnan(sweep[0][1]):
         values[SEED_BEST.column] = max(miou for _, miou in sweep)
         if threshold := threshold_of(folder):
             values[SEED_FIXED.column] = min(sweep, key=lambda row: abs(row[0] - threshold.threshold))[1]
     for measure in HEADLINE:
-        rows = _numbers(folder / measure.file, "iou")
-        if rows:
+        rows = _numbers(folder / measure.file, "iou", missing=math.nan)
+        if rows and not math.isnan(rows[-1][0]):
             values[measure.column] = rows[-1][0]  # the mean
     if PSEUDO.column in values and (labelled := labelled_share(folder / PSEUDO.file)) < 100:
         values[LABELLED] = labelled
@@ -161,12 +174,12 @@ def minutes_of(folder: Path) -> dict[str, float]:
     return minutes
 
 
-def _numbers(path: Path, *columns: str, delimiter: str = ",") -> list[tuple[float, ...]]:
-    """Return columns of a table, row by row; empty if there is no such file."""
+def _numbers(path: Path, *columns: str, delimiter: str = ",", missing: float = 0.0) -> list[tuple[float, ...]]:
+    """Return columns of a table, row by row, with `missing` for UNKNOWN; empty if there is no such file."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file, delimiter=delimiter))
-        return [tuple(0.0 if row[name] in UNKNOWN else float(row[name]) for name in columns) for row in rows]
+        return [tuple(missing if row[name] in UNKNOWN else float(row[name]) for name in columns) for row in rows]
     except FileNotFoundError:
         return []
     except (KeyError, TypeError, ValueError, csv.Error) as error:

@@ -20,8 +20,9 @@ from ppl.experiment.stored import read
 from ppl.jobs.command import command
 from ppl.jobs.files import file_digest, write_text
 from ppl.jobs.sampling import evenly
+from ppl.measure.classes_measured import note_on_mean
 from ppl.measure.measures import HEADLINE, MEASURES, NETWORK, PSEUDO, by_rule, prediction_kinds
-from ppl.measure.thresholds import fixed_row
+from ppl.measure.thresholds import fixed_row, has_mean
 from ppl.report.classes import SHRUNK, STAGES, ClassCounts, read_counts, vanishing, warnings
 from ppl.report.costs import costs, read_benchmarks
 from ppl.report.figures import draw_contrast, draw_graph, draw_per_class, svg, threshold_curves
@@ -123,10 +124,11 @@ def main(settings: Settings) -> None:
     dataset = Dataset.open(settings.data)
     resolved = read(settings.settings)
     sweeps, ious = read_sweeps(settings.sweeps), read_ious(settings.measured)
+    curved = {variant: sweep for variant, sweep in sweeps.items() if has_mean(sweep)}
     curves, thresholds = read_trainings(settings.trainings), read_thresholds(settings.thresholds)
     columns = per_class(dataset.classes, resolved, sweeps, thresholds, ious)
     names = ["background", *dataset.classes, "mean"]
-    curve_figure, markers = threshold_curves(sweeps, thresholds, "curves", CURVES) if sweeps else (None, [])
+    curve_figure, markers = threshold_curves(curved, thresholds, "curves", CURVES) if curved else (None, [])
     class_figure = svg(lambda: draw_per_class(columns, names), "per-class", PER_CLASS) if columns else None
     chosen = {variant: threshold for variant, threshold in thresholds.items() if threshold.rule == "auto"}
     contrast_figure = svg(lambda: draw_contrast(chosen), "contrast", CONTRAST) if chosen else None
@@ -146,6 +148,7 @@ def main(settings: Settings) -> None:
         "settings_text": settings.settings.read_text(encoding="utf-8"),
         "classes": dataset.classes,
         "figures": over_seeds(settings, resolved, sweeps, thresholds, ious),
+        "notes_on_means": notes_on_means([*settings.sweeps, *settings.measured]),
         "threshold": thresholds[resolved.main],
         "per_class": columns,
         "per_class_figure": Markup(class_figure) if class_figure else None,
@@ -164,7 +167,7 @@ def main(settings: Settings) -> None:
         "checkpoints": [(f"{variant_of(path)}/{path.name}", file_digest(path)[:16]) for path in settings.checkpoints],
         "graph": graph,
         "graph_figure": Markup(svg(lambda: draw_graph(graph), "graph", GRAPH)) if graph.steps else None,
-        "script_data": script_data(dataset.classes, sweeps, markers, sections),
+        "script_data": script_data(dataset.classes, curved, markers, sections),
     }
     write_text(settings.out, render(content))
 
@@ -225,6 +228,13 @@ def over_seeds(
             Figure(measure, split, variant, threshold, float(np.mean(of_seeds)), spread, len(of_seeds), *beside)
         )
     return figures
+
+
+def notes_on_means(paths: Iterable[Path]) -> list[str]:
+    """Return a line for each mIoU of these files that is missing or not over all classes, equal ones once."""
+    captions = {measure.file: measure.caption.partition(",")[0] for measure in reversed(MEASURES)}
+    notes = ((captions[path.name], note_on_mean(path)) for path in paths)
+    return list(dict.fromkeys(f"{caption}: {note}" for caption, note in notes if note))
 
 
 def render(content: Mapping[str, Any]) -> str:

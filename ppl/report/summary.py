@@ -15,7 +15,7 @@ from ppl.experiment.stored import read
 from ppl.jobs.command import command
 from ppl.jobs.files import atomic
 from ppl.measure.measures import HEADLINE, SEED_BEST, SEED_FIXED
-from ppl.measure.thresholds import best_row, fixed_row
+from ppl.measure.thresholds import best_row, fixed_row, has_mean
 
 GRIDS = re.compile(r"plain|s\dk\d+(-s\dk\d+)*")
 
@@ -36,7 +36,7 @@ class Settings:
 
 
 class Result(NamedTuple):
-    """mIoU in percent of `variant` on `split`, for seeds at a background threshold."""
+    """mIoU in percent of `variant` on `split`, for seeds at a background threshold; NaN if only background occurs."""
 
     measure: str
     split: str
@@ -76,7 +76,8 @@ def headline(
         rows = {SEED_FIXED: fixed_row(sweep, thresholds[variant].threshold), SEED_BEST: best_row(sweep)}
         for measure, row in rows.items():
             split = getattr(resolved.data, measure.split)
-            results.append(Result(measure.name, split, variant, float(row["threshold"]), float(row["miou"])))
+            threshold = float(row["threshold"]) if measure is SEED_FIXED or has_mean(sweep) else None
+            results.append(Result(measure.name, split, variant, threshold, float(row["miou"])))
     for measure in HEADLINE:
         table = ious.get(Path(measure.file).stem)
         if table is not None:

@@ -28,6 +28,7 @@ from ppl.experiment.stored import read as read_settings
 from ppl.jobs.command import command
 from ppl.jobs.files import atomic, write_text
 from ppl.jobs.sampling import evenly
+from ppl.measure.classes_measured import note_on_mean
 from ppl.measure.curves import draw_precision_recall, draw_thresholds
 from ppl.measure.measures import MEASURES, PSEUDO, SEED_BEST, SEED_FIXED, Measure, by_rule
 from ppl.measure.thresholds import best_row, fixed_row
@@ -81,7 +82,7 @@ def main(settings: Settings) -> None:
             _save(draw_table(rows), folder / f"table-{name}.png")
             text = markdown(rows, per_class=table["per_class"])
             note = f"{NOTE_ON_PAPER}\n\n" if (reported["measure"] == "seed").any() else ""
-            note += note_on_thresholds(table, thresholds) + note_on_labels(table)
+            note += note_on_thresholds(table, thresholds) + note_on_labels(table) + note_on_means(table)
             write_text(folder / f"table-{name}.md", f"# Table {name}\n\n{NOTE}\n\n{note}{text}")
             sections.append(f"## Table {name}\n\n{note}{text}\n![Table {name}](table-{name}.png)\n")
         for name, figure in planned["figures"].items():
@@ -128,6 +129,20 @@ def note_on_labels(table: Mapping[str, Any]) -> str:
     if not listed:
         return ""
     return f"Pseudo labels leave pixels unlabelled; their mIoU is that of the labelled ones: {listed}.\n\n"
+
+
+def note_on_means(table: Mapping[str, Any]) -> str:
+    """Return which numbers of a table are missing, or are means over a part of the classes; empty if none is.
+
+    Of several random seeds the first counts.
+    """
+    notes = {
+        f"{TITLES[key]}: {note}"
+        for measures in table["rows"].values()
+        for key, files in measures.items()
+        if files and (note := note_on_mean(Path(files[0])))
+    }
+    return "".join(f"{note}.\n\n" for note in sorted(notes))
 
 
 def compare(table: Mapping[str, Any], thresholds: Mapping[str, Threshold], paper: pd.DataFrame) -> pd.DataFrame:

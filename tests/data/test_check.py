@@ -216,3 +216,48 @@ def test_a_settings_file_that_is_missing_or_names_no_folder_is_refused_in_a_line
     expected = "no[t ] ?[^\n]*; [^\n]*$" if text is not None else "No such file or directory; name a settings file"
     with pytest.raises(UserError, match=f"mine.yaml(: {expected}|, data: [^\n]*; docs/own-data.md shows one$)"):
         check.main(check.Settings(tmp_path / "mine.yaml", workers=0))
+
+
+def write_masks(root, *rows, images=("t1", "t2", "v1")):
+    """Write masks of 8x6 whose rows repeat 8 ids, one mask per photo."""
+    for image, row in zip(images, rows, strict=True):
+        write_mask(root / "SegmentationClass" / f"{image}.png", np.array([row] * 6, dtype=np.uint8))
+
+
+BLANK, OBJECT = [0] * 8, [0, 0, 1, 1, 2, 2, 255, 255]
+
+
+def test_masks_without_any_class_are_a_fault_and_a_warning_of_one_split(root, capsys):
+    write_masks(root, BLANK, BLANK, BLANK)
+    expect_faults(root, "masks: hold 0 alone: no class would be measured")
+    write_masks(root, OBJECT, OBJECT, [0, 255] * 4)
+    check.main(settings(root))
+    assert "warning: masks of split val: hold no class, so that this split has no mIoU" in capsys.readouterr().out
+
+
+def test_masks_of_one_id_for_all_classes_are_a_fault(root):
+    write_masks(root, *[[0, 0, 1, 1] * 2] * 3)  # t2 is labelled dog alone
+    expect_faults(root, "masks: hold 1, 'cat', as the only class, also ")
+
+
+def test_masks_without_background_are_a_warning(root, capsys):
+    write_masks(root, *[[1, 1, 2, 2] * 2] * 3)
+    check.main(settings(root))
+    assert "masks: hold 1 to 2, never 0, which is background; subtract 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("mode", "named"), [
+    ("RGB", "colours in place of class ids (RGB)"), ("RGBA", "colours in place of class ids (RGBA)"),
+    ("1", "1-bit black and white"), ("LA", "greyscale with transparency"), ("I;16", "greyscale of 16 bits"),
+])  # fmt: skip
+def test_masks_of_another_mode_are_named_in_one_line(root, mode, named):
+    for image in ("t1", "t2", "v1"):
+        Image.fromarray(np.zeros((6, 8), np.uint8)).convert(mode).save(root / "SegmentationClass" / f"{image}.png")
+    expect_faults(root, f"3 masks cannot be read ({named}), such as SegmentationClass/t1.png")
+
+
+def test_a_jpeg_named_as_a_png_is_named(root):
+    Image.fromarray(np.zeros((6, 8), np.uint8)).save(root / "SegmentationClass" / "v1.png", "JPEG")
+    expect_faults(
+        root, "SegmentationClass/v1.png: a JPEG file, not a PNG; save it as an 8-bit palette or greyscale PNG"
+    )

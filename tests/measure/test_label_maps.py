@@ -124,7 +124,7 @@ def test_labelled_and_precision_by_hand(settings: Settings, pair: tuple[Path, Pa
     ]
     printed = capsys.readouterr().err
     assert "no labelled pixel of cube; excluded from the mean" in printed
-    assert "mIoU 50.00 of the 66.7 % labelled pixels over 2 classes" in printed
+    assert "mIoU 50.00 of the 66.7 % labelled pixels over 2 of 3 classes" in printed
 
 
 def test_a_prediction_with_unlabelled_pixels_is_refused(partial: Settings) -> None:

@@ -16,6 +16,7 @@ from ppl.jobs.errors import UserError
 from ppl.measure import sweep
 from ppl.measure.metrics import confusion, iou, mean_iou, precision_recall
 from ppl.measure.sweep import THRESHOLDS, Settings, confusions, histogram, table
+from ppl.measure.thresholds import best_row, has_mean
 
 CLASSES = 3
 
@@ -93,7 +94,10 @@ def test_a_class_without_ground_truth_has_no_iou() -> None:
     cam = Cam(np.full((1, 2, 2), 0.5, dtype=np.float32), np.array([1]), (2, 2))
     rows = table(histogram(truth, cam, 2), ["cat", "dog"])
     assert rows[["iou_cat", "iou_dog"]].isna().all(axis=None)
-    assert rows["miou"].tolist() == [0] * 50 + [100] * 51
+    assert rows["iou_background"].tolist() == [0] * 50 + [100] * 51
+    assert rows[["miou", "precision", "recall"]].isna().all(axis=None)  # of background alone
+    assert best_row(rows)["threshold"] == 0
+    assert not has_mean(rows)
 
 
 def test_a_mask_of_another_size_a_class_too_many_and_an_image_without_cam_are_named(sweeping, scenes) -> None:
