@@ -231,9 +231,12 @@ def over_seeds(
 
 
 def notes_on_means(paths: Iterable[Path]) -> list[str]:
-    """Return a line for each mIoU of these files that is missing or not over all classes, equal ones once."""
+    """Return a line for each mIoU of these files that is missing or not over all classes, equal ones once.
+
+    The classes that are left out have a dash in the page's table.
+    """
     captions = {measure.file: measure.caption.partition(",")[0] for measure in reversed(MEASURES)}
-    notes = ((captions[path.name], note_on_mean(path)) for path in paths)
+    notes = ((captions[path.name], note_on_mean(path).partition(":")[0]) for path in paths)
     return list(dict.fromkeys(f"{caption}: {note}" for caption, note in notes if note))
 
 

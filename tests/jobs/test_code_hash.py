@@ -149,3 +149,19 @@ def test_a_change_of_an_entry_reruns_steps_with_that_entry_only(copy: Path) -> N
     assert path.read_text() != text
     assert digests() == before
     assert [code_hash.code_hash(step, entry) == with_entry[entry] for entry in entries] == [True, False]
+
+
+def test_a_report_of_the_device_reruns_nothing(root: Path) -> None:
+    """Neither its call nor its import counts; names imported beside it do."""
+    root.mkdir()
+    for name, text in PACKAGE.items():
+        (root / f"{name}.py").write_text(text)
+    (root / "report.py").write_text("def report_device(*values):\n    print(values)\n\ndef other():\n    return 1\n")
+    forget()
+    before = code_hash.code_hash("ppl.step")
+    reporting = STEP.replace("import tool\n", "import tool\nfrom ppl.report import report_device\n")
+    reporting = reporting.replace("    return", "    report_device(x, 1)\n    return")
+    for text, same in ((reporting, True), (reporting.replace("report_device\n", "other, report_device\n"), False)):
+        (root / "step.py").write_text(text)
+        forget()
+        assert (code_hash.code_hash("ppl.step") == before) == same
