@@ -353,8 +353,8 @@ def mask_faults(dataset: Dataset, place: str, mask: np.ndarray, size: tuple[int,
 def class_faults(dataset: Dataset, mask_ids: Mapping[str, frozenset[int]]) -> Iterator[Finding]:
     """Yield a fault if the masks of labelled photos cannot show their classes. `mask_ids` by image id.
 
-    Masks that hold no class have no mIoU: those of one class drawn as 255 ("white on black"), and empty ones. Masks of
-    1 alone where labels name other classes are foreground masks.
+    A class drawn as 255 ("white on black") would not be measured. Masks of 1 alone where labels name other classes are
+    foreground masks.
     """
     if fault := _class_fault(dataset, {i: ids for i, ids in mask_ids.items() if dataset.labels.get(i)}):
         yield Finding("masks", *fault, "")
@@ -366,8 +366,6 @@ def _class_fault(dataset: Dataset, mask_ids: Mapping[str, frozenset[int]]) -> tu
     if IGNORE in ids and not ids - {0, IGNORE}:
         what = f"hold 0 and {IGNORE} alone: {IGNORE} is ignored, so no class would be measured"
         return what, f"write {dataset.classes[0]!r} as 1, as docs/own-data.md shows"
-    if ids == {0}:
-        return "hold 0 alone: no class would be measured", "write each class as the number of its line in classes.txt"
     others = [i for i, ids_of_mask in mask_ids.items() if 1 in ids_of_mask and 1 not in dataset.labels[i]]
     if ids - {0, IGNORE} == {1} and others:
         name = dataset.classes[dataset.labels[others[0]][0] - 1]
