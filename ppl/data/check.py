@@ -387,7 +387,7 @@ def class_warnings(
         ids = frozenset().union(*(mask_ids.get(image_id, frozenset()) for image_id in splits[name]))
         if ids and not ids - {0, IGNORE}:
             what = "hold no class, so that this split has no mIoU"
-            yield Finding(f"masks of split {name}", what, "list photos whose masks show classes", "")
+            yield Finding(f"masks of split {name}", what, "list photos whose masks show classes", "splits have no mIoU")
     ids = frozenset().union(*mask_ids.values())
     if ids - {IGNORE} and 0 not in ids:
         what = f"hold {min(ids)} to {max(ids - {IGNORE})}, never 0, which is background"
