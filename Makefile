@@ -1,19 +1,21 @@
 # make venv | demo | test | lint | docs | docs-test | torture | audit | bench | lock
-PYTHON ?= python3
 CORES ?= $(shell nproc)
 BIN := .venv/bin
 OUTSIDE := $(subst $(CURDIR)/.venv/bin:,,$(PATH))
 export PATH := $(CURDIR)/.venv/bin:$(OUTSIDE)
 
-.PHONY: venv demo test lint docs docs-test torture audit bench lock
+.PHONY: venv demo test lint docs docs-test torture audit bench lock moved
 
 venv: .venv/.ready
 
-# The marker is written last, so an interrupted installation starts over, with a Python outside of the environment.
+# The marker is written last, so an interrupted installation starts over, with a Python outside of the environment. It
+# holds the folder, as the programs of an environment that was moved or copied name the former one.
 # --no-compile: Python compiles modules on import, which are a fraction of those installed.
+# --no-build-isolation: on Python 3.13 pydensecrf2 needs another Cython than the one that it names (docs/install.md).
 .venv/.ready: export PATH := $(OUTSIDE)
-.venv/.ready: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit("error: $(PYTHON) is Python %d.%d, and 3.11 or later is needed; \
+.venv/.ready: PYTHON ?= $(shell PATH='$(OUTSIDE)' envs/python.sh)
+.venv/.ready: requirements.lock envs/build.lock pyproject.toml $(if $(filter $(CURDIR),$(file <.venv/.ready)),,moved)
+	@$(PYTHON) -c 'import sys; sys.exit("error: $(PYTHON) is Python %d.%d, and 3.11, 3.12 or 3.13 is needed; \
 	name one, as in: make $(MAKECMDGOALS) PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	  { echo "error: $(PYTHON) has no venv; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
@@ -22,9 +24,10 @@ venv: .venv/.ready
 	@$(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' || \
 	  { echo "error: Python.h is missing, which pydensecrf2 needs; on Debian and Ubuntu: apt-get install python3-dev" >&2; exit 1; }
 	$(PYTHON) -m venv --clear .venv
-	$(BIN)/pip install --quiet --no-compile --require-hashes --requirement requirements.lock
-	$(BIN)/pip install --quiet --no-deps --editable .
-	touch $@
+	$(BIN)/pip install --quiet --no-compile --require-hashes --requirement envs/build.lock
+	$(BIN)/pip install --quiet --no-compile --no-build-isolation --require-hashes --requirement requirements.lock
+	$(BIN)/pip install --quiet --no-build-isolation --no-deps --editable .
+	echo '$(CURDIR)' > $@
 
 demo: venv
 	$(BIN)/snakemake --cores $(CORES) results/demo_test_preds results/demo/report.html
@@ -50,7 +53,7 @@ torture: venv
 	$(BIN)/python tests/torture/repeats.py
 
 audit:
-	$(PYTHON) .ci/audit
+	.ci/audit
 
 # The environment variables of the workflow's jobs (workflow/rules/common.smk).
 bench: export MALLOC_MMAP_MAX_ = 0
@@ -61,8 +64,9 @@ bench: venv
 	$(BIN)/python benchmarks/bench.py $(ARGS)
 
 # Lock exact versions of all packages, with hashes; needs uv (pip install uv).
+lock: LOCK = uv pip compile - --python-version 3.11 --generate-hashes --no-annotate --no-header
 lock:
 	uv pip compile pyproject.toml --extra dev --constraint envs/torch.txt --python-version 3.11 \
 	  --generate-hashes --no-annotate --no-header --output-file requirements.lock
-	echo pip-audit | uv pip compile - --python-version 3.11 \
-	  --generate-hashes --no-annotate --no-header --output-file .ci/audit.lock
+	printf 'cython>=3.1\nsetuptools\nwheel\n' | $(LOCK) --constraint requirements.lock --output-file envs/build.lock
+	echo pip-audit | $(LOCK) --output-file .ci/audit.lock

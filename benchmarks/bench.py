@@ -36,7 +36,7 @@ from ppl.classify import variants as grids
 from ppl.classify.network import PatchClassifier
 from ppl.classify.train import classification_loss
 from ppl.crf import dense as crf
-from ppl.crf.gpu import on_device
+from ppl.crf.tensors import on_device
 from ppl.data.crops import Augmentation, cut_photo, draw_window
 from ppl.data.resize import upsample
 from ppl.data.sources.demo import open_photos

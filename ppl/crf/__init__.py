@@ -1,1 +1,1 @@
-"""Dense CRF inference: pydensecrf on a CPU core, tensors on a GPU."""
+"""Dense CRF inference: pydensecrf on a CPU core, tensors on a GPU or without pydensecrf."""

@@ -1,15 +1,19 @@
 """Dense CRF inference (Kraehenbuehl and Koltun) on hard labels and on probabilities.
 
 Worker processes run this on one image each, so the module does not import torch. The solver is a parameter: pydensecrf
-on one CPU core, or `ppl.crf.gpu` on a GPU.
+on one CPU core, or `ppl.crf.tensors`, which replaces it where it is not installed.
 """
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import pydensecrf.densecrf as dcrf
 
 from ppl.crf.settings import DEEPLAB, IRNET, Pairwise
+
+try:
+    import pydensecrf.densecrf as dcrf
+except ImportError:  # pip cannot compile it on Python 3.13 (docs/install.md)
+    dcrf = None
 
 LEAST_PROBABILITY = 1e-5  # bounds the energy of a label that the network rules out
 
@@ -21,7 +25,13 @@ Solver = Callable[[np.ndarray, int, Pairwise], Infer]
 
 
 def on_cpu(photo: np.ndarray, labels: int, pairwise: Pairwise) -> Infer:
-    """Solve by pydensecrf, on one core."""
+    """Solve by pydensecrf on one core; where it is not installed by tensors, with the same labels."""
+    if dcrf is None:
+        import torch
+
+        from ppl.crf.tensors import on_device
+
+        return on_device(torch.device("cpu"))(photo, labels, pairwise)
     h, w, _ = photo.shape
     crf = dcrf.DenseCRF2D(w, h, labels)
     crf.addPairwiseGaussian(sxy=pairwise.gaussian_sxy, compat=pairwise.gaussian_compat)

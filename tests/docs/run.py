@@ -61,7 +61,7 @@ def copy_repository(root: Path) -> None:
     for part in BIN.parent.iterdir():
         if part.name != ".ready":
             (root / ".venv" / part.name).symlink_to(part)
-    (root / ".venv" / ".ready").touch()
+    (root / ".venv" / ".ready").write_text(f"{root}\n")
 
 
 def shrink(root: Path) -> None:

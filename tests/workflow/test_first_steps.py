@@ -18,8 +18,9 @@ $2"
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """As much of a clone as `make venv` reads, and programs that it may find."""
-    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
-        shutil.copy(REPOSITORY / name, tmp_path)
+    (tmp_path / "envs").mkdir()
+    for name in ("Makefile", "requirements.lock", "pyproject.toml", "envs/build.lock", "envs/python.sh"):
+        shutil.copy(REPOSITORY / name, tmp_path / name)
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "python3").symlink_to(sys.executable)
     (tmp_path / "old").write_text(OLD)
@@ -39,12 +40,56 @@ def make_venv(clone: Path, path: str, *arguments: str) -> str:
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["PYTHON=./old"], "error: ./old is Python 3.9, and 3.11 or later is needed; name one"),
+    (["PYTHON=./old"], "error: ./old is Python 3.9, and 3.11, 3.12 or 3.13 is needed; name one"),
     ([], "error: there is no C++ compiler, which pydensecrf2 needs; on Debian"),
 ])  # fmt: skip
 def test_make_venv_tells_what_is_missing(clone, arguments, message):
     assert make_venv(clone, str(clone / "bin"), "SHELL=/bin/sh", *arguments).startswith(message)
     assert not (clone / ".venv").exists()  # nothing half-made
+
+
+def program(folder: Path, name: str, text: str) -> None:
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+    (folder / name).chmod(0o755)
+
+
+def chosen_python(folder: Path) -> str:
+    """Return the Python that envs/python.sh chooses where `folder` is all of PATH."""
+    script = ["/bin/sh", str(REPOSITORY / "envs" / "python.sh")]
+    return subprocess.run(script, env={"PATH": str(folder)}, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_the_first_python_that_is_complete_is_chosen(tmp_path):
+    complete, untested, without_headers = (
+        f'exec {sys.executable} "$@"',
+        "exit 1",
+        'case "$2" in *Python.h*) exit 1; esac',
+    )
+    program(tmp_path, "python3", untested)
+    assert chosen_python(tmp_path) == "python3"  # which the Makefile refuses with its version
+    program(tmp_path, "uv", f"echo {tmp_path}/offered")
+    program(tmp_path, "offered", complete)
+    assert chosen_python(tmp_path) == f"{tmp_path}/offered"
+    program(tmp_path, "python3.12", without_headers)
+    assert chosen_python(tmp_path) == f"{tmp_path}/offered"
+    (tmp_path / "uv").unlink()
+    assert chosen_python(tmp_path) == "python3.12"  # which the Makefile refuses with what it lacks
+    program(tmp_path, "python3.11", complete)
+    assert chosen_python(tmp_path) == "python3.11"
+    program(tmp_path, "python3", complete)
+    assert chosen_python(tmp_path) == "python3"
+
+
+@pytest.mark.parametrize("folder", ["", "/former/clone"])
+def test_an_environment_that_was_moved_is_made_again(clone, folder):
+    marker = clone / ".venv" / ".ready"
+    marker.parent.mkdir()
+    marker.write_text(f"{clone}\n")
+    make = [shutil.which("make") or pytest.skip("there is no make"), "--question", "venv"]
+    assert subprocess.run(make, cwd=clone, check=False).returncode == 0  # nothing to do
+    marker.write_text(f"{folder}\n")
+    assert subprocess.run(make, cwd=clone, check=False).returncode == 1
 
 
 def test_an_environment_that_is_half_made_is_not_used_to_make_itself(clone):

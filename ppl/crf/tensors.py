@@ -1,4 +1,4 @@
-"""Dense CRF inference on a GPU, with the labels of pydensecrf: mean field over permutohedral lattices in tensors."""
+"""Dense CRF inference in tensors, on any device: mean field over permutohedral lattices, with pydensecrf's labels."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -3,12 +3,13 @@ import pytest
 import torch
 
 from ppl.crf import dense as crf
-from ppl.crf.gpu import on_device
 from ppl.crf.lattice import Lattice
 from ppl.crf.settings import DEEPLAB, IRNET, Pairwise
 from ppl.crf.solvers import choose
+from ppl.crf.tensors import on_device
 from ppl.jobs.settings import Hardware
 
+needs_pydensecrf = pytest.mark.skipif(crf.dcrf is None, reason="pydensecrf2 is not installed")
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
@@ -29,6 +30,7 @@ def probabilities(labels: int, photo: np.ndarray, seed: int) -> np.ndarray:
     return torch.nn.functional.interpolate(coarse, (h, w), mode="bilinear")[0].softmax(0).numpy()
 
 
+@needs_pydensecrf
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(("labels", "pairwise"), [(2, IRNET), (5, DEEPLAB), (21, DEEPLAB)])
 def test_labels_are_those_of_pydensecrf(device: str, labels: int, pairwise: Pairwise) -> None:
@@ -45,6 +47,7 @@ def test_labels_are_those_of_pydensecrf(device: str, labels: int, pairwise: Pair
     assert differing <= pixels * 1e-4
 
 
+@needs_pydensecrf
 @pytest.mark.parametrize("device", DEVICES)
 def test_hard_labels_and_shared_lattices_too(device: str) -> None:
     photo, rng = scene(5), np.random.default_rng(5)
@@ -88,3 +91,17 @@ def test_a_gpu_replaces_the_worker_processes() -> None:
     solver, workers = choose(gpu, torch.device("cuda"))
     assert solver is not crf.on_cpu
     assert workers == 0
+
+
+@needs_pydensecrf
+def test_without_pydensecrf_labels_are_the_same_and_the_job_says_what_it_lacks(monkeypatch, capsys) -> None:
+    photo = scene(7)
+    given = probabilities(4, photo, 7)
+    expected = crf.from_probabilities(photo, given)
+    choose(Hardware())
+    assert capsys.readouterr().out == ""
+    for module in ("dense", "solvers"):
+        monkeypatch.setattr(f"ppl.crf.{module}.dcrf", None)
+    assert (crf.from_probabilities(photo, given) != expected).mean() <= 1e-4
+    assert choose(Hardware(workers=3)) == (crf.on_cpu, 3)
+    assert capsys.readouterr().out.startswith("warning: pydensecrf2 is not installed")
