@@ -30,7 +30,7 @@ venv: .venv/.ready
 	echo '$(CURDIR)' > $@
 
 demo: venv
-	$(BIN)/snakemake --cores $(CORES) results/demo_test_preds results/demo/report.html
+	$(BIN)/python -m ppl.run --cores $(CORES) results/demo_test_preds results/demo/report.html
 
 test: venv
 	$(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile

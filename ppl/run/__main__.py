@@ -52,7 +52,22 @@ def main() -> None:
         command = command_line(arguments)
     except UserError as error:
         sys.exit(f"error: {error}")
-    os.execv(sys.executable, command)
+    os.execve(sys.executable, command, {**os.environ, **caches()})
+
+
+def caches() -> dict[str, str]:
+    """Return the variable that moves caches of Snakemake and of its jobs into .snakemake/ if the home has no room.
+
+    Snakemake does not start without a folder for its cache, which containers and service accounts may lack.
+    """
+    try:
+        usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "snakemake")
+        usual.mkdir(parents=True, exist_ok=True)
+        if os.access(usual, os.W_OK | os.X_OK):
+            return {}
+    except (OSError, RuntimeError):  # not writable, or no home at all
+        pass
+    return {"XDG_CACHE_HOME": str(Path(".snakemake", "cache").absolute())}
 
 
 def command_line(arguments: Sequence[str]) -> list[str]:

@@ -115,3 +115,17 @@ def test_the_folders_of_the_package_are_links_to_those_of_the_repository() -> No
     """Nothing is stored twice."""
     for name in ("workflow", "config", "envs", "docs"):
         assert (run.FILES / name).resolve() == REPOSITORY / name
+
+
+def test_without_a_home_snakemake_caches_in_the_current_folder(foreign: Path) -> None:
+    nowhere = {"HOME": "/dev/null", "XDG_CACHE_HOME": ""}
+    command = [sys.executable, "-m", "ppl.run", "-n", "results/demo/data"]
+    environment = {**os.environ, **nowhere, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, cwd=foreign, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (foreign / ".snakemake" / "cache").is_dir()
+
+
+def test_a_cache_that_can_be_written_is_used(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert run.caches() == {}
