@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from ppl.data import bits
 from ppl.data.dataset import LISTS, Dataset, id_fault
 from ppl.data.findings import Finding, listed, paragraphs
 from ppl.data.masks import IGNORE, read_mask

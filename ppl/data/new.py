@@ -20,6 +20,7 @@ from typing import Literal
 from ppl.data.dataset import Dataset
 from ppl.data.findings import MAX_EXAMPLES, listed
 from ppl.data.label_maps import SERVER_FOLDER
+from ppl.data.links import link_to
 from ppl.data.lists import write_lists
 from ppl.data.orientation import decide
 from ppl.data.own.divide import held_out
@@ -238,9 +239,9 @@ def write_dataset(
     for name in ("JPEGImages", *(["SegmentationClass"] if masks else [])):
         (folder / name).mkdir(parents=True)
     for photo, image_id in ids.items():
-        (folder / "JPEGImages" / f"{image_id}{photo.suffix.lower()}").symlink_to(photos / photo)
+        link_to(folder / "JPEGImages" / f"{image_id}{photo.suffix.lower()}", photos / photo)
     for image_id, mask in masks.items():
-        (folder / "SegmentationClass" / f"{image_id}.png").symlink_to(mask)
+        link_to(folder / "SegmentationClass" / f"{image_id}.png", mask)
     in_order = {image_id: [name for name in classes if name in names] for image_id, names in labels.items()}
     write_lists(folder, classes, in_order, splits)
 

@@ -10,6 +10,8 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from ppl.data.deep import STARTS, Samples, is_deep, least_bits, samples, to_8_bits
+from ppl.data.kinds import kind_of
+from ppl.data.links import missing_target
 from ppl.data.png import metadata_alone
 from ppl.jobs.errors import UserError, reason
 
@@ -77,16 +79,22 @@ def highest_value(path: Path | str) -> int | None:
     None for photos of 8 bits, those that state their depth, and files that cannot be read.
     """
     try:
-        with open(path, "rb") as file:
-            if file.read(2) not in STARTS:
-                return None
         with open_image(path, "photo", tuple(PHOTO_FORMATS), MAX_STORED) as image:
             if not is_deep(image):
                 return None
             photo = call_pillow(path, "photo", lambda: _samples(path, image))
             return photo.highest if photo.stated_bits is None else None
-    except (OSError, UserError):
+    except UserError:
         return None
+
+
+def may_be_deep(path: Path | str) -> bool:
+    """Return whether the first two bytes of a file are those of a format with more than 8 bits per channel."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(2) in STARTS
+    except OSError:
+        return False
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
@@ -148,6 +156,11 @@ def call_pillow(path: Path | str, kind: str, call: Callable[[], Result]) -> Resu
 
 
 def _unreadable(path: Path | str, kind: str, error: Exception) -> UserError:
+    if target := missing_target(path):
+        what = f"the {kind} it links to ({target}) is not there"
+        return UserError(path, what, "moved or renamed? run ppl.data.new again, or put it back")
+    if what := kind_of(path):
+        return UserError(path, f"not a readable {kind}: it is {what}", "replace it, by a JPEG or PNG, or leave it out")
     return UserError(path, f"not a readable {kind} ({reason(error)})", "replace it or leave it out")
 
 
