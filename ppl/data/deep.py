@@ -25,7 +25,7 @@ PHOTOMETRIC = 262
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples of a photo (h, w, c) uint16: grey or RGB, with alpha if c is 2 or 4, and the bits that the file states."""
+    """Samples of a photo (h, w, c) uint16: grey or RGB, with alpha if c is 2 or 4; bits that the file states."""
 
     values: np.ndarray
     stated_bits: int | None = None
@@ -121,7 +121,9 @@ def _stated_bits(image: Image.Image) -> int | None:
 
 def _is_wide_ppm(image: Image.Image) -> bool:
     """Return whether an undecoded PPM holds colours with maxval 65535; Pillow scales those of others correctly."""
-    return image.format == "PPM" and image.mode == "RGB" and _arguments(image)[1:] == (65535,) and _codec(image) == "ppm"
+    return (
+        image.format == "PPM" and image.mode == "RGB" and _arguments(image)[1:] == (65535,) and _codec(image) == "ppm"
+    )
 
 
 def _ppm_samples(image: Image.Image) -> np.ndarray:

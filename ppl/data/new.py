@@ -29,7 +29,7 @@ from ppl.data.own.photos import PhotoFolder, PhotoIndex, copies, ids_of, list_ph
 from ppl.data.own.table import Table, read_table
 from ppl.jobs.command import command
 from ppl.jobs.errors import UserError
-from ppl.jobs.files import atomic, write_text
+from ppl.jobs.files import atomic, not_there, write_text
 
 MAX_WORKERS = 8  # more processes seldom help a single GPU or a few cores
 ENOUGH = {"gpu": 10_000, "cpu": 1_000}
@@ -92,6 +92,7 @@ class Matched:
 
 def main(settings: Settings) -> None:
     out, file = Path(settings.name), Path(f"{settings.name}.yaml")
+    refuse_missing(settings)
     refuse_to_harm(out, settings.photos)
     folder = list_photos(settings.photos, without=[settings.masks] if settings.masks else [])
     if not folder.photos:
@@ -130,6 +131,20 @@ def main(settings: Settings) -> None:
     results = f"results/{settings.name}_test_preds results/{settings.name}/report.html"
     print(f"\nnext:\n  python -m ppl.data.check --data {file}")
     print(f"  snakemake --cores {cores()} --configfile {file} -- {results}")
+
+
+def refuse_missing(settings: Settings) -> None:
+    """Raise UserError for the first argument that names nothing."""
+    remedies = {
+        "photos": "name the folder of your photos",
+        "labels": "name the table of labels",
+        "masks": "name the folder of masks",
+        "classes": "name the file of class names",
+    }
+    for name, remedy in remedies.items():
+        path = getattr(settings, name)
+        if path is not None and not path.exists():
+            raise not_there(path, f"--{name}: {remedy}")
 
 
 def refuse_to_harm(out: Path, photos: Path) -> None:

@@ -115,7 +115,9 @@ def link_or_copy(
 
     `bits` says how many bits count in photos of 16.
     """
-    copied = [(photo, photo not in as_stored, bits.get(photo)) for photo in photos if photo in as_stored or photo in bits]
+    copied = [
+        (photo, photo not in as_stored, bits.get(photo)) for photo in photos if photo in as_stored or photo in bits
+    ]
     for photo in photos:
         if photo not in as_stored and photo not in bits:
             link(photo, folder)

@@ -213,6 +213,6 @@ def test_a_settings_file_names_folder_and_splits(root, capsys, monkeypatch):
 def test_a_settings_file_that_is_missing_or_names_no_folder_is_refused_in_a_line(tmp_path, text):
     if text is not None:
         (tmp_path / "mine.yaml").write_text(text)
-    expected = "no[t ] ?[^\n]*; [^\n]*$" if text is not None else "No such file or directory; name a settings file"
+    expected = "no[t ] ?[^\n]*; [^\n]*$" if text is not None else "is not there; name a settings file"
     with pytest.raises(UserError, match=f"mine.yaml(: {expected}|, data: [^\n]*; docs/own-data.md shows one$)"):
         check.main(check.Settings(tmp_path / "mine.yaml", workers=0))

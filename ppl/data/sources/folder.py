@@ -10,12 +10,13 @@ from pathlib import Path
 
 from ppl.data import bits
 from ppl.data.dataset import LISTS, Dataset
-from ppl.data.links import link_to
 from ppl.data.findings import paragraphs
+from ppl.data.links import link_to
 from ppl.data.orientation import Decision, decide, link_or_copy
 from ppl.data.settings import Folder
 from ppl.data.shrink import Size, link_or_shrink_photo, write_sizes
 from ppl.jobs.errors import UserError, reason
+from ppl.jobs.files import not_there
 from ppl.jobs.parallel import run_all
 from ppl.jobs.shards import in_chunks
 
@@ -60,6 +61,8 @@ def has_masks(settings: Folder) -> bool:
 def prepare(settings: Folder, out: Path, *, splits: Sequence[str], workers: int) -> None:
     """Write the dataset folder: copies of the lists, links to photos and masks or to their folders."""
     root, files = _root(settings), _lists(splits)
+    if not os.path.exists(root):
+        raise not_there(root, "correct data.folder.path, or run ppl.data.new")
     source = root.resolve()
     missing = [str(name) for name in files if not os.path.isfile(source / name)]
     if not os.path.isdir(source / "JPEGImages"):
