@@ -1,7 +1,8 @@
 """Decide how many bits of 16-bit photos count, once for all photos of a dataset.
 
 Cameras of 10, 12 or 14 bits store their values in 16. All photos of a dataset are scaled alike, by the bits that the
-largest value of all needs: a dark photo stays darker than its neighbours. `ppl.data.deep` decodes the samples.
+largest value of all needs: a dark photo stays darker than its neighbours. Photos that would be nearly black so are
+taken for those of another camera, and the check says it. `ppl.data.deep` decodes the samples.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,9 @@ FILE = "bits.txt"
 FEW = 64  # photos that this process reads sooner than it starts others
 PHOTOS_PER_TASK = 16
 DARK = 4
-"""Bits by which a photo needs fewer than its dataset to be in doubt: read alike, it has at most 15 of 255."""
+"""Bits by which a photo needs fewer than others to be of another camera: read alike, it has at most 15 of 255."""
+CAMERA = 10
+"""The fewest bits of another camera."""
 
 
 @dataclass(frozen=True)
@@ -52,16 +55,18 @@ def decide(highest: Mapping[str, int], setting: Bits) -> Depths:
     """Return how many bits count in photos with these largest values, by `data.folder.bits`."""
     if not highest:
         return Depths({})
-    top = max(highest.values())
-    if setting == "each":
+    if setting == "auto":
+        bits = _by_camera(highest)
+    elif setting == "each":
         bits = {image_id: least_bits(value) for image_id, value in highest.items()}
     else:
-        bits = dict.fromkeys(highest, least_bits(top) if setting == "auto" else int(setting))
+        bits = dict.fromkeys(highest, int(setting))
     notes = tuple(_note(highest, bits, depth) for depth in sorted(set(bits.values())))
     warnings: tuple[Finding, ...] = ()
     if setting == "auto":
-        dark = [image_id for image_id, value in highest.items() if value < 2 ** (bits[image_id] - DARK)]
-        warnings = tuple(_doubt(image_id, highest[image_id], bits[image_id]) for image_id in sorted(dark))
+        most = max(bits.values())
+        others = sorted(image_id for image_id in bits if bits[image_id] < most)
+        warnings = tuple(_doubt(image_id, highest[image_id], bits[image_id], most) for image_id in others)
     above = sorted(image_id for image_id, value in highest.items() if value >= 2 ** bits[image_id])
     return Depths(bits, notes, warnings, tuple(_excess(image_id, highest[image_id], setting) for image_id in above))
 
@@ -80,16 +85,27 @@ def recorded_bits(root: Path) -> int | None:
         return None
 
 
+def _by_camera(highest: Mapping[str, int]) -> dict[str, int]:
+    """Return the bits of each photo: the same for all, but fewer for those that would be nearly black."""
+    bits: dict[str, int] = {}
+    depth = least_bits(max(highest.values()))
+    while rest := {image_id: value for image_id, value in highest.items() if image_id not in bits}:
+        darkest = 2 ** (depth - DARK) if depth - DARK >= CAMERA else 0
+        bits |= {image_id: depth for image_id, value in rest.items() if value >= darkest}
+        depth = max(CAMERA, least_bits(max((v for i, v in rest.items() if i not in bits), default=0)))
+    return bits
+
+
 def _note(highest: Mapping[str, int], bits: Mapping[str, int], depth: int) -> str:
     values = [value for image_id, value in highest.items() if bits[image_id] == depth]
     photos = f"{len(values):,} photos have" if len(values) > 1 else "1 photo has"
     return f"{photos} 16 bits and values up to {max(values):,}: read as {depth}-bit ({KEY} decides)"
 
 
-def _doubt(image_id: str, value: int, bits: int) -> Finding:
-    what = f"values up to {value:,}, nearly black when read as {bits}-bit like the brightest photos"
-    remedy = f"if they are of another camera, set {KEY} to each, else to {bits}"
-    return Finding(f"photo {image_id!r}", what, remedy, "photos of 16 bits have far smaller values than others")
+def _doubt(image_id: str, value: int, bits: int, most: int) -> Finding:
+    what = f"values up to {value:,}, read as {bits}-bit where brighter photos are read as {most}-bit"
+    remedy = f"if they are dark photos of the same camera, set {KEY} to {most}"
+    return Finding(f"photo {image_id!r}", what, remedy, "photos of 16 bits are taken for those of another camera")
 
 
 def _excess(image_id: str, value: int, bits: Bits) -> Finding:

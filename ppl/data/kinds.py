@@ -5,9 +5,11 @@ from pathlib import Path
 
 START = 64  # bytes
 BRANDS = {
-    **dict.fromkeys((b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), "a HEIC photo of a phone"),
-    **dict.fromkeys((b"avif", b"avis"), "an AVIF image"),
-    b"crx ": "a raw photo (CR3)",
+    **dict.fromkeys(
+        (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), "a HEIC photo, to be converted to JPEG"
+    ),
+    **dict.fromkeys((b"avif", b"avis"), "an AVIF image, to be converted to JPEG"),
+    b"crx ": "a raw photo (CR3), to be developed",
 }
 """Brands of ISO media files, which all start alike; of another brand it is a film."""
 STARTS = {
@@ -18,9 +20,9 @@ STARTS = {
     b"version https://git-lfs": "a pointer of Git LFS, so run git lfs pull",
     b"\0\5\26\7": "metadata of macOS",
     b"8BPS": "a Photoshop file",
-    b"\xff\x0a": "a JPEG XL image",
-    b"\0\0\0\x0cJXL ": "a JPEG XL image",
-    b"\0\0\0\x0cjP  ": "a JPEG 2000 image",
+    b"\xff\x0a": "a JPEG XL image, to be converted to JPEG",
+    b"\0\0\0\x0cJXL ": "a JPEG XL image, to be converted to JPEG",
+    b"\0\0\0\x0cjP  ": "a JPEG 2000 image, to be converted to JPEG",
     b"\x89HDF": "an HDF5 file",
     b"\x93NUMPY": "a NumPy array",
     b"<svg": "an SVG drawing",

@@ -160,7 +160,7 @@ def _unreadable(path: Path | str, kind: str, error: Exception) -> UserError:
         what = f"the {kind} it links to ({target}) is not there"
         return UserError(path, what, "moved or renamed? run ppl.data.new again, or put it back")
     if what := kind_of(path):
-        return UserError(path, f"not a readable {kind}: it is {what}", "replace it, by a JPEG or PNG, or leave it out")
+        return UserError(path, f"not a readable {kind}: it is {what}", "replace it or leave it out")
     return UserError(path, f"not a readable {kind} ({reason(error)})", "replace it or leave it out")
 
 

@@ -72,8 +72,9 @@ class Folder(Section):
     bits: Annotated[
         Annotated[int, Ge(8), Le(16)] | Literal["auto", "each"], NumberOr("auto", "each"), Source("ours")
     ] = "auto"
-    """How many bits of photos of 16 bits count, if the file does not state it: a number for all, `auto`: 8, 10, 12, 14
-    or 16, the fewest that hold the largest value of all photos, or `each`: of each photo for itself."""
+    """How many bits count in photos of 16 bits that do not state it: a number; `each`: 8, 10, 12, 14 or 16, the fewest
+    that hold the largest value of a photo; `auto`: the same for all photos, except for those that would be nearly
+    black, with at most 15 of 255, which are taken for those of another camera."""
 
 
 @dataclass(frozen=True, kw_only=True)

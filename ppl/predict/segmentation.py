@@ -42,9 +42,7 @@ def prepare(photo: Photo, max_side: int, bits: int | None = None) -> PreparedPho
     display_side = max(max_side, DISPLAY_SIDES[1])
     if isinstance(photo, Path | str):
         size = photo_size(photo, most=MAX_STORED)
-        image = read_photo(
-            photo, max_side=max_side, bits=bits
-        )  # shrunk in one go, as ppl.data.shrink does for a dataset
+        image = read_photo(photo, max_side=max_side, bits=bits)  # shrunk in one go, as by ppl.data.shrink
         display = image if max(size) <= max_side else read_photo(photo, max_side=display_side, bits=bits)
     else:
         whole = _array(photo)
