@@ -58,7 +58,7 @@ def write_list(path: Path, findings: Sequence[Finding]) -> Path | None:
             path.unlink(missing_ok=True)
             return None
         write_text(path, "".join(f"{finding.line}\n" for finding in findings))
-    except OSError:
+    except (OSError, UserError):
         return None
     return path
 
