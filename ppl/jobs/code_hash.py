@@ -9,6 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 NOT_HASHED = {
     "ppl": "the version, and lazy imports of the Python interface",
+    "ppl.data.findings": "messages",
     "ppl.data.kinds": "messages",
     "ppl.data.links": "where links to photos lead; their content counts",
     "ppl.jobs.code_hash": "decides what reruns",
