@@ -10,8 +10,6 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from ppl.data.deep import STARTS, Samples, is_deep, least_bits, samples, to_8_bits
-from ppl.data.kinds import kind_of
-from ppl.data.links import missing_target
 from ppl.data.png import metadata_alone
 from ppl.jobs.errors import UserError, reason
 
@@ -156,6 +154,9 @@ def call_pillow(path: Path | str, kind: str, call: Callable[[], Result]) -> Resu
 
 
 def _unreadable(path: Path | str, kind: str, error: Exception) -> UserError:
+    from ppl.data.kinds import kind_of  # here: what composes a message is no part of the digest of the code
+    from ppl.data.links import missing_target
+
     if target := missing_target(path):
         what = f"the {kind} it links to ({target}) is not there"
         return UserError(path, what, "moved or renamed? run ppl.data.new again, or put it back")

@@ -9,9 +9,6 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 NOT_HASHED = {
     "ppl": "the version, and lazy imports of the Python interface",
-    "ppl.data.findings": "messages",
-    "ppl.data.kinds": "messages",
-    "ppl.data.links": "where links to photos lead; their content counts",
     "ppl.jobs.code_hash": "decides what reruns",
     "ppl.jobs.command": "command line, and errors as one line",
     "ppl.jobs.errors": "messages",
