@@ -14,18 +14,21 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from ppl.data import bits
+from ppl.data.brightness import brightness_fault
 from ppl.data.dataset import LISTS, Dataset, id_fault
-from ppl.data.findings import Finding, listed, paragraphs
+from ppl.data.findings import Finding, listed, paragraphs, write_list
+from ppl.data.links import missing_target
 from ppl.data.mask_formats import SAVE_IDS, mask_error
 from ppl.data.masks import IGNORE, read_mask
 from ppl.data.orientation import KEY, decide
 from ppl.data.own.photos import copies
 from ppl.data.photos import MAX_PIXELS, MAX_STORED, photo_size, read_photo
-from ppl.data.settings import Data, Orientation
+from ppl.data.settings import Bits, Data, Orientation
 from ppl.jobs.command import command
 from ppl.jobs.errors import UserError, reason
 from ppl.jobs.fields import read
-from ppl.jobs.files import write_json
+from ppl.jobs.files import not_there, write_json
 from ppl.jobs.parallel import run_all
 from ppl.jobs.shards import in_chunks
 
@@ -46,12 +49,15 @@ class Settings:
     val_split: str = "val"
     test_split: str = "test"
     out: Path | None = None
-    """JSON file for the summary; by default the summary is printed."""
+    """JSON file for the summary; by default the summary is printed. A long list of findings is written beside it, or
+    beside the dataset folder."""
     workers: int = 2
     max_side: int | None = None
     """data.folder.max_side of the experiment: larger photos are shrunk to it before use."""
     orientation: Orientation = "auto"
     """data.folder.orientation of the experiment: how photos with an EXIF orientation are read."""
+    bits: Bits = "auto"
+    """data.folder.bits of the experiment: how many bits of photos of 16 bits count."""
     prepared: bool = False
     """Whether the folder was written by ppl.data.prepare, so that its photos are read upright by all steps."""
 
@@ -80,6 +86,8 @@ def check(settings: Settings, *, option: str = "--orientation") -> None:
 
     `option` is what the user can set to decide how photos are read: a flag of this command, or a key of the experiment.
     """
+    if not os.path.exists(settings.data):
+        raise not_there(settings.data, "name a dataset folder or a settings file")
     dataset, in_lines = Dataset.inspect(settings.data)
     names = dict.fromkeys([settings.train_split, settings.seed_split, settings.val_split, settings.test_split])
     absent = [name for name in names if not os.path.exists(dataset.list_of(name))]
@@ -91,14 +99,16 @@ def check(settings: Settings, *, option: str = "--orientation") -> None:
     single = [image_id for image_id in image_ids if image_id not in several]
     as_stored, of_orientations = orientations(settings, dataset, single, option)
     copied = settings.prepared and not (dataset.root / "JPEGImages").is_symlink()
+    depths = depths_of_photos(settings, dataset, single)
     options = {"max_side": settings.max_side, "copied": copied, "workers": settings.workers}
-    of_files = check_files(dataset, image_ids, measured, as_stored, **options)
+    of_files = check_files(dataset, image_ids, measured, as_stored, depths.bits, **options)
     faults = list(chain(
         (_line_finding(fault) for fault in in_lines),
         split_faults(splits, train, settings.seed_split, [val]),
         label_faults(dataset, splits, train, val),
         folder_faults(dataset, several),
         of_orientations.faults,
+        depths.faults,
         of_files.faults,
         class_faults(dataset, of_files.mask_ids),
     ))  # fmt: skip
@@ -107,18 +117,25 @@ def check(settings: Settings, *, option: str = "--orientation") -> None:
         label_warnings(dataset, splits[train]),
         held_out_copies(dataset, splits[train], splits[val], train, val),
         of_orientations.warnings,
+        depths.warnings,
         of_files.warnings,
         class_warnings(dataset, of_files.mask_ids, splits, [settings.seed_split, val]),
     ))  # fmt: skip
+    written = write_list(list_file(settings), faults or warnings)
     if faults:
         kinds = list(paragraphs(faults))
         what = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
-        raise UserError(settings.data, what, "correct them first:", kinds)
+        remedy = f"correct them first, all are listed in {written}:" if written else "correct them first:"
+        raise UserError(settings.data, what, remedy, kinds)
     counts = summary(dataset, splits)
     if settings.out is None:
         print(summary_table(settings.data, counts, splits))
+    for line in depths.notes:
+        print(line)
     for line in paragraphs(warnings):
         print(f"warning: {line}")
+    if written:
+        print(f"all warnings are listed in {written}")
     if settings.out is not None:
         write_json(settings.out, counts)
 
@@ -126,6 +143,8 @@ def check(settings: Settings, *, option: str = "--orientation") -> None:
 def experiments(settings: Settings) -> Iterator[Settings]:
     """Yield the settings of the check of each experiment in a settings file whose data.source is `folder`."""
     file, remedy = settings.data, "docs/own-data.md shows one"
+    if not os.path.lexists(file):
+        raise not_there(file, "name a settings file or a dataset folder")
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
         sections = [experiment["data"] for experiment in content["experiments"].values()]
@@ -140,7 +159,7 @@ def experiments(settings: Settings) -> Iterator[Settings]:
     for data in of_folders:
         if data.folder.path is None:
             raise UserError(f"{file}, data", "source folder needs folder.path", remedy)
-        of_folder = {"max_side": data.folder.max_side, "orientation": data.folder.orientation}
+        of_folder = {name: getattr(data.folder, name) for name in ("max_side", "orientation", "bits")}
         yield replace(settings, data=Path(data.folder.path), **of_folder, **data.splits)
 
 
@@ -269,11 +288,26 @@ def orientations(
     return decision.as_stored, Findings(_of_photos(decision.fault), _of_photos(decision.warning))
 
 
+def depths_of_photos(settings: Settings, dataset: Dataset, image_ids: Sequence[str]) -> bits.Depths:
+    """Return how many bits count in photos of 16; a source of the user's own leaves that to each photo."""
+    paths = replace(dataset)  # a copy: a cached property would be sent to the worker processes
+    photos = {i: paths.photo(i) for i in image_ids if not id_fault(i)}
+    highest = bits.highest_values(photos, workers=settings.workers)
+    return bits.decide(highest, "each" if settings.prepared else settings.bits)
+
+
+def list_file(settings: Settings) -> Path:
+    """Return the file for a list of all findings."""
+    data = settings.data
+    return data.with_name(f"{data.name}.check.txt") if settings.out is None else settings.out.with_suffix(".txt")
+
+
 def check_files(
     dataset: Dataset,
     image_ids: Sequence[str],
     measured: set[str],
     as_stored: Collection[str],
+    bits_of: Mapping[str, int],
     *,
     max_side: int | None,
     copied: bool,
@@ -285,7 +319,10 @@ def check_files(
     """
     image_ids = [image_id for image_id in image_ids if not id_fault(image_id)]
     chunks = in_chunks(image_ids, IMAGES_PER_TASK)
-    tasks = ((dataset, max_side, copied, [(i, i in measured, i in as_stored) for i in chunk]) for chunk in chunks)
+    tasks = (
+        (dataset, max_side, copied, [(i, i in measured, i in as_stored, bits_of.get(i)) for i in chunk])
+        for chunk in chunks
+    )
     results = run_all(_check_chunk, tasks, workers=workers, total=len(image_ids), size=_length, name="photos checked")
     findings = list(chain.from_iterable(results))
     faults = sorted(chain.from_iterable(finding.faults for finding in findings))
@@ -299,6 +336,7 @@ def check_image(
     image_id: str,
     with_mask: bool,
     as_stored: bool = False,
+    bits_used: int | None = None,
     *,
     max_side: int | None = None,
     copied: bool = False,
@@ -306,7 +344,13 @@ def check_image(
     """Return the faults and warnings of a photo and its mask; with `max_side` they may have up to MAX_STORED pixels."""
     path, mask_path = dataset.photo(image_id), dataset.mask(image_id)
     place = str(path.relative_to(dataset.root))
-    if not os.path.exists(path):  # nor what a link names
+    if target := missing_target(path):
+        remedy = "moved or renamed? run ppl.data.new again, or put it back"
+        if copied:
+            remedy = "moved or renamed? put it back, or run ppl.data.new again, then the workflow"
+        what = f"the photo it links to ({target}) is not there"
+        return Findings((Finding(place, what, remedy, "photos are links to files that are not there"),))
+    if not os.path.exists(path):
         remedy = "copy the file there, or remove its id from the lists"
         if copied:
             remedy = "add the file to the source of the data, and run the workflow with --forcerun prepare_data"
@@ -314,13 +358,16 @@ def check_image(
     most = MAX_PIXELS if max_side is None else MAX_STORED
     try:
         size = photo_size(path, most=most, upright=not as_stored)
-        read_photo(path, max_side=max_side)
+        pixels = read_photo(path, max_side=max_side, bits=bits_used)
     except UserError as error:
         return Findings((Finding.of(error, place, "photos cannot be read"),))
     warnings = []
     if min(size) < TINY:
         what, many = f"is {size[1]}x{size[0]} pixels", f"photos have fewer than {TINY} pixels on a side"
         warnings.append(Finding(place, what, "use larger photos, or expect coarse masks", many))
+    if what := brightness_fault(pixels):
+        many = "photos are nearly black, nearly white or of one colour"
+        warnings.append(Finding(place, what, "look at them: are they damaged, or another file's?", many))
     if not with_mask:
         return Findings(warnings=tuple(warnings))
     place = str(mask_path.relative_to(dataset.root))
@@ -444,7 +491,9 @@ def _of_photos(error: UserError | None) -> tuple[Finding, ...]:
     return (Finding.of(error, "JPEGImages", ""),) if error else ()
 
 
-def _check_chunk(task: tuple[Dataset, int | None, bool, Sequence[tuple[str, bool, bool]]]) -> list[Findings]:
+def _check_chunk(
+    task: tuple[Dataset, int | None, bool, Sequence[tuple[str, bool, bool, int | None]]],
+) -> list[Findings]:
     dataset, max_side, copied, images = task
     return [check_image(dataset, i, *options, max_side=max_side, copied=copied) for i, *options in images]
 

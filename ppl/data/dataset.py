@@ -47,10 +47,12 @@ class Dataset:
         """Read the same files, but return the faults in single lines of `labels.csv` instead of raising them."""
         root = Path(root)
         classes = tuple(_lines(root / "classes.txt"))
-        if not classes or len(set(classes)) < len(classes) or len(classes) > MAX_CLASSES:
-            raise UserError(
-                root / "classes.txt", f"needs 1 to {MAX_CLASSES} different class names", "write one per line"
-            )
+        if not 0 < len(classes) <= MAX_CLASSES:
+            what = f"names {len(classes)} classes, where 1 to {MAX_CLASSES} can be trained"
+            raise UserError(root / "classes.txt", what, "write one name per line, and merge or leave out classes")
+        if repeated := [name for name, count in Counter(classes).items() if count > 1]:
+            what = f"names {repeated[0]!r} {classes.count(repeated[0])} times"
+            raise UserError(root / "classes.txt", what, "write each class once")
         for name in classes:
             if ";" in name or not name.isprintable():
                 raise UserError(

@@ -1,9 +1,12 @@
 """Findings of a dataset check, grouped by kind, with a few examples and the remedy."""
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ppl.jobs.errors import UserError
+from ppl.jobs.files import write_text
 
 MAX_EXAMPLES = 3  # of one kind; the others are only counted
 
@@ -42,6 +45,22 @@ def paragraphs(findings: Iterable[Finding]) -> Iterator[str]:
         alike = len({finding.what for finding in kind}) == 1
         examples = [finding.place if alike else f"{finding.place} ({finding.what})" for finding in kind[:MAX_EXAMPLES]]
         yield f"{len(kind):,} {many}, such as {listed(examples)}; {remedy}"
+
+
+def write_list(path: Path, findings: Sequence[Finding]) -> Path | None:
+    """Write one line per finding if `paragraphs` leave some out; return the file, None if there is none.
+
+    A file of an earlier check is removed. A folder that cannot be written gets no file.
+    """
+    kinds = Counter((finding.many, finding.remedy) for finding in findings)
+    try:
+        if max(kinds.values(), default=0) <= MAX_EXAMPLES:
+            path.unlink(missing_ok=True)
+            return None
+        write_text(path, "".join(f"{finding.line}\n" for finding in findings))
+    except (OSError, UserError):
+        return None
+    return path
 
 
 def listed(names: Iterable[str]) -> str:

@@ -22,6 +22,7 @@ from typing import Literal
 from ppl.data.dataset import Dataset
 from ppl.data.findings import MAX_EXAMPLES, listed
 from ppl.data.label_maps import SERVER_FOLDER
+from ppl.data.links import link_to
 from ppl.data.lists import write_lists
 from ppl.data.mask_formats import SAVE_IDS
 from ppl.data.orientation import decide
@@ -31,7 +32,7 @@ from ppl.data.own.photos import PhotoFolder, PhotoIndex, copies, ids_of, list_ph
 from ppl.data.own.table import Table, read_table
 from ppl.jobs.command import command
 from ppl.jobs.errors import UserError
-from ppl.jobs.files import atomic, write_text
+from ppl.jobs.files import atomic, not_there, write_text
 
 MAX_WORKERS = 8  # more processes seldom help a single GPU or a few cores
 ENOUGH = {"gpu": 10_000, "cpu": 1_000}
@@ -94,6 +95,7 @@ class Matched:
 
 def main(settings: Settings) -> None:
     out, file = Path(settings.name), Path(f"{settings.name}.yaml")
+    refuse_missing(settings)
     refuse_to_harm(out, settings.photos)
     folder = list_photos(settings.photos, without=[settings.masks] if settings.masks else [])
     if not folder.photos:
@@ -133,6 +135,20 @@ def main(settings: Settings) -> None:
     python = shlex.quote(sys.orig_argv[0])  # as typed, since `python` and `snakemake` may not be on PATH
     print(f"\nnext:\n  {python} -m ppl.data.check --data {file}")
     print(f"  {python} -m ppl.run --cores {cores()} --configfile {file} -- {results}")
+
+
+def refuse_missing(settings: Settings) -> None:
+    """Raise UserError for the first argument that names nothing."""
+    remedies = {
+        "photos": "name the folder of your photos",
+        "labels": "name the table of labels",
+        "masks": "name the folder of masks",
+        "classes": "name the file of class names",
+    }
+    for name, remedy in remedies.items():
+        path = getattr(settings, name)
+        if path is not None and not path.exists():
+            raise not_there(path, f"--{name}: {remedy}")
 
 
 def refuse_to_harm(out: Path, photos: Path) -> None:
@@ -259,9 +275,9 @@ def write_dataset(
     for name in ("JPEGImages", *(["SegmentationClass"] if masks else [])):
         (folder / name).mkdir(parents=True)
     for photo, image_id in ids.items():
-        (folder / "JPEGImages" / f"{image_id}{photo.suffix.lower()}").symlink_to(photos / photo)
+        link_to(folder / "JPEGImages" / f"{image_id}{photo.suffix.lower()}", photos / photo)
     for image_id, mask in masks.items():
-        (folder / "SegmentationClass" / f"{image_id}.png").symlink_to(mask)
+        link_to(folder / "SegmentationClass" / f"{image_id}.png", mask)
     in_order = {image_id: [name for name in classes if name in names] for image_id, names in labels.items()}
     write_lists(folder, classes, in_order, splits)
 

@@ -10,10 +10,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, TypeVar
 
 from PIL import Image
 
+from ppl.data.links import link_to
 from ppl.data.masks import mask_size
 from ppl.data.photos import MAX_STORED, SIDEWAYS, exif_orientation, photo_size, read_photo
 from ppl.data.settings import Orientation
@@ -101,30 +103,46 @@ def link_as_stored(photos: Sequence[Path], folder: Path, *, workers: int) -> Non
     link_or_copy(photos, find_turned(photos, workers=workers), folder, workers=workers)
 
 
-def link_or_copy(photos: Sequence[Path], as_stored: Collection[Path], folder: Path, *, workers: int) -> None:
-    """Link photos into an existing folder, without missing ones; copy those to be read as stored."""
-    copied = [photo for photo in photos if photo in as_stored]
+def link_or_copy(
+    photos: Sequence[Path],
+    as_stored: Collection[Path],
+    folder: Path,
+    *,
+    bits: Mapping[Path, int] = MappingProxyType({}),
+    workers: int,
+) -> None:
+    """Link photos into an existing folder, without missing ones; copy those to be read as stored, or reduced to 8 bits.
+
+    `bits` says how many bits count in photos of 16.
+    """
+    copied = [
+        (photo, photo not in as_stored, bits.get(photo)) for photo in photos if photo in as_stored or photo in bits
+    ]
     for photo in photos:
-        if photo not in as_stored:
+        if photo not in as_stored and photo not in bits:
             link(photo, folder)
     if not copied:
         return
-    chunks, name = in_chunks(copied, COPIES_PER_TASK), "photos copied as stored"
+    chunks, name = in_chunks(copied, COPIES_PER_TASK), "photos copied"
     for _ in run_all(partial(_copy, folder), chunks, workers=workers, total=len(copied), size=len, name=name):
         pass
-    print(f"{len(copied):,} of {len(photos):,} photos are copied as stored (EXIF orientation)")
+    if as_stored:
+        print(f"{len(as_stored):,} of {len(photos):,} photos are copied as stored (EXIF orientation)")
 
 
 def link(photo: Path, folder: Path) -> None:
-    """Link a photo into a folder by its absolute path; leave out a missing one, which the check lists."""
+    """Link a photo into a folder; leave out a missing one, which the check lists."""
     if photo.exists():
-        (folder / photo.name).symlink_to(photo.absolute())
+        link_to(folder / photo.name, photo)
 
 
-def copy_as_stored(photo: Path, folder: Path) -> None:
-    """Write the pixels of a photo as stored into a folder, as ID.png without EXIF; link it if it is unreadable."""
+def copy_photo(photo: Path, folder: Path, *, upright: bool = False, bits: int | None = None) -> None:
+    """Write the pixels of a photo, by default as stored, into a folder, as ID.png without EXIF; link an unreadable one.
+
+    The reader of the copy need not know its orientation, nor how many bits count in a photo of 16.
+    """
     try:
-        pixels = Image.fromarray(read_photo(photo, upright=False))
+        pixels = Image.fromarray(read_photo(photo, upright=upright, bits=bits))
     except UserError:  # reported by the check
         link(photo, folder)
     else:
@@ -181,6 +199,6 @@ def _is_turned(photo: Path) -> bool:
         return False
 
 
-def _copy(folder: Path, photos: Sequence[Path]) -> None:
-    for photo in photos:
-        copy_as_stored(photo, folder)
+def _copy(folder: Path, photos: Sequence[tuple[Path, bool, int | None]]) -> None:
+    for photo, upright, bits in photos:
+        copy_photo(photo, folder, upright=upright, bits=bits)

@@ -1,6 +1,7 @@
 """Read photos: the only module that decodes them. Worker processes use it, so it does not import torch."""
 
 from collections.abc import Callable
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
@@ -8,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, ImageFile
 
+from ppl.data.deep import STARTS, Samples, is_deep, least_bits, samples, to_8_bits
 from ppl.data.png import metadata_alone
 from ppl.jobs.errors import UserError, reason
 
@@ -45,28 +47,61 @@ SIDEWAYS = (5, 6, 7, 8)
 Result = TypeVar("Result")
 
 
-def read_photo(path: Path | str, *, max_side: int | None = None, upright: bool = True) -> np.ndarray:
+def read_photo(
+    path: Path | str, *, max_side: int | None = None, upright: bool = True, bits: int | None = None
+) -> np.ndarray:
     """Return a photo as (h, w, 3) uint8 RGB, upright by its EXIF orientation, or else its pixels as stored.
 
-    16-bit images are reduced to 8 bits, transparency is composited on white, greyscale and CMYK are converted to RGB,
-    and only the first frame is read. With `max_side` the photo is shrunk so that neither side is longer, and may be
-    stored with up to MAX_STORED pixels instead of MAX_PIXELS.
+    16-bit images are reduced to 8 bits: the upper 8 of `bits`, or of the fewest of `deep.BIT_DEPTHS` that hold their
+    largest value, unless the file states its depth. Transparency is composited on white, greyscale and CMYK are
+    converted to RGB, and only the first frame is read. With `max_side` the photo is shrunk so that neither side is
+    longer, and may be stored with up to MAX_STORED pixels instead of MAX_PIXELS.
 
-    UserError for a file that is not a readable photo or has too many pixels.
+    UserError for a file that is not a readable photo, has too many pixels or values of more than `bits` bits.
     """
     most = MAX_PIXELS if max_side is None else MAX_STORED
     with open_image(path, "photo", tuple(PHOTO_FORMATS), most) as image:
         draft_size = None if max_side is None else shrunk_size(image.size, max_side)
-        turn = call_pillow(path, "photo", lambda: _decode(image, draft_size, upright))
+        load = partial(_samples, path, image) if is_deep(image) else image.load
+        turn, loaded = call_pillow(path, "photo", lambda: _decode(image, draft_size, upright, load))
         try:
-            return np.array(_turned_rgb(image, turn, max_side))
+            rgb = _deep_to_rgb(loaded, bits) if isinstance(loaded, Samples) else _to_rgb(image)
+            return np.array(_turned(rgb, turn, max_side))
         except ValueError as error:  # of the mode or the palette
             raise _unreadable(path, "photo", error) from error
 
 
+def highest_value(path: Path | str) -> int | None:
+    """Return the largest value of a photo with more than 8 bits per channel, alpha aside.
+
+    None for photos of 8 bits, those that state their depth, and files that cannot be read.
+    """
+    try:
+        with open_image(path, "photo", tuple(PHOTO_FORMATS), MAX_STORED) as image:
+            if not is_deep(image):
+                return None
+            photo = call_pillow(path, "photo", lambda: _samples(path, image))
+            return photo.highest if photo.stated_bits is None else None
+    except UserError:
+        return None
+
+
+def may_be_deep(path: Path | str) -> bool:
+    """Return whether the first two bytes of a file are those of a format with more than 8 bits per channel."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(2) in STARTS
+    except OSError:
+        return False
+
+
 def upright_rgb(image: Image.Image) -> Image.Image:
-    """Return an open image as `read_photo` would read it; ValueError for pixel values of unknown range."""
-    return _turned_rgb(image, _decode(image, None, True), None)
+    """Return an open image as `read_photo` would read it; ValueError for pixel values of unknown range.
+
+    Of colours with 16 bits the upper 8 count: Pillow does not decode the others.
+    """
+    turn, _ = _decode(image, None, True, image.load)
+    return _turned(_to_rgb(image), turn, None)
 
 
 def shrunk_size(size: tuple[int, int], max_side: int) -> tuple[int, int]:
@@ -119,6 +154,14 @@ def call_pillow(path: Path | str, kind: str, call: Callable[[], Result]) -> Resu
 
 
 def _unreadable(path: Path | str, kind: str, error: Exception) -> UserError:
+    from ppl.data.kinds import kind_of  # here: what composes a message is no part of the digest of the code
+    from ppl.data.links import missing_target
+
+    if target := missing_target(path):
+        what = f"the {kind} it links to ({target}) is not there"
+        return UserError(path, what, "moved or renamed? run ppl.data.new again, or put it back")
+    if what := kind_of(path):
+        return UserError(path, f"not a readable {kind}: it is {what}", "replace it or leave it out")
     return UserError(path, f"not a readable {kind} ({reason(error)})", "replace it or leave it out")
 
 
@@ -128,19 +171,21 @@ def _too_large(path: Path | str, kind: str, size: str, most: int) -> UserError:
     return UserError(path, f"{size} more than {most:,} pixels, {limit}", remedy)
 
 
-def _decode(image: Image.Image, draft_size: tuple[int, int] | None, upright: bool) -> Image.Transpose | None:
-    """Decode an open image in place; return the transposition that makes it upright or as stored, None if it is.
+def _decode(
+    image: Image.Image, draft_size: tuple[int, int] | None, upright: bool, load: Callable[[], Result]
+) -> tuple[Image.Transpose | None, Result]:
+    """Decode an open image by `load`; return the transposition that makes it upright or as stored, None if it is.
 
-    A JPEG is decoded at 1/2, 1/4 or 1/8 of its sides, as long as neither is below `draft_size`.
+    A JPEG is decoded at 1/2, 1/4 or 1/8 of its sides, as long as neither is below `draft_size`. The second value
+    is that of `load`.
     """
     if draft_size is not None:
         image.draft(None, draft_size)
     if image.format == "TIFF":  # Pillow turns it upright itself while loading it, and forgets the orientation
         turn = None if upright else STORED.get(_orientation(image))
-        image.load()
-        return turn
-    image.load()  # before reading the orientation, which a PNG may have after its pixels
-    return UPRIGHT.get(_orientation(image)) if upright else None
+        return turn, load()
+    loaded = load()  # before reading the orientation, which a PNG may have after its pixels
+    return UPRIGHT.get(_orientation(image)) if upright else None, loaded
 
 
 def _orientation(image: Image.Image) -> int | None:
@@ -163,19 +208,27 @@ def _stored_size(image: Image.Image) -> tuple[int, int]:
     return (image.tag_v2[256], image.tag_v2[257]) if image.format == "TIFF" else image.size
 
 
-def _turned_rgb(image: Image.Image, turn: Image.Transpose | None, max_side: int | None) -> Image.Image:
-    """Return a decoded image as 8-bit RGB, transposed and then shrunk to `max_side`."""
-    rgb = _to_rgb(image)
+def _turned(rgb: Image.Image, turn: Image.Transpose | None, max_side: int | None) -> Image.Image:
+    """Return an 8-bit RGB image transposed and then shrunk to `max_side`."""
     if turn is not None:
         rgb = rgb.transpose(turn)  # first: Pillow's resizing is not symmetric, so the order matters
     return rgb if max_side is None else rgb.resize(shrunk_size(rgb.size, max_side), Image.Resampling.BICUBIC)
 
 
+def _samples(path: Path | str, image: ImageFile.ImageFile) -> Samples:
+    """Decode an open image of more than 8 bits, whose file is opened again for the lower bytes of colours."""
+    with open_image(path, "photo", tuple(PHOTO_FORMATS), MAX_STORED) as second:
+        return samples(image, second)
+
+
+def _deep_to_rgb(photo: Samples, bits: int | None) -> Image.Image:
+    return to_8_bits(photo, photo.stated_bits or bits or least_bits(photo.highest))
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     """Return a decoded image as 8-bit RGB; ValueError for modes whose pixel values have no known range."""
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        # Pillow would clip 16-bit greyscale; of 16-bit colour it takes the upper byte itself.
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if is_deep(image):  # of an image that the caller has decoded: greyscale alone
+        return _deep_to_rgb(samples(image), None)
     if image.mode in ("I", "F"):
         raise ValueError("32-bit pixel values have no known range; save it with 8 or 16 bits")
     if image.has_transparency_data:

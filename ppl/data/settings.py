@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
 
-from ppl.jobs.fields import Count, File, RandomSeed, Section, Source, SplitName
+from ppl.jobs.fields import Count, File, NumberOr, RandomSeed, Section, Source, SplitName
 from ppl.jobs.slots import Slot
 
 SOURCES = {
@@ -18,6 +18,7 @@ SOURCES = {
 
 Convention = Literal["A", "B"]
 Orientation = Literal["auto", "upright", "stored"]
+Bits = int | Literal["auto", "each"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,12 @@ class Folder(Section):
     orientation: Annotated[Orientation, Source("ours")] = "auto"
     """How a photo with an EXIF orientation is read if its mask does not fit only one way: turned `upright`, as it is
     `stored`, or `auto`: as those photos whose masks fit only one way; upright without such photos or without a mask."""
+    bits: Annotated[
+        Annotated[int, Ge(8), Le(16)] | Literal["auto", "each"], NumberOr("auto", "each"), Source("ours")
+    ] = "auto"
+    """How many bits count in photos of 16 bits that do not state it: a number; `each`: 8, 10, 12, 14 or 16, the fewest
+    that hold the largest value of a photo; `auto`: the same for all photos, except for those that would be nearly
+    black, with at most 15 of 255, which are taken for those of another camera."""
 
 
 @dataclass(frozen=True, kw_only=True)

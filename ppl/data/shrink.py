@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ppl.data.links import link_to
 from ppl.data.masks import read_mask, write_mask
-from ppl.data.orientation import copy_as_stored, link
+from ppl.data.orientation import copy_photo, link
 from ppl.data.photos import MAX_STORED, photo_size, read_photo, shrunk_size
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import write_text
@@ -36,34 +37,36 @@ def longest(size: Size, max_side: int) -> int:
 
 
 def link_or_shrink_photo(
-    photos: Sequence[Path], mask: Path, out: Path, max_side: int, *, as_stored: bool
+    photos: Sequence[Path], mask: Path, out: Path, max_side: int, *, as_stored: bool, bits: int | None = None
 ) -> Size | None:
     """Write a shrunk copy of a large photo and of its mask, if any, into the dataset folder `out`; link small ones.
 
     `photos` are the files of one id. Several files and unreadable ones are linked, too: `ppl.data.check` reports them.
-    With `as_stored` the photo is read without its EXIF orientation, and a small one is copied without loss.
+    With `as_stored` the photo is read without its EXIF orientation, and a small one is copied without loss; so is one
+    of 16 bits, of which `bits` count.
     Returns the original size (h, w) of a photo that was shrunk, as it is read; None for other photos.
     """
-    full = _shrunk_photo(photos[0], out, max_side, as_stored) if len(photos) == 1 else None
-    if full is None and as_stored:
-        copy_as_stored(photos[0], out / "JPEGImages")
+    full = _shrunk_photo(photos[0], out, max_side, as_stored, bits) if len(photos) == 1 else None
+    if full is None and (as_stored or bits is not None):
+        copy_photo(photos[0], out / "JPEGImages", upright=not as_stored, bits=bits)
     elif full is None:
         for photo in photos:
             link(photo, out / "JPEGImages")
     if os.path.exists(mask):
         target = out / "SegmentationClass" / mask.name
         if full is None or not _shrunk_mask(mask, full, smaller(full, max_side), target):
-            target.symlink_to(mask)
+            link_to(target, mask)
     return full
 
 
-def _shrunk_photo(photo: Path, out: Path, max_side: int, as_stored: bool) -> Size | None:
+def _shrunk_photo(photo: Path, out: Path, max_side: int, as_stored: bool, bits: int | None) -> Size | None:
     """Write a photo at its reduced size and return its original size; None for a small or unreadable photo."""
     try:
         size = photo_size(photo, most=MAX_STORED, upright=not as_stored)
         if smaller(size, max_side) == size:
             return None
-        pixels = Image.fromarray(read_photo(photo, max_side=longest(size, max_side), upright=not as_stored))
+        side = longest(size, max_side)
+        pixels = Image.fromarray(read_photo(photo, max_side=side, upright=not as_stored, bits=bits))
     except UserError:
         return None
     pixels.save(out / "JPEGImages" / f"{photo.stem}.jpg", quality=QUALITY)

@@ -1,5 +1,6 @@
 """Outputs that appear whole or not at all, and digests of files."""
 
+import difflib
 import glob
 import hashlib
 import json
@@ -48,6 +49,23 @@ def atomic(path: Path | str) -> Iterator[Path]:
         raise UserError(path, f"disk full ({reason(error)})", "free some space and run again") from error
     finally:
         _remove(temporary)
+
+
+def not_there(path: Path | str, remedy: str) -> UserError:
+    """Return an error for a path that does not exist, with a similar name beside it or the nearest existing folder."""
+    path = Path(path)
+    parent = path.absolute().parent
+    what = "is not there"
+    if parent.is_dir():
+        with suppress(OSError):
+            names = {name.casefold(): name for name in sorted(os.listdir(parent))}
+            if similar := difflib.get_close_matches(path.name.casefold(), names, 1):
+                remedy += f"; did you mean {path.with_name(names[similar[0]])}?"
+        what += "" if path.is_absolute() else f" in {parent}"
+    else:
+        existing = next(folder for folder in parent.parents if folder.is_dir())
+        what += f", nor its folder; the nearest that exists is {existing}"
+    return UserError(path, what, remedy)
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -107,7 +107,8 @@ def main(settings: Settings) -> None:
     masks = {name: settings.folder / f"{name}.png" for name in names}
     photo_of, broken = dict(zip(names, photos, strict=True)), []
     workers = settings.hardware.workers if len(photos) > FEW else 0
-    prepared = read_ahead(photo_of, segmenter.setting("max_side"), broken, threads=min(max(1, workers), READERS))
+    threads = min(max(1, workers), READERS)
+    prepared = read_ahead(photo_of, segmenter.setting("max_side"), segmenter.bits, broken, threads=threads)
     tasks = predict(segmenter, masks, prepared, settings.batch_size)
     write_task = partial(write, segmenter.setting("crf"), segmenter.classes)
     for name, shares in run_all(write_task, tasks, workers=workers, total=len(photos), name="segment photos"):
@@ -123,15 +124,15 @@ def main(settings: Settings) -> None:
 
 
 def read_ahead(
-    photos: dict[str, Path], max_side: int, broken: list[UserError], *, threads: int
+    photos: dict[str, Path], max_side: int, bits: int | None, broken: list[UserError], *, threads: int
 ) -> Iterator[tuple[str, PreparedPhoto]]:
     """Yield prepared photos by name, one per thread in advance; append errors of unreadable photos to `broken`."""
     with ThreadPoolExecutor(threads) as pool:
         left = iter(photos.items())
-        reading = deque((name, pool.submit(prepare, photo, max_side)) for name, photo in islice(left, threads))
+        reading = deque((name, pool.submit(prepare, photo, max_side, bits)) for name, photo in islice(left, threads))
         while reading:
             name, future = reading.popleft()
-            reading.extend((name, pool.submit(prepare, photo, max_side)) for name, photo in islice(left, 1))
+            reading.extend((name, pool.submit(prepare, photo, max_side, bits)) for name, photo in islice(left, 1))
             try:
                 prepared = future.result()
             except UserError as error:

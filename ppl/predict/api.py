@@ -36,7 +36,7 @@ from ppl.jobs.errors import UserError
 from ppl.jobs.settings import Precision
 from ppl.networks import checkpoints
 from ppl.networks.backbones import fold_batchnorm
-from ppl.predict.inference_settings import Setting, find, longest_side, of_maps, of_segmentation
+from ppl.predict.inference_settings import Setting, find, longest_side, of_maps, of_segmentation, photo_bits
 from ppl.predict.segmentation import Photo, Segmentation, png, prepare, segmentation
 from ppl.segment import build as segmenters
 from ppl.segment import settings as segment_settings
@@ -75,6 +75,8 @@ class _Trained:
     """A trained network on a device, with its `classes` and `settings_in_use`."""
 
     settings_in_use: dict[str, Setting]
+    bits: int | None
+    """How many bits of photos of 16 count; None if each photo decides for itself."""
 
     def __init__(
         self,
@@ -121,13 +123,14 @@ class Segmenter(_Trained):
     ) -> None:
         super().__init__(weights, segmenters.load, segment_settings.Training, device, precision)
         stored = find(self.weights, settings)
+        self.bits = photo_bits(stored)
         in_crop = math.ceil(self.training.crop / min(self.training.crop_scales))
         self.settings_in_use = of_segmentation(stored, photo_scales=photo_scales, mirror=mirror, crf=crf)
         self.settings_in_use["max_side"] = longest_side(stored, max_side, in_crop)
 
     def segment(self, photo: Photo) -> Segmentation:
         """Return the label map of a photo: a path, an image of Pillow, or an array (h, w, 3) uint8 RGB."""
-        prepared = prepare(photo, self.setting("max_side"))
+        prepared = prepare(photo, self.setting("max_side"), self.bits)
         (prediction,) = self.predict([""], prepared.image[None])
         return segmentation(prepared, prediction, self.setting("crf"), self.classes)
 
@@ -152,6 +155,7 @@ class Classifier(_Trained):
     ) -> None:
         super().__init__(weights, classifiers.load, classify_settings.Training, device, precision)
         stored = find(self.weights, settings)
+        self.bits = photo_bits(stored)
         self.cam_settings = stored.experiment.cam
         self.settings_in_use = of_maps(stored)
         self.settings_in_use["max_side"] = longest_side(stored, max_side, self.training.long_side[1])
@@ -161,7 +165,7 @@ class Classifier(_Trained):
 
         The longest side of the photo is resized to the training crop, as in the classifier's validation.
         """
-        pixels = prepare(photo, self.training.crop).image
+        pixels = prepare(photo, self.training.crop, self.bits).image
         window = whole_window(pixels.shape[:2], self.training.crop)
         image = cut_photo(pixels, window, self.training.crop, self.network.backbone.mean, self.network.backbone.std)
         with torch.inference_mode(), autocast(self.device, self.precision):
@@ -182,7 +186,7 @@ class Classifier(_Trained):
             raise ValueError(
                 f"{unknown[0]!r} is not a class of {self.weights}; its classes are {', '.join(self.classes)}"
             )
-        prepared = prepare(photo, self.setting("max_side"))
+        prepared = prepare(photo, self.setting("max_side"), self.bits)
         ids = [self.classes.index(name) + 1 for name in classes]
         with autocast(self.device, self.precision):
             (maps,) = maps_of(self.network, prepared.image[None], [ids], self.cam_settings)  # (K, h4, w4)

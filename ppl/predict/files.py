@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ppl.data.own.photos import SYSTEM_FOLDERS
 from ppl.data.photos import PHOTO_SUFFIXES
 from ppl.jobs.errors import UserError
 from ppl.predict.segmentation import overlay_of
@@ -80,10 +81,14 @@ def check_outputs(out: Path, names: Sequence[str], photos: Sequence[Path]) -> No
 def _files_in(folder: Path, recursive: bool, out: Path) -> Iterator[Path]:
     apart = os.path.realpath(out)
     for root, folders, files in os.walk(folder, onerror=_raise):
-        folders[:] = sorted(f for f in folders if f[0] != "." and os.path.realpath(Path(root, f)) != apart)
+        folders[:] = sorted(f for f in folders if not _is_hidden(f) and os.path.realpath(Path(root, f)) != apart)
         yield from (Path(root, file) for file in sorted(files) if file[0] != ".")
         if not recursive:
             return
+
+
+def _is_hidden(folder: str) -> bool:
+    return folder.startswith(".") or folder.casefold() in SYSTEM_FOLDERS
 
 
 def _raise(error: OSError) -> None:

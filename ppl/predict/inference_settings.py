@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ppl.data.bits import recorded_bits
 from ppl.data.dataset import Dataset
 from ppl.data.photos import photo_size
 from ppl.experiment import stored
@@ -99,6 +100,14 @@ def longest_side(settings: Stored, requested: int | None, in_crop: int) -> Setti
         size = round(float(np.quantile(sides, UNSHRUNK)))
         return Setting(size, f"the training photos in {settings.path.parent / 'data'} are no larger")
     return Setting(in_crop, "the largest part of a photo in a training crop")
+
+
+def photo_bits(settings: Stored) -> int | None:
+    """Return how many bits of 16-bit photos count, as in the training photos; None if each photo decides for itself."""
+    own = settings.experiment.data.folder.bits
+    if settings.path is None or own == "each":
+        return None
+    return recorded_bits(settings.path.parent / "data") if own == "auto" else own
 
 
 def _training_sides(settings: Stored) -> list[int]:

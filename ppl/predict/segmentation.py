@@ -32,16 +32,18 @@ class PreparedPhoto(NamedTuple):
     size: tuple[int, int]
 
 
-def prepare(photo: Photo, max_side: int) -> PreparedPhoto:
+def prepare(photo: Photo, max_side: int, bits: int | None = None) -> PreparedPhoto:
     """Read a photo, and shrink the input of the network so that no side exceeds `max_side`.
+
+    `bits` is how many bits of a file of 16 count (`ppl.data.photos.read_photo`).
 
     UserError for a file that is not a photo or too large, ValueError for an image or array that is not one.
     """
     display_side = max(max_side, DISPLAY_SIDES[1])
     if isinstance(photo, Path | str):
         size = photo_size(photo, most=MAX_STORED)
-        image = read_photo(photo, max_side=max_side)  # shrunk in one go, as ppl.data.shrink does for a dataset
-        display = image if max(size) <= max_side else read_photo(photo, max_side=display_side)
+        image = read_photo(photo, max_side=max_side, bits=bits)  # shrunk in one go, as by ppl.data.shrink
+        display = image if max(size) <= max_side else read_photo(photo, max_side=display_side, bits=bits)
     else:
         whole = _array(photo)
         size, image, display = whole.shape[:2], _shrunk(whole, max_side), _shrunk(whole, display_side)

@@ -213,7 +213,7 @@ def test_a_settings_file_names_folder_and_splits(root, capsys, monkeypatch):
 def test_a_settings_file_that_is_missing_or_names_no_folder_is_refused_in_a_line(tmp_path, text):
     if text is not None:
         (tmp_path / "mine.yaml").write_text(text)
-    expected = "no[t ] ?[^\n]*; [^\n]*$" if text is not None else "No such file or directory; name a settings file"
+    expected = "no[t ] ?[^\n]*; [^\n]*$" if text is not None else "is not there; name a settings file"
     with pytest.raises(UserError, match=f"mine.yaml(: {expected}|, data: [^\n]*; docs/own-data.md shows one$)"):
         check.main(check.Settings(tmp_path / "mine.yaml", workers=0))
 
@@ -264,3 +264,55 @@ def test_a_jpeg_named_as_a_png_is_named(root):
     expect_faults(
         root, "SegmentationClass/v1.png: a JPEG file, not a PNG; save it as an 8-bit palette or greyscale PNG"
     )
+
+
+def test_every_broken_photo_is_listed_in_a_file_that_the_next_check_removes(root, capsys):
+    broken = [f"b{number:02d}" for number in range(7)]
+    write_list(root, "test", broken)
+    for name in broken:
+        (root / "JPEGImages" / f"{name}.jpg").write_bytes(b"<html>404</html>")
+    texts = []
+    for workers in (1, 0):
+        with pytest.raises(UserError) as error:
+            check.main(replace(settings(root), workers=workers))
+        texts.append(str(error.value))
+    assert texts[0] == texts[1]
+    list_file = settings(root).out.with_suffix(".txt")
+    assert f"7 faults; correct them first, all are listed in {list_file}:" in texts[0]
+    lines = list_file.read_text().splitlines()
+    assert [line.split(":")[0] for line in lines] == [f"JPEGImages/{name}.jpg" for name in broken]
+    assert all("it is a web page" in line for line in lines)
+    write_list(root, "test", SPLITS["test"])
+    for image, colour in zip(LABELS, range(50, 250, 40), strict=True):
+        pixels = np.random.default_rng(colour).integers(0, 255, (80, 70, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / "JPEGImages" / f"{image}.jpg")
+    shutil.rmtree(root / "SegmentationClass")
+    check.main(settings(root))
+    assert not list_file.exists()
+
+
+def test_warnings_that_the_terminal_only_counts_are_listed_beside_the_dataset(root, capsys):
+    check.main(replace(settings(root), out=None))  # all photos are black
+    list_file = root.with_name("data.check.txt")
+    assert f"all warnings are listed in {list_file}" in capsys.readouterr().out
+    assert list_file.read_text().count("has one colour, (0, 0, 0)") == len(LABELS)
+
+
+@pytest.mark.parametrize("name", ["dtaa", "absent/mine", "DATA", "mine.yaml"])
+def test_a_path_that_is_not_there_comes_with_what_is(root, name):
+    with pytest.raises(UserError) as error:
+        check.main(check.Settings(root.parent / name, workers=0))
+    text = str(error.value)
+    assert text.startswith(f"{root.parent / name}: is not there")
+    assert ("did you mean" in text) == (name in ("dtaa", "DATA"))
+    if "/" in name:
+        assert f"the nearest that exists is {root.parent}" in text
+
+
+def test_too_many_classes_are_counted_and_their_file_is_named(root):
+    (root / "classes.txt").write_text("".join(f"c{number}\n" for number in range(300)))
+    with pytest.raises(UserError, match=r"classes.txt: names 300 classes, where 1 to 254 can be trained; "):
+        check.main(settings(root))
+    (root / "classes.txt").write_text("cat\ndog\ncat\n")
+    with pytest.raises(UserError, match=r"classes.txt: names 'cat' 2 times; "):
+        check.main(settings(root))

@@ -195,6 +195,32 @@ def test_photos_in_linked_folders_are_listed_once(tmp_path):
     assert [str(photo) for photo in list_photos(tmp_path / "photos").photos] == ["day1/a.jpg", "day2/b.jpg"]
 
 
+def test_files_of_systems_and_folders_above_are_not_listed_and_loops_end(tmp_path):
+    names = ("photos/a.JPG", "photos/@eaDir/a.JPG/SYNOPHOTO_THUMB_XL.jpg", "photos/__MACOSX/._a.jpg", "photos/._a.JPG",
+             "photos/Thumbs.db", "photos/.thumbnails/a.jpg", "photos/$RECYCLE.BIN/b.jpg", "private/c.jpg")  # fmt: skip
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    for link, target in (("up", ".."), ("this", "../photos"), ("x", "y"), ("y", "x"), ("loop.jpg", "loop.jpg")):
+        (tmp_path / "photos" / link).symlink_to(target)
+    assert [str(photo) for photo in list_photos(tmp_path / "photos").photos] == ["a.JPG", "loop.jpg"]
+
+
+@pytest.mark.parametrize("argument", ["photos", "labels", "masks", "classes"])
+def test_an_argument_that_names_nothing_comes_with_a_similar_name(own, argument):
+    own = with_masks(own, "masks", name_of(1))
+    path = getattr(own, argument)
+    wrong = path.with_name(f"{path.name}s" if argument != "photos" else "photo")
+    with pytest.raises(UserError) as error:
+        new.main(replace(own, **{argument: wrong}))
+    assert str(error.value).startswith(f"{wrong}: is not there in {Path.cwd()}; --{argument}: name the ")
+    assert f"did you mean {path}?" in str(error.value)
+    assert not Path("mine").exists()
+    Path("x").symlink_to("x")
+    with pytest.raises(UserError, match=r"^x: is not there"):
+        new.main(replace(own, photos=Path("x")))
+
+
 def test_classes_are_those_of_the_photos_not_of_a_larger_table(own):
     with Path("labels.csv").open("a", encoding="utf-8") as table:
         table.write("\nabsent.jpg;1;0")

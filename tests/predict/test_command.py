@@ -166,8 +166,8 @@ def test_settings_are_printed_with_their_origin(settings: Settings, capsys) -> N
 
 def test_no_more_photos_are_read_than_there_are_threads_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     begun = []
-    monkeypatch.setattr(predict, "prepare", lambda photo, max_side: begun.append(photo))
-    views = read_ahead({str(i): Path(str(i)) for i in range(20)}, 8, [], threads=2)
+    monkeypatch.setattr(predict, "prepare", lambda photo, *_: begun.append(photo))
+    views = read_ahead({str(i): Path(str(i)) for i in range(20)}, 8, None, [], threads=2)
     for number in range(20):
         assert next(views)[0] == str(number)  # in their order
         assert len(begun) <= number + 3

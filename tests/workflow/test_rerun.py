@@ -147,6 +147,7 @@ OTHER: dict[str, Any] = {
     "path": "other photos",
     "data.coco.convention": "B",
     "data.folder.orientation": "stored",
+    "data.folder.bits": "each",
     "own": {"a": 1},
     "data.train_split": CHANGED_SPLIT,
     "data.seed_split": CHANGED_SPLIT,

@@ -13,6 +13,10 @@ from ppl.data.photos import PHOTO_SUFFIXES
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import file_digest
 
+SYSTEM_FOLDERS = frozenset(
+    {"@eadir", "#recycle", "__macosx", "$recycle.bin", "system volume information", "lost+found"}
+)
+"""Folders of NAS devices and operating systems, in lower case: they hold thumbnails and deleted files."""
 DIGITS = 8  # of the digest that makes a shortened id unique
 
 
@@ -28,7 +32,7 @@ class PhotoFolder:
 def list_photos(root: Path, *, without: Iterable[Path] = ()) -> PhotoFolder:
     """List the files below a folder except hidden ones and those in the folders `without`.
 
-    Links to folders are followed, but no folder is listed twice.
+    Links to folders are followed, but no folder is listed twice, nor one of SYSTEM_FOLDERS.
     """
     if not root.is_dir():
         raise UserError(root, "not a folder", "name the folder of your photos")
@@ -39,7 +43,9 @@ def list_photos(root: Path, *, without: Iterable[Path] = ()) -> PhotoFolder:
         # Links last: a folder that is both below the root and linked is listed by its own name.
         for name in sorted(folders, key=lambda name: ((here / name).is_symlink(), name)):
             resolved = (here / name).resolve()
-            if name.startswith(".") or resolved in skipped:
+            hidden = name.startswith(".") or name.casefold() in SYSTEM_FOLDERS
+            # A link to a folder above would lead to all that lies beside the photos.
+            if hidden or resolved in skipped or root.resolve().is_relative_to(resolved):
                 folders.remove(name)
             skipped.add(resolved)
         folders.sort()

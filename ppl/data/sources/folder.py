@@ -8,11 +8,15 @@ from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 
+from ppl.data import bits
 from ppl.data.dataset import LISTS, Dataset
+from ppl.data.findings import paragraphs
+from ppl.data.links import link_to
 from ppl.data.orientation import Decision, decide, link_or_copy
 from ppl.data.settings import Folder
 from ppl.data.shrink import Size, link_or_shrink_photo, write_sizes
 from ppl.jobs.errors import UserError, reason
+from ppl.jobs.files import not_there
 from ppl.jobs.parallel import run_all
 from ppl.jobs.shards import in_chunks
 
@@ -57,6 +61,8 @@ def has_masks(settings: Folder) -> bool:
 def prepare(settings: Folder, out: Path, *, splits: Sequence[str], workers: int) -> None:
     """Write the dataset folder: copies of the lists, links to photos and masks or to their folders."""
     root, files = _root(settings), _lists(splits)
+    if not os.path.exists(root):
+        raise not_there(root, "correct data.folder.path, or run ppl.data.new")
     source = root.resolve()
     missing = [str(name) for name in files if not os.path.isfile(source / name)]
     if not os.path.isdir(source / "JPEGImages"):
@@ -77,16 +83,24 @@ def prepare(settings: Folder, out: Path, *, splits: Sequence[str], workers: int)
         raise decision.fault
     if decision.warning:
         print(f"warning: {decision.warning}")
+    depths = _depths(files_of, settings, workers)
+    if depths.faults:
+        raise bits.error_of(depths.faults, root)
+    for line in (*depths.notes, *(f"warning: {line}" for line in paragraphs(depths.warnings))):
+        print(line)
+    bits.write_bits(out, depths.bits)
     for name in (name for name in LINKED if os.path.isdir(source / name)):
-        if settings.max_side is None and not (name == "JPEGImages" and decision.as_stored):
-            (out / name).symlink_to(source / name, target_is_directory=True)
+        if settings.max_side is None and not (name == "JPEGImages" and (decision.as_stored or depths.bits)):
+            link_to(out / name, source / name)
         else:
             (out / name).mkdir()
     if settings.max_side is not None:
-        link_or_shrink(dataset, files_of, decision.as_stored, out, settings.max_side, workers)
-    elif decision.as_stored:
+        link_or_shrink(dataset, files_of, decision.as_stored, depths.bits, out, settings.max_side, workers)
+    elif decision.as_stored or depths.bits:
         as_stored = {files_of[image_id][0] for image_id in decision.as_stored}
-        link_or_copy([*chain.from_iterable(files_of.values())], as_stored, out / "JPEGImages", workers=workers)
+        deep = {files_of[image_id][0]: number for image_id, number in depths.bits.items()}
+        photos = [*chain.from_iterable(files_of.values())]
+        link_or_copy(photos, as_stored, out / "JPEGImages", bits=deep, workers=workers)
 
 
 def _root(settings: Folder) -> Path:
@@ -106,6 +120,12 @@ def _orientations(
     photos = photos_of_splits(dataset, splits)
     single = {image_id: (files[0], dataset.mask(image_id)) for image_id, files in photos.items() if len(files) == 1}
     return photos, decide(single, settings.orientation, _root(settings), workers=workers)
+
+
+def _depths(files_of: Mapping[str, Sequence[Path]], settings: Folder, workers: int) -> bits.Depths:
+    """Return how many bits count in each photo of 16 bits; ids with several files are left to the check."""
+    single = {image_id: files[0] for image_id, files in files_of.items() if len(files) == 1}
+    return bits.decide(bits.highest_values(single, workers=workers), settings.bits)
 
 
 def _state(photo: Path) -> str:
@@ -128,13 +148,14 @@ def link_or_shrink(
     source: Dataset,
     photos: Mapping[str, Sequence[Path]],
     as_stored: Collection[str],
+    bits_of: Mapping[str, int],
     out: Path,
     max_side: int,
     workers: int,
 ) -> None:
     """Write shrunk copies of the large photos, whose files are given by image id, and links to the others."""
     chunks = in_chunks(list(photos), IMAGES_PER_TASK)
-    tasks = ([(photos[i], source.mask(i), i in as_stored) for i in chunk] for chunk in chunks)
+    tasks = ([(photos[i], source.mask(i), i in as_stored, bits_of.get(i)) for i in chunk] for chunk in chunks)
     work = partial(_link_or_shrink_chunk, out, max_side)
     sizes: dict[str, Size] = {}
     for shrunk in run_all(work, tasks, workers=workers, total=len(photos), size=len, name="photos prepared"):
@@ -146,11 +167,11 @@ def link_or_shrink(
 
 
 def _link_or_shrink_chunk(
-    folder: Path, max_side: int, files: Sequence[tuple[Sequence[Path], Path, bool]]
+    folder: Path, max_side: int, files: Sequence[tuple[Sequence[Path], Path, bool, int | None]]
 ) -> dict[str, Size]:
     """Return the original sizes of the photos that were shrunk, by image id."""
     sizes = {
-        photos[0].stem: link_or_shrink_photo(photos, mask, folder, max_side, as_stored=as_stored)
-        for photos, mask, as_stored in files
+        photos[0].stem: link_or_shrink_photo(photos, mask, folder, max_side, as_stored=as_stored, bits=number)
+        for photos, mask, as_stored, number in files
     }
     return {image_id: size for image_id, size in sizes.items() if size}
