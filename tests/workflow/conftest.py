@@ -22,7 +22,6 @@ from snakemake.api import SnakemakeApi
 from snakemake.settings.enums import Quietness
 from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings
 
-from ppl.data.sources.folder import version
 from ppl.jobs import code_hash
 from ppl.report import overview
 
@@ -158,7 +157,6 @@ class Project:
 
     @contextmanager
     def _opened(self, change: Mapping[str, Any]) -> Iterator[Any]:
-        version.cache_clear()  # of the life of a process: here files change within it
         with SnakemakeApi(OutputSettings(dryrun=True, quiet={Quietness.ALL})) as api:
             yield api.workflow(
                 resource_settings=ResourceSettings(cores=2),

@@ -18,7 +18,7 @@ from ppl.jobs.files import file_digest
 from ppl.jobs.lifetime import forward_sigterm_to_jobs
 from ppl.report import overview
 from ppl.workflow import config as configuration
-from ppl.workflow import parameters, paths, plan
+from ppl.workflow import datasets, parameters, paths, plan, snakemake_records
 from ppl.workflow.job_progress import Jobs, why_failed
 from ppl.workflow.locks import remove_stale_locks
 
@@ -38,6 +38,12 @@ try:
         remove_stale_locks(Path(".snakemake"))
 except (UserError, OSError) as error:
     sys.exit(f"error: {explain(error) or error}")  # a WorkflowError would come wrapped in the place where it was raised
+
+
+DATASETS = datasets.Datasets(PREFIX)
+for experiment in E.values() if workflow.is_main_process else ():
+    if datasets.has_parts(experiment.settings.data):
+        datasets.keep_places(DATASETS.folder(experiment), Path(f"{PREFIX}{paths.data_check(experiment)}"))
 
 
 jobs = Jobs()
@@ -70,10 +76,12 @@ onstart:
 
 
 onsuccess:
+    DATASETS.remember()
     print_summary(overview_of_run())
 
 
 onerror:
+    DATASETS.remember()
     print_summary(why_failed(jobs.failed.values()))
 
 
@@ -137,9 +145,71 @@ def source_files(wildcards):
     return [*map(str, files)]
 
 
-def source_version(wildcards):
-    """Return the version of the source of data, which is no flag: it only reruns the preparation."""
-    return source.version(settings_of(wildcards).data)
+def source_state(wildcards):
+    """Return the state of the files of a source, which is no flag: it only reruns the preparation."""
+    experiment = E[wildcards.experiment]
+    if not datasets.has_parts(experiment.settings.data):
+        return source.version(experiment.settings.data)
+    return DATASETS.prepared_from(experiment) if workflow.is_main_process else ""
+
+
+def state_of(*reads):
+    """Return the state of what a job reads of the dataset, such as "photos+labels train_split"; without, of all."""
+
+    def state(wildcards):
+        experiment = E[wildcards.experiment]
+        # The Snakemake of a job on a cluster compares nothing.
+        if not datasets.has_parts(experiment.settings.data) or not workflow.is_main_process:
+            return datasets.NotCompared()
+        return DATASETS.state(experiment, datasets.names_of(experiment, wildcards, reads))
+
+    return state
+
+
+def data_of(*reads):
+    """Return the dataset folder; a job that reads only unchanged parts of it does not depend on its preparation.
+
+    `ancient` alone is not enough: Snakemake does not look for other reasons to run a job behind the job of an ancient
+    input. Jobs on a cluster could run at the same time as the preparation, so there they wait for it.
+    """
+
+    def folder(wildcards):
+        experiment = E[wildcards.experiment]
+        path = paths.data_folder(experiment)
+        if not datasets.has_parts(experiment.settings.data) or not workflow.is_main_process:
+            return path
+        names = [] if workflow.remote_exec else datasets.names_of(experiment, wildcards, reads)
+        keeps = DATASETS.folder(experiment).exists() and DATASETS.unchanged(experiment, names)
+        return ancient(before_update(path)) if keeps else path
+
+    return folder
+
+
+data_folder = files(paths.data_folder)
+"""Of jobs that read all of a dataset: through them its preparation belongs to the jobs of every target."""
+
+
+def check_before(*reads):
+    """Return the check of the data, on which a training does not depend if it has run on the same parts before."""
+
+    def check(wildcards):
+        experiment = E[wildcards.experiment]
+        path = paths.data_check(experiment)
+        if not datasets.has_parts(experiment.settings.data) or not workflow.is_main_process:
+            return path
+        classifier = f"{PREFIX}{experiment.folder}/{wildcards.method}/{wildcards.grids}/classifier.pt"
+        state = repr(DATASETS.state(experiment, datasets.names_of(experiment, wildcards, reads)))
+        keeps = Path(f"{PREFIX}{path}").exists() and state in snakemake_records.params_of(classifier)
+        return ancient(before_update(path)) if keeps else path
+
+    return check
+
+
+def preparation_threads(wildcards):
+    """Return the workers; all cores to prepare a dataset again, so that no job reads it meanwhile (see `data_of`)."""
+    experiment = E[wildcards.experiment]
+    again = datasets.has_parts(experiment.settings.data) and DATASETS.folder(experiment).exists()
+    return all_cores(wildcards) if again else workers(wildcards)
 
 
 def source_settings(wildcards):
@@ -152,9 +222,6 @@ def source_settings(wildcards):
 def split_flags(wildcards):
     """Return the flags of all splits for the check, which is also a command for users and so has flags of its own."""
     return " ".join(f"--{key} {name}" for key, name in settings_of(wildcards).data.splits.items())
-
-
-data_folder, data_check = files(paths.data_folder), files(paths.data_check)
 
 
 def shards(pattern):

@@ -1,6 +1,5 @@
 """Source `folder`: a dataset folder of the user, linked; photos that are shrunk or read as stored are copied."""
 
-import hashlib
 import os.path
 import shutil
 from collections.abc import Collection, Mapping, Sequence
@@ -12,12 +11,14 @@ from ppl.data.dataset import LISTS, Dataset
 from ppl.data.orientation import Decision, decide, link_or_copy
 from ppl.data.settings import Folder
 from ppl.data.shrink import Size, link_or_shrink_photo, write_sizes
-from ppl.jobs.errors import UserError, reason
+from ppl.data.state import Parts, Token, digest
+from ppl.jobs.errors import UserError
 from ppl.jobs.parallel import run_all
 from ppl.jobs.shards import in_chunks
 
 LINKED = ("JPEGImages", "SegmentationClass")  # the second is optional
 IMAGES_PER_TASK = 32
+KINDS = ("photos", "labels", "masks")
 
 
 def check(settings: Folder) -> None:
@@ -25,29 +26,42 @@ def check(settings: Folder) -> None:
 
 
 def inputs(settings: Folder, splits: Sequence[str]) -> list[str]:
-    """Return the lists that exist; the check of the data finds a changed photo."""
+    """Return the lists that exist."""
     root = _root(settings)
     return [str(root / name) for name in _lists(splits) if (root / name).exists()]
 
 
-@cache
-def version(settings: Folder, splits: tuple[str, ...]) -> str:
-    """Return a digest of the photos to be copied as stored: their ids, sizes and times; empty if there are none.
+def parts(settings: Folder, splits: Sequence[str], token: Token) -> Parts:
+    """Return the digests of photos, labels and masks of each split; `token` stands for the content of a file.
 
-    Which ones these are depends on the sizes of masks. A mistake of the user is the version, until it is corrected:
-    `prepare` reports it.
+    A mistake of the user is the digest of all parts, until it is corrected: `prepare` reports it.
     """
     root = _root(settings)
-    if settings.orientation != "stored" and not os.path.isdir(root / "SegmentationClass"):
-        return ""
     try:
-        photos, decision = _orientations(Dataset(root, (), {}), settings, splits, workers=0)
+        dataset, _ = Dataset.inspect(root)
+        photos, decision = _orientations(dataset, settings, splits, workers=0)
+        if decision.fault:
+            raise decision.fault
+        listed = {split: dataset.listed(split) for split in splits}
     except UserError as error:
-        return str(error)
-    if decision.fault:
-        return str(decision.fault)
-    lines = [f"{image_id} {_state(photos[image_id][0])}" for image_id in sorted(decision.as_stored)]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16] if lines else ""
+        fault = digest([repr(settings), str(error)])
+        return {f"{kind} {split}": fault for kind in KINDS for split in splits}
+    token_of = cache(token)  # splits share photos
+    reading = f"{settings.max_side} {settings.orientation}"
+    described = {
+        image_id: " ".join([
+            image_id, *(f"{file.suffix} {token_of(file)}" for file in files), "stored" * (image_id in decision.as_stored)
+        ])
+        for image_id, files in photos.items()
+    }  # fmt: skip
+    result: Parts = {}
+    for split, ids in listed.items():
+        labels = (f"{image_id} {dataset.labels.get(image_id)}" for image_id in ids)
+        result[f"photos {split}"] = digest([reading, *(described.get(image_id, image_id) for image_id in ids)])
+        result[f"labels {split}"] = digest([*dataset.classes, *labels])
+        masks = (f"{image_id} {token_of(dataset.mask(image_id))}" for image_id in ids if dataset.has_masks)
+        result[f"masks {split}"] = digest([reading, *dataset.classes, *masks])
+    return result
 
 
 def has_masks(settings: Folder) -> bool:
@@ -106,15 +120,6 @@ def _orientations(
     photos = photos_of_splits(dataset, splits)
     single = {image_id: (files[0], dataset.mask(image_id)) for image_id, files in photos.items() if len(files) == 1}
     return photos, decide(single, settings.orientation, _root(settings), workers=workers)
-
-
-def _state(photo: Path) -> str:
-    """Return the size and the time of the last change of a file, links followed."""
-    try:
-        state = os.stat(photo)
-    except OSError as error:  # removed since its header was read
-        return reason(error)
-    return f"{state.st_size} {state.st_mtime_ns}"
 
 
 def photos_of_splits(source: Dataset, splits: Sequence[str]) -> dict[str, list[Path]]:
