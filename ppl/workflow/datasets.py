@@ -1,8 +1,8 @@
 """What the datasets of the experiments are made from, compared with the state from which they were prepared.
 
-A source with a function `parts` (ppl.data.prepare) tells the state of photos, labels and masks of each split. A rule has
-the state of the parts that its step reads as a parameter, so that a change of these reruns it, and no other change. A
-job that reads only parts of which nothing has changed must not depend on the job that prepares the dataset again.
+A source with a function `parts` (ppl.data.prepare) tells the state of photos, labels and masks of each split. A rule
+has the state of the parts that its step reads as a parameter, so that a change of these reruns it, and no other change.
+A job that reads only parts of which nothing has changed must not depend on the job that prepares the dataset again.
 """
 
 import ast

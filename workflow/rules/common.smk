@@ -24,6 +24,8 @@ from ppl.workflow.locks import remove_stale_locks
 
 IS_MODULE = not workflow.modifier.is_main_snakefile()
 """Whether another workflow uses this one (docs/module.md), to which folder, targets and locks then belong."""
+FORCES = {"-F", "-R", "-f", "--force", "--forceall", "--forcerun", "--touch", "-t"}
+"""Options of Snakemake with which the user decides what is computed again."""
 PREFIX = workflow.modifier.path_modifier.prefix or ""
 """Prefix of a `module` statement for all results; Snakemake itself adds it to inputs and outputs."""
 
@@ -36,6 +38,11 @@ try:
         configuration.check_families(E.values())
     if workflow.is_main_process and not IS_MODULE and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
         remove_stale_locks(Path(".snakemake"))
+    if workflow.is_main_process and not IS_MODULE:
+        snakemake_records.restore_times()
+        snakemake_records.remember_place()
+        for experiment in E.values() if not FORCES & set(sys.argv) else ():
+            snakemake_records.refuse_changed_settings(experiment)
 except (UserError, OSError) as error:
     sys.exit(f"error: {explain(error) or error}")  # a WorkflowError would come wrapped in the place where it was raised
 
@@ -77,11 +84,13 @@ onstart:
 
 onsuccess:
     DATASETS.remember()
+    snakemake_records.remember_place()
     print_summary(overview_of_run())
 
 
 onerror:
     DATASETS.remember()
+    snakemake_records.remember_place()
     print_summary(why_failed(jobs.failed.values()))
 
 
@@ -178,7 +187,7 @@ def data_of(*reads):
         path = paths.data_folder(experiment)
         if not datasets.has_parts(experiment.settings.data) or not workflow.is_main_process:
             return path
-        names = [] if workflow.remote_exec else datasets.names_of(experiment, wildcards, reads)
+        names = [] if workflow.non_local_exec else datasets.names_of(experiment, wildcards, reads)
         keeps = DATASETS.folder(experiment).exists() and DATASETS.unchanged(experiment, names)
         return ancient(before_update(path)) if keeps else path
 

@@ -48,12 +48,10 @@ def parts(settings: Folder, splits: Sequence[str], token: Token) -> Parts:
         return {f"{kind} {split}": fault for kind in KINDS for split in splits}
     token_of = cache(token)  # splits share photos
     reading = f"{settings.max_side} {settings.orientation}"
-    described = {
-        image_id: " ".join([
-            image_id, *(f"{file.suffix} {token_of(file)}" for file in files), "stored" * (image_id in decision.as_stored)
-        ])
-        for image_id, files in photos.items()
-    }  # fmt: skip
+    described = {}
+    for image_id, files in photos.items():
+        tokens = [f"{file.suffix} {token_of(file)}" for file in files]
+        described[image_id] = " ".join([image_id, *tokens, "stored" * (image_id in decision.as_stored)])
     result: Parts = {}
     for split, ids in listed.items():
         labels = (f"{image_id} {dataset.labels.get(image_id)}" for image_id in ids)
