@@ -57,9 +57,8 @@ def output_of(file: Path) -> Path:
 def chain(output: Path) -> dict[Path, dict[str, Any]]:
     """Return the records of an output and of all its direct and indirect inputs, by path, the output first.
 
-    Each gets `faults`: its content differs from its record, or an input has changed. Of a dataset a step reads only parts,
-    so one that was prepared again is a note. A file without a record is an
-    external input and has only a digest.
+    Each gets `faults`: its content differs from its record, or an input has changed; a dataset that was prepared again
+    is a note, as steps read only parts of it. A file without a record is an external input and has only a digest.
     """
     nodes: dict[Path, dict[str, Any]] = {}
     waiting = [output]

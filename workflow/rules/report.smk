@@ -104,6 +104,7 @@ rule write_report:
     """Write one self-contained page: numbers, curves, pictures, costs and settings of an experiment."""
     input:
         data=data_folder,
+        check=files(paths.data_check),
         settings="results/{experiment}/settings.yaml",
         cams=files(paths.reported_cams),
         reliable=files(paths.reliable_labels),

@@ -103,6 +103,7 @@ rule gather_test_predictions:
     """Gather the test predictions of the main variant in the VOC server's layout, and a checked tar of them."""
     input:
         data=data_folder,
+        check=files(paths.data_check),
         predictions=files(paths.predictions, "test_split"),
         # ppl.predict reads it beside the network; no prediction depends on it.
         settings=ancient("results/{experiment}/settings.yaml"),
