@@ -6,7 +6,7 @@ rule prepare_data:
     output:
         directory("results/{experiment}/data"),
     params:
-        code=code(*datasets.CODE),
+        code=code("ppl.data.prepare", "data.source", "data.{source}"),
         settings=source_settings,
         version=source_state,
         archives=lambda wildcards, input: f"--archives {input.archives}" if input.archives else "",
