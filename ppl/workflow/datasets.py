@@ -159,9 +159,7 @@ def _texts(folder: Path) -> list[str]:
 
 def _is_incomplete(folder: Path) -> bool:
     """Return whether a dataset folder is only the place of one, or has links that lead nowhere."""
-    return folder.stat().st_mtime < 1 or any(
-        _has_dangling_link(folder / name) for name in ("JPEGImages", "SegmentationClass")
-    )
+    return folder.stat().st_mtime < 1 or any(map(_has_dangling_link, folder.iterdir()))
 
 
 def _write(folder: Path, record: Record) -> None:
