@@ -87,12 +87,13 @@ def highest_value(path: Path | str) -> int | None:
 
 
 def may_be_deep(path: Path | str) -> bool:
-    """Return whether the first two bytes of a file are those of a format with more than 8 bits per channel."""
+    """Return whether a file starts like one of a format with more than 8 bits per channel; a PNG states its bits."""
     try:
         with open(path, "rb") as file:
-            return file.read(2) in STARTS
+            start = file.read(25)
     except OSError:
         return False
+    return start[:2] in STARTS and (not start.startswith(b"\x89PNG") or start[24:] == b"\x10")
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:

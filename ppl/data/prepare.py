@@ -21,6 +21,9 @@ These are optional. The workflow calls them before any job runs, so they, and th
     inputs(settings, splits) -> list[str]            existing files whose change prepares the data again; default: none
     version(settings, splits) -> str                 another text prepares the data again, too; default: empty
     has_masks(settings) -> bool                      whether there are masks to measure with; default: False
+    parts(settings, splits, token) -> dict[str, str] digests of "photos SPLIT", "labels SPLIT" and "masks SPLIT": a step
+                                                     reruns only if what it reads has changed; `token(path)` stands for
+                                                     the content of a file below `settings.path`
 
 An entry of the project may also have `archives(settings, splits) -> tuple[str, ...]`: archives of
 `ppl.data.sources.download` to download; `settings.path` then is the folder of the unpacked ones.

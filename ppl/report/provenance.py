@@ -18,6 +18,9 @@ from ppl.jobs import provenance
 from ppl.jobs.command import command
 from ppl.jobs.errors import UserError
 
+DATASETS = "ppl.data.prepare"
+"""Prepares a dataset again if any part of it has changed, which reruns only the steps that read this part."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -54,8 +57,8 @@ def output_of(file: Path) -> Path:
 def chain(output: Path) -> dict[Path, dict[str, Any]]:
     """Return the records of an output and of all its direct and indirect inputs, by path, the output first.
 
-    Each gets `faults`: its content differs from its record, or an input has changed. A file without a record is an
-    external input and has only a digest.
+    Each gets `faults`: its content differs from its record, or an input has changed; a dataset that was prepared again
+    is a note, as steps read only parts of it. A file without a record is an external input and has only a digest.
     """
     nodes: dict[Path, dict[str, Any]] = {}
     waiting = [output]
@@ -76,8 +79,13 @@ def chain(output: Path) -> dict[Path, dict[str, Any]]:
         waiting += [resolved(path, name) for name in record["inputs"]]
     for path, node in nodes.items():
         for name, read in node["inputs"].items():
-            digest = nodes[resolved(path, name)].get("sha256")
-            if digest != read["sha256"]:
+            source = nodes[resolved(path, name)]
+            digest = source.get("sha256")
+            if digest != read["sha256"] and source.get("made_by") == DATASETS and not source["faults"]:
+                node["notes"] = [
+                    f"its input {resolved(path, name)} was prepared again; Snakemake compares what it read"
+                ]
+            elif digest != read["sha256"]:
                 what = "no longer exists" if digest is None else "has changed"
                 node["faults"].append(f"its input {resolved(path, name)} {what}")
     return nodes
@@ -95,6 +103,7 @@ def lines(output: Path, nodes: dict[Path, dict[str, Any]]) -> Iterator[str]:
             return
         described.add(path)
         state = "".join(f"  FAULT: {fault}" for fault in node["faults"])
+        state += "".join(f"  note: {note}" for note in node.get("notes", []))
         yield f"{indent}{path}  {digest}{state}"
         if "made_by" not in node:
             yield f"{indent}  external input, {node.get('files', 0)} files"

@@ -82,7 +82,7 @@ def test_a_broken_folder_is_refused(own, refused, tmp_path, change, message):
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    ({"photos": Path("absent")}, "not a folder"), ({"labels": Path("absent.csv")}, "No such file"),
+    ({"photos": Path("absent")}, "is not there"), ({"labels": Path("absent.csv")}, "is not there"),
     ({"labels": Path("photos")}, "a folder, not a table"),
     ({"photos": Path(".")}, "written into this folder of photos"),
     ({"name": "photos"}, "contains your photos"),

@@ -6,6 +6,7 @@ outputs and logs its arguments; Snakemake records parameters, inputs and code of
 
 import os
 import re
+import shlex
 import shutil
 import site
 import subprocess
@@ -22,7 +23,6 @@ from snakemake.api import SnakemakeApi
 from snakemake.settings.enums import Quietness
 from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings
 
-from ppl.data.sources.folder import version
 from ppl.jobs import code_hash
 from ppl.report import overview
 
@@ -158,7 +158,6 @@ class Project:
 
     @contextmanager
     def _opened(self, change: Mapping[str, Any]) -> Iterator[Any]:
-        version.cache_clear()  # of the life of a process: here files change within it
         with SnakemakeApi(OutputSettings(dryrun=True, quiet={Quietness.ALL})) as api:
             yield api.workflow(
                 resource_settings=ResourceSettings(cores=2),
@@ -211,14 +210,25 @@ def _job(job: Any) -> Job:
     )
 
 
-def copy_project(root: Path) -> Project:
+def add_stand_in(root: Path, *, real: str = "") -> Path:
+    """Write the stand-in for `python`, which runs the module `real` as it is; return the folder of both programs."""
+    tools, (first, rest) = root / "stand-in", STAND_IN.split("\n", 1)
+    tools.mkdir()
+    as_it_is = f'if [ "$2" = {real} ]; then exec {shlex.quote(sys.executable)} "$@"; fi\n' if real else ""
+    (tools / "python").write_text(f"{first}\n{as_it_is}{rest}")
+    (tools / "python").chmod(0o755)
+    (tools / "snakemakes").symlink_to(sys.executable)
+    return tools
+
+
+def copy_project(root: Path, experiments: Mapping[str, Any] = EXPERIMENTS) -> Project:
     """Copy workflow, environments and code of the repository, with experiments of its own."""
     for folder in ("workflow", "envs", "ppl"):
         ignored = shutil.ignore_patterns("demo_photos", "__pycache__")
         shutil.copytree(REPOSITORY / folder, root / folder, ignore=ignored)
     (root / "config").mkdir()
-    (root / "config" / "config.yaml").write_text(yaml.safe_dump({"experiments": EXPERIMENTS}))
-    return Project(root, EXPERIMENTS)
+    (root / "config" / "config.yaml").write_text(yaml.safe_dump({"experiments": dict(experiments)}))
+    return Project(root, experiments)
 
 
 def write_lists(folder: Path) -> None:
@@ -235,14 +245,20 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The project with all results."""
     project = copy_project(tmp_path_factory.mktemp("finished"))
     write_lists(project.root / PHOTOS)
-    tools = project.root / "stand-in"
-    tools.mkdir()
-    (tools / "python").write_text(STAND_IN)
-    (tools / "python").chmod(0o755)
-    (tools / "snakemakes").symlink_to(sys.executable)
+    tools = add_stand_in(project.root)
     python = str(tools / "snakemakes")
     done = project.command(*project.targets(), python=python, ARGUMENTS=str(project.root / "arguments"))
     assert done.returncode == 0, done.stdout
+    return project
+
+
+@pytest.fixture(scope="session")
+def unfinished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project without results on a dataset folder `mine`, still to be written; only the dataset is not a stand-in."""
+    data = {"source": "folder", "folder": {"path": "mine", "max_side": 64}, "train_split": "train"}
+    experiments = {"mine": {"data": data, "main": "baseline/plain", "compare": []}}
+    project = copy_project(tmp_path_factory.mktemp("unfinished"), experiments)
+    add_stand_in(project.root, real="ppl.data.prepare")
     return project
 
 

@@ -416,22 +416,6 @@ def turned(project) -> Iterator[Path]:
         path.unlink()
 
 
-def test_masks_rerun_only_the_preparation_of_photos_that_they_turn_and_what_follows(project, turned):
-    def plan_with(*masks: np.ndarray):
-        for mask in masks:
-            write_mask(turned / "SegmentationClass" / "a.png", mask)
-        return project.plan()
-
-    upright = np.zeros((30, 20), np.uint8)
-    assert names(plan_with().rerun) == []
-    assert names(plan_with(upright).rerun) == []
-    assert names(plan_with(upright + 1).rerun) == []
-    plan = plan_with(upright.T)
-    first = plan.select(only("prepare_data", experiments="own"))
-    assert first
-    assert names(plan.rerun) == names(plan.following(first))
-
-
 def test_an_unreadable_photo_or_contradictory_masks_do_not_stop_the_plan(project, turned):
     photos, masks, lists = turned / "JPEGImages", turned / "SegmentationClass", turned / "ImageSets" / "Segmentation"
     shutil.copyfile(photos / "a.jpg", photos / "b.jpg")

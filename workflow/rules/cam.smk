@@ -1,12 +1,13 @@
 rule export_cams:
     """Write the class activation maps of a split, or of a shard of it (Section III-E)."""
     input:
-        data=data_folder,
+        data=data_of("photos+labels split"),
         classifier="results/{experiment}/{method}/{grids}/classifier.pt",
     output:
         "results/{experiment}/{method}/{grids}/cams/{split}-{shard}.h5",
     params:
         code=code("ppl.cam.export", "cam.method", "cam.{method}", "classify.architecture"),
+        state=state_of("photos+labels split"),
         settings=flags("cam.method", "cam.{method}", "cam.maps", "hardware.precision"),
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     message:
@@ -31,7 +32,7 @@ rule export_cams:
 rule choose_threshold:
     """Write the background threshold of the seeds: the configured number, or one chosen without masks."""
     input:
-        data=if_auto(data_folder, []),
+        data=if_auto(data_of("photos+labels train_split"), []),
         cams=if_auto(cams_of("train_split"), []),
         classifier=if_auto(
             lambda wildcards: "results/{experiment}/{method}/{grids}/classifier.pt".format(**wildcards), []
@@ -40,6 +41,7 @@ rule choose_threshold:
         "results/{experiment}/{method}/{grids}/threshold.json",
     params:
         code=if_auto(code("ppl.cam.choose_threshold", "classify.architecture"), code_hash("ppl.cam.threshold")),
+        state=if_auto(state_of("photos+labels train_split"), datasets.NotCompared()),
         settings=flags("cam.threshold"),
         split=if_auto(lambda wildcards: f"--split {settings_of(wildcards).data.train_split}", ""),
         inputs=lambda wildcards, input: (
@@ -66,7 +68,7 @@ rule choose_threshold:
 rule sweep_seeds:
     """Measure the seeds at every background threshold; reads masks."""
     input:
-        data=data_folder,
+        data=data_of("masks+labels seed_split"),
         cams=cams_of("seed_split"),
     output:
         report(
@@ -78,6 +80,7 @@ rule sweep_seeds:
         ),
     params:
         code=code_hash("ppl.measure.sweep"),
+        state=state_of("masks+labels seed_split"),
         split=split("seed_split"),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: seeds measured at every threshold; {log}"

@@ -1,14 +1,15 @@
 rule train_classifier:
     """Train the classifier of one variant on image-level labels (Sections III-B to III-D)."""
     input:
-        data=data_folder,
-        check=data_check,
+        data=data_of("photos+labels train_split"),
+        check=check_before("photos+labels train_split"),
         start=starting_classifier,
     output:
         classifier="results/{experiment}/{method}/{grids}/classifier.pt",
         curve="results/{experiment}/{method}/{grids}/classify.csv",
     params:
         code=code("ppl.classify.train", "classify.architecture"),
+        state=state_of("photos+labels train_split"),
         train=split("train_split"),
         val=split("val_split"),
         settings=flags("classify.architecture", "hardware.precision"),

@@ -21,12 +21,14 @@ from ppl.jobs.lifetime import forward_sigterm_to_jobs
 from ppl.jobs.settings import REQUIRE_GPU
 from ppl.report import overview
 from ppl.workflow import config as configuration
-from ppl.workflow import parameters, paths, plan
+from ppl.workflow import datasets, parameters, paths, plan, snakemake_records
 from ppl.workflow.job_progress import Jobs, why_failed
 from ppl.workflow.locks import remove_stale_locks
 
 IS_MODULE = not workflow.modifier.is_main_snakefile()
 """Whether another workflow uses this one (docs/module.md), to which folder, targets and locks then belong."""
+FORCES = {"-F", "-R", "-f", "--force", "--forceall", "--forcerun", "--touch", "-t"}
+"""Options of Snakemake with which the user decides what is computed again."""
 PREFIX = workflow.modifier.path_modifier.prefix or ""
 """Prefix of a `module` statement for all results; Snakemake itself adds it to inputs and outputs."""
 IN_CLONE = not IS_MODULE and Path(workflow.basedir).resolve().parent == Path.cwd()
@@ -46,10 +48,21 @@ try:
         configuration.check_families(E.values())
     if workflow.is_main_process and not IS_MODULE and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
         remove_stale_locks(Path(".snakemake"))
+    if workflow.is_main_process and not IS_MODULE:
+        snakemake_records.restore_times()
+        snakemake_records.remember_place()
+        for experiment in E.values() if not FORCES & set(sys.argv) else ():
+            snakemake_records.refuse_changed_settings(experiment)
 except (UserError, OSError) as error:
     sys.exit(f"error: {explain(error) or error}")  # a WorkflowError would come wrapped in the place where it was raised
 
 os.environ[REQUIRE_GPU] = " ".join(name for name, experiment in E.items() if experiment.settings.hardware.require_gpu)
+
+DATASETS = datasets.Datasets(PREFIX)
+for experiment in E.values() if workflow.is_main_process else ():
+    if datasets.has_parts(experiment.settings.data):
+        datasets.keep_places(DATASETS.folder(experiment), Path(f"{PREFIX}{paths.data_check(experiment)}"))
+
 
 jobs = Jobs()
 
@@ -81,10 +94,14 @@ onstart:
 
 
 onsuccess:
+    DATASETS.remember()
+    snakemake_records.remember_place()
     print_summary(overview_of_run())
 
 
 onerror:
+    DATASETS.remember()
+    snakemake_records.remember_place()
     print_summary(why_failed(jobs.failed.values()))
 
 
@@ -148,9 +165,71 @@ def source_files(wildcards):
     return [*map(str, files)]
 
 
-def source_version(wildcards):
-    """Return the version of the source of data, which is no flag: it only reruns the preparation."""
-    return source.version(settings_of(wildcards).data)
+def source_state(wildcards):
+    """Return the state of the files of a source, which is no flag: it only reruns the preparation."""
+    experiment = E[wildcards.experiment]
+    if not datasets.has_parts(experiment.settings.data):
+        return source.version(experiment.settings.data)
+    return DATASETS.prepared_from(experiment) if workflow.is_main_process else ""
+
+
+def state_of(*reads):
+    """Return the state of what a job reads of the dataset, such as "photos+labels train_split"; without, of all."""
+
+    def state(wildcards):
+        experiment = E[wildcards.experiment]
+        # The Snakemake of a job on a cluster compares nothing.
+        if not datasets.has_parts(experiment.settings.data) or not workflow.is_main_process:
+            return datasets.NotCompared()
+        return DATASETS.state(experiment, datasets.names_of(experiment, wildcards, reads))
+
+    return state
+
+
+def data_of(*reads):
+    """Return the dataset folder; a job that reads only unchanged parts of it does not depend on its preparation.
+
+    `ancient` alone is not enough: Snakemake does not look for other reasons to run a job behind the job of an ancient
+    input. Jobs on a cluster could run at the same time as the preparation, so there they wait for it.
+    """
+
+    def folder(wildcards):
+        experiment = E[wildcards.experiment]
+        path = paths.data_folder(experiment)
+        if not datasets.has_parts(experiment.settings.data) or not workflow.is_main_process:
+            return path
+        names = [] if workflow.non_local_exec else datasets.names_of(experiment, wildcards, reads)
+        keeps = DATASETS.folder(experiment).exists() and DATASETS.unchanged(experiment, names)
+        return ancient(before_update(path)) if keeps else path
+
+    return folder
+
+
+data_folder = files(paths.data_folder)
+"""Of jobs that read all of a dataset: through them its preparation belongs to the jobs of every target."""
+
+
+def check_before(*reads):
+    """Return the check of the data, on which a training does not depend if it has run on the same parts before."""
+
+    def check(wildcards):
+        experiment = E[wildcards.experiment]
+        path = paths.data_check(experiment)
+        if not datasets.has_parts(experiment.settings.data) or not workflow.is_main_process:
+            return path
+        classifier = f"{PREFIX}{experiment.folder}/{wildcards.method}/{wildcards.grids}/classifier.pt"
+        state = repr(DATASETS.state(experiment, datasets.names_of(experiment, wildcards, reads)))
+        keeps = Path(f"{PREFIX}{path}").exists() and state in snakemake_records.params_of(classifier)
+        return ancient(before_update(path)) if keeps else path
+
+    return check
+
+
+def preparation_threads(wildcards):
+    """Return the workers; all cores to prepare a dataset again, so that no job reads it meanwhile (see `data_of`)."""
+    experiment = E[wildcards.experiment]
+    again = datasets.has_parts(experiment.settings.data) and DATASETS.folder(experiment).exists()
+    return all_cores(wildcards) if again else workers(wildcards)
 
 
 def source_settings(wildcards):
@@ -163,9 +242,6 @@ def source_settings(wildcards):
 def split_flags(wildcards):
     """Return the flags of all splits for the check, which is also a command for users and so has flags of its own."""
     return " ".join(f"--{key} {name}" for key, name in settings_of(wildcards).data.splits.items())
-
-
-data_folder, data_check = files(paths.data_folder), files(paths.data_check)
 
 
 def shards(pattern):

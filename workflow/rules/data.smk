@@ -8,7 +8,7 @@ rule prepare_data:
     params:
         code=code("ppl.data.prepare", "data.source", "data.{source}"),
         settings=source_settings,
-        version=source_version,
+        version=source_state,
         archives=lambda wildcards, input: f"--archives {input.archives}" if input.archives else "",
     wildcard_constraints:
         experiment=named(e for e in E.values() if not e.is_repetition),
@@ -18,7 +18,8 @@ rule prepare_data:
         "results/{experiment}/logs/data.log",
     benchmark:
         "results/{experiment}/benchmarks/data.tsv"
-    threads: workers
+    priority: 1
+    threads: preparation_threads
     resources:
         mem_mb=6000,
         runtime=240,
@@ -81,11 +82,12 @@ rule unpack_archives:
 rule check_data:
     """Check every photo, label and mask before any training, and list all faults at once."""
     input:
-        "results/{experiment}/data",
+        data_folder,
     output:
         "results/{experiment}/check.json",
     params:
         code=code_hash("ppl.data.check"),
+        state=state_of(),
         splits=split_flags,
     message:
         "{wildcards.experiment}: check of every photo, label and mask; {log}"

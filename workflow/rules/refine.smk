@@ -1,13 +1,14 @@
 rule label_reliable:
     """Write reliable labels by dense CRF, from the CAMs alone."""
     input:
-        data=data_folder,
+        data=data_of("photos+labels train_split"),
         cams=cams_of("train_split"),
         threshold=threshold_if(0),
     output:
         directory("results/{experiment}/{method}/{grids}/reliable/{shard}"),
     params:
         code=code_hash("ppl.refine.reliable"),
+        state=state_of("photos+labels train_split"),
         split=split("train_split"),
         settings=flags("refine.reliable", "refine.keep_classes", "refine.pairwise", "hardware.crf"),
         threshold=threshold_flag,
@@ -34,13 +35,14 @@ rule label_reliable:
 rule train_refiner:
     """Train the refinement network on the reliable labels."""
     input:
-        data=data_folder,
+        data=data_of("photos+labels train_split"),
         labels=shards("results/{experiment}/{method}/{grids}/reliable/{shard}"),
     output:
         network="results/{experiment}/{method}/{grids}/refiner.pt",
         curve="results/{experiment}/{method}/{grids}/refiner.csv",
     params:
         code=code("ppl.refine.train_refiner", "refine.network", "refine.{network}"),
+        state=state_of("photos+labels train_split"),
         train=split("train_split"),
         settings=flags("refine.network", "refine.{network}", "hardware.precision", without="walk"),
         random_seed=random_seed,
@@ -66,7 +68,7 @@ rule train_refiner:
 rule walk:
     """Write pseudo labels: CAMs after a random walk that the refinement network guides (Section III-F)."""
     input:
-        data=data_folder,
+        data=data_of("photos+labels train_split"),
         cams=cams_of("train_split"),
         network="results/{experiment}/{method}/{grids}/refiner.pt",
         threshold=threshold_if(1),
@@ -74,6 +76,7 @@ rule walk:
         directory("results/{experiment}/{method}/{grids}/pseudo/{shard}"),
     params:
         code=code("ppl.refine.walk_split", "refine.network", "refine.{network}"),
+        state=state_of("photos+labels train_split"),
         walk=lambda wildcards: parameters.walk_code(settings_of(wildcards)),
         split=split("train_split"),
         settings=flags(
@@ -116,13 +119,14 @@ pseudo_settings = flags(*crf_keys, "refine.labels.margins", "refine.keep_classes
 rule crf_seeds:
     """Write seeds after a CRF, on the split on which they are measured (Table I)."""
     input:
-        data=data_folder,
+        data=data_of("photos+labels seed_split"),
         cams=cams_of("seed_split"),
         threshold="results/{experiment}/{method}/{grids}/threshold.json",
     output:
         directory("results/{experiment}/{method}/{grids}/seed-crf/{shard}"),
     params:
         code=code_hash("ppl.refine.crf_seeds"),
+        state=state_of("photos+labels seed_split"),
         split=split("seed_split"),
         settings=crf_settings,
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
@@ -147,13 +151,14 @@ rule crf_seeds:
 
 use rule crf_seeds as crf_pseudo with:
     input:
-        data=data_folder,
+        data=data_of("photos+labels train_split"),
         cams=cams_of("train_split"),
         threshold="results/{experiment}/{method}/{grids}/threshold.json",
     output:
         directory("results/{experiment}/{method}/{grids}/pseudo/{shard}"),
     params:
         code=code_hash("ppl.refine.crf_seeds"),
+        state=state_of("photos+labels train_split"),
         split=split("train_split"),
         settings=pseudo_settings,
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
@@ -170,12 +175,13 @@ use rule crf_seeds as crf_pseudo with:
 rule agree_labels:
     """Write the pseudo labels on which variants agree."""
     input:
-        data=data_folder,
+        data=data_of("photos+labels train_split"),
         labels=labels_to_agree,
     output:
         directory("results/{experiment}/{method}/{grids}/agreed/{shard}"),
     params:
         code=code_hash("ppl.refine.agree"),
+        state=state_of("photos+labels train_split"),
         split=split("train_split"),
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     message:
@@ -198,13 +204,14 @@ rule agree_labels:
 rule best_crf_seeds:
     """Write seeds after a CRF at the best threshold of their sweep (Table I); that threshold is tuned on masks."""
     input:
-        data=data_folder,
+        data=data_of("photos+labels seed_split"),
         cams=cams_of("seed_split"),
         sweep="results/{experiment}/{method}/{grids}/sweep.csv",
     output:
         directory("results/{experiment}/{method}/{grids}/seed-best-crf/{shard}"),
     params:
         code=code_hash("ppl.measure.best_crf_seeds"),
+        state=state_of("photos+labels seed_split"),
         split=split("seed_split"),
         settings=crf_settings,
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
@@ -230,7 +237,7 @@ rule best_crf_seeds:
 rule measure_crf_seeds:
     """Measure IoU of the seeds after a CRF (Table I); reads masks."""
     input:
-        data=data_folder,
+        data=data_of("masks+labels seed_split"),
         labels=shards("results/{experiment}/{method}/{grids}/seed-crf/{shard}"),
     output:
         report(
@@ -242,6 +249,7 @@ rule measure_crf_seeds:
         ),
     params:
         code=code_hash("ppl.measure.label_maps"),
+        state=state_of("masks+labels seed_split"),
         split=split("seed_split"),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: seeds with CRF measured; {log}"
@@ -262,7 +270,7 @@ rule measure_crf_seeds:
 
 use rule measure_crf_seeds as measure_best_crf_seeds with:
     input:
-        data=data_folder,
+        data=data_of("masks+labels seed_split"),
         labels=shards("results/{experiment}/{method}/{grids}/seed-best-crf/{shard}"),
     output:
         report(
@@ -283,7 +291,7 @@ use rule measure_crf_seeds as measure_best_crf_seeds with:
 rule measure_pseudo:
     """Measure IoU of the pseudo labels on the seed split; reads masks."""
     input:
-        data=data_folder,
+        data=data_of("masks+labels seed_split"),
         labels=labels_to_learn,
     output:
         report(
@@ -295,6 +303,7 @@ rule measure_pseudo:
         ),
     params:
         code=code_hash("ppl.measure.label_maps"),
+        state=state_of("masks+labels seed_split"),
         split=split("seed_split"),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: pseudo labels measured; {log}"

@@ -63,7 +63,7 @@ rule summary:
 rule count_classes:
     """Count the pixels of every class in seeds, pseudo labels and predictions on its labelled photos; reads no mask."""
     input:
-        data=data_folder,
+        data=data_of("photos+labels train_split", "photos+labels val_split"),
         cams=cams_of("train_split"),
         labels=labels_to_learn,
         threshold="results/{experiment}/{method}/{grids}/threshold.json",
@@ -78,6 +78,7 @@ rule count_classes:
         ),
     params:
         code=code_hash("ppl.report.count_classes"),
+        state=state_of("photos+labels train_split", "photos+labels val_split"),
         train=split("train_split"),
         val=split("val_split"),
         folders=lambda wildcards, input: [f"{f}/{paths.best_kind(E[wildcards.experiment])}" for f in input.predictions],
@@ -103,6 +104,7 @@ rule write_report:
     """Write one self-contained page: numbers, curves, pictures, costs and settings of an experiment."""
     input:
         data=data_folder,
+        check=files(paths.data_check),
         settings="results/{experiment}/settings.yaml",
         cams=files(paths.reported_cams),
         reliable=files(paths.reliable_labels),
@@ -129,6 +131,7 @@ rule write_report:
         ),
     params:
         code=code_hash("ppl.report.page"),
+        state=state_of(),
         template=part_hash("page.html", "page.css", "page.js"),
         paper=part_hash("paper.csv"),
         benchmarks=with_prefix("results/{experiment}/benchmarks"),
@@ -220,12 +223,13 @@ rule tabulate_costs:
 rule draw_stages:
     """Draw features after the stem and each stage (Figure 3)."""
     input:
-        data=data_folder,
+        data=data_of("photos+labels val_split"),
         classifier="results/{experiment}/{method}/{grids}/classifier.pt",
     output:
         "results/{experiment}/{method}/{grids}/stages.png",
     params:
         code=code("ppl.report.stages", "classify.architecture"),
+        state=state_of("photos+labels val_split"),
         split=split("val_split"),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: features of each stage; {log}"
@@ -260,6 +264,7 @@ rule tabulate:
         ),
     params:
         code=code_hash("ppl.report.tables"),
+        state=state_of(),
         paper=part_hash("paper.csv"),
         plan=lambda wildcards: with_prefix(json.dumps(plan.plan(wildcards.experiment, E))),
     message:

@@ -1,13 +1,14 @@
 rule train_segmenter:
     """Train the segmentation network on the pseudo labels."""
     input:
-        data=data_folder,
+        data=data_of("photos+labels train_split"),
         labels=labels_to_learn,
     output:
         network="results/{experiment}/{method}/{grids}/segmenter.pt",
         curve="results/{experiment}/{method}/{grids}/segmenter.csv",
     params:
         code=code("ppl.segment.train", "segment.network", "segment.{network}"),
+        state=state_of("photos+labels train_split"),
         train=split("train_split"),
         settings=flags("segment.network", "segment.{network}", "segment.training", "hardware.precision"),
         random_seed=random_seed,
@@ -33,12 +34,13 @@ rule train_segmenter:
 rule predict:
     """Predict label maps of a split, or of a shard of it: by the network alone and after the CRF."""
     input:
-        data=data_folder,
+        data=data_of("photos split"),
         network="results/{experiment}/{method}/{grids}/segmenter.pt",
     output:
         directory("results/{experiment}/{method}/{grids}/predictions/{split}-{shard}"),
     params:
         code=code("ppl.segment.predict_split", "segment.network", "segment.{network}"),
+        state=state_of("photos split"),
         settings=flags("segment.prediction", "hardware.precision", "hardware.crf"),
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     message:
@@ -63,7 +65,7 @@ rule predict:
 rule measure_predictions:
     """Measure IoU of the network on the validation split, with or without CRF; reads masks."""
     input:
-        data=data_folder,
+        data=data_of("masks+labels val_split"),
         predictions=predictions_of("val_split"),
     output:
         report(
@@ -75,6 +77,7 @@ rule measure_predictions:
         ),
     params:
         code=code_hash("ppl.measure.label_maps"),
+        state=state_of("masks+labels val_split"),
         split=split("val_split"),
         folders=lambda wildcards, input: [f"{folder}/{wildcards.kind}" for folder in input.predictions],
     wildcard_constraints:
@@ -100,6 +103,7 @@ rule gather_test_predictions:
     """Gather the test predictions of the main variant in the VOC server's layout, and a checked tar of them."""
     input:
         data=data_folder,
+        check=files(paths.data_check),
         predictions=files(paths.predictions, "test_split"),
         # ppl.predict reads it beside the network; no prediction depends on it.
         settings=ancient("results/{experiment}/settings.yaml"),
@@ -108,6 +112,7 @@ rule gather_test_predictions:
         tar="results/{experiment}_test_preds.tar",
     params:
         code=code_hash("ppl.segment.voc_server"),
+        state=state_of("photos test_split"),
         split=split("test_split"),
         folders=lambda wildcards, input: [f"{f}/{paths.best_kind(E[wildcards.experiment])}" for f in input.predictions],
     message:

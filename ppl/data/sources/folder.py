@@ -1,6 +1,5 @@
 """Source `folder`: a dataset folder of the user, linked; photos that are shrunk or read as stored are copied."""
 
-import hashlib
 import os.path
 import shutil
 from collections.abc import Collection, Mapping, Sequence
@@ -13,15 +12,18 @@ from ppl.data.dataset import LISTS, Dataset
 from ppl.data.findings import paragraphs
 from ppl.data.links import link_to
 from ppl.data.orientation import Decision, decide, link_or_copy
+from ppl.data.photos import may_be_deep
 from ppl.data.settings import Folder
 from ppl.data.shrink import Size, link_or_shrink_photo, write_sizes
-from ppl.jobs.errors import UserError, reason
+from ppl.data.state import Parts, Token, digest
+from ppl.jobs.errors import UserError
 from ppl.jobs.files import not_there
 from ppl.jobs.parallel import run_all
 from ppl.jobs.shards import in_chunks
 
 LINKED = ("JPEGImages", "SegmentationClass")  # the second is optional
 IMAGES_PER_TASK = 32
+KINDS = ("photos", "labels", "masks")
 
 
 def check(settings: Folder) -> None:
@@ -29,29 +31,44 @@ def check(settings: Folder) -> None:
 
 
 def inputs(settings: Folder, splits: Sequence[str]) -> list[str]:
-    """Return the lists that exist; the check of the data finds a changed photo."""
+    """Return the lists that exist."""
     root = _root(settings)
     return [str(root / name) for name in _lists(splits) if (root / name).exists()]
 
 
-@cache
-def version(settings: Folder, splits: tuple[str, ...]) -> str:
-    """Return a digest of the photos to be copied as stored: their ids, sizes and times; empty if there are none.
+def parts(settings: Folder, splits: Sequence[str], token: Token) -> Parts:
+    """Return the digests of photos, labels and masks of each split; `token` stands for the content of a file.
 
-    Which ones these are depends on the sizes of masks. A mistake of the user is the version, until it is corrected:
-    `prepare` reports it.
+    A mistake of the user is the digest of all parts, until it is corrected: `prepare` reports it.
     """
     root = _root(settings)
-    if settings.orientation != "stored" and not os.path.isdir(root / "SegmentationClass"):
-        return ""
     try:
-        photos, decision = _orientations(Dataset(root, (), {}), settings, splits, workers=0)
+        dataset, _ = Dataset.inspect(root)
+        photos, decision = _orientations(dataset, settings, splits, workers=0)
+        if decision.fault:
+            raise decision.fault
+        listed = {split: dataset.listed(split) for split in splits}
     except UserError as error:
-        return str(error)
-    if decision.fault:
-        return str(decision.fault)
-    lines = [f"{image_id} {_state(photos[image_id][0])}" for image_id in sorted(decision.as_stored)]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16] if lines else ""
+        fault = digest([repr(settings), str(error)])
+        return {f"{kind} {split}": fault for kind in KINDS for split in splits}
+    token_of = cache(token)  # splits share photos
+    reading = f"{settings.max_side} {settings.orientation} {settings.bits}"
+    described = {}
+    for image_id, files in photos.items():
+        tokens = [f"{file.suffix} {token_of(file)}" for file in files]
+        described[image_id] = " ".join([image_id, *tokens, "stored" * (image_id in decision.as_stored)])
+    # The brightest of the deep photos decides how all of them are read.
+    deep = [image_id for image_id, files in photos.items() if any(map(_may_be_deep, files))]
+    depth = digest(described[image_id] for image_id in deep)
+    described |= {image_id: f"{described[image_id]} {depth}" for image_id in deep}
+    result: Parts = {}
+    for split, ids in listed.items():
+        labels = (f"{image_id} {dataset.labels.get(image_id)}" for image_id in ids)
+        result[f"photos {split}"] = digest([reading, *(described.get(image_id, image_id) for image_id in ids)])
+        result[f"labels {split}"] = digest([*dataset.classes, *labels])
+        masks = (f"{image_id} {token_of(dataset.mask(image_id))}" for image_id in ids if dataset.has_masks)
+        result[f"masks {split}"] = digest([reading, *dataset.classes, *masks])
+    return result
 
 
 def has_masks(settings: Folder) -> bool:
@@ -128,13 +145,9 @@ def _depths(files_of: Mapping[str, Sequence[Path]], settings: Folder, workers: i
     return bits.decide(bits.highest_values(single, workers=workers), settings.bits)
 
 
-def _state(photo: Path) -> str:
-    """Return the size and the time of the last change of a file, links followed."""
-    try:
-        state = os.stat(photo)
-    except OSError as error:  # removed since its header was read
-        return reason(error)
-    return f"{state.st_size} {state.st_mtime_ns}"
+def _may_be_deep(photo: Path) -> bool:
+    """Return whether a photo may have 16 bits; JPEGs, of which there are most, are not opened."""
+    return photo.suffix.lower() not in (".jpg", ".jpeg") and may_be_deep(photo)
 
 
 def photos_of_splits(source: Dataset, splits: Sequence[str]) -> dict[str, list[Path]]:

@@ -13,6 +13,7 @@ from ppl.data.lists import write_lists
 from ppl.data.masks import write_mask
 from ppl.data.settings import Data, Folder
 from ppl.data.sources import folder
+from ppl.data.state import Record
 from ppl.jobs.errors import UserError
 from ppl.jobs.settings import Hardware
 
@@ -102,47 +103,82 @@ def turned(tmp_path: Path) -> Path:
     return root
 
 
-def version(root: Path, **settings) -> str:
-    folder.version.cache_clear()  # of the life of a process
-    return folder.version(Folder(path=str(root), **settings), ("train", "val"))
+def parts(root: Path, **settings) -> dict[str, str]:
+    record = Record()
+    return folder.parts(
+        Folder(path=str(root), **settings), ("train", "val"), lambda path: record.token_of(path, str(path))
+    )
 
 
-def test_the_version_is_empty_unless_a_photo_is_read_as_stored(turned):
-    assert version(turned) == ""
-    put(turned, "a", SIDEWAYS, SIDEWAYS[::-1])
+def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    return {name for name in before if before[name] != after[name]}
+
+
+def test_a_photo_a_mask_and_a_label_change_only_their_parts_of_the_splits_that_list_them(turned):
+    put(turned, "a", SQUARE, SQUARE)
     put(turned, "b", SQUARE, SQUARE)
-    assert version(turned) == ""
-    put(turned, "b", SQUARE, SQUARE, colour=1)
-    assert version(turned) == ""
-    shutil.rmtree(turned / "SegmentationClass")
-    assert version(turned) == version(turned, orientation="upright") == ""
-    assert version(turned, orientation="stored")
-
-
-def test_the_version_changes_with_the_decision_and_with_the_photos_read_as_stored_but_not_with_other_files(turned):
-    put(turned, "a", SIDEWAYS, SIDEWAYS)
-    one = version(turned)
-    put(turned, "b", SQUARE, SQUARE)  # the mask of a decides
-    both = version(turned)
-    assert len({one, both, ""}) == 3
-    write_mask(turned / "SegmentationClass" / "a.png", np.ones(SIDEWAYS, np.uint8))
-    assert version(turned) == both
+    before = parts(turned)
+    assert parts(turned) == before
     put(turned, "other", SIDEWAYS, SIDEWAYS)  # in no list
-    assert version(turned) == both
-    put(turned, "a", SIDEWAYS, None, colour=200)
-    replaced = version(turned)
-    assert replaced not in (one, both, "")
-    (turned / "JPEGImages" / "a.png").unlink()
-    assert version(turned) == ""
+    assert changed(before, parts(turned)) == set()
+    write_mask(turned / "SegmentationClass" / "a.png", np.ones((21, 21), np.uint8))
+    masked = parts(turned)
+    assert changed(before, masked) == {"masks train"}
+    put(turned, "b", SIDEWAYS, None, colour=200)
+    painted = parts(turned)
+    assert changed(masked, painted) == {"photos val"}
+    lists = {"train": ["a"], "val": ["b", "c"]}
+    write_lists(turned, ["cat"], {"a": [], "b": ["cat"], "c": ["cat"]}, lists)
+    assert changed(painted, parts(turned)) == {"labels train"}
 
 
-def test_a_mistake_of_the_user_is_the_version_until_it_is_corrected(turned):
+def test_a_mask_that_turns_a_photo_of_another_split_changes_that_photo(turned):
+    put(turned, "b", SQUARE, SQUARE)
+    before = parts(turned)
+    put(turned, "a", SIDEWAYS, SIDEWAYS)  # as it is stored, so b is too
+    assert "photos val" in changed(before, parts(turned))
+
+
+def test_settings_change_all_photos_and_masks(turned):
+    put(turned, "a", SQUARE, SQUARE)
+    assert changed(parts(turned), parts(turned, max_side=64)) == {
+        f"{k} {s}" for k in ("photos", "masks") for s in ("train", "val")
+    }
+
+
+def test_a_mistake_of_the_user_changes_all_parts_until_it_is_corrected(turned):
     put(turned, "a", SIDEWAYS, SIDEWAYS)
     put(turned, "b", SQUARE, SQUARE)
-    before = version(turned)
+    before = parts(turned)
     put(turned, "c", SIDEWAYS, SIDEWAYS[::-1])
-    assert "masks fit upright and as stored, those of photo 'a' only as stored" in version(turned)
-    (turned / "SegmentationClass" / "c.png").unlink()
-    assert version(turned) == before
+    assert changed(before, parts(turned)) == before.keys()
+    for name in ("JPEGImages/c.png", "SegmentationClass/c.png"):
+        (turned / name).unlink(missing_ok=True)
+    assert parts(turned) == before
     (turned / "ImageSets" / "Segmentation" / "val.txt").unlink()
-    assert version(turned).startswith(f"{turned}/ImageSets/Segmentation/val.txt: No such file or directory; ")
+    assert changed(before, parts(turned)) == before.keys()
+
+
+def test_a_file_with_another_time_and_the_same_content_keeps_its_token(tmp_path):
+    photo, record = tmp_path / "a.jpg", Record()
+    photo.write_bytes(b"one")
+    token = record.token_of(photo, "a.jpg")
+    record.complete(tmp_path)
+    os.utime(photo, (1, 1))
+    assert record.token_of(photo, "a.jpg") == token
+    photo.write_bytes(b"two")
+    assert record.token_of(photo, "a.jpg") != token
+
+
+def test_deep_photos_change_together_as_the_brightest_decides_how_all_are_read(turned):
+    def deep(image_id: str, value: int) -> None:
+        Image.fromarray(np.full(SQUARE, value, np.uint16)).save(turned / "JPEGImages" / f"{image_id}.png")
+
+    deep("a", 1000)
+    put(turned, "b", SQUARE, SQUARE)
+    before = parts(turned)
+    deep("c", 4000)
+    assert changed(before, parts(turned)) == {"photos train", "photos val"}
+    before = parts(turned)
+    put(turned, "b", SIDEWAYS, SQUARE, colour=1)
+    assert changed(before, parts(turned)) == {"photos val", "masks val"}
