@@ -3,12 +3,15 @@
 `ppl.load` opens a trained network for scripts and notebooks; ppl/predict/api.py shows how.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ppl.predict.api import load
 
 __version__ = "0.1.0"
+# Drives without locks (some NFS and SMB) fail HDF5's; each file has one writer and appears when complete.
+os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
 __all__ = ["__version__", "load"]
 
 

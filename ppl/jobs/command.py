@@ -5,14 +5,17 @@ import errno
 import importlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 import tyro
 
 from ppl.jobs import fields
 from ppl.jobs.errors import UserError
+from ppl.jobs.files import FULL
 from ppl.jobs.lifetime import end_with_snakemake, exit_on_signals
 from ppl.jobs.provenance import record
 
@@ -30,6 +33,10 @@ REMEDIES = {
 """Advice if the system's own message ("No space left on device") does not imply one."""
 WORKER_ERROR = f"{UserError.__module__}.{UserError.__name__}: "
 """Start of a UserError in the traceback of a data loader's worker process."""
+SHARED_MEMORY = Path("/dev/shm")
+SHARED_MEMORY_FULL = (
+    f"{SHARED_MEMORY}: shared memory is full; enlarge it (docker run --shm-size=2g), or set hardware.workers: 0"
+)
 
 
 def command(main: Callable[[Settings], None], settings: type[Settings]) -> None:
@@ -107,6 +114,8 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, RuntimeError) and WORKER_ERROR in str(error):
         # A data loader cannot rebuild exceptions of several arguments: it raises the worker's traceback as text.
         return str(error).rpartition(WORKER_ERROR)[2].rstrip()
+    if _lacks_shared_memory(error):
+        return SHARED_MEMORY_FULL
     if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker (pid"):
         return "data loader: a worker process was killed, often for lack of memory; lower hardware.workers"
     names_file = isinstance(error, OSError) and isinstance(error.filename, str | bytes | os.PathLike)
@@ -119,3 +128,14 @@ def explain(error: BaseException) -> str | None:
     if type(error).__name__ == "OutOfMemoryError":  # torch.OutOfMemoryError, without importing torch
         return f"GPU: out of memory ({str(error).split('. ')[0]}); lower a batch_size or a crop"
     return None
+
+
+def _lacks_shared_memory(error: BaseException) -> bool:
+    """Return whether shared memory, through which worker processes pass data, was too small."""
+    text = str(error)
+    if isinstance(error, RuntimeError):
+        of_loader = text.startswith("DataLoader worker (pid") and "Bus error" in text
+        return of_loader or ("shared memory" in text and "No space left" in text)
+    # Semaphores of worker processes: the system names no file.
+    nameless = isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None
+    return nameless and SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free < FULL

@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from ppl.jobs.command import REMEDIES, explain
+from ppl.jobs import command
+from ppl.jobs.command import REMEDIES, SHARED_MEMORY_FULL, explain
 from ppl.jobs.errors import UserError
 
 
@@ -35,6 +37,29 @@ def test_an_error_of_a_user_is_one_line_and_a_programming_error_keeps_its_traceb
     error: BaseException, line: str | None
 ) -> None:
     assert explain(error) == line
+
+
+@pytest.mark.parametrize("text", [
+    "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers are out of",
+    "Caught RuntimeError in DataLoader worker process 0.\nRuntimeError: unable to allocate shared memory(shm) for file "
+    "</torch_7_1_0>: No space left on device (28)",
+])  # fmt: skip
+def test_a_small_shared_memory_is_named_with_its_remedy(text: str) -> None:
+    assert explain(RuntimeError(text)) == SHARED_MEMORY_FULL
+
+
+def test_a_full_disk_without_a_name_is_shared_memory_only_if_that_is_full(monkeypatch) -> None:
+    for free, line in [(0, SHARED_MEMORY_FULL), (1 << 30, f"No space left on device; {REMEDIES[errno.ENOSPC]}")]:
+        monkeypatch.setattr(command, "SHARED_MEMORY", Path("/"))
+        monkeypatch.setattr(command.shutil, "disk_usage", lambda path, free=free: SimpleNamespace(free=free))
+        assert explain(system(errno.ENOSPC)) == line
+
+
+def test_hdf5_takes_no_locks_which_some_drives_lack() -> None:
+    code = "import os, ppl; print(os.environ['HDF5_USE_FILE_LOCKING'])"
+    environment = {name: value for name, value in os.environ.items() if name != "HDF5_USE_FILE_LOCKING"}
+    output = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert output.stdout == "FALSE\n"
 
 
 class Photos:
