@@ -35,7 +35,7 @@ WORKER_ERROR = f"{UserError.__module__}.{UserError.__name__}: "
 """Start of a UserError in the traceback of a data loader's worker process."""
 SHARED_MEMORY = Path("/dev/shm")
 SHARED_MEMORY_FULL = (
-    f"{SHARED_MEMORY}: shared memory is full; enlarge it (docker run --shm-size=2g), or set hardware.workers: 0"
+    f"{SHARED_MEMORY}: shared memory is full; enlarge it (docker run --shm-size=2g), or lower hardware.workers"
 )
 
 
