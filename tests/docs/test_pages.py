@@ -38,7 +38,7 @@ def test_paths_exist(page: Path) -> None:
         if re.search(r"[A-Z]{3,}[/.]|[{}=]", word.replace("README", "")):  # NAME.py, {shard}: placeholders
             continue
         named = ("/" in word and word.split("/")[0] in TOP) or Path(word).suffix in SUFFIXES
-        if named and word not in USERS_FILES and word.split("/")[0] not in {"results", "resources"}:
+        if named and word not in USERS_FILES and word.split("/")[0] not in {"results", "resources", ".snakemake"}:
             anywhere = [] if "/" in word else [f"{top}/**/{word}" for top in sorted(TOP)]
             if not any(list(REPOSITORY.glob(pattern)) for pattern in (word, *anywhere)):
                 missing.append(word)
