@@ -61,7 +61,7 @@ def branch_maps(
             size = (max(1, round(h * scale)), max(1, round(w * scale)))
             x = F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False)
         x = torch.cat([x, x.flip(3)]).contiguous(memory_format=torch.channels_last)  # (2B, 3, h', w')
-        with torch.enable_grad():
+        with torch.enable_grad(), network.with_rim(settings.rim):
             raw = raw_maps(network, x, labels)
         shape = (len(x), network.branches, network.classifier.out_channels)
         if not isinstance(raw, Tensor) or raw.ndim != 5 or raw.shape[:3] != shape:

@@ -30,6 +30,9 @@ class Maps(Section):
     """`mean`: normalise branches, then average; `sum`: add, then normalise."""
     cam_exponent: Annotated[Factor, Source("paper; AffinityNet: 0.5")] = 1
     """Exponent of each rectified map before scales and mirror images are added; 0.5 flattens peaks."""
+    rim: Annotated[int, Ge(0), Le(64), Source("paper: 0; ours")] = 0
+    """Cells of the map that each patch sees of its neighbours; without them maps break off at the sides of patches.
+    Trainings have none."""
     batch_size: Annotated[Count, Source("ours")] = 8
     """Photos of equal size per batch."""
 

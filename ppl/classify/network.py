@@ -1,12 +1,13 @@
 """The patch-learning classifier: a global branch and patched branches over one shared backbone (Figures 2 and 5)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ppl.classify.patches import merge, split
+from ppl.classify.patches import merge, split, without_rim
 from ppl.classify.settings import PhiInit
 from ppl.classify.variants import Grid
 from ppl.networks.backbones import Backbone
@@ -19,6 +20,9 @@ class PatchClassifier(nn.Module):
     remaining stages as one batch, and merges them after phi2. The global branch sends no gradient into the stem (0) and
     the stages up to `frozen_stages`, -1 for none, a patched branch none below its patch point where `stop_at_patches`
     (explicit fusion, III-D).
+
+    With a `rim` (`with_rim`) patches see that many cells of the output beyond their sides, which are cut off before
+    they are merged.
     """
 
     def __init__(
@@ -38,6 +42,7 @@ class PatchClassifier(nn.Module):
         self.backbone = backbone
         self.grids, self.global_branch = tuple(grids), global_branch
         self.frozen_stages, self.stop_at_patches = frozen_stages, stop_at_patches
+        self.rim = 0
         self.phi1 = nn.ModuleList(_phi(backbone.channels[grid.stage - 1], phi_init) for grid in self.grids)
         self.phi2 = nn.ModuleList(_phi(backbone.channels[-1], phi_init) for _ in self.grids)
         self.classifier = nn.Conv2d(backbone.channels[-1] * self.branches, classes, 1, bias=False)
@@ -48,6 +53,15 @@ class PatchClassifier(nn.Module):
     def branches(self) -> int:
         """Return the number of concatenated features."""
         return len(self.grids) + int(self.global_branch)
+
+    @contextmanager
+    def with_rim(self, rim: int) -> Iterator[None]:
+        """Let patches see `rim` cells of their neighbours; without them maps break off at the sides of patches."""
+        before, self.rim = self.rim, rim
+        try:
+            yield
+        finally:
+            self.rim = before
 
     def phi_parameters(self) -> list[nn.Parameter]:
         """Return the parameters of phi1 and phi2 of all branches."""
@@ -70,14 +84,15 @@ class PatchClassifier(nn.Module):
 
     def _patched(self, x: Tensor, grid: Grid, phi1: nn.Module, phi2: nn.Module) -> Tensor:
         x = x.detach() if self.stop_at_patches else x
-        patches = phi1(split(x, grid.k))  # (B*k*k, C1, ceil(H/k), ceil(W/k))
-        side = patches.shape[-2:]
-        for stage in self.backbone.stages[grid.stage :]:
-            patches = stage(patches)
-        patches = phi2(patches)  # (B*k*k, C2, h, w)
         # If a stride does not divide a patch's side, each patch becomes up to a cell too large, and the k of them
         # would not align with the global branch: they are resized to the extent that they cover.
         stride = self.backbone.output_stride // min(2**grid.stage, self.backbone.output_stride)
+        rim = self.rim * stride
+        patches = phi1(split(x, grid.k, rim))  # (B*k*k, C1, ceil(H/k) + 2 rim, ceil(W/k) + 2 rim)
+        side = [length - 2 * rim for length in patches.shape[-2:]]
+        for stage in self.backbone.stages[grid.stage :]:
+            patches = stage(patches)
+        patches = without_rim(phi2(patches), self.rim)  # (B*k*k, C2, h, w)
         covered = tuple(-(-grid.k * s // stride) for s in side)
         merged = merge(patches, grid.k, tuple(grid.k * s for s in patches.shape[-2:]))
         if merged.shape[-2:] != covered:

@@ -79,9 +79,9 @@ def of_segmentation(
 
 
 def of_maps(settings: Stored) -> dict[str, Setting]:
-    """Return the `method`, `scales`, `fusion` and `cam_exponent` of class activation maps, of the experiment."""
+    """Return the `method`, `scales`, `fusion`, `cam_exponent` and `rim` of class activation maps, of the experiment."""
     cam = settings.experiment.cam
-    values = {name: getattr(cam.maps, name) for name in ("scales", "fusion", "cam_exponent")}
+    values = {name: getattr(cam.maps, name) for name in ("scales", "fusion", "cam_exponent", "rim")}
     return {name: Setting(value, settings.origin) for name, value in {"method": cam.method, **values}.items()}
 
 

@@ -83,6 +83,24 @@ def test_a_patch_of_the_image_changes_its_place_in_the_features_only(stage: int)
     assert not whole[0].any()
 
 
+@pytest.mark.parametrize("stage", [2, 3, 4])
+def test_with_a_rim_of_all_that_a_cell_sees_the_sides_of_patches_vanish(stage: int) -> None:
+    network = PatchClassifier(_blockwise(stage), CLASSES, grids=[Grid(stage, 2)])
+    x = torch.randn(1, 3, 256, 288)
+    with torch.inference_mode():
+        without = network.features(x)[1]
+        with network.with_rim(3):
+            patched = network.features(x)[1]
+        whole = x
+        for index, layer in enumerate(network.backbone.stages):
+            whole = layer(network.phi1[0](whole) if index == stage else whole)
+        whole = network.phi2[0](whole)
+    inside = (..., slice(3, -3), slice(3, -3))  # at the sides of the image layers see zeros
+    torch.testing.assert_close(patched[inside], whole[inside], rtol=1e-4, atol=1e-5)
+    assert (without[inside] - whole[inside]).abs().max() > 1e-2
+    torch.testing.assert_close(network.features(x)[1].detach(), without)
+
+
 @pytest.mark.parametrize(("name", "stride"), [
     ("resnet18", 8), ("resnet18", 16), ("resnet18", 32), ("efficientnet_lite0", 16),
 ])  # fmt: skip

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppl.classify.patches import merge, split
+from ppl.classify.patches import merge, split, without_rim
 
 sides, counts = st.integers(1, 40), st.integers(1, 17)
 
@@ -43,3 +43,15 @@ def test_a_changed_patch_changes_its_place_only(h: int, w: int, k: int, which: i
     b, row, column = which // k**2, which // k % k, which % k
     assert merged[b, :, row * h : (row + 1) * h, column * w : (column + 1) * w].all()
     assert merged.count_nonzero() == 3 * h * w
+
+
+@given(sides, sides, st.integers(1, 6), st.integers(0, 20))
+def test_a_rim_is_what_lies_around_a_patch(height: int, width: int, k: int, rim: int) -> None:
+    x, patches = _numbered(height, width), split(_numbered(height, width), k, rim)
+    assert torch.equal(without_rim(patches, rim), split(x, k))
+    h, w = math.ceil(height / k), math.ceil(width / k)
+    around = torch.nn.functional.pad(x, (rim, k * w - width + rim, rim, k * h - height + rim))
+    for row in range(k):
+        for column in range(k):
+            rows, columns = slice(row * h, (row + 1) * h + 2 * rim), slice(column * w, (column + 1) * w + 2 * rim)
+            assert torch.equal(patches[row * k + column], around[0, :, rows, columns])
