@@ -4,10 +4,11 @@ Worker processes run this on one image each, so the module does not import torch
 on one CPU core, or `ppl.crf.tensors`, which replaces it where it is not installed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from ppl.crf.interface import Infer, Solver
 from ppl.crf.settings import DEEPLAB, IRNET, Pairwise
 
 try:
@@ -16,12 +17,6 @@ except ImportError:  # pip cannot compile it on Python 3.13 (docs/install.md)
     dcrf = None
 
 LEAST_PROBABILITY = 1e-5  # bounds the energy of a label that the network rules out
-
-Infer = Callable[[np.ndarray, int], np.ndarray]
-"""From unary energies (L, h w) float32 and a number of iterations to the strongest label of each pixel, (h w,)."""
-
-Solver = Callable[[np.ndarray, int, Pairwise], Infer]
-"""From a photo (h, w, 3) uint8, the number of labels L and pairwise terms to a function that infers labels."""
 
 
 def on_cpu(photo: np.ndarray, labels: int, pairwise: Pairwise) -> Infer:

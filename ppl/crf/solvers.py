@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from ppl.crf.dense import Solver, dcrf, on_cpu
+from ppl.crf.dense import dcrf, on_cpu
+from ppl.crf.interface import Solver
 from ppl.jobs.settings import Hardware
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppl.crf.dense import Infer, Solver
+from ppl.crf.interface import Infer, Solver
 from ppl.crf.lattice import Lattice
 from ppl.crf.settings import Pairwise
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ppl.crf.dense import Solver, from_labels, on_cpu
+from ppl.crf.dense import from_labels, on_cpu
+from ppl.crf.interface import Solver
 from ppl.crf.settings import IRNET, Pairwise
 from ppl.data.masks import IGNORE
 from ppl.refine.presence import keep_classes

@@ -7,7 +7,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from ppl.cam.seeds import hard_labels
-from ppl.crf.dense import Solver, on_cpu
+from ppl.crf.dense import on_cpu
+from ppl.crf.interface import Solver
 from ppl.crf.settings import Pairwise
 from ppl.data.masks import write_mask
 from ppl.data.resize import upsample

@@ -13,7 +13,8 @@ import numpy as np
 from ppl.cam.seeds import hard_labels
 from ppl.cam.store import Cam
 from ppl.cam.threshold import read_threshold
-from ppl.crf.dense import Solver, from_several_probabilities, on_cpu
+from ppl.crf.dense import from_several_probabilities, on_cpu
+from ppl.crf.interface import Solver
 from ppl.crf.settings import IRNET, Pairwise
 from ppl.crf.solvers import choose
 from ppl.data.dataset import Dataset

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ppl.crf.dense import Solver, from_probabilities, on_cpu
+from ppl.crf.dense import from_probabilities, on_cpu
+from ppl.crf.interface import Solver
 from ppl.crf.settings import Pairwise
 from ppl.data.masks import write_mask
 from ppl.data.resize import upsample

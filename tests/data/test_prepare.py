@@ -130,7 +130,7 @@ def test_public_data_are_downloaded_unless_the_user_has_them_and_those_of_test_o
 
 
 def test_a_folder_is_needed_and_its_lists_rerun_the_preparation(tmp_path):
-    asks = (source.check, source.inputs, source.version, source.has_masks)
+    asks = (source.check, source.inputs, source.has_masks)
     for ask in (*asks, lambda data: prepared(data, tmp_path / "data")):
         with pytest.raises(UserError, match=r"^data.folder: source folder needs path; [^\n]*$"):
             ask(Data())

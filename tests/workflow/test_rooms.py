@@ -36,7 +36,9 @@ EXCEPTIONS = {
     ("ppl.segment.predict", "ppl.predict.__main__"): "the former address of `python -m ppl.predict`",
 }
 MASKS = "SegmentationClass"
-OPENS_MASKS = re.compile(r"ppl\.(measure\..*|report\.(gallery|tables)|data\.check|data\.sources\.folder)")
+OPENS_MASKS = re.compile(
+    r"ppl\.(measure\..*|report\.(gallery|tables)|data\.(check|mask_formats)|data\.sources\.folder)"
+)
 """Modules that may ask a dataset for a mask or read one as truth: those that measure, check, show, or copy it."""
 DEFINE_MASKS = {"ppl.data.dataset", "ppl.data.masks"}
 OTHER_MASKS = {"ppl.data.sources.demo", "ppl.data.example", "ppl.predict.segmentation"}
