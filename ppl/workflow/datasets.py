@@ -146,7 +146,12 @@ def _parts(data: Data, root: Path, record: Record) -> Parts:
 
 
 def _prepared(folder: Path) -> Parts:
-    """Return the parts from which a dataset folder was prepared, by Snakemake's record of it; empty without one."""
+    """Return the parts from which a dataset folder was prepared, by Snakemake's record of it; empty without one.
+
+    Snakemake records failed jobs too, so the record of a folder that is not there, or only its place, says nothing.
+    """
+    if not folder.is_dir() or _is_place(folder):
+        return {}
     states = (text.removeprefix(STATE) for text in _texts(folder) if text.startswith(STATE))
     return dict(ast.literal_eval(next(states, "[]").strip()))
 
@@ -157,9 +162,14 @@ def _texts(folder: Path) -> list[str]:
     return [ast.literal_eval(param) for param in params if param.startswith(("'", '"'))]
 
 
+def _is_place(folder: Path) -> bool:
+    """Return whether a dataset folder is only the place of one (`keep_places`)."""
+    return folder.stat().st_mtime < 1
+
+
 def _is_incomplete(folder: Path) -> bool:
     """Return whether a dataset folder is only the place of one, or has links that lead nowhere."""
-    return folder.stat().st_mtime < 1 or any(map(_has_dangling_link, folder.iterdir()))
+    return _is_place(folder) or any(map(_has_dangling_link, folder.iterdir()))
 
 
 def _write(folder: Path, record: Record) -> None:

@@ -9,6 +9,7 @@ import shutil
 from base64 import urlsafe_b64decode
 from dataclasses import replace
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
@@ -60,9 +61,13 @@ def project(original, tmp_path):
     return replace(original, root=root)
 
 
-def run(project, *options: str) -> str:
+def start(project, *options: str) -> CompletedProcess[str]:
     python = str(project.root / "stand-in" / "snakemakes")
-    done = project.command(*options, "--", *TARGETS, python=python, ARGUMENTS=str(project.root / "arguments"))
+    return project.command(*options, "--", *TARGETS, python=python, ARGUMENTS=str(project.root / "arguments"))
+
+
+def run(project, *options: str) -> str:
+    done = start(project, *options)
     assert done.returncode == 0, done.stdout
     return done.stdout
 
@@ -137,6 +142,19 @@ def test_a_removed_dataset_and_check_are_made_again_without_trainings(project):
     assert not rules & TRAININGS
     run(project)
     assert (project.root / "results/mine/data/JPEGImages/a.jpg").is_file()
+    assert planned(project) == set()
+
+
+def test_a_mistake_that_is_corrected_after_a_failed_run_trains_nothing(project):
+    (project.root / "mine/ImageSets/Segmentation/val.txt").unlink()
+    done = start(project)
+    assert done.returncode != 0
+    assert "mine: lacks ImageSets/Segmentation/val.txt" in done.stdout
+    lists(project.root)
+    rules = planned(project)
+    assert {"prepare_data", "check_data"} <= rules
+    assert not rules & {*TRAININGS, "export_cams", "walk", "predict"}
+    run(project)
     assert planned(project) == set()
 
 
