@@ -6,8 +6,10 @@ A job that reads only parts of which nothing has changed must not depend on the 
 """
 
 import ast
+import atexit
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from ppl.data import source
 from ppl.data.settings import SOURCES, Data
 from ppl.data.state import Parts, Record, digest, read_record, write_record
 from ppl.jobs import slots
+from ppl.jobs.errors import UserError
 from ppl.workflow import parameters, paths, snakemake_records
 from ppl.workflow.config import Experiment
 
@@ -68,6 +71,20 @@ class Datasets:
         parts, record = self._look_up(experiment)
         return all(record.prepared.get(name) == parts.get(name) for name in names or parts)
 
+    def refuse_changed_files(self, experiment: Experiment) -> None:
+        """Raise UserError if a dataset folder of which Snakemake has no record was prepared from other files."""
+        folder = self.folder(experiment)
+        if not folder.is_dir() or _is_place(folder) or snakemake_records.record_of(str(folder)):
+            return
+        parts, record = self._look_up(experiment)
+        before = {name: part.split()[-1] for name, part in record.prepared.items()}  # without the code
+        changed = [name for name, part in parts.items() if name in before and before[name] != part.split()[-1]]
+        if changed:
+            what = f"its data have changed ({', '.join(changed)})"
+            what += ", and .snakemake, by which Snakemake notices it, was not copied"
+            remedy = f"copy .snakemake too, or delete what to compute again: rm -r {experiment.folder}"
+            raise UserError(experiment.folder, what, remedy)
+
     def remember(self) -> None:
         """Write the records beside the dataset folders, with digests of the files."""
         for name, (_, record) in self.known.items():
@@ -111,14 +128,28 @@ def keep_places(folder: Path, check: Path) -> None:
     """Create something empty in place of a dataset folder, or of its check, that a failed job has removed.
 
     Snakemake would compute everything behind a missing input again, also what reads unchanged parts of it. The date is
-    1970: all inputs are newer, so Snakemake runs the job again.
+    1970: all inputs are newer, so Snakemake runs the job again. What is still empty at the end of this process, as
+    after a dry run, is removed; in a read-only folder nothing is created.
     """
     if not read_record(folder).prepared or not folder.parent.is_dir():
         return
-    for path, create in ((folder, Path.mkdir), (check, Path.touch)):
+    for path, create, remove in ((folder, Path.mkdir, Path.rmdir), (check, Path.touch, _remove_empty)):
         if not os.path.lexists(path):
-            create(path)
-            os.utime(path, (0, 0))
+            with suppress(OSError):
+                create(path)
+                os.utime(path, (0, 0))
+                atexit.register(_remove_place, path.absolute(), remove)
+
+
+def _remove_place(path: Path, remove: Callable[[Path], None]) -> None:
+    with suppress(OSError):
+        if _is_place(path):
+            remove(path)
+
+
+def _remove_empty(file: Path) -> None:
+    if not file.stat().st_size:
+        file.unlink()
 
 
 def _has_dangling_link(folder: Path) -> bool:
@@ -146,7 +177,12 @@ def _parts(data: Data, root: Path, record: Record) -> Parts:
 
 
 def _prepared(folder: Path) -> Parts:
-    """Return the parts from which a dataset folder was prepared, by Snakemake's record of it; empty without one."""
+    """Return the parts from which a dataset folder was prepared, by Snakemake's record of it; empty without one.
+
+    Snakemake records failed jobs too, so the record of a folder that is not there, or only its place, says nothing.
+    """
+    if not folder.is_dir() or _is_place(folder):
+        return {}
     states = (text.removeprefix(STATE) for text in _texts(folder) if text.startswith(STATE))
     return dict(ast.literal_eval(next(states, "[]").strip()))
 
@@ -157,13 +193,16 @@ def _texts(folder: Path) -> list[str]:
     return [ast.literal_eval(param) for param in params if param.startswith(("'", '"'))]
 
 
+def _is_place(path: Path) -> bool:
+    """Return whether a dataset folder, or its check, is only the place of one (`keep_places`)."""
+    return path.stat().st_mtime < 1
+
+
 def _is_incomplete(folder: Path) -> bool:
     """Return whether a dataset folder is only the place of one, or has links that lead nowhere."""
-    return folder.stat().st_mtime < 1 or any(map(_has_dangling_link, folder.iterdir()))
+    return _is_place(folder) or any(map(_has_dangling_link, folder.iterdir()))
 
 
 def _write(folder: Path, record: Record) -> None:
-    try:
+    with suppress(OSError, UserError):  # in a read-only folder or on a full disk nothing is remembered
         write_record(folder, record)
-    except OSError:  # of a read-only folder nothing is remembered
-        return

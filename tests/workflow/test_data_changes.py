@@ -9,6 +9,7 @@ import shutil
 from base64 import urlsafe_b64decode
 from dataclasses import replace
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
@@ -16,7 +17,10 @@ from PIL import Image
 
 from ppl.data.lists import write_lists
 from ppl.data.masks import write_mask
+from ppl.data.state import Record
+from ppl.jobs.errors import UserError
 from ppl.jobs.provenance import content, file_of
+from ppl.workflow import datasets
 
 TRAININGS = {"train_classifier", "train_refiner", "train_segmenter"}
 MEASURES = {"sweep_seeds", "measure_pseudo", "measure_predictions"}
@@ -60,9 +64,13 @@ def project(original, tmp_path):
     return replace(original, root=root)
 
 
-def run(project, *options: str) -> str:
+def start(project, *options: str) -> CompletedProcess[str]:
     python = str(project.root / "stand-in" / "snakemakes")
-    done = project.command(*options, "--", *TARGETS, python=python, ARGUMENTS=str(project.root / "arguments"))
+    return project.command(*options, "--", *TARGETS, python=python, ARGUMENTS=str(project.root / "arguments"))
+
+
+def run(project, *options: str) -> str:
+    done = start(project, *options)
     assert done.returncode == 0, done.stdout
     return done.stdout
 
@@ -135,8 +143,23 @@ def test_a_removed_dataset_and_check_are_made_again_without_trainings(project):
     rules = planned(project)
     assert {"prepare_data", "check_data"} <= rules
     assert not rules & TRAININGS
+    assert not (project.root / "results/mine/data").exists()  # the dry run has left nothing
+    assert not (project.root / "results/mine/check.json").exists()
     run(project)
     assert (project.root / "results/mine/data/JPEGImages/a.jpg").is_file()
+    assert planned(project) == set()
+
+
+def test_a_mistake_that_is_corrected_after_a_failed_run_trains_nothing(project):
+    (project.root / "mine/ImageSets/Segmentation/val.txt").unlink()
+    done = start(project)
+    assert done.returncode != 0
+    assert "mine: lacks ImageSets/Segmentation/val.txt" in done.stdout
+    lists(project.root)
+    rules = planned(project)
+    assert {"prepare_data", "check_data"} <= rules
+    assert not rules & {*TRAININGS, "export_cams", "walk", "predict"}
+    run(project)
     assert planned(project) == set()
 
 
@@ -169,3 +192,24 @@ def test_results_without_the_records_of_snakemake_are_not_taken_for_those_of_oth
     assert "error: results/mine: computed with classify.training.epochs 1 (now 5)" in done.stdout
     assert "rm -r results/mine/baseline/plain/classifier.pt" in done.stdout
     assert "Traceback" not in done.stdout
+    done = project.command("--dry-run", "--persistence-backend", "db", "--", *TARGETS)  # has them elsewhere
+    assert done.returncode == 0, done.stdout
+
+
+def test_results_without_the_records_of_snakemake_are_not_taken_for_those_of_other_photos(project):
+    shutil.rmtree(project.root / ".snakemake")
+    assert planned(project) == set()
+    photo(project.root, "a", 200)
+    done = start(project, "--dry-run")
+    assert done.returncode != 0
+    assert "error: results/mine: its data have changed (photos test, photos train), and .snakemake" in done.stdout
+    assert "rm -r results/mine" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_a_full_disk_does_not_stop_the_comparison_of_files(tmp_path, monkeypatch):
+    def full(folder: Path, record: Record) -> None:
+        raise UserError(folder, "disk full", "free some space and run again")
+
+    monkeypatch.setattr(datasets, "write_record", full)
+    datasets._write(tmp_path, Record())

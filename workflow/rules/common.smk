@@ -35,6 +35,9 @@ IN_CLONE = not IS_MODULE and Path(workflow.basedir).resolve().parent == Path.cwd
 """Whether this workflow runs in the root of its repository, from which jobs then import the package."""
 DEPLOYMENT = workflow.deployment_settings.deployment_method if workflow.deployment_settings else ()
 """Methods named by --sdm."""
+BACKEND = str(getattr(workflow.workflow_settings, "persistence_backend", "file"))
+"""Where Snakemake has its records; only those in files are looked up here (ppl/workflow/snakemake_records.py)."""
+DATASETS = datasets.Datasets(PREFIX)
 
 try:
     E = configuration.resolve(config)
@@ -51,14 +54,15 @@ try:
     if workflow.is_main_process and not IS_MODULE:
         snakemake_records.restore_times()
         snakemake_records.remember_place()
-        for experiment in E.values() if not FORCES & set(sys.argv) else ():
+        for experiment in E.values() if BACKEND == "file" and not FORCES & set(sys.argv) else ():
             snakemake_records.refuse_changed_settings(experiment)
+            if datasets.has_parts(experiment.settings.data):
+                DATASETS.refuse_changed_files(experiment)
 except (UserError, OSError) as error:
     sys.exit(f"error: {explain(error) or error}")  # a WorkflowError would come wrapped in the place where it was raised
 
 os.environ[REQUIRE_GPU] = " ".join(name for name, experiment in E.items() if experiment.settings.hardware.require_gpu)
 
-DATASETS = datasets.Datasets(PREFIX)
 for experiment in E.values() if workflow.is_main_process else ():
     if datasets.has_parts(experiment.settings.data):
         datasets.keep_places(DATASETS.folder(experiment), Path(f"{PREFIX}{paths.data_check(experiment)}"))
@@ -94,15 +98,15 @@ onstart:
 
 
 onsuccess:
-    DATASETS.remember()
-    snakemake_records.remember_place()
     print_summary(overview_of_run())
+    DATASETS.remember()  # reads all photos, once
+    snakemake_records.remember_place()
 
 
 onerror:
+    print_summary(why_failed(jobs.failed.values()))
     DATASETS.remember()
     snakemake_records.remember_place()
-    print_summary(why_failed(jobs.failed.values()))
 
 
 def python_path():

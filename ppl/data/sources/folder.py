@@ -57,8 +57,8 @@ def parts(settings: Folder, splits: Sequence[str], token: Token) -> Parts:
     for image_id, files in photos.items():
         tokens = [f"{file.suffix} {token_of(file)}" for file in files]
         described[image_id] = " ".join([image_id, *tokens, "stored" * (image_id in decision.as_stored)])
-    # The brightest of the deep photos decides how all of them are read.
-    deep = [image_id for image_id, files in photos.items() if any(map(_may_be_deep, files))]
+    # With `auto` the brightest of the deep photos decides how all of them are read.
+    deep = [i for i, files in photos.items() if settings.bits == "auto" and any(map(_may_be_deep, files))]
     depth = digest(described[image_id] for image_id in deep)
     described |= {image_id: f"{described[image_id]} {depth}" for image_id in deep}
     result: Parts = {}

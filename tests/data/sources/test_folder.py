@@ -170,14 +170,23 @@ def test_a_file_with_another_time_and_the_same_content_keeps_its_token(tmp_path)
     assert record.token_of(photo, "a.jpg") != token
 
 
-def test_deep_photos_change_together_as_the_brightest_decides_how_all_are_read(turned):
-    def deep(image_id: str, value: int) -> None:
-        Image.fromarray(np.full(SQUARE, value, np.uint16)).save(turned / "JPEGImages" / f"{image_id}.png")
+def put_deep(root: Path, image_id: str, value: int) -> None:
+    Image.fromarray(np.full(SQUARE, value, np.uint16)).save(root / "JPEGImages" / f"{image_id}.png")
 
-    deep("a", 1000)
+
+@pytest.mark.parametrize("bits", ["each", 12])
+def test_deep_photos_of_which_none_decides_for_others_change_alone(turned, bits):
+    put_deep(turned, "a", 1000)
+    before = parts(turned, bits=bits)
+    put_deep(turned, "c", 4000)
+    assert changed(before, parts(turned, bits=bits)) == {"photos val"}
+
+
+def test_deep_photos_change_together_as_the_brightest_decides_how_all_are_read(turned):
+    put_deep(turned, "a", 1000)
     put(turned, "b", SQUARE, SQUARE)
     before = parts(turned)
-    deep("c", 4000)
+    put_deep(turned, "c", 4000)
     assert changed(before, parts(turned)) == {"photos train", "photos val"}
     before = parts(turned)
     put(turned, "b", SIDEWAYS, SQUARE, colour=1)
