@@ -232,3 +232,9 @@ def test_any_names_of_classes_are_read(tmp_path_factory, labels, sign):
     path = tmp_path_factory.getbasetemp() / "any.csv"
     path.write_bytes(written.getvalue().encode())
     assert labels_of(path) == labels
+
+
+def test_classes_of_photos_that_are_not_here_do_not_matter(tmp_path):
+    others = "".join(f"elsewhere{number}.jpg,class {number}\n" for number in range(300))
+    path = write(tmp_path, f"image,class\na,cat\nb,dog\nelsewhere.jpg,Cat\n{others}")
+    assert read_table(path, is_photo).classes == ("cat", "dog")
