@@ -101,7 +101,8 @@ def check(settings: Settings, *, option: str = "--orientation") -> None:
     copied = settings.prepared and not (dataset.root / "JPEGImages").is_symlink()
     depths = depths_of_photos(settings, dataset, single)
     options = {"max_side": settings.max_side, "copied": copied, "workers": settings.workers}
-    of_files = check_files(dataset, image_ids, measured, as_stored, depths.bits, **options)
+    bits_of = {} if depths.faults else depths.bits  # a wrong number of bits is one fault, not one of each photo too
+    of_files = check_files(dataset, image_ids, measured, as_stored, bits_of, **options)
     faults = list(chain(
         (_line_finding(fault) for fault in in_lines),
         split_faults(splits, train, settings.seed_split, [val]),

@@ -246,5 +246,6 @@ def test_the_check_says_how_photos_of_16_bits_are_read(deep, capsys):
     assert "nearly black" not in shown
     check.main(check.Settings(deep, workers=0, bits=16))
     assert "3 photos are nearly black, nearly white or of one colour" in capsys.readouterr().out
-    with pytest.raises(UserError, match="need more than 10 bits"):
+    with pytest.raises(UserError, match="need more than 10 bits") as error:
         check.main(check.Settings(deep, workers=0, bits=10))
+    assert "not a readable photo" not in str(error.value)
