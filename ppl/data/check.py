@@ -364,7 +364,7 @@ def check_image(
         warnings.append(Finding(place, what, "use larger photos, or expect coarse masks", many))
     if what := brightness_fault(pixels):
         many = "photos are nearly black, nearly white or of one colour"
-        warnings.append(Finding(place, what, "look at them: are they damaged, or another file's?", many))
+        warnings.append(Finding(place, what, "look at them; replace those that are damaged", many))
     if not with_mask:
         return Findings(warnings=tuple(warnings))
     place = str(mask_path.relative_to(dataset.root))
