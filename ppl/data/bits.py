@@ -47,8 +47,8 @@ def highest_values(photos: Mapping[str, Path], *, workers: int) -> dict[str, int
     if len(wide) <= FEW:
         return dict(_highest(wide))
     chunks = in_chunks(wide, PHOTOS_PER_TASK)
-    found = run_all(_highest, chunks, workers=workers, total=len(wide), size=len, name="photos of 16 bits")
-    return dict(sorted(chain.from_iterable(found)))
+    values = run_all(_highest, chunks, workers=workers, total=len(wide), size=len, name="photos of 16 bits")
+    return dict(sorted(chain.from_iterable(values)))
 
 
 def decide(highest: Mapping[str, int], setting: Bits) -> Depths:

@@ -101,7 +101,8 @@ def check(settings: Settings, *, option: str = "--orientation") -> None:
     copied = settings.prepared and not (dataset.root / "JPEGImages").is_symlink()
     depths = depths_of_photos(settings, dataset, single)
     options = {"max_side": settings.max_side, "copied": copied, "workers": settings.workers}
-    of_files = check_files(dataset, image_ids, measured, as_stored, depths.bits, **options)
+    bits_of = {} if depths.faults else depths.bits  # a wrong number of bits is one fault, not one of each photo too
+    of_files = check_files(dataset, image_ids, measured, as_stored, bits_of, **options)
     faults = list(chain(
         (_line_finding(fault) for fault in in_lines),
         split_faults(splits, train, settings.seed_split, [val]),
@@ -344,12 +345,8 @@ def check_image(
     """Return the faults and warnings of a photo and its mask; with `max_side` they may have up to MAX_STORED pixels."""
     path, mask_path = dataset.photo(image_id), dataset.mask(image_id)
     place = str(path.relative_to(dataset.root))
-    if target := missing_target(path):
-        remedy = "moved or renamed? run ppl.data.new again, or put it back"
-        if copied:
-            remedy = "moved or renamed? put it back, or run ppl.data.new again, then the workflow"
-        what = f"the photo it links to ({target}) is not there"
-        return Findings((Finding(place, what, remedy, "photos are links to files that are not there"),))
+    if finding := _broken_link(path, place, "photo", copied):
+        return Findings((finding,))
     if not os.path.exists(path):
         remedy = "copy the file there, or remove its id from the lists"
         if copied:
@@ -367,10 +364,12 @@ def check_image(
         warnings.append(Finding(place, what, "use larger photos, or expect coarse masks", many))
     if what := brightness_fault(pixels):
         many = "photos are nearly black, nearly white or of one colour"
-        warnings.append(Finding(place, what, "look at them: are they damaged, or another file's?", many))
+        warnings.append(Finding(place, what, "look at them; replace those that are damaged", many))
     if not with_mask:
         return Findings(warnings=tuple(warnings))
     place = str(mask_path.relative_to(dataset.root))
+    if finding := _broken_link(mask_path, place, "mask", copied):
+        return Findings((finding,), tuple(warnings))
     if not os.path.exists(mask_path):
         remedy = "draw it, list only photos with masks in val and in the seed split, or remove SegmentationClass"
         return Findings((Finding(place, "no such file", remedy, "masks are missing"),), tuple(warnings))
@@ -383,6 +382,18 @@ def check_image(
     warnings += contradictions(dataset, image_id, mask)
     mask_ids = {image_id: frozenset(np.unique(mask).tolist())}
     return Findings(tuple(mask_faults(dataset, place, mask, size)), tuple(warnings), mask_ids)
+
+
+def _broken_link(path: Path, place: str, kind: str, copied: bool) -> Finding | None:
+    """Return the finding for a photo or mask that is a link to a missing file; None for others."""
+    target = missing_target(path)
+    if target is None:
+        return None
+    remedy = "moved or renamed? run ppl.data.new again, or put it back"
+    if copied:
+        remedy = "moved or renamed? put it back, or run ppl.data.new again, then the workflow"
+    what = f"the {kind} it links to ({target}) is not there"
+    return Finding(place, what, remedy, f"{kind}s are links to files that are not there")
 
 
 def mask_faults(dataset: Dataset, place: str, mask: np.ndarray, size: tuple[int, int]) -> Iterator[Finding]:

@@ -21,6 +21,8 @@ STARTS = (b"\x89P", b"II", b"MM", b"P2", b"P3", b"P5", b"P6")
 """First two bytes of formats with more than 8 bits per channel."""
 MIN_IS_WHITE = 0  # TIFF's PhotometricInterpretation, tag 262
 PHOTOMETRIC = 262
+BITS_PER_SAMPLE, PLANAR_CONFIGURATION = 258, 284
+SEPARATE = 2
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,14 @@ def least_bits(highest: int) -> int:
 def is_deep(image: Image.Image) -> bool:
     """Return whether an open image, decoded or not, has more than 8 bits per channel that `samples` can decode."""
     return _is_grey(image) or _is_wide_ppm(image) or _colour_raw_mode(image) is not None
+
+
+def refuse_planes(image: Image.Image) -> None:
+    """Raise ValueError for a TIFF that stores 16-bit channels one after the other, which Pillow decodes as noise."""
+    if image.format == "TIFF" and image.tag_v2.get(PLANAR_CONFIGURATION) == SEPARATE:
+        depths = image.tag_v2.get(BITS_PER_SAMPLE, ())
+        if len(depths) > 1 and max(depths) > 8:
+            raise ValueError("16-bit channels in separate planes; save it with interleaved channels")
 
 
 def samples(image: Image.Image, second: Image.Image | None = None) -> Samples:

@@ -11,7 +11,7 @@ BRANDS = {
     **dict.fromkeys((b"avif", b"avis"), "an AVIF image, to be converted to JPEG"),
     b"crx ": "a raw photo (CR3), to be developed",
 }
-"""Brands of ISO media files, which all start alike; of another brand it is a film."""
+"""Brands of ISO media files, which all start alike; of another brand it is a video."""
 STARTS = {
     b"%PDF": "a PDF file",
     b"PK\3\4": "a ZIP archive",
@@ -43,6 +43,6 @@ def kind_of(path: Path | str) -> str | None:
     except OSError:
         return None
     if start[4:8] == b"ftyp":
-        return BRANDS.get(start[8:12], "a film (MP4 or MOV)")
+        return BRANDS.get(start[8:12], "a video (MP4 or MOV)")
     text = start.lstrip().lower()
     return next((kind for head, kind in STARTS.items() if start.startswith(head) or text.startswith(head)), None)

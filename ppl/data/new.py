@@ -138,7 +138,7 @@ def main(settings: Settings) -> None:
 
 
 def refuse_missing(settings: Settings) -> None:
-    """Raise UserError for the first argument that names nothing."""
+    """Raise UserError for the first argument that names nothing, or a file instead of a folder."""
     remedies = {
         "photos": "name the folder of your photos",
         "labels": "name the table of labels",
@@ -149,6 +149,8 @@ def refuse_missing(settings: Settings) -> None:
         path = getattr(settings, name)
         if path is not None and not path.exists():
             raise not_there(path, f"--{name}: {remedy}")
+        if path is not None and name in ("photos", "masks") and not path.is_dir():
+            raise UserError(path, "not a folder", f"--{name}: {remedy}")
 
 
 def refuse_to_harm(out: Path, photos: Path) -> None:
@@ -214,9 +216,10 @@ def no_masks(folder: Path, listing: PhotoFolder, photos: Sequence[PurePosixPath]
         what = f"no mask matches a photo: masks are named as {names[0]}, photos as {photos[0]}"
         return UserError(folder, what, "name masks as the photos, with the suffix .png")
     counts = Counter(path.suffix.lower() for path in listing.photos) + Counter(listing.others)
+    if not counts:
+        return UserError(folder, "no file in it", "name the folder of masks, or remove --masks")
     kinds = listed(f"{count:,} {suffix or 'without suffix'}" for suffix, count in sorted(counts.items()))
-    what = f"no PNG in it, but {kinds}" if counts else "no file in it"
-    return UserError(folder, f"no mask matches a photo: {what}", f"for each mask: {SAVE_IDS}")
+    return UserError(folder, f"no mask matches a photo: no PNG in it, but {kinds}", f"for each mask: {SAVE_IDS}")
 
 
 def classes_of(matched: Matched, table: Table) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, ImageFile
 
-from ppl.data.deep import STARTS, Samples, is_deep, least_bits, samples, to_8_bits
+from ppl.data.deep import STARTS, Samples, is_deep, least_bits, refuse_planes, samples, to_8_bits
 from ppl.data.png import metadata_alone
 from ppl.jobs.errors import UserError, reason
 
@@ -180,6 +180,7 @@ def _decode(
     A JPEG is decoded at 1/2, 1/4 or 1/8 of its sides, as long as neither is below `draft_size`. The second value
     is that of `load`.
     """
+    refuse_planes(image)
     if draft_size is not None:
         image.draft(None, draft_size)
     if image.format == "TIFF":  # Pillow turns it upright itself while loading it, and forgets the orientation

@@ -68,5 +68,5 @@ def why_no_gpu() -> str:
 def requires_gpu(arguments: Sequence[str]) -> bool:
     """Return whether the experiment in whose folder a job writes its output, `--out`, requires a GPU."""
     names = os.environ.get(REQUIRE_GPU, "").split()
-    places = [Path(value) for flag, value in pairwise(arguments) if flag == "--out"]
-    return any(name in place.parts for name in names for place in places)
+    outputs = [Path(value) for flag, value in pairwise(arguments) if flag == "--out"]
+    return any(("results", name) in pairwise(output.parts) for name in names for output in outputs)

@@ -41,12 +41,12 @@ def png16(values: np.ndarray, *chunks: tuple[bytes, bytes]) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
 
 
-def tiff16(values: np.ndarray, order: str = "<", photometric: int = 2, orientation: int = 1) -> bytes:
-    """An uncompressed TIFF of 16 bits per channel."""
+def tiff16(values: np.ndarray, order: str = "<", photometric: int = 2, orientation: int = 1, planar: int = 1) -> bytes:
+    """An uncompressed TIFF of 16 bits per channel; with `planar` 2 its header says that these are in planes."""
     height, width, channels = values.shape
     pixels = values.astype(f"{order}u2").tobytes()
     tags = [(256, 4, width), (257, 4, height), (259, 3, 1), (262, 3, photometric), (273, 4, 8), (274, 3, orientation),
-            (277, 3, channels), (278, 4, height), (279, 4, len(pixels))]  # fmt: skip
+            (277, 3, channels), (278, 4, height), (279, 4, len(pixels)), (284, 3, planar)]  # fmt: skip
     after = 8 + len(pixels)
     depths = struct.pack(f"{order}{channels}H", *[16] * channels)
     pad = depths + bytes(-len(depths) % 4)
@@ -158,6 +158,14 @@ def test_a_photo_of_16_bits_is_turned_upright_as_one_of_8(photo):
     np.testing.assert_array_equal(read_photo(photo), np.rot90(values >> 4, -1))
 
 
+@pytest.mark.parametrize("order", "<>")
+def test_channels_of_16_bits_in_separate_planes_are_refused_rather_than_read_as_noise(photo, order):
+    photo.write_bytes(tiff16(values_of(16, 3), order, planar=2))
+    with pytest.raises(UserError, match="16-bit channels in separate planes; save it with interleaved channels"):
+        read_photo(photo)
+    assert highest_value(photo) is None
+
+
 def test_an_open_greyscale_image_is_read_as_its_file(photo):
     photo.write_bytes(png16(values_of(12, 1)))
     with Image.open(photo) as image:
@@ -238,5 +246,6 @@ def test_the_check_says_how_photos_of_16_bits_are_read(deep, capsys):
     assert "nearly black" not in shown
     check.main(check.Settings(deep, workers=0, bits=16))
     assert "3 photos are nearly black, nearly white or of one colour" in capsys.readouterr().out
-    with pytest.raises(UserError, match="need more than 10 bits"):
+    with pytest.raises(UserError, match="need more than 10 bits") as error:
         check.main(check.Settings(deep, workers=0, bits=10))
+    assert "not a readable photo" not in str(error.value)

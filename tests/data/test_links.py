@@ -130,3 +130,15 @@ def test_the_folder_of_a_link_may_be_what_is_missing(tmp_path, monkeypatch):
     put_photos(tmp_path / "absent", 1)
     assert missing_target(Path("images/p0.jpg")) is None
     assert missing_target(Path("images/other.jpg")) is None
+
+
+def test_a_link_to_a_mask_that_was_moved_names_it_and_the_remedy(project):
+    make()
+    Path("masks").rename("renamed")
+    with pytest.raises(UserError, match="masks are links to files that are not there, such as") as error:
+        check.main(check.Settings(Path("mine"), workers=0))
+    assert "draw it" not in str(error.value)
+    gone = project / "masks"
+    text = Path("mine.check.txt").read_text()
+    assert f"the mask it links to ({gone}/p" in text
+    assert "is not there; moved or renamed? run ppl.data.new again" in text

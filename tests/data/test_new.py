@@ -221,6 +221,20 @@ def test_an_argument_that_names_nothing_comes_with_a_similar_name(own, argument)
         new.main(replace(own, photos=Path("x")))
 
 
+@pytest.mark.parametrize("argument", ["photos", "masks"])
+def test_a_file_in_place_of_a_folder_comes_with_the_argument(own, argument):
+    own = with_masks(own, "masks", name_of(1))
+    with pytest.raises(UserError, match=rf"^labels.csv: not a folder; --{argument}: name the folder of "):
+        new.main(replace(own, **{argument: Path("labels.csv")}))
+
+
+def test_a_folder_without_masks_is_one_line(own):
+    own = with_masks(own, "masks", name_of(1))
+    Path("empty").mkdir()
+    with pytest.raises(UserError, match=r"^empty: no file in it; name the folder of masks, or remove --masks$"):
+        new.main(replace(own, masks=Path("empty")))
+
+
 def test_classes_are_those_of_the_photos_not_of_a_larger_table(own):
     with Path("labels.csv").open("a", encoding="utf-8") as table:
         table.write("\nabsent.jpg;1;0")

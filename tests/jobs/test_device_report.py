@@ -75,6 +75,7 @@ def test_only_the_first_process_of_a_data_parallel_training_reports(machine, cap
     ("mine", "results/mine/baseline/plain/classifier.pt", True),
     ("other mine", "prefix/results/mine/baseline/plain/classifier.pt", True),
     ("mine", "results/mine-seed1/baseline/plain/classifier.pt", False),
+    ("baseline", "results/mine/baseline/plain/classifier.pt", False),
     ("", "results/mine/baseline/plain/classifier.pt", False),
 ])  # fmt: skip
 def test_a_job_of_an_experiment_that_requires_a_gpu_fails_without_one(machine, names, out, fails) -> None:

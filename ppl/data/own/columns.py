@@ -46,9 +46,9 @@ class Content:
 def with_titles(path: Path, layout: Layout, choices: Choices) -> Content:
     """Interpret a table with titles: columns of class names, or a column of 0 and 1 for each class."""
     if choices.class_columns:
-        chosen = [named_column(path, layout.titles, title, "--class-column") for title in choices.class_columns]
-        names = any(kind_of(layout.cells(column)) == "names" for column in chosen)
-        return (_names if names or _are_class_numbers(layout, chosen) else _flags)(path, layout, chosen, choices)
+        columns = _named_classes(path, layout, layout.titles, choices)
+        names = any(kind_of(layout.cells(column)) == "names" for column in columns)
+        return (_names if names or _are_class_numbers(layout, columns) else _flags)(path, layout, columns, choices)
     kinds = {column: kind_of(layout.cells(column)) for column in layout.others}
     flags = [column for column in layout.others if layout.titles[column] and kinds[column] in ("flags", "signs")]
     if columns := _titled_classes(path, layout, kinds, flags):
@@ -94,8 +94,7 @@ def _titled_classes(path: Path, layout: Layout, kinds: Mapping[int, str], flags:
 def without_titles(path: Path, layout: Layout, choices: Choices) -> Content:
     """Interpret a table without titles: cells other than the photo's are class names, but for numbers and splits."""
     if choices.class_columns:
-        numbers = [""] * (len(layout.others) + 1)
-        columns = [named_column(path, numbers, number, "--class-column") for number in choices.class_columns]
+        columns = _named_classes(path, layout, [""] * (len(layout.others) + 1), choices)
         return _names(path, layout, columns, choices)
     kinds = {column: kind_of(layout.cells(column)) for column in layout.others}
     names = [column for column in layout.others if kinds[column] == "names"]
@@ -105,6 +104,15 @@ def without_titles(path: Path, layout: Layout, choices: Choices) -> Content:
     columns = names or numbers or layout.others
     content = _names(path, layout, columns, choices)
     return Content(content.pairs, "no line of titles, names of classes beside the photo", (), content.ignored)
+
+
+def _named_classes(path: Path, layout: Layout, titles: Sequence[str], choices: Choices) -> list[int]:
+    """Return the columns that --class-column names; UserError if one of them is that of photos."""
+    columns = [named_column(path, titles, name, "--class-column") for name in choices.class_columns]
+    if layout.photo in columns:
+        what = f"column {layout.title(layout.photo)!r} of {path} names photos"
+        raise UserError("--class-column", what, "name a column of classes, or the photos' by --image-column")
+    return columns
 
 
 def _names(path: Path, layout: Layout, columns: Sequence[int], choices: Choices) -> Content:
@@ -158,8 +166,8 @@ def _flags(path: Path, layout: Layout, columns: Sequence[int], choices: Choices)
         raise UserError(path, what, "write 1 for classes in the photo and 0 for others")
     if numbers:
         form = "a column of the number of objects for each class"
-    if strange := sorted(value for value in values - YES - absent if number_of(value) is None):
-        raise UserError(path, f"{strange[0]!r} in a column of 0 and 1", "name its meaning by --absent, or correct it")
+    if words := sorted(value for value in values - YES - absent if number_of(value) is None):
+        raise UserError(path, f"{words[0]!r} in a column of 0 and 1", "name its meaning by --absent, or correct it")
     pairs = [
         (cell_of(row, layout.photo), [layout.titles[c] for c in columns if cell_of(row, c).casefold() not in absent])
         for row in layout.rows

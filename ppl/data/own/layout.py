@@ -95,25 +95,25 @@ def _photo_column(
     column of 0 and 1 names at most the photos 0.jpg and 1.jpg.
     """
     width = max(map(len, rows))
-    titles = [cell.strip() for cell in rows[0]]
+    titles = [cell_of(rows[0], column) for column in range(width)]
     distinct = [{cell_of(row, column) for row in rows} for column in range(width)]
     matches = [{cell for cell in cells if cell and is_photo(cell)} for cells in distinct]
     if choices.image_column:
         column = named_column(path, titles, choices.image_column, "--image-column")
         return column if matches[column] else None
-    found = [column for column in range(width) if matches[column]]
-    with_suffix = [column for column in found if any(map(looks_like_photo, matches[column]))]
-    found = with_suffix or found
-    if not found:
+    possible = [column for column in range(width) if matches[column]]
+    with_suffix = [column for column in possible if any(map(looks_like_photo, matches[column]))]
+    possible = with_suffix or possible
+    if not possible:
         return None
-    most = max(len(matches[column]) for column in found)
-    rivals = [c for c in found if 2 * len(matches[c]) >= most and not lowered(distinct[c] - {titles[c]}) <= YES | NO]
+    most = max(len(matches[column]) for column in possible)
+    rivals = [c for c in possible if 2 * len(matches[c]) >= most and not lowered(distinct[c] - {titles[c]}) <= YES | NO]
     by_title = [column for column in rivals if words_of(titles[column]) & PHOTO_WORDS - {"id", "name"}]
     rivals = by_title if len(by_title) == 1 else rivals
     if len(rivals) > 1:
         names = " and ".join(f"{titles[c] or f'number {c + 1}'!r} ({min(matches[c])})" for c in rivals[:2])
         raise UserError(path, f"columns {names} both name photos", "name one by --image-column, by title or number")
-    return rivals[0] if rivals else max(found, key=lambda column: len(matches[column]))
+    return rivals[0] if rivals else max(possible, key=lambda column: len(matches[column]))
 
 
 def _is_title(rows: Sequence[Sequence[str]], column: int, is_photo: Callable[[str], bool]) -> bool:
@@ -136,6 +136,6 @@ def named_column(path: Path, titles: Sequence[str], name: str, option: str) -> i
         return int(name) - 1
     if len(alike) != 1:
         what = f"no column {name!r}" if not alike else f"{len(alike)} columns {name!r}"
-        shown = ", ".join(title.strip() or f"number {column + 1}" for column, title in enumerate(titles))
-        raise UserError(option, f"{path} has {what}", f"choose of {shown}")
+        choices = ", ".join(title.strip() or f"number {column + 1}" for column, title in enumerate(titles))
+        raise UserError(option, f"{path} has {what}", f"choose one of {choices}")
     return alike[0]

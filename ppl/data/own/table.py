@@ -25,7 +25,7 @@ class Table:
 
     labels: dict[str, ClassNames]
     classes: tuple[str, ...]
-    """In the order of their columns, else in alphabetical order."""
+    """Those of the photos, in the order of their columns, else in alphabetical order."""
     form: str
     """Description of the table's form, for messages."""
     ignored: tuple[str, ...] = ()
@@ -52,9 +52,10 @@ def read_table(path: Path, is_photo: Callable[[str], bool], choices: Choices | N
     for photo, names in content.pairs:
         labels[photo] = labels.get(photo, frozenset()) | {name for name in names if name.casefold() not in absent}
         words.update(name for name in names if name and name.casefold() in absent)
-    present = frozenset().union(*labels.values())
-    if not present:
+    if not any(labels.values()):
         raise UserError(path, "no class names", "write the names of classes beside those of the photos")
+    # The table may be that of a larger collection, whose other classes do not matter.
+    present = frozenset().union(*(names for photo, names in labels.items() if is_photo(photo)))
     _check_names(path, present)
     classes = [name for name in content.classes if name in present]
     if not classes:

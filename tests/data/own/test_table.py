@@ -161,7 +161,7 @@ def test_an_option_decides_between_readings(tmp_path, text, choices, labels):
 
 @pytest.mark.parametrize("choices", [Choices(image_column="nowhere"), Choices(class_columns=("nowhere",))])
 def test_an_option_names_a_column_that_exists(tmp_path, choices):
-    with pytest.raises(UserError, match="no column 'nowhere'; choose of image, classes"):
+    with pytest.raises(UserError, match="no column 'nowhere'; choose one of image, classes"):
         read_table(write(tmp_path, FORMS["names"]), is_photo, choices)
 
 
@@ -232,3 +232,20 @@ def test_any_names_of_classes_are_read(tmp_path_factory, labels, sign):
     path = tmp_path_factory.getbasetemp() / "any.csv"
     path.write_bytes(written.getvalue().encode())
     assert labels_of(path) == labels
+
+
+def test_a_first_row_shorter_than_others_is_no_reason_to_fail(tmp_path):
+    with pytest.raises(UserError, match=r"columns 'a.jpg' \(.*\) and 'number 3' \(.*\) both name photos"):
+        read_table(write(tmp_path, "a.jpg,cat\na.jpg,cat,c.jpg\nb.jpg,cat,b.jpg\nc.jpg,dog,a.jpg\n"), is_photo)
+
+
+def test_the_column_of_photos_is_none_of_classes(tmp_path):
+    path = write(tmp_path, "image,class\na.jpg,cat\nb.jpg,dog\n")
+    with pytest.raises(UserError, match=r"--class-column: column 'image' of .* names photos; name a column of classes"):
+        read_table(path, is_photo, Choices(class_columns=("image",)))
+
+
+def test_classes_of_photos_that_are_not_here_do_not_matter(tmp_path):
+    others = "".join(f"elsewhere{number}.jpg,class {number}\n" for number in range(300))
+    path = write(tmp_path, f"image,class\na,cat\nb,dog\nelsewhere.jpg,Cat\n{others}")
+    assert read_table(path, is_photo).classes == ("cat", "dog")
