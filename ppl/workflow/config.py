@@ -111,7 +111,9 @@ def check_target(target: str, experiments: Mapping[str, Experiment]) -> None:
     name, below = parts[1], parts[2:]
     suffixes = ("", TEST_PREDICTIONS, f"{TEST_PREDICTIONS}.tar")
     if name not in {f"{experiment}{suffix}" for experiment in experiments for suffix in suffixes}:
-        raise UserError(target, f"unknown experiment {name!r}", f"choose one of {', '.join(experiments)}")
+        experiment = name.removesuffix(".tar").removesuffix(TEST_PREDICTIONS)
+        remedy = f"choose one of {', '.join(experiments)}, or name the file of its settings by --configfile"
+        raise UserError(target, f"unknown experiment {experiment!r}", remedy)
     if name not in experiments:
         return
     if len(below) > 1 and below[0] not in BESIDE_VARIANTS:

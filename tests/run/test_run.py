@@ -56,7 +56,7 @@ def test_a_target_is_computed_in_a_folder_with_another_workflow(foreign: Path) -
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("-n", "results/dmo_test_preds"), "error: results/dmo_test_preds: unknown experiment 'dmo_test_preds'; "),
+        (("-n", "results/dmo_test_preds"), "error: results/dmo_test_preds: unknown experiment 'dmo'; "),
         (
             ("-n", "--configfile", "absent.yaml", "results/demo_test_preds"),
             "error: --configfile absent.yaml: no such file; ",

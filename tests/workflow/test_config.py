@@ -214,7 +214,9 @@ def test_possible_targets_pass(target):
 
 
 @pytest.mark.parametrize(("target", "message"), [
-    ("results/none_test_preds", "unknown experiment 'none_test_preds'; choose one of voc"),
+    ("results/none_test_preds", "unknown experiment 'none'; choose one of voc"),
+    ("results/none_test_preds.tar", "'none'; choose one of voc, "),
+    ("results/none_test_preds.tar", ", demo, or name the file of its settings by --configfile"),
     ("results/none/report.html", "unknown experiment 'none'"),
     ("results/demo/explicit/s9k1/sweep.csv", "'s9k1' is not a grid"),
     ("results/demo/explicit/s4k17/sweep.csv", "'s4k17' is not a grid"),

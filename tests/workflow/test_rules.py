@@ -182,7 +182,7 @@ def test_without_a_target_nothing_is_downloaded(project):
 
 @pytest.mark.parametrize(("change", "target", "message"), [
     ({}, "results/drawn/explicit/s9k1/sweep.csv", "'s9k1' is not a grid"),
-    ({}, "results/unknown_test_preds", "unknown experiment 'unknown_test_preds'; choose one of drawn, own, public"),
+    ({}, "results/unknown_test_preds", "unknown experiment 'unknown'; choose one of drawn, own, public"),
     ({}, "results/own/tables", "results/own/tables: experiments.own has no tables"),
     (without_masks, "results/own/tables", "results/own/tables: the dataset has no masks to measure with"),
     ({"experiments": {"drawn": {"cam": {"threshold": 2}}}}, "results/drawn/report.html",
