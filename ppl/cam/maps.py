@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ppl.cam import prototypes
 from ppl.cam.settings import METHODS, Cam, Fusion, Maps
 from ppl.cam.store import STRIDE
 from ppl.classify.network import PatchClassifier
@@ -29,12 +30,15 @@ def maps_of(
 ) -> list[np.ndarray]:
     """Compute the class activation maps of photos (B, h, w, 3) uint8 for the class ids (1..C) of each.
 
-    Each is (K, ceil(h / 4), ceil(w / 4)) float32 in 0..1, fused over the branches.
+    Each is (K, ceil(h / 4), ceil(w / 4)) float32 in 0..1, fused over the branches, then refined by `cam.prototypes`.
     """
     raw_maps = partial(slots.load(METHODS, cam.method).raw_maps, settings=slots.settings_of(cam, "method"))
     labelled = label_vectors(labels, network.classifier.out_channels).bool()
     of_branches = branch_maps(network, photos, labelled, raw_maps, cam.maps)
     fused = [fuse(m[:, [i - 1 for i in ids]], cam.maps.fusion) for m, ids in zip(of_branches, labels, strict=True)]
+    if cam.prototypes.rounds:
+        features = prototypes.features_of(network.backbone, photos, cam.prototypes.scales)  # (B, D, h', w')
+        fused = [prototypes.refine(m, f, cam.prototypes) for m, f in zip(fused, features, strict=True)]
     return [maps.cpu().numpy() for maps in fused]
 
 
