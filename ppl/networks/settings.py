@@ -10,9 +10,7 @@ BACKBONES = {
     "resnet50": "ppl.networks.resnet",
     "resnet101": "ppl.networks.resnet",
     "vgg16": "ppl.networks.vgg16",
-    "efficientnet_lite0": "ppl.networks.efficientnet_lite",
-    "efficientnet_lite1": "ppl.networks.efficientnet_lite",
-    "efficientnet_lite2": "ppl.networks.efficientnet_lite",
+    "efficientnet_lite0": "ppl.networks.efficientnet_lite0",
     "timm/": "ppl.networks.timm_backbone",
 }
 """Backbones by name; each module has `build(name, weights) -> Backbone`."""

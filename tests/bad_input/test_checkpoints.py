@@ -19,7 +19,7 @@ import ppl
 from ppl.cam import export
 from ppl.classify import train
 from ppl.networks import backbones, checkpoints
-from ppl.networks.efficientnet_lite import SIZES, EfficientNetLite
+from ppl.networks.efficientnet_lite0 import EfficientNetLite0
 from ppl.refine import walk_split
 from ppl.segment import predict_split
 
@@ -207,7 +207,7 @@ def test_inference_refuses_a_checkpoint_without_training_settings_or_for_another
 def weights(make: Callable[[dict], Any]) -> Callable[[Path], None]:
     def write(path: Path) -> None:
         torch.manual_seed(0)
-        torch.save(EfficientNetLite(SIZES[0]).state_dict(), path)
+        torch.save(EfficientNetLite0().state_dict(), path)
         content(make)(path)
 
     return write

