@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ppl.cam.settings import Prototypes
+from ppl.cam.views import both_views, together
 from ppl.networks.backbones import Backbone
 
 STAGE: Final = 3
@@ -34,23 +35,17 @@ def features_of(backbone: Backbone, photos: np.ndarray, scales: Sequence[float])
 
     They are the mean directions over `scales`, on the grid of the largest, and over each photo and its mirror image.
     """
-    images, total = backbone.prepare(photos), None
-    b, _, h, w = images.shape
+    images = backbone.prepare(photos)
+    directions: list[Tensor] = []
     for scale in sorted(scales, reverse=True):
-        x = images
-        if scale != 1:
-            size = (max(1, round(h * scale)), max(1, round(w * scale)))
-            x = F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False)
-        x = torch.cat([x, x.flip(3)]).contiguous(memory_format=torch.channels_last)
+        x = both_views(images, scale)
         for stage in backbone.stages[: STAGE + 1]:
             x = stage(x)
-        x = x.float()
-        x = x[:b] + x[b:].flip(3)
-        if total is None:
-            total = F.normalize(x, dim=1)
-        else:
-            total = total + F.normalize(F.interpolate(x, total.shape[2:], mode="bilinear", align_corners=False), dim=1)
-    return F.normalize(total, dim=1)
+        x = together(x.float())
+        if directions:
+            x = F.interpolate(x, directions[0].shape[2:], mode="bilinear", align_corners=False)
+        directions.append(F.normalize(x, dim=1))
+    return F.normalize(sum(directions), dim=1)
 
 
 def refine(maps: Tensor, features: Tensor, settings: Prototypes) -> Tensor:
@@ -82,8 +77,7 @@ def _nearness(scores: Tensor, cells: Tensor, settings: Prototypes) -> Tensor:
     top, strongest = scores.max(dim=0)  # (P,)
     own = F.one_hot(strongest, len(scores)).t().bool() & (top > settings.object)  # (K, P)
     background = top <= settings.background
-    if background.sum() < FEWEST:
-        background = top <= top.quantile(LOWEST)
+    background = torch.where(background.sum() < FEWEST, top <= top.quantile(LOWEST), background)
     weights = torch.cat([background[None].to(scores.dtype), scores * own])  # (K + 1, P)
     near = F.normalize(weights @ cells.t(), dim=1) @ cells  # (K + 1, P), cosines
     new = _scaled((near[1:] - near[0]).relu())
