@@ -79,7 +79,7 @@ class Training(training.Training):
     the others start only from its backbone."""
     branch_loss: Annotated[NotNegative, Source("paper; above 0: ours")] = 0
     """Weight of the mean loss of the single branches; without it a patched branch may stop learning once the global
-    branch fits, see docs/results.md."""
+    branch fits, see docs/earlier-results.md."""
     long_side: Annotated[PixelRange, Source("paper")] = (320, 640)
     """Range of the longest side after random rescaling, in pixels."""
     crop: Annotated[Pixels, Source("paper")] = 512
