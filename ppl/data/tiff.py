@@ -14,7 +14,10 @@ from typing import BinaryIO, NamedTuple
 WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION, SAMPLES = 256, 257, 258, 259, 262, 274, 277
 STRIP_OFFSETS, ROWS_PER_STRIP, STRIP_COUNTS, PLANAR = 273, 278, 279, 284
 TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_COUNTS = 322, 323, 324, 325
-DESCRIBE_PIXELS = (BITS, COMPRESSION, PHOTOMETRIC, 266, SAMPLES, PLANAR, 292, 293, 317, 320, 332, 338, 339, 347, 530, 531, 532)
+DESCRIBE_PIXELS = (
+    *(BITS, COMPRESSION, PHOTOMETRIC, 266, SAMPLES, PLANAR, 292, 293),
+    *(317, 320, 332, 338, 339, 347, 530, 531, 532),
+)
 """Tags that a part needs: besides the above FillOrder, the options of fax, Predictor, ColorMap, InkSet, ExtraSamples,
 SampleFormat, JPEGTables, and those of YCbCr."""
 CODES = {1: "B", 2: "s", 3: "H", 4: "I", 5: "II", 6: "b", 7: "s", 8: "h", 9: "i", 10: "ii", 11: "f", 12: "d", 16: "Q"}
@@ -155,7 +158,12 @@ def _first_directory(file: BinaryIO) -> tuple[str, dict[int, Value]]:
 
 
 def _encoded(
-    order: str, tags: Mapping[int, Value], numbers: Mapping[int, Sequence[int]], contents: Sequence[bytes], *, tiled: bool
+    order: str,
+    tags: Mapping[int, Value],
+    numbers: Mapping[int, Sequence[int]],
+    contents: Sequence[bytes],
+    *,
+    tiled: bool,
 ) -> BytesIO:
     """Return a TIFF with the tags that describe pixels, further `numbers`, and the contents of its parts."""
     places = (TILE_OFFSETS, TILE_COUNTS) if tiled else (STRIP_OFFSETS, STRIP_COUNTS)

@@ -1,5 +1,6 @@
 """Read windows of a photo that may be too large to be held as a whole."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -29,19 +30,22 @@ MAX_WHOLE = 500_000_000
 MAX_IN_PARTS = 50_000_000_000
 """Limit for a photo that is decoded in parts."""
 DECODED = 16_000_000  # pixels decoded at a time, if the parts are no larger
+LIMIT = threading.Lock()
+"""Held while Pillow's own limit is raised."""
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom."""
 
 
 @contextmanager
 def pixel_limit(most: int) -> Iterator[None]:
-    """Let Pillow open images of up to `most` pixels, above which it suspects an attack."""
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = most
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
+    """Let Pillow open images of up to `most` pixels, above which it suspects an attack; for all threads."""
+    with LIMIT:
+        before = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = most
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
 
 
 def size_of(path: Path) -> tuple[int, int]:
@@ -103,7 +107,8 @@ class Windows:
                 return np.asarray(to_8_bits(photo, photo.stated_bits or self._bits))
             return np.asarray(upright_rgb(image))
 
-        return call_pillow(self.path, "photo", decode)
+        with pixel_limit(MAX_IN_PARTS):
+            return call_pillow(self.path, "photo", decode)
 
     def _bits_of(self, parts: Parts) -> int | None:
         """Return how many bits count in a photo of 16, by its largest value; None for one of 8 bits."""
@@ -121,7 +126,9 @@ class Windows:
         """Decode the whole photo; return a function that returns a window of it as stored."""
         height, width = self.size
         if height * width > MAX_WHOLE:
-            what = f"{width}x{height} has more than {MAX_WHOLE:,} pixels, the limit for files that are decoded as a whole"
+            what = (
+                f"{width}x{height} has more than {MAX_WHOLE:,} pixels, the limit for files that are decoded as a whole"
+            )
             raise UserError(self.path, what, "save it as a TIFF in tiles, which is read in parts")
         with pixel_limit(MAX_WHOLE), open_image(self.path, "photo", tuple(PHOTO_FORMATS), MAX_WHOLE) as image:
             if is_deep(image):
