@@ -82,8 +82,8 @@ class Settings:
     tile: FlagCreatePairsOff[bool] = False
     """Do not shrink photos, but segment larger ones at full size in overlapping tiles of about `max_side`."""
     formats: tuple[Format, ...] = ("mask", "overlay")
-    """Files to write: `mask` NAME.png, `overlay` NAME-overlay.jpg, `class-masks` class-masks/CLASS/NAME.png of 0 and 255,
-    `coco` coco.json with run lengths, `coco-polygons` coco-polygons.json, `probabilities` NAME.h5."""
+    """Files to write: `mask` NAME.png, `overlay` NAME-overlay.jpg, `class-masks` class-masks/CLASS/NAME.png of 0 and
+    255, `coco` coco.json with run lengths, `coco-polygons` coco-polygons.json, `probabilities` NAME.h5."""
     batch_size: int = Prediction().batch_size
     """Photos of equal size in one batch."""
     hardware: Devices = field(default_factory=_hardware)
