@@ -32,8 +32,8 @@ from ppl.measure.metrics import confusion, iou, mean_iou
 CHUNK = 1 << 20  # pixels counted at a time
 FEW = 50  # pairs for which starting worker processes would take longer than the work
 EXAMPLES = 3
-NOT_MASKS = ("legend",)
-"""Names of other PNGs in a folder of `ppl.predict`."""
+LEGEND = "legend"
+"""Name of a picture in a folder of `ppl.predict`, beside a CSV of this name."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def find_pairs(predictions: Path, truth: Path) -> list[Pair]:
         if len(missing) == len(true):
             what += f"; it holds {next(iter(predicted))}.png"
         raise UserError(predictions, what, "masks need equal names; predict these photos, or move their masks away")
-    more = [name for name in predicted if name not in true and name not in NOT_MASKS]
+    more = [name for name in predicted if name not in true]
     if more:
         print(f"left out: {len(more)} of {predictions} without a mask in {truth}, such as {more[0]}.png")
     return [Pair(name, predicted[name], path) for name, path in true.items()]
@@ -159,7 +159,8 @@ def masks_in(folder: Path) -> dict[str, Path]:
         raise UserError(folder, "not a folder", "name a folder of PNGs")
     masks: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() == ".png" and path.name[0] != ".":
+        is_legend = path.stem == LEGEND and path.with_suffix(".csv").exists()
+        if path.suffix.lower() == ".png" and path.name[0] != "." and not is_legend:
             if path.stem in masks:
                 raise UserError(folder, f"{masks[path.stem].name} and {path.name} have one name", "keep one")
             masks[path.stem] = path

@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 from PIL import Image
 
@@ -17,17 +16,9 @@ from ppl.data.masks import VOC_COLOURS
 from ppl.data.windows import Windows
 from ppl.jobs.files import atomic
 from ppl.jobs.parallel import run_all
-from ppl.predict.outputs import (
-    ANNOTATE,
-    PRESENT,
-    STRIDE,
-    Outputs,
-    Written,
-    create_store,
-    shrunk_to_grid,
-    stored_grid,
-)
+from ppl.predict.outputs import ANNOTATE, PRESENT, Outputs, Written
 from ppl.predict.overlay import DISPLAY_SIDES, draw_overlay
+from ppl.predict.probability_store import ProbabilityStore
 from ppl.predict.segmentation import legend_of, overlay_of, shares_of
 from ppl.predict.streams import PngStream
 from ppl.predict.tiles import Blend, Span, spans
@@ -137,12 +128,11 @@ def write_large(outputs: Outputs, name: str, photo: Windows, parts: Iterable[Blo
         mask = _stream(files, outputs.mask(name), size, VOC_COLOURS) if "mask" in formats else None
         of_classes = outputs.class_masks(name) if "class-masks" in formats else ()
         class_masks = [_stream(files, path, size) for path in of_classes]
-        stored = None
+        store = None
         if "probabilities" in formats:
             temporary = files.enter_context(atomic(outputs.probabilities(name)))
-            file = files.enter_context(h5py.File(temporary, "w", libver="latest"))
-            stored = create_store(file, size, stored_grid(size), outputs.classes)
-        for top, labels in _rows(_with_probabilities(parts, stored), size[1]):
+            store = files.enter_context(ProbabilityStore(temporary, size, size, outputs.classes))
+        for top, labels in _rows(_stored(parts, store), size[1]):
             counts += np.bincount(labels.ravel(), minlength=256)
             display.add(top, labels)
             if mask is not None:
@@ -193,13 +183,11 @@ def _stream(files: ExitStack, path: Any, size: tuple[int, int], palette: np.ndar
     return PngStream(files.enter_context(files.enter_context(atomic(path)).open("wb")), size, palette)
 
 
-def _with_probabilities(parts: Iterable[Block], stored: h5py.Dataset | None) -> Iterator[Block]:
-    """Yield parts, and write their probabilities."""
+def _stored(parts: Iterable[Block], store: ProbabilityStore | None) -> Iterator[Block]:
+    """Yield parts, after writing their probabilities."""
     for part in parts:
-        if stored is not None and part.probabilities is not None:
-            grid = shrunk_to_grid(part.probabilities).astype(np.float16)
-            top, left = part.top // STRIDE, part.left // STRIDE
-            stored[:, top : top + grid.shape[1], left : left + grid.shape[2]] = grid
+        if store is not None and part.probabilities is not None:
+            store.write_block(part.top, part.left, part.probabilities)
         yield part
 
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-import h5py
 import numpy as np
 
 from ppl.data.masks import write_mask
 from ppl.jobs.files import atomic
 from ppl.predict.coco import Annotation, polygon_annotations, rle_annotations
+from ppl.predict.probability_store import ProbabilityStore, stored_size
 from ppl.predict.segmentation import PreparedPhoto, Segmentation, overlay_of, segmentation
 from ppl.predict.streams import PngStream
 from ppl.segment.postprocess import Crf, Prediction, probabilities
@@ -33,10 +33,6 @@ COCO_FILES = {"coco": "coco.json", "coco-polygons": "coco-polygons.json"}
 ANNOTATE = {"coco": rle_annotations, "coco-polygons": polygon_annotations}
 CLASS_MASKS = "class-masks"
 PRESENT = 255  # value of a class in its own mask; 0 elsewhere
-STORE_FORMAT = 1  # of the files of probabilities; changes with their layout
-STRIDE = 4  # of stored probabilities, in pixels of the network's input
-PACKED = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
-CHUNK = 64  # side of the compressed pieces, in cells
 UNSAFE = re.compile(r'[/\\:*?"<>|\0-\x1f]|^[.-]|[. ]$')
 """What the name of a folder may not hold on one of the common systems."""
 
@@ -122,29 +118,11 @@ def write_all(outputs: Outputs, name: str, result: Segmentation) -> Written:
             stream.write((labels == class_id) * np.uint8(PRESENT))
             stream.finish()
     if "probabilities" in formats:
-        with atomic(outputs.probabilities(name)) as temporary, h5py.File(temporary, "w", libver="latest") as file:
-            stored = create_store(file, labels.shape, stored_grid(result.input_size), outputs.classes)
-            stored[...] = probabilities(result.scores, stored_grid(result.input_size)).astype(np.float16)
+        size = result.input_size
+        with (
+            atomic(outputs.probabilities(name)) as temporary,
+            ProbabilityStore(temporary, labels.shape, size, outputs.classes) as store,
+        ):
+            store.write(probabilities(result.scores, stored_size(size)))
     annotations = {kind: annotate(labels) for kind, annotate in ANNOTATE.items() if kind in formats}
     return Written(name, labels.shape, result.shares, annotations)
-
-
-def stored_grid(size: tuple[int, int]) -> tuple[int, int]:
-    """Return the size of stored probabilities for a network's input of `size`."""
-    return tuple(-(-side // STRIDE) for side in size)
-
-
-def create_store(file: h5py.File, size: tuple[int, int], grid: tuple[int, int], classes: Sequence[str]) -> h5py.Dataset:
-    """Return the empty dataset of probabilities (C+1, *grid) float16 of a photo of `size` (h, w), in a new file."""
-    names = [name.encode() for name in ("background", *classes)]
-    text = h5py.string_dtype("utf-8", max(map(len, names)))  # of fixed length: these have checksums
-    file.attrs.update(classes=np.array(names, dtype=text), size=size, format=STORE_FORMAT)
-    chunks = (1, *(min(CHUNK, side) for side in grid))
-    return file.create_dataset("probabilities", (len(names), *grid), np.float16, chunks=chunks, **PACKED)
-
-
-def shrunk_to_grid(block: np.ndarray) -> np.ndarray:
-    """Return probabilities (K, h, w) as means over STRIDE x STRIDE pixels; the border is repeated to fill the last."""
-    h, w = stored_grid(block.shape[1:])
-    padded = np.pad(block, [(0, 0), *((0, -side % STRIDE) for side in block.shape[1:])], mode="edge")
-    return padded.reshape(len(block), h, STRIDE, w, STRIDE).mean(axis=(2, 4))

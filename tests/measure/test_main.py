@@ -98,7 +98,9 @@ def test_a_wrong_list_of_classes_is_one_line(given: tuple[str, ...], tmp_path: P
 
 
 def test_missing_masks_are_counted_and_others_left_out(settings: Settings, capsys) -> None:
-    (settings.predictions / "legend.png").write_bytes(b"a picture")
+    for folder in (settings.predictions, settings.truth):  # as ppl.predict writes them
+        (folder / "legend.png").write_bytes(b"a picture")
+        (folder / "legend.csv").touch()
     Image.new("L", (3, 3)).save(settings.predictions / "extra.png")
     measure.main(settings)
     assert "left out: 1 of" in capsys.readouterr().out
