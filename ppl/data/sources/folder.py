@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 
 from ppl.data import bits
+from ppl.data.broken import broken_photos, leave_out
 from ppl.data.dataset import LISTS, Dataset
 from ppl.data.findings import paragraphs
 from ppl.data.links import link_to
@@ -95,6 +96,12 @@ def prepare(settings: Folder, out: Path, *, splits: Sequence[str], workers: int)
         except OSError as error:
             raise UserError(source / name, f"{error.strerror}", "make the file readable") from error
     dataset = Dataset(source, (), {})
+    if settings.skip_broken:
+        listed = chain.from_iterable(dataset.listed(split) for split in splits)
+        broken = broken_photos(dataset, listed, workers=workers)
+        leave_out(out, splits, broken)
+        for line in paragraphs(broken.values()):
+            print(f"warning: {line}")
     files_of, decision = _orientations(dataset, settings, splits, workers)
     if decision.fault:
         raise decision.fault
