@@ -81,6 +81,10 @@ class Windows:
         turn = UPRIGHT.get(self._orientation)
         return stored if turn is None else np.array(Image.fromarray(stored).transpose(turn))
 
+    def close(self) -> None:
+        """Free the memory of a photo that was decoded as a whole; nothing is read afterwards."""
+        del self._read
+
     def _read_parts(self, parts: Parts, box: Box) -> np.ndarray:
         """Return a window of a photo as stored, decoding some rows of parts at a time."""
         left, top, right, bottom = box

@@ -41,9 +41,11 @@ class Settings:
     predictions: Positional[Path]
     """Folder of predicted masks, NAME.png."""
     truth: Positional[Path]
-    """Folder of true masks, NAME.png; each needs a predicted one."""
+    """Folder of true masks, NAME.png."""
     classes: tuple[str, ...]
     """A text file with a class per line, a legend.csv of ppl.predict, or the names themselves; without background."""
+    common: bool = False
+    """Measure the photos that both folders hold; otherwise every true mask needs a predicted one."""
     out: Path = Path("measured")
     """Folder for classes.csv and photos.csv."""
     workers: int = min(8, os.cpu_count() or 1)
@@ -79,7 +81,7 @@ class Sums(NamedTuple):
 def main(settings: Settings) -> None:
     classes = class_names(settings.classes)
     names = ("background", *classes)
-    pairs = find_pairs(settings.predictions, settings.truth)
+    pairs = find_pairs(settings.predictions, settings.truth, common=settings.common)
     workers = settings.workers if len(pairs) > FEW else 0
     count = partial(count_pair, len(classes))
     measured = run_all(count, pairs, workers=workers, total=len(pairs), name="masks measured", unit="mask")
@@ -135,20 +137,25 @@ def class_names(given: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def find_pairs(predictions: Path, truth: Path) -> list[Pair]:
-    """Return the pairs of masks, sorted by name; UserError for true masks without a predicted one."""
+def find_pairs(predictions: Path, truth: Path, *, common: bool = False) -> list[Pair]:
+    """Return the pairs of masks, sorted by name.
+
+    UserError for true masks without a predicted one; with `common` only if no true mask has one.
+    """
     predicted, true = masks_in(predictions), masks_in(truth)
     missing = [name for name in true if name not in predicted]
-    if missing:
+    if missing and not (common and len(missing) < len(true)):
         shown = ", ".join(f"{name}.png" for name in missing[:EXAMPLES]) + ", ..." * (len(missing) > EXAMPLES)
         what = f"lacks {len(missing)} of the {len(true)} masks in {truth}: {shown}"
         if len(missing) == len(true):
             what += f"; it holds {next(iter(predicted))}.png"
-        raise UserError(predictions, what, "masks need equal names; predict these photos, or move their masks away")
+            raise UserError(predictions, what, "give masks of one photo one name")
+        raise UserError(predictions, what, "predict these photos, or add --common to measure the others")
     more = [name for name in predicted if name not in true]
-    if more:
-        print(f"left out: {len(more)} of {predictions} without a mask in {truth}, such as {more[0]}.png")
-    return [Pair(name, predicted[name], path) for name, path in true.items()]
+    for names, folder, other in ((more, predictions, truth), (missing, truth, predictions)):
+        if names:
+            print(f"left out: {len(names)} of the masks in {folder}, not in {other}, such as {names[0]}.png")
+    return [Pair(name, predicted[name], path) for name, path in true.items() if name in predicted]
 
 
 def masks_in(folder: Path) -> dict[str, Path]:

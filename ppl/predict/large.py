@@ -119,7 +119,7 @@ def _in_order(results: Iterable[Refined], columns: int) -> Iterator[Refined]:
 
 
 def write_large(outputs: Outputs, name: str, photo: Windows, parts: Iterable[Block]) -> Written:
-    """Write the files of a photo from its parts; all appear when they are complete."""
+    """Write the files of a photo from its parts, and close it; all appear when they are complete."""
     size, formats = photo.size, outputs.formats
     counts = np.zeros(256, np.int64)
     display, factor = _Display(size), reduction(size)
@@ -147,6 +147,7 @@ def write_large(outputs: Outputs, name: str, photo: Windows, parts: Iterable[Blo
         if "overlay" in formats:
             picture = draw_overlay(shrunk(photo, factor), display.labels, legend_of(shares, outputs.classes))
             picture.save(files.enter_context(atomic(overlay_of(outputs.mask(name)))), quality=90)
+    photo.close()  # annotations need memory
     annotations = {kind: annotate(whole) for kind, annotate in ANNOTATE.items() if kind in formats}
     return Written(name, size, shares, annotations)
 

@@ -103,17 +103,22 @@ def test_missing_masks_are_counted_and_others_left_out(settings: Settings, capsy
         (folder / "legend.csv").touch()
     Image.new("L", (3, 3)).save(settings.predictions / "extra.png")
     measure.main(settings)
-    assert "left out: 1 of" in capsys.readouterr().out
+    assert "left out: 1 of the masks in" in capsys.readouterr().out
     (settings.predictions / "p1.png").unlink()
     (settings.predictions / "p4.png").unlink()
-    with pytest.raises(UserError, match=r"lacks 2 of the 6 masks in .*: p1\.png, p4\.png; "):
+    with pytest.raises(UserError, match=r"lacks 2 of the 6 masks in .*: p1\.png, p4\.png; .*--common"):
         measure.main(settings)
+    measure.main(replace(settings, common=True))
+    assert {row["image"] for row in rows(settings.out / "photos.csv")} == {"p0", "p2", "p3", "p5"}
+    assert "left out: 2 of the masks in" in capsys.readouterr().out
 
 
 def test_names_that_never_match_are_shown(settings: Settings) -> None:
     for path in list(settings.truth.iterdir()):
         path.rename(path.with_name(f"{path.stem}_mask.png"))
-    with pytest.raises(UserError, match=r"lacks 6 of the 6 .*p0_mask\.png.*it holds p0\.png; masks need equal names"):
+    with pytest.raises(
+        UserError, match=r"lacks 6 of the 6 .*p0_mask\.png.*it holds p0\.png; give masks of one photo one name"
+    ):
         measure.main(settings)
 
 
