@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+import ppl.data.heif  # noqa: F401 - HEIC is a format of photos
 from ppl.data.dataset import LISTS, Dataset, id_fault
 from ppl.data.findings import Finding
 from ppl.data.links import missing_target

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+import ppl.data.heif  # noqa: F401 - HEIC is a format of photos
 from ppl.data import bits
 from ppl.data.brightness import brightness_fault
 from ppl.data.broken import broken_photos, recorded

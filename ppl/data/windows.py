@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+import ppl.data.heif  # noqa: F401 - HEIC is a format of photos
 from ppl.data.deep import is_deep, least_bits, refuse_planes, samples, to_8_bits
 from ppl.data.photos import (
     MAX_STORED,

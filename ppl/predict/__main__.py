@@ -26,6 +26,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 # Before torch starts its threads, whose busy waiting would occupy cores that the worker processes need.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
+from ppl.data import heif
 from ppl.data.masks import VOC_COLOURS
 from ppl.data.windows import Windows, size_of
 from ppl.jobs.command import command
@@ -109,6 +110,8 @@ def main(settings: Settings) -> None:
     print(segmenter)
     if others:
         print("left out:", ", ".join(f"{count} x {suffix}" for suffix, count in sorted(others.items())))
+    if {*others} & {*heif.SUFFIXES}:
+        print(f"to read HEIC photos, {heif.REMEDY}")
     broken: list[UserError] = []
     written: dict[str, Written] = {}
     for result in segment_all(segmenter, photo_of, outputs, settings, broken):

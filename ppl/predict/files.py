@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from ppl.data import heif
+from ppl.data.heif import is_heif
 from ppl.data.own.photos import SYSTEM_FOLDERS
 from ppl.data.photos import PHOTO_SUFFIXES
 from ppl.jobs.errors import UserError
@@ -48,6 +50,8 @@ def find_photos(arguments: Sequence[str], *, recursive: bool, out: Path) -> tupl
             matches = [file for file in files if file.suffix.lower() in PHOTO_SUFFIXES]
         if not matches:
             what = "no photo in this folder" if path.is_dir() else "no such file, and no photo matches it as a pattern"
+            if any(map(is_heif, files)):
+                raise UserError(argument, "HEIC photos alone", heif.REMEDY)
             kinds = ", ".join(sorted(PHOTO_SUFFIXES))
             raise UserError(argument, what, f"name a folder, file or quoted pattern of photos ({kinds})")
         photos |= {os.path.abspath(file): file for file in matches if os.path.abspath(file) not in photos}
