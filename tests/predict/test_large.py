@@ -166,3 +166,13 @@ def test_memory_does_not_hold_the_photo(tmp_path: Path, monkeypatch: pytest.Monk
     assert max(heights) <= 256 < 3000
     assert sum(written.shares.values()) <= 1
     assert read_mask(tmp_path / "out" / "long.png").shape == (3000, 140)
+
+
+def test_a_photo_that_is_too_large_as_a_whole_is_refused_with_the_way_to_tiles(
+    settings: Settings, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ppl.predict.segmentation.MAX_STORED", 420 * 300 - 1)
+    with pytest.raises(UserError, match=r"420x300 has more than 125,999 pixels; segment it in tiles .*--tile"):
+        predict.main(replace(settings, tile=False))
+    predict.main(replace(settings, formats=("mask",)))
+    assert read_mask(settings.folder / "large.png").shape == (300, 420)
