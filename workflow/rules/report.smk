@@ -268,7 +268,7 @@ rule draw_branches:
         "results/{experiment}/benchmarks/{method}/{grids}/branches.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=15,
     conda:
         "../../envs/ppl.yaml"
