@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+import ppl.data.heif  # noqa: F401 - HEIC is a format of photos
 from ppl.data import bits
 from ppl.data.brightness import brightness_fault
+from ppl.data.broken import broken_photos, recorded
 from ppl.data.dataset import LISTS, Dataset, id_fault
 from ppl.data.findings import Finding, listed, paragraphs, write_list
 from ppl.data.links import missing_target
@@ -58,6 +60,8 @@ class Settings:
     """data.folder.orientation of the experiment: how photos with an EXIF orientation are read."""
     bits: Bits = "auto"
     """data.folder.bits of the experiment: how many bits of photos of 16 bits count."""
+    skip_broken: bool = False
+    """data.folder.skip_broken of the experiment: photos that cannot be read are left out, and listed as warnings."""
     prepared: bool = False
     """Whether the folder was written by ppl.data.prepare, so that its photos are read upright by all steps."""
 
@@ -92,6 +96,7 @@ def check(settings: Settings, *, option: str = "--orientation") -> None:
     names = dict.fromkeys([settings.train_split, settings.seed_split, settings.val_split, settings.test_split])
     absent = [name for name in names if not os.path.exists(dataset.list_of(name))]
     splits = {name: [] if name in absent else dataset.listed(name) for name in names}
+    skipped = skipped_photos(settings, dataset, splits)
     train, val = settings.train_split, settings.val_split
     image_ids = sorted(set(chain.from_iterable(splits.values())))
     several = ids_with_several_photos(dataset, image_ids)
@@ -114,6 +119,7 @@ def check(settings: Settings, *, option: str = "--orientation") -> None:
         class_faults(dataset, of_files.mask_ids),
     ))  # fmt: skip
     warnings = list(chain(
+        skipped,
         split_warnings(splits, train, [settings.test_split]),
         label_warnings(dataset, splits[train]),
         held_out_copies(dataset, splits[train], splits[val], train, val),
@@ -122,7 +128,7 @@ def check(settings: Settings, *, option: str = "--orientation") -> None:
         of_files.warnings,
         class_warnings(dataset, of_files.mask_ids, splits, [settings.seed_split, val]),
     ))  # fmt: skip
-    written = write_list(list_file(settings), faults or warnings)
+    written = write_list(list_file(settings), faults or warnings, complete=bool(skipped))
     if faults:
         kinds = list(paragraphs(faults))
         what = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
@@ -160,8 +166,22 @@ def experiments(settings: Settings) -> Iterator[Settings]:
     for data in of_folders:
         if data.folder.path is None:
             raise UserError(f"{file}, data", "source folder needs folder.path", remedy)
-        of_folder = {name: getattr(data.folder, name) for name in ("max_side", "orientation", "bits")}
+        of_folder = {name: getattr(data.folder, name) for name in ("max_side", "orientation", "bits", "skip_broken")}
         yield replace(settings, data=Path(data.folder.path), **of_folder, **data.splits)
+
+
+def skipped_photos(settings: Settings, dataset: Dataset, splits: dict[str, list[str]]) -> list[Finding]:
+    """Take photos that cannot be read out of the splits, if requested; return their findings.
+
+    Those that the preparation of a dataset folder has left out are in no split any more.
+    """
+    if settings.prepared or not settings.skip_broken:
+        return recorded(dataset.root) if settings.prepared else []
+    paths = replace(dataset)  # a copy: a cached property would be sent to the worker processes
+    broken = broken_photos(paths, chain.from_iterable(splits.values()), workers=settings.workers)
+    for name, image_ids in splits.items():
+        splits[name] = [image_id for image_id in image_ids if image_id not in broken]
+    return [*broken.values()]
 
 
 def split_faults(splits: dict[str, list[str]], train: str, seed: str, held_out: Sequence[str]) -> Iterator[Finding]:

@@ -47,14 +47,15 @@ def paragraphs(findings: Iterable[Finding]) -> Iterator[str]:
         yield f"{len(kind):,} {many}, such as {listed(examples)}; {remedy}"
 
 
-def write_list(path: Path, findings: Sequence[Finding]) -> Path | None:
+def write_list(path: Path, findings: Sequence[Finding], *, complete: bool = False) -> Path | None:
     """Write one line per finding if `paragraphs` leave some out; return the file, None if there is none.
 
-    A file of an earlier check is removed. A folder that cannot be written gets no file.
+    With `complete` the file is written for any number of findings. A file of an earlier check is removed. A folder
+    that cannot be written gets no file.
     """
     kinds = Counter((finding.many, finding.remedy) for finding in findings)
     try:
-        if max(kinds.values(), default=0) <= MAX_EXAMPLES:
+        if max(kinds.values(), default=0) <= MAX_EXAMPLES and not complete:
             path.unlink(missing_ok=True)
             return None
         write_text(path, "".join(f"{finding.line}\n" for finding in findings))

@@ -1,12 +1,14 @@
 """Recognise files that are often taken for photos, to say what they are."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 START = 64  # bytes
 BRANDS = {
     **dict.fromkeys(
-        (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"), "a HEIC photo, to be converted to JPEG"
+        (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"),
+        "a damaged HEIC photo" if find_spec("pillow_heif") else "a HEIC photo, which pillow-heif reads if installed",
     ),
     **dict.fromkeys((b"avif", b"avis"), "an AVIF image, to be converted to JPEG"),
     b"crx ": "a raw photo (CR3), to be developed",

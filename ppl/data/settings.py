@@ -75,6 +75,9 @@ class Folder(Section):
     """How many bits count in photos of 16 bits that do not state it: a number; `each`: 8, 10, 12, 14 or 16, the fewest
     that hold the largest value of a photo; `auto`: the same for all photos, except for those that would be nearly
     black, with at most 15 of 255, which are taken for those of another camera."""
+    skip_broken: Annotated[bool, Source("ours")] = False
+    """Whether photos that cannot be read are left out of all splits, and listed in `check.txt` beside the results or
+    `FOLDER.check.txt` beside the dataset folder; otherwise they stop the run before any training."""
 
 
 @dataclass(frozen=True, kw_only=True)

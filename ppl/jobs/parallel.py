@@ -25,6 +25,7 @@ def run_all(
     total: int,
     name: str,
     size: Callable[[Item], int] = lambda item: 1,
+    unit: str = "image",
 ) -> Iterator[Result]:
     """Yield `function(item)` for all items, in the order in which they finish, computed by `workers` processes.
 
@@ -33,10 +34,10 @@ def run_all(
     module of `function` but not the main module (so keep torch out of the former), use one CPU thread each, and end
     with this process. With `workers=0` this process computes everything, as it must where `function` uses a GPU.
 
-    `name` describes the work in the progress display, counted in images: `total`, and `size(item)` per item. UserError
+    `name` describes the work in the progress display, counted in `unit`: `total`, and `size(item)` per item. UserError
     if a worker process is killed.
     """
-    bar = progress(name=name, unit="image", total=total)
+    bar = progress(name=name, unit=unit, total=total)
     if not workers:
         with bar:
             for item in items:

@@ -40,7 +40,8 @@ from ppl.predict.inference_settings import Setting, find, longest_side, of_maps,
 from ppl.predict.segmentation import Photo, Segmentation, png, prepare, segmentation
 from ppl.segment import build as segmenters
 from ppl.segment import settings as segment_settings
-from ppl.segment.inference import predict_batch
+from ppl.segment.inference import log_probabilities, predict_batch
+from ppl.segment.logits import resize
 from ppl.segment.postprocess import Crf, Prediction
 from ppl.training.settings import Training
 
@@ -139,6 +140,21 @@ class Segmenter(_Trained):
         with autocast(self.device, self.precision):
             scales, mirror = self.setting("photo_scales"), self.setting("mirror")
             yield from predict_batch(self.network, names, photos, scales, mirror=mirror)
+
+    def predict_tiles(self, name: str, tiles: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield log-probabilities (C+1, h', w') at the network's stride and probabilities (C+1, h, w) before any CRF.
+
+        They are of tiles (B, h, w, 3) uint8 of the photo `name`.
+        """
+        with autocast(self.device, self.precision):
+            scales, mirror = self.setting("photo_scales"), self.setting("mirror")
+            scores = log_probabilities(self.network, tiles, scales, mirror=mirror)
+        if not scores.isfinite().all():
+            what = f"its scores of {name!r} are not finite"
+            raise UserError("segmentation network", what, "train again with a lower lr, or use precision 32-true")
+        for of_tile in scores:
+            probabilities = resize(of_tile[None], tiles.shape[1:3])[0].softmax(dim=0)
+            yield of_tile.cpu().numpy(), probabilities.cpu().numpy()
 
 
 class Classifier(_Trained):

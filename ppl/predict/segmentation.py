@@ -3,7 +3,7 @@
 Worker processes use this module, so it does not import torch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -13,8 +13,9 @@ import numpy as np
 from PIL import Image
 
 from ppl.data.masks import write_mask
-from ppl.data.photos import MAX_PIXELS, MAX_STORED, photo_size, read_photo, shrunk_size, upright_rgb
+from ppl.data.photos import MAX_PIXELS, MAX_STORED, read_photo, shrunk_size, upright_rgb
 from ppl.data.resize import enlarge
+from ppl.data.windows import size_of
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic
 from ppl.predict.overlay import DISPLAY_SIDES, draw_overlay
@@ -41,7 +42,10 @@ def prepare(photo: Photo, max_side: int, bits: int | None = None) -> PreparedPho
     """
     display_side = max(max_side, DISPLAY_SIDES[1])
     if isinstance(photo, Path | str):
-        size = photo_size(photo, most=MAX_STORED)
+        size = size_of(Path(photo))
+        if size[0] * size[1] > MAX_STORED:
+            what = f"{size[1]}x{size[0]} has more than {MAX_STORED:,} pixels"
+            raise UserError(photo, what, "segment it in tiles (python -m ppl.predict --tile), or make it smaller")
         image = read_photo(photo, max_side=max_side, bits=bits)  # shrunk in one go, as by ppl.data.shrink
         display = image if max(size) <= max_side else read_photo(photo, max_side=display_side, bits=bits)
     else:
@@ -65,6 +69,8 @@ class Segmentation:
     """(h', w', 3) uint8 RGB, shrunk if the photo is larger than a picture on a screen."""
     scores: np.ndarray
     """Log-probabilities (C+1, h'', w'') float32 at the network's stride, before any CRF."""
+    input_size: tuple[int, int]
+    """Size (h, w) at which the network has processed the photo."""
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -77,15 +83,12 @@ class Segmentation:
     @property
     def shares(self) -> dict[str, float]:
         """Share of the photo's pixels of each class that occurs, the largest first; the rest is background."""
-        counts = Image.fromarray(self.labels).histogram()  # of 256 values; numpy would need 8 bytes per pixel
-        present = [(name, count) for name, count in zip(self.classes, counts[1:], strict=False) if count]
-        return {name: count / self.labels.size for name, count in sorted(present, key=lambda item: -item[1])}
+        # Pillow counts 256 values; numpy would need 8 bytes per pixel.
+        return shares_of(Image.fromarray(self.labels).histogram(), self.classes)
 
     def overlay(self) -> Image.Image:
         """Return the photo with translucent classes, their outlines, and a legend with their shares."""
-        ids = {name: i for i, name in enumerate(self.classes, start=1)}
-        legend = {ids[name]: f"{name} {percent(share)}" for name, share in self.shares.items()}
-        return draw_overlay(self.photo, self.labels, legend or {0: "background"})
+        return draw_overlay(self.photo, self.labels, legend_of(self.shares, self.classes))
 
     def save(self, mask: Path | str) -> None:
         """Write `mask`, NAME.png, a palette PNG of ids in VOC's colours, and NAME-overlay.jpg beside it."""
@@ -105,6 +108,19 @@ class Segmentation:
         return f"mask of {w}x{h}: {describe_shares(self.shares)}"
 
 
+def shares_of(counts: Sequence[int], classes: Sequence[str]) -> dict[str, float]:
+    """Return the share of each class that occurs, the largest first, from the number of pixels of each id."""
+    total = sum(counts)
+    present = [(name, count) for name, count in zip(classes, counts[1:], strict=False) if count]
+    return {name: float(count / total) for name, count in sorted(present, key=lambda item: -item[1])}
+
+
+def legend_of(shares: Mapping[str, float], classes: Sequence[str]) -> dict[int, str]:
+    """Return the text for each class with a share by its id; that of background if there is none."""
+    ids = {name: i for i, name in enumerate(classes, start=1)}
+    return {ids[name]: f"{name} {percent(share)}" for name, share in shares.items()} or {0: "background"}
+
+
 def overlay_of(mask: Path) -> Path:
     """Return the path of the overlay beside a mask."""
     return mask.with_name(f"{mask.stem}-overlay.jpg")
@@ -115,23 +131,8 @@ def segmentation(
 ) -> Segmentation:
     """Return the label map of a photo at full size, after the CRF if there is one."""
     labels = prediction.labels if crf is None else refined(photo.image, prediction.scores, crf)
-    return Segmentation(enlarge(labels, photo.size), classes, photo.display, prediction.scores)
-
-
-class Task(NamedTuple):
-    """Name of a photo, the photo, the network's prediction for it, and the mask to write."""
-
-    name: str
-    photo: PreparedPhoto
-    prediction: Prediction
-    mask: Path
-
-
-def write(crf: Crf | None, classes: tuple[str, ...], task: Task) -> tuple[str, dict[str, float]]:
-    """Write the mask of a task and its overlay; return the photo's name and the shares of its classes."""
-    result = segmentation(task.photo, task.prediction, crf, classes)
-    result.save(task.mask)
-    return task.name, result.shares
+    full = enlarge(labels, photo.size)
+    return Segmentation(full, classes, photo.display, prediction.scores, photo.image.shape[:2])
 
 
 def describe_shares(shares: Mapping[str, float]) -> str:

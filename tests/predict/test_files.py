@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ppl.jobs.errors import UserError
-from ppl.predict.files import MAX_NAME_BYTES, find_photos, output_names
+from ppl.predict.files import MAX_NAME_BYTES, find_photos, natural, output_names
 
 FILES = ("b.JPG", "a.png", "notes.txt", ".hidden.jpg", "x[1].jpg", "x1.jpg")
 BELOW = ("down/c.webp", "down/deep/d.tif", "out/b.png")
@@ -44,6 +44,31 @@ def test_files_folders_and_patterns_name_photos(folder: Path, arguments, recursi
 def test_files_left_out_are_counted(folder: Path) -> None:
     (folder / "phone.HEIC").touch()
     assert find_photos(["."], recursive=False, out=Path("out"))[1] == Counter({".txt": 1, ".heic": 1})
+
+
+def test_frames_are_in_the_order_of_their_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["1.jpg", "02.jpg", "10.jpg", "a1b2.jpg", "a1b10.jpg", "a2b1.jpg", "frame2.jpg", "frame10.jpg"]
+    for name in [*names, "s2/1.jpg", "s10/1.jpg"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    for arguments, recursive in ((["*.jpg"], False), (["."], False), (["."], True), (["**/*.jpg"], False)):
+        found = [str(photo) for photo in find_photos(arguments, recursive=recursive, out=Path("out"))[0]]
+        assert [name for name in found if "/" not in name] == names
+        assert [name for name in found if "/" in name] in ([], ["s2/1.jpg", "s10/1.jpg"])
+
+
+@given(st.lists(st.text(st.sampled_from("a1²٣0."), max_size=5), max_size=8))
+def test_any_names_have_one_order(names: list[str]) -> None:
+    in_order = sorted(names, key=natural)
+    backwards = [*reversed(names)]
+    assert in_order == sorted(backwards, key=natural)
+
+
+def test_a_video_is_named_with_the_way_to_frames(tmp_path: Path) -> None:
+    (tmp_path / "film.MP4").touch()
+    with pytest.raises(UserError, match=r"film\.MP4: a video; turn it into frames: .*ffmpeg -i .*film/%06d\.jpg"):
+        find_photos([str(tmp_path / "film.MP4")], recursive=False, out=tmp_path / "out")
 
 
 @pytest.mark.parametrize("argument", ["absent.jpg", "*.heic", "empty", "down/deep/*.txt"])

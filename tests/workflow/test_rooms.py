@@ -41,7 +41,10 @@ OPENS_MASKS = re.compile(
 )
 """Modules that may ask a dataset for a mask or read one as truth: those that measure, check, show, or copy it."""
 DEFINE_MASKS = {"ppl.data.dataset", "ppl.data.masks"}
-OTHER_MASKS = {"ppl.data.sources.demo", "ppl.data.example", "ppl.predict.segmentation"}
+OTHER_MASKS = {
+    *("ppl.data.sources.demo", "ppl.data.example"),
+    *(f"ppl.predict.{name}" for name in ("__main__", "large", "outputs", "segmentation")),
+}
 """Modules whose `.mask` is that of a composed scene, or an output; they know no dataset."""
 NAMES_MASKS = re.compile(r"ppl\.(data\.(dataset|check|shrink|new|lists|sources\..*))")
 """Modules that may name the folder of masks: they write or link it, or ask whether it exists."""

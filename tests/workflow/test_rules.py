@@ -40,6 +40,16 @@ def test_every_rule_has_all_its_parts(project):
     assert missing == {}
 
 
+def test_memory_grows_on_retry(project):
+    """A job that a cluster has killed for its memory gets more at the next attempt."""
+    text = "\n".join(path.read_text() for path in sorted((project.root / "workflow" / "rules").glob("*.smk")))
+    requests = re.findall(r"mem_mb=(.*),\n", text)
+    assert requests
+    assert [
+        r for r in requests if not re.fullmatch(r"growing\(\d+\)|lambda wildcards, attempt: attempt \* .*", r)
+    ] == []
+
+
 def test_the_code_of_a_job_is_that_of_the_module_it_runs(project):
     text = "\n".join(path.read_text() for path in (project.root / "workflow" / "rules").glob("*.smk"))
     bodies = re.findall(r"^(?:use )?rule (\w+)\b.*:\n((?:(?: .*)?\n)+)", text, flags=re.MULTILINE)

@@ -18,7 +18,7 @@ rule export_cams:
         "results/{experiment}/benchmarks/{method}/{grids}/cams-{split}-{shard}.tsv"
     threads: network_threads
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=480,
         gpu=one_gpu,
     conda:
@@ -55,7 +55,7 @@ rule choose_threshold:
         "results/{experiment}/benchmarks/{method}/{grids}/threshold.tsv"
     threads: if_auto(network_threads, 1)
     resources:
-        mem_mb=if_auto(lambda wildcards: 4000, 500),
+        mem_mb=lambda wildcards, attempt: attempt * (4000 if is_auto(wildcards) else 500),
         runtime=60,
         gpu=if_auto(one_gpu, 0),
     conda:
@@ -90,7 +90,7 @@ rule sweep_seeds:
         "results/{experiment}/benchmarks/{method}/{grids}/sweep.tsv"
     threads: workers
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=60,
     conda:
         "../../envs/ppl.yaml"
@@ -123,7 +123,7 @@ rule draw_curves:
         "results/{experiment}/benchmarks/curves.tsv"
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=growing(500),
         runtime=5,
     conda:
         "../../envs/ppl.yaml"

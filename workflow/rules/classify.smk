@@ -24,7 +24,7 @@ rule train_classifier:
         "results/{experiment}/benchmarks/{method}/{grids}/classify.tsv"
     threads: network_threads
     resources:
-        mem_mb=12000,
+        mem_mb=growing(12000),
         runtime=720,
         gpu=gpus,
     conda:

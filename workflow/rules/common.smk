@@ -270,6 +270,11 @@ def is_auto(wildcards):
     return settings_of(wildcards).cam.threshold == AUTO
 
 
+def growing(megabytes):
+    """Return the memory of a job as a function of the attempt: a retry (`retries` of a profile) gets it once more."""
+    return lambda wildcards, attempt: megabytes * attempt
+
+
 def if_auto(function, otherwise):
     """Return the function of the wildcards if the threshold is chosen; a number in the configuration needs nothing."""
     return lambda wildcards: function(wildcards) if is_auto(wildcards) else otherwise

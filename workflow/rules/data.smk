@@ -21,7 +21,7 @@ rule prepare_data:
     priority: 1
     threads: preparation_threads
     resources:
-        mem_mb=6000,
+        mem_mb=growing(6000),
         runtime=240,
     conda:
         "../../envs/ppl.yaml"
@@ -45,7 +45,7 @@ rule download_archive:
     retries: 2
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=growing(500),
         runtime=480,
     conda:
         "../../envs/ppl.yaml"
@@ -71,7 +71,7 @@ rule unpack_archives:
         "resources/benchmarks/{dataset}.tsv"
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=growing(1000),
         runtime=120,
     conda:
         "../../envs/ppl.yaml"
@@ -97,7 +97,7 @@ rule check_data:
         "results/{experiment}/benchmarks/check.tsv"
     threads: workers
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=60,
     conda:
         "../../envs/ppl.yaml"

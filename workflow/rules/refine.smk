@@ -21,7 +21,7 @@ rule label_reliable:
         "results/{experiment}/benchmarks/{method}/{grids}/reliable-{shard}.tsv"
     threads: all_cores
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=480,
         gpu=crf_gpus,
     conda:
@@ -54,7 +54,7 @@ rule train_refiner:
         "results/{experiment}/benchmarks/{method}/{grids}/refiner.tsv"
     threads: network_threads
     resources:
-        mem_mb=6000,
+        mem_mb=growing(6000),
         runtime=480,
         gpu=gpus,
     conda:
@@ -100,7 +100,7 @@ rule walk:
         "results/{experiment}/benchmarks/{method}/{grids}/pseudo-{shard}.tsv"
     threads: network_threads
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=480,
         gpu=one_gpu,
     conda:
@@ -138,7 +138,7 @@ rule crf_seeds:
         "results/{experiment}/benchmarks/{method}/{grids}/seed-crf-{shard}.tsv"
     threads: all_cores
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=480,
         gpu=crf_gpus,
     conda:
@@ -192,7 +192,7 @@ rule agree_labels:
         "results/{experiment}/benchmarks/{method}/{grids}/agreed-{shard}.tsv"
     threads: workers
     resources:
-        mem_mb=1000,
+        mem_mb=growing(1000),
         runtime=60,
     conda:
         "../../envs/ppl.yaml"
@@ -223,7 +223,7 @@ rule best_crf_seeds:
         "results/{experiment}/benchmarks/{method}/{grids}/seed-best-crf-{shard}.tsv"
     threads: all_cores
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=480,
         gpu=crf_gpus,
     conda:
@@ -259,7 +259,7 @@ rule measure_crf_seeds:
         "results/{experiment}/benchmarks/{method}/{grids}/measure-seed-crf.tsv"
     threads: workers
     resources:
-        mem_mb=1000,
+        mem_mb=growing(1000),
         runtime=30,
     conda:
         "../../envs/ppl.yaml"
@@ -313,7 +313,7 @@ rule measure_pseudo:
         "results/{experiment}/benchmarks/{method}/{grids}/measure-pseudo.tsv"
     threads: workers
     resources:
-        mem_mb=1000,
+        mem_mb=growing(1000),
         runtime=30,
     conda:
         "../../envs/ppl.yaml"

@@ -17,7 +17,7 @@ rule write_settings:
         "results/{experiment}/benchmarks/settings.tsv"
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=growing(500),
         runtime=5,
     conda:
         "../../envs/ppl.yaml"
@@ -51,7 +51,7 @@ rule summary:
         "results/{experiment}/benchmarks/summary.tsv"
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=growing(500),
         runtime=5,
     conda:
         "../../envs/ppl.yaml"
@@ -90,7 +90,7 @@ rule count_classes:
         "results/{experiment}/benchmarks/{method}/{grids}/classes.tsv"
     threads: workers
     resources:
-        mem_mb=1000,
+        mem_mb=growing(1000),
         runtime=60,
     conda:
         "../../envs/ppl.yaml"
@@ -143,7 +143,7 @@ rule write_report:
         "results/{experiment}/benchmarks/report.tsv"
     threads: workers
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=15,
     conda:
         "../../envs/ppl.yaml"
@@ -178,7 +178,7 @@ rule draw_trainings:
         "results/{experiment}/benchmarks/trainings.tsv"
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=growing(500),
         runtime=5,
     conda:
         "../../envs/ppl.yaml"
@@ -212,7 +212,7 @@ rule tabulate_costs:
         "results/{experiment}/benchmarks/costs.tsv"
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=growing(500),
         runtime=5,
     conda:
         "../../envs/ppl.yaml"
@@ -239,7 +239,7 @@ rule draw_stages:
         "results/{experiment}/benchmarks/{method}/{grids}/stages.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=15,
     conda:
         "../../envs/ppl.yaml"
@@ -268,7 +268,7 @@ rule draw_branches:
         "results/{experiment}/benchmarks/{method}/{grids}/branches.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=15,
     conda:
         "../../envs/ppl.yaml"
@@ -304,7 +304,7 @@ rule tabulate:
         "results/{experiment}/benchmarks/tables.tsv"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=15,
     conda:
         "../../envs/ppl.yaml"

@@ -20,7 +20,7 @@ rule train_segmenter:
         "results/{experiment}/benchmarks/{method}/{grids}/segmenter.tsv"
     threads: network_threads
     resources:
-        mem_mb=6000,
+        mem_mb=growing(6000),
         runtime=1440,
         gpu=gpus,
     conda:
@@ -51,7 +51,7 @@ rule predict:
         "results/{experiment}/benchmarks/{method}/{grids}/predict-{split}-{shard}.tsv"
     threads: network_threads
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
         runtime=480,
         gpu=one_gpu,
     conda:
@@ -90,7 +90,7 @@ rule measure_predictions:
         "results/{experiment}/benchmarks/{method}/{grids}/measure-val-{kind}.tsv"
     threads: workers
     resources:
-        mem_mb=1000,
+        mem_mb=growing(1000),
         runtime=30,
     conda:
         "../../envs/ppl.yaml"
@@ -123,7 +123,7 @@ rule gather_test_predictions:
         "results/{experiment}/benchmarks/test_preds.tsv"
     threads: workers
     resources:
-        mem_mb=2000,
+        mem_mb=growing(2000),
         runtime=120,
     conda:
         "../../envs/ppl.yaml"

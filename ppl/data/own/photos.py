@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+import ppl.data.heif  # noqa: F401 - HEIC is a format of photos
 from ppl.data.dataset import MAX_ID_BYTES
 from ppl.data.photos import PHOTO_SUFFIXES
 from ppl.jobs.errors import UserError

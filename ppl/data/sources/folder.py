@@ -8,8 +8,10 @@ from itertools import chain
 from pathlib import Path
 
 from ppl.data import bits
+from ppl.data.broken import broken_photos, leave_out
 from ppl.data.dataset import LISTS, Dataset
 from ppl.data.findings import paragraphs
+from ppl.data.heif import convert, is_heif
 from ppl.data.links import link_to
 from ppl.data.orientation import Decision, decide, link_or_copy
 from ppl.data.photos import may_be_deep
@@ -95,6 +97,12 @@ def prepare(settings: Folder, out: Path, *, splits: Sequence[str], workers: int)
         except OSError as error:
             raise UserError(source / name, f"{error.strerror}", "make the file readable") from error
     dataset = Dataset(source, (), {})
+    if settings.skip_broken:
+        listed = chain.from_iterable(dataset.listed(split) for split in splits)
+        broken = broken_photos(dataset, listed, workers=workers)
+        leave_out(out, splits, broken)
+        for line in paragraphs(broken.values()):
+            print(f"warning: {line}")
     files_of, decision = _orientations(dataset, settings, splits, workers)
     if decision.fault:
         raise decision.fault
@@ -106,17 +114,24 @@ def prepare(settings: Folder, out: Path, *, splits: Sequence[str], workers: int)
     for line in (*depths.notes, *(f"warning: {line}" for line in paragraphs(depths.warnings))):
         print(line)
     bits.write_bits(out, depths.bits)
+    heif = [files[0] for files in files_of.values() if len(files) == 1 and is_heif(files[0])]
     for name in (name for name in LINKED if os.path.isdir(source / name)):
-        if settings.max_side is None and not (name == "JPEGImages" and (decision.as_stored or depths.bits)):
+        if settings.max_side is None and not (name == "JPEGImages" and (decision.as_stored or depths.bits or heif)):
             link_to(out / name, source / name)
         else:
             (out / name).mkdir()
     if settings.max_side is not None:
         link_or_shrink(dataset, files_of, decision.as_stored, depths.bits, out, settings.max_side, workers)
-    elif decision.as_stored or depths.bits:
+        small = [photo for photo in heif if (out / "JPEGImages" / photo.name).is_symlink()]
+        for photo in small:
+            (out / "JPEGImages" / photo.name).unlink()
+        convert(small, out / "JPEGImages", workers=workers)
+    elif decision.as_stored or depths.bits or heif:
         as_stored = {files_of[image_id][0] for image_id in decision.as_stored}
         deep = {files_of[image_id][0]: number for image_id, number in depths.bits.items()}
-        photos = [*chain.from_iterable(files_of.values())]
+        converted = {*heif}
+        photos = [photo for photo in chain.from_iterable(files_of.values()) if photo not in converted]
+        convert(heif, out / "JPEGImages", workers=workers)
         link_or_copy(photos, as_stored, out / "JPEGImages", bits=deep, workers=workers)
 
 

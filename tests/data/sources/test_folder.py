@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppl.data import prepare
-from ppl.data.lists import write_lists
+from ppl.data import check, prepare
+from ppl.data.broken import recorded
+from ppl.data.lists import write_lines, write_lists
 from ppl.data.masks import write_mask
 from ppl.data.settings import Data, Folder
 from ppl.data.sources import folder
@@ -191,3 +192,97 @@ def test_deep_photos_change_together_as_the_brightest_decides_how_all_are_read(t
     before = parts(turned)
     put(turned, "b", SIDEWAYS, SQUARE, colour=1)
     assert changed(before, parts(turned)) == {"photos val", "masks val"}
+
+
+DAMAGE = {
+    "truncated": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+    "page": lambda content: b"<html>404</html>",
+    "noise": lambda content: content[:20] + bytes(100),
+}
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Path:
+    """A dataset folder of four photos that can be read and four that cannot."""
+    root = tmp_path / "mine"
+    (root / "JPEGImages").mkdir(parents=True)
+    ids = ["a", "truncated", "b", "empty", "page", "c", "noise", "d"]
+    for number, image_id in enumerate(ids):
+        path = root / "JPEGImages" / f"{image_id}.jpg"
+        pixels = np.random.default_rng(number).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+        path.write_bytes(DAMAGE.get(image_id, bytes)(path.read_bytes()))
+    labels = {image_id: ["cat"] if image_id < "c" else ["dog"] for image_id in ids}
+    write_lists(root, ["cat", "dog"], labels, {"train": ids[:6], "val": ids[6:], "test": ids[6:]})
+    return root
+
+
+def lists(root: Path) -> dict[str, list[str]]:
+    folder = root / "ImageSets" / "Segmentation"
+    return {path.stem: path.read_text().split() for path in sorted(folder.iterdir())}
+
+
+@pytest.mark.parametrize("max_side", [None, 64])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_broken_photos_are_left_out_of_all_splits_and_listed(
+    damaged: Path, tmp_path: Path, max_side: int | None, workers: int
+) -> None:
+    out, before = tmp_path / "data", lists(damaged)
+    out.mkdir()
+    settings = Folder(path=str(damaged), skip_broken=True, max_side=max_side)
+    folder.prepare(settings, out, splits=("train", "val", "test"), workers=workers)
+    assert lists(out) == {"train": ["a", "b", "c"], "val": ["d"], "test": ["d"]}
+    assert [finding.place for finding in recorded(out)] == [
+        f"JPEGImages/{name}.jpg" for name in ("empty", "noise", "page", "truncated")
+    ]
+    assert lists(damaged) == before  # the user's own lists stay
+
+
+def test_the_check_lists_the_photos_that_were_left_out(damaged: Path, tmp_path: Path, capsys) -> None:
+    """Of the prepared folder as of the user's own, whatever their number."""
+    (tmp_path / "data").mkdir()
+    folder.prepare(
+        Folder(path=str(damaged), skip_broken=True), tmp_path / "data", splits=tuple(lists(damaged)), workers=0
+    )
+    for data, options in (("data", {"prepared": True}), ("mine", {"skip_broken": True})):
+        check.main(check.Settings(tmp_path / data, workers=0, **options))
+        output = capsys.readouterr().out
+        assert "4 photos cannot be read, such as JPEGImages/empty.jpg" in output
+        assert f"all warnings are listed in {tmp_path / data}.check.txt" in output
+        lines = (tmp_path / f"{data}.check.txt").read_text().splitlines()
+        assert "JPEGImages/page.jpg: not a readable photo: it is a web page" in lines[2]
+        assert all(line.endswith("left out of all splits (data.folder.skip_broken)") for line in lines[:4])
+    with pytest.raises(UserError, match="4 faults"):
+        check.main(check.Settings(damaged, workers=0))
+
+
+def test_missing_and_too_large_photos_are_not_broken(damaged: Path, tmp_path: Path) -> None:
+    """A disk that is not there must not shrink a dataset."""
+    (damaged / "JPEGImages" / "a.jpg").unlink()
+    (damaged / "JPEGImages" / "b.jpg").unlink()
+    (damaged / "JPEGImages" / "b.jpg").symlink_to(tmp_path / "gone.jpg")
+    Image.new("L", (2100, 2100)).save(damaged / "JPEGImages" / "c.jpg")
+    (tmp_path / "data").mkdir()
+    folder.prepare(
+        Folder(path=str(damaged), skip_broken=True), tmp_path / "data", splits=tuple(lists(damaged)), workers=0
+    )
+    assert lists(tmp_path / "data")["train"] == ["a", "b", "c"]
+    with pytest.raises(UserError) as error:
+        check.main(check.Settings(tmp_path / "data", prepared=True, workers=0))
+    faults = "\n".join(error.value.details)
+    for text in ("a.jpg: no such file", "b.jpg: the photo it links to", "c.jpg: 2100x2100 has more than"):
+        assert text in faults
+
+
+def test_a_split_of_broken_photos_alone_is_a_fault(damaged: Path, tmp_path: Path) -> None:
+    write_lines(damaged / "ImageSets" / "Segmentation" / "val.txt", ["empty", "page"])
+    with pytest.raises(UserError, match=r"val\.txt: empty or missing"):
+        check.main(check.Settings(damaged, skip_broken=True, workers=0))
+
+
+def test_skipping_broken_photos_changes_no_part_of_a_dataset(turned) -> None:
+    """What is left out follows from the photos alone, so that the flag reruns no training."""
+    put(turned, "a", SQUARE, SQUARE)
+    (turned / "JPEGImages" / "b.jpg").write_bytes(b"no photo")
+    assert parts(turned, skip_broken=True) == parts(turned)
