@@ -9,6 +9,7 @@ import copy
 import math
 import sys
 from collections.abc import Sequence
+from fractions import Fraction
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,8 @@ from ppl.classify.network import PatchClassifier
 from ppl.classify.patches import merge, without_rim
 from ppl.classify.variants import Grid
 from ppl.networks.efficientnet_lite0 import SameConv2d
-from ppl.segment.logits import rescale, resize
+from ppl.segment.deeplab_v2 import DeepLab
+from ppl.segment.logits import resize
 
 CUBIC = -0.5  # coefficient of Pillow's bicubic filter, and of torch's with antialiasing
 
@@ -44,9 +46,10 @@ class SegmenterFromPhoto(nn.Module):
         images = self.normalise(photo)  # (B, 3, h, w)
         logits: list[Tensor] = []  # each (B, C+1, h', w')
         for scale in self.scales:
-            for flipped in (False, True) if self.mirror else (False,):
-                view = images.flip(3) if flipped else images
-                scores = self.network(rescale(view, scale))
+            x = rescale(images, scale)
+            scores = self.network(torch.cat([x, x.flip(3)]) if self.mirror else x)
+            views = scores.chunk(2) if self.mirror else (scores,)
+            for scores, flipped in zip(views, (False, True), strict=False):
                 scores = scores.flip(3) if flipped else scores
                 logits.append(resize(scores, logits[0].shape[2:]) if logits else scores)
         # As of one scale the log-softmax of the logits themselves.
@@ -93,14 +96,14 @@ class ClassifierFromPhoto(nn.Module):
         for scale in self.settings.scales:
             x = images
             if scale != 1:
-                size = [max(1, round(side * scale)) for side in (h, w)]
+                size = [scaled(side, scale) for side in (h, w)]
                 rows, columns = (_bicubic(a, _as_tensor(b), b) for a, b in zip((h, w), size, strict=True))
                 x = rows @ (x @ columns.T)
-            for flipped in (False, True):
-                maps = self.network.maps(x.flip(3) if flipped else x, self.settings.rim).relu()
-                maps = maps if self.settings.cam_exponent == 1 else maps.pow(self.settings.cam_exponent)
-                maps = maps.flip(4) if flipped else maps
-                total = total + F.interpolate(maps.flatten(1, 2), grid, mode="bilinear", align_corners=False)
+            maps = self.network.maps(torch.cat([x, x.flip(3)]), self.settings.rim).relu()  # (2B, branches, C, h', w')
+            maps = maps if self.settings.cam_exponent == 1 else maps.pow(self.settings.cam_exponent)
+            maps, mirrored = maps.chunk(2)
+            maps = maps + mirrored.flip(4)
+            total = total + F.interpolate(maps.flatten(1, 2), grid, mode="bilinear", align_corners=False)
         total = total.unflatten(1, (self.network.branches, -1))  # (B, branches, C, h4, w4)
         if self.settings.fusion == "sum":
             total = total.sum(dim=1, keepdim=True)
@@ -204,6 +207,20 @@ class ExportableStage(nn.Module):
         return self.layers(F.pad(x, (0, right, 0, below)))
 
 
+class ExportableDeepLab(nn.Module):
+    """A `DeepLab`."""
+
+    def __init__(self, network: DeepLab) -> None:
+        super().__init__()
+        self.network, self.scales = network, network.scales
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits, the maximum over the scales."""
+        logits = [self.network.single_scale(rescale(x, scale)) for scale in self.scales]
+        resized = [logits[0], *(resize(smaller, logits[0].shape[2:]) for smaller in logits[1:])]
+        return torch.stack(resized).amax(dim=0) if len(resized) > 1 else resized[0]
+
+
 class ExportableSmp(nn.Module):
     """A network of segmentation_models.pytorch, `ppl.segment.smp.SmpNetwork`."""
 
@@ -239,14 +256,33 @@ def _replaced(module: nn.Module) -> nn.Module:
         return ExportableSameConv2d(module)
     if kind == "ppl.networks.timm_backbone.Stage" and module.multiple > 1:
         return ExportableStage(module, module.multiple)
+    if isinstance(module, DeepLab):
+        return ExportableDeepLab(module)
     if kind == "ppl.segment.smp.SmpNetwork":
         return ExportableSmp(module, sys.modules[type(module).__module__].LEAST_SIDE)
     return module
 
 
+def rescale(x: Tensor, scale: float) -> Tensor:
+    """Multiply the sides of (B, C, h, w) by `scale`, bilinear, as `ppl.segment.logits.rescale`."""
+    return x if scale == 1 else resize(x, [scaled(side, scale) for side in x.shape[2:]])
+
+
+def scaled(length: int, scale: float) -> int:
+    """Return round(length * scale), to even numbers at halves, in integers: neither format can store symbolic floats.
+
+    Exact for scales of few binary digits such as 0.75. Of another such as 0.7, halves can be rounded to the other side,
+    as the product in floating point is not exactly a half.
+    """
+    factor = Fraction(scale).limit_denominator(10_000)
+    product, divisor = length * factor.numerator, factor.denominator
+    odd = product // divisor % 2 if divisor % 2 == 0 else 0  # an odd divisor leaves no halves
+    return (2 * product - divisor - 1 + odd) // (2 * divisor) + 1  # the form of `_ceil`
+
+
 def _ceil(length: int, divisor: int) -> int:
-    """Return the quotient, rounded up; tracing simplifies this form, but not math.ceil of a quotient."""
-    return (length + divisor - 1) // divisor
+    """Return the quotient, rounded up; of all forms, tracing simplifies quotients of quotients of this one alone."""
+    return (length - 1) // divisor + 1
 
 
 def _as_tensor(length: int) -> Tensor:
