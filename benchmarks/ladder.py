@@ -51,7 +51,7 @@ HALVES = {"choice": "1/2", "final": "2/2"}
 """Every second photo of the validation split, and the others."""
 KINDS = ("raw", "crf")
 CAMS = "cams.h5"
-CAM_KEYS = ("cam.method", "cam.{method}", "cam.maps", "hardware.precision")
+CAM_KEYS = ("cam.method", "cam.{method}", "cam.maps", "cam.prototypes", "hardware.precision")
 REFINER = ("refine.network", "refine.{network}")
 NETWORK = ("segment.network", "segment.{network}")
 # As the workflow sets them for its jobs (workflow/rules/common.smk).

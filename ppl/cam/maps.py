@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ppl.cam import prototypes
 from ppl.cam.settings import METHODS, Cam, Fusion, Maps
 from ppl.cam.store import STRIDE
+from ppl.cam.views import both_views, together
 from ppl.classify.network import PatchClassifier
 from ppl.data.crops import label_vectors
 from ppl.jobs import slots
@@ -29,12 +31,15 @@ def maps_of(
 ) -> list[np.ndarray]:
     """Compute the class activation maps of photos (B, h, w, 3) uint8 for the class ids (1..C) of each.
 
-    Each is (K, ceil(h / 4), ceil(w / 4)) float32 in 0..1, fused over the branches.
+    Each is (K, ceil(h / 4), ceil(w / 4)) float32 in 0..1, fused over the branches, then refined by `cam.prototypes`.
     """
     raw_maps = partial(slots.load(METHODS, cam.method).raw_maps, settings=slots.settings_of(cam, "method"))
     labelled = label_vectors(labels, network.classifier.out_channels).bool()
     of_branches = branch_maps(network, photos, labelled, raw_maps, cam.maps)
     fused = [fuse(m[:, [i - 1 for i in ids]], cam.maps.fusion) for m, ids in zip(of_branches, labels, strict=True)]
+    if cam.prototypes.rounds:
+        features = prototypes.features_of(network.backbone, photos, cam.prototypes.scales)  # (B, D, h', w')
+        fused = [prototypes.refine(m, f, cam.prototypes) for m, f in zip(fused, features, strict=True)]
     return [maps.cpu().numpy() for maps in fused]
 
 
@@ -51,16 +56,12 @@ def branch_maps(
     the root (0.5) for VGG, whose peaks would otherwise dominate.
     """
     images = network.backbone.prepare(photos)  # (B, 3, h, w)
-    b, _, h, w = images.shape
+    h, w = images.shape[2:]
     labels = torch.cat([labels, labels]).to(images.device)
     grid = (math.ceil(h / STRIDE), math.ceil(w / STRIDE))
     total = torch.zeros((), device=images.device)
     for scale in settings.scales:
-        x = images
-        if scale != 1:
-            size = (max(1, round(h * scale)), max(1, round(w * scale)))
-            x = F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False)
-        x = torch.cat([x, x.flip(3)]).contiguous(memory_format=torch.channels_last)  # (2B, 3, h', w')
+        x = both_views(images, scale)  # (2B, 3, h', w')
         with torch.enable_grad(), network.with_rim(settings.rim):
             raw = raw_maps(network, x, labels)
         shape = (len(x), network.branches, network.classifier.out_channels)
@@ -70,7 +71,7 @@ def branch_maps(
             raise UserError("cam.method", what, "docs/extending.md describes it")
         maps = raw.detach().float().relu()  # (2B, branches, classes, h', w')
         maps = maps if settings.cam_exponent == 1 else maps.pow(settings.cam_exponent)
-        maps = maps[:b] + maps[b:].flip(4)
+        maps = together(maps)
         maps = F.interpolate(maps.flatten(1, 2), grid, mode="bilinear", align_corners=False)
         total = total + maps.unflatten(1, (network.branches, -1))
     return total

@@ -38,6 +38,22 @@ class Maps(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Prototypes(Section):
+    """Maps that grow over whole objects by the features of the photo itself."""
+
+    rounds: Annotated[int, Ge(0), Le(20), Source("ours")] = 0
+    """How often prototypes are formed; 0: the maps stay as they are, as in the paper."""
+    object: Annotated[Share, Source("ours")] = 0.5
+    """Cells that score more form the prototype of their class."""
+    background: Annotated[Share, Source("ours")] = 0.1
+    """Cells that score no more for any class form the prototype of the background."""
+    cam_share: Annotated[Share, Source("ours")] = 0.2
+    """Share of the map itself in the result; the rest is nearness to the prototypes."""
+    scales: Annotated[Factors, Source("ours")] = (1, 2)
+    """Factors by which photos are resized for the features, which are averaged on the grid of the largest."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScoreCam(Section):
     """CAM method `scorecam`."""
 
@@ -53,6 +69,7 @@ class Cam(Section):
     method: Annotated[str, Slot(METHODS, needs=("raw_maps",)), Source("paper, Equation 2")] = "cam"
     """How a map is computed from the features of a branch."""
     maps: Maps = Maps()
+    prototypes: Prototypes = Prototypes()
     scorecam: ScoreCam = ScoreCam()
     own: dict[str, Any] = field(default_factory=dict)
     """Settings of a method `own/MODULE` (docs/extending.md)."""

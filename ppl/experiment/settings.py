@@ -33,7 +33,7 @@ class Table(Section):
 class Figure(Section):
     """A figure of `results/EXPERIMENT/tables`."""
 
-    shows: Literal["cams", "stages", "precision_recall", "thresholds", "segmentations"]
+    shows: Literal["cams", "branches", "stages", "precision_recall", "thresholds", "segmentations"]
     """What it shows of each variant."""
     variants: AnyVariants
     """The variants, as METHOD/GRIDS or EXPERIMENT/METHOD/GRIDS."""

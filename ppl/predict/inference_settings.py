@@ -79,10 +79,11 @@ def of_segmentation(
 
 
 def of_maps(settings: Stored) -> dict[str, Setting]:
-    """Return the `method`, `scales`, `fusion`, `cam_exponent` and `rim` of class activation maps, of the experiment."""
+    """Return the settings of class activation maps, those of the experiment: `method`, those of `maps`, `rounds`."""
     cam = settings.experiment.cam
     values = {name: getattr(cam.maps, name) for name in ("scales", "fusion", "cam_exponent", "rim")}
-    return {name: Setting(value, settings.origin) for name, value in {"method": cam.method, **values}.items()}
+    values = {"method": cam.method, **values, "rounds": cam.prototypes.rounds}
+    return {name: Setting(value, settings.origin) for name, value in values.items()}
 
 
 def longest_side(settings: Stored, requested: int | None, in_crop: int) -> Setting:

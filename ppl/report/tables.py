@@ -55,6 +55,12 @@ NOTE_ON_PAPER = (
 )
 IMAGES = 6  # rows of a sheet
 
+DRAWN = {
+    "branches": "Maps of each branch of {}, of its patches also with a rim, of all together, and after prototypes.",
+    "stages": "Features of {} after the stem and each stage, one channel of each.",
+}
+"""Captions of figures that a step of their own draws."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -242,10 +248,10 @@ def _draw_pictures(figure: Mapping[str, Any], data: Data, dataset: Dataset, out:
     """Draw a figure of images of a plan to `out`, and list its images in a CSV beside it; return its caption."""
     shows, files = figure["shows"], {variant: list(map(Path, paths)) for variant, paths in figure["rows"].items()}
     table = out.with_suffix(".csv")
-    if shows == "stages":
+    if shows in DRAWN:
         shutil.copyfile(next(iter(files.values()))[0], out)
         pd.DataFrame({"variant": list(files)}).to_csv(table, index=False)
-        return f"Features of {', '.join(files)} after the stem and each stage, one channel of each."
+        return DRAWN[shows].format(", ".join(files))
     split = data.seed_split if shows == "cams" else data.val_split
     image_ids = evenly(dataset.split(split), IMAGES)
     pd.DataFrame({"image": image_ids}).to_csv(table, index=False)

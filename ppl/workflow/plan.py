@@ -98,8 +98,8 @@ def _pictured(where: Place, shows: str, experiments: Mapping[str, Experiment]) -
     match shows:
         case "precision_recall" | "thresholds":
             return [f"{experiment.folder}/{where.variant}/{SWEEP}"]
-        case "stages":
-            return [f"{experiment.folder}/{where.variant}/stages.png"]
+        case "stages" | "branches":
+            return [f"{experiment.folder}/{where.variant}/{shows}.png"]
         case "cams":
             return paths.cams(experiment, "seed_split", where.variant)
         case "segmentations":

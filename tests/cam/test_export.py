@@ -91,7 +91,7 @@ def test_the_store_names_what_made_it(settings: Settings) -> None:
     made_by = json.loads(attributes["settings"])
     assert made_by["cam"]["method"] == "cam"
     assert made_by["cam"]["maps"]["scales"] == [1, 0.5]
-    assert made_by["cam"].keys() == {"method", "maps"}  # neither other methods nor the threshold of seeds
+    assert made_by["cam"].keys() == {"method", "maps", "prototypes"}  # neither other methods nor the threshold of seeds
     assert (made_by["method"], made_by["grids"]) == ("explicit", "s2k2-s3k3")
     assert attributes["checkpoint"].decode() == file_digest(settings.classifier)
 

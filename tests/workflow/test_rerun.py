@@ -111,6 +111,7 @@ FIRST: dict[str, Callable[[Any], bool]] = {
     "classify.patch_training": only("train_classifier", variants="(?!baseline).*"),
     "cam.method": only("export_cams"),
     "cam.maps": only("export_cams"),
+    "cam.prototypes": only("export_cams"),
     "cam.scorecam": only("export_cams"),
     "cam.threshold": only("choose_threshold"),
     "refine.network": only("crf_pseudo", "write_report", *OF_TRAININGS),  # none: no training
@@ -306,6 +307,7 @@ MODULES: dict[str, Callable[[Any], bool]] = {
     "classify/train": only("train_classifier"),
     "classify/network": only("train_classifier", "export_cams"),
     "cam/maps": only("export_cams"),
+    "cam/prototypes": only("export_cams"),
     "cam/scorecam": only("export_cams", experiments="public"),
     "cam/gradcam_plus_plus": nothing,
     # Only `public` chooses its threshold.

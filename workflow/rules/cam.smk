@@ -8,7 +8,7 @@ rule export_cams:
     params:
         code=code("ppl.cam.export", "cam.method", "cam.{method}", "classify.architecture"),
         state=state_of("photos+labels split"),
-        settings=flags("cam.method", "cam.{method}", "cam.maps", "hardware.precision"),
+        settings=flags("cam.method", "cam.{method}", "cam.maps", "cam.prototypes", "hardware.precision"),
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: CAMs, {wildcards.split} {params.shard}; {log}"

@@ -248,6 +248,35 @@ rule draw_stages:
         " --out {output} > {log} 2>&1"
 
 
+rule draw_branches:
+    """Draw how the maps come about: branches, the sides of patches, fusion, prototypes."""
+    input:
+        data=data_of("photos+labels train_split"),
+        classifier="results/{experiment}/{method}/{grids}/classifier.pt",
+    output:
+        "results/{experiment}/{method}/{grids}/branches.png",
+    params:
+        code=code("ppl.report.branches", "cam.method", "cam.{method}", "classify.architecture"),
+        state=state_of("photos+labels train_split"),
+        split=split("train_split"),
+        settings=flags("cam.method", "cam.{method}", "cam.maps", "cam.prototypes"),
+    message:
+        "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: maps of each branch; {log}"
+    log:
+        "results/{experiment}/logs/{method}/{grids}/branches.log",
+    benchmark:
+        "results/{experiment}/benchmarks/{method}/{grids}/branches.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=15,
+    conda:
+        "../../envs/ppl.yaml"
+    shell:
+        "python -m ppl.report.branches --data {input.data} --split {params.split} --classifier {input.classifier}"
+        " --out {output} {params.settings} > {log} 2>&1"
+
+
 rule tabulate:
     """Write the paper's tables and figures for an experiment: ours, beside the paper's if its data are the same."""
     input:
