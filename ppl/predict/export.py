@@ -30,6 +30,7 @@ from PIL import Image
 
 import ppl
 from ppl.cam.maps import maps_of
+from ppl.cam.settings import Cam
 from ppl.data.masks import VOC_COLOURS
 from ppl.data.sources import demo
 from ppl.jobs.command import command
@@ -85,6 +86,7 @@ def main(settings: Settings) -> None:
     print(trained)
     module, outputs = from_photo(trained)
     metadata = describe(trained, outputs)
+    print("tracing takes some minutes for several scales", flush=True)
     program = trace(module, settings.weights)
     with atomic(settings.to) as temporary:
         run = (write_onnx if settings.to.suffix == ONNX else write_torch)(program, temporary, outputs, metadata)
@@ -111,7 +113,7 @@ def load_trained(settings: Settings) -> Trained:
         what = "--photo-scales and --mirror belong to a segmenter, this is a classifier"
         raise UserError(settings.weights, what, "leave them out: its maps have the scales of cam.maps")
     if trained.cam_settings.method != "cam":
-        what = f"cam.method {trained.cam_settings.method} needs gradients or masked photos, which a model cannot contain"
+        what = f"cam.method {trained.cam_settings.method} needs gradients or masked photos; a model has neither"
         raise UserError(settings.weights, what, "name with --settings a settings.yaml of cam.method cam")
     return trained
 
@@ -150,10 +152,10 @@ def describe(trained: Trained, outputs: Sequence[str]) -> dict[str, str]:
         **common,
         "kind": "classifier",
         "classes": json.dumps(trained.classes, ensure_ascii=False),
-        outputs[0]: f"(B, len(classes)) float32 in 0..1, of the photo resized to a longest side of {trained.training.crop}",
+        outputs[0]: f"(B, len(classes)) float32 in 0..1, of the photo resized to {trained.training.crop} pixels",
         outputs[1]: "(B, len(classes), ceil(h / 4), ceil(w / 4)) float32 in 0..1, meaningful for classes of the photo",
         "settings": json.dumps({"method": trained.cam_settings.method, **_applied(trained)}),
-        "note": "maps as they are before cam.prototypes",
+        "note": "maps before any refinement by cam.prototypes",
     }
 
 
@@ -222,7 +224,9 @@ def compare(trained: Trained, run: Run, outputs: Sequence[str]) -> Iterator[str]
         parts = []
         for name, value, expected in zip(outputs, run(photo[None]), original(trained, photo), strict=True):
             if value.shape[1:] != expected.shape:
-                what = f"the exported model returns {name} of shape {value.shape[1:]}, not {expected.shape}, for a {named}"
+                what = (
+                    f"the exported model returns {name} of shape {value.shape[1:]}, not {expected.shape}, for a {named}"
+                )
                 raise UserError(trained.weights, what, "nothing was written; export it in the other format")
             difference = np.abs(value[0].astype(np.float64) - expected)
             count = int((~(difference <= TOLERANCES.get(name, 0))).sum())  # NaN counts
@@ -241,7 +245,7 @@ def original(trained: Trained, photo: np.ndarray) -> tuple[np.ndarray, np.ndarra
         return prediction.labels, probabilities[0].numpy()
     scores = trained.classify(photo)
     ids = range(1, len(trained.classes) + 1)
-    (maps,) = maps_of(trained.network, photo[None], [ids], trained.cam_settings)
+    (maps,) = maps_of(trained.network, photo[None], [ids], Cam(maps=trained.cam_settings.maps))
     return np.array([scores[name] for name in trained.classes]), maps
 
 

@@ -76,7 +76,7 @@ class ClassifierFromPhoto(nn.Module):
         return self.scores(photo), self.maps(self.normalise(photo))
 
     def scores(self, photo: Tensor) -> Tensor:
-        """Return the probabilities (B, C) of photos, resized as `ppl.data.crops.cut_photo` does, to whole grey levels."""
+        """Return the probabilities (B, C) of photos, resized to whole grey levels as `Classifier.classify` does."""
         sides = torch.stack([_as_tensor(side) for side in photo.shape[1:3]])  # (2,)
         resized = (sides * self.crop / sides.max()).round().clamp(min=1)
         rows, columns = (_bicubic(side, new, self.crop) for side, new in zip(photo.shape[1:3], resized, strict=True))
