@@ -78,7 +78,7 @@ class ClassifierFromPhoto(nn.Module):
     def scores(self, photo: Tensor) -> Tensor:
         """Return the probabilities (B, C) of photos, resized to whole grey levels as `Classifier.classify` does."""
         sides = torch.stack([_as_tensor(side) for side in photo.shape[1:3]])  # (2,)
-        resized = (sides * self.crop / sides.max()).round().clamp(min=1)
+        resized = _at_least_1((sides * self.crop / sides.max()).round())
         rows, columns = (_bicubic(side, new, self.crop) for side, new in zip(photo.shape[1:3], resized, strict=True))
         x = photo.permute(0, 3, 1, 2).float()
         x = (x @ columns.T).round().clamp(0, 255)  # horizontally first, as Pillow does
@@ -129,7 +129,8 @@ class ExportablePatchClassifier(nn.Module):
     def __init__(self, network: PatchClassifier) -> None:
         super().__init__()
         self.stages = nn.ModuleList(exportable(stage) for stage in network.backbone.stages)
-        self.phi1, self.phi2, self.classifier = network.phi1, network.phi2, network.classifier
+        self.phi1, self.phi2 = exportable(network.phi1), exportable(network.phi2)
+        self.classifier = exportable(network.classifier)
         self.grids, self.global_branch, self.branches = network.grids, network.global_branch, network.branches
         self.stride = network.backbone.output_stride
 
@@ -290,6 +291,11 @@ def _as_tensor(length: int) -> Tensor:
     return torch.scalar_tensor(length, dtype=torch.float64)
 
 
+def _at_least_1(x: Tensor) -> Tensor:
+    """Return x.clamp(min=1), of which ONNX Runtime would warn in float64."""
+    return torch.maximum(x, torch.ones_like(x))
+
+
 def _bicubic(length: int, resized: Tensor, rows: int) -> Tensor:
     """Return the matrix (rows, length) float32 that resizes `length` pixels to `resized` () float64, bicubic.
 
@@ -299,7 +305,7 @@ def _bicubic(length: int, resized: Tensor, rows: int) -> Tensor:
     scale = _as_tensor(length) / resized
     centres = (torch.arange(rows, dtype=torch.float64) + 0.5) * scale
     places = torch.arange(length, dtype=torch.float64) + 0.5
-    x = (places - centres[:, None]).abs() / scale.clamp(min=1)  # (rows, length)
+    x = (places - centres[:, None]).abs() / _at_least_1(scale)  # (rows, length)
     near = ((CUBIC + 2) * x - (CUBIC + 3)) * x * x + 1
     far = CUBIC * (((x - 5) * x + 8) * x - 4)
     weights = torch.where(x < 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
