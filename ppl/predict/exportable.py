@@ -21,6 +21,7 @@ from ppl.cam.store import STRIDE
 from ppl.classify.network import PatchClassifier
 from ppl.classify.patches import merge, without_rim
 from ppl.classify.variants import Grid
+from ppl.networks.backbones import fold_batchnorm
 from ppl.networks.efficientnet_lite0 import SameConv2d
 from ppl.segment.deeplab_v2 import DeepLab
 from ppl.segment.logits import resize
@@ -245,6 +246,7 @@ def exportable(network: nn.Module) -> nn.Module:
     network = copy.deepcopy(network).eval().requires_grad_(False)
     # In channels-last memory, tracing would compare the strides of each map, which are products of symbols.
     network = network.to("cpu", memory_format=torch.contiguous_format)
+    fold_batchnorm(network)
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             setattr(parent, name, _replaced(child))
