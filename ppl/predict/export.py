@@ -27,6 +27,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import torch
 from PIL import Image
+from torch.onnx.errors import OnnxExporterError
 
 import ppl
 from ppl.cam.maps import maps_of
@@ -86,7 +87,7 @@ def main(settings: Settings) -> None:
     print(trained)
     module, outputs = from_photo(trained)
     metadata = describe(trained, outputs)
-    print("tracing takes some minutes for several scales", flush=True)
+    print("tracing takes half a minute per scale, or more", flush=True)
     program = trace(module, settings.weights)
     with atomic(settings.to) as temporary:
         run = (write_onnx if settings.to.suffix == ONNX else write_torch)(program, temporary, outputs, metadata)
@@ -200,9 +201,13 @@ def write_onnx(
     import onnx
     import onnxruntime
 
-    with quiet():
-        options = {"dynamo": True, "external_data": False, "verbose": False, "optimize": False}
-        exported = torch.onnx.export(program, (), input_names=["photo"], output_names=[*outputs], **options)
+    options = {"dynamo": True, "external_data": False, "verbose": False, "optimize": False}
+    try:
+        with quiet():
+            exported = torch.onnx.export(program, (), input_names=["photo"], output_names=[*outputs], **options)
+    except OnnxExporterError as error:
+        what = f"torch cannot write this network as ONNX ({reason(error)})"
+        raise UserError("ONNX", what, f"name a file {TORCH}") from error
     model = exported.model_proto
     symbols = [dim.dim_param for dim in model.graph.input[0].type.tensor_type.shape.dim[:3]]
     names = dict(zip(symbols, ("batch", "height", "width"), strict=True))
@@ -213,7 +218,11 @@ def write_onnx(
     del model.graph.value_info[:]  # under the former names
     onnx.helper.set_model_props(model, metadata)
     onnx.save(model, path)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has no common class of errors
+        what = f"version {onnxruntime.__version__} cannot load the model ({reason(error)})"
+        raise UserError("onnxruntime", what, f"install a newer version, or name a file {TORCH}") from error
     return lambda photos: session.run([*outputs], {"photo": photos})
 
 
