@@ -66,7 +66,7 @@ bench: venv
 # Lock exact versions of all packages, with hashes; needs uv (pip install uv).
 lock: LOCK = uv pip compile - --python-version 3.11 --generate-hashes --no-annotate --no-header
 lock:
-	uv pip compile pyproject.toml --extra dev --constraint envs/torch.txt --python-version 3.11 \
+	uv pip compile pyproject.toml --extra dev --extra export --constraint envs/torch.txt --python-version 3.11 \
 	  --generate-hashes --no-annotate --no-header --output-file requirements.lock
 	printf 'cython>=3.1\nsetuptools\nwheel\n' | $(LOCK) --constraint requirements.lock --output-file envs/build.lock
 	echo pip-audit | $(LOCK) --output-file .ci/audit.lock
