@@ -1,6 +1,8 @@
-"""Create a dataset and its settings from a folder of photos and a table of labels, and print the next steps.
+"""Create a dataset and its settings from a folder of photos and their labels, and print the next steps.
 
 python -m ppl.data.new --photos my_photos --labels labels.csv --name mine
+
+Labels are a table, or a file or folder as annotation tools write them (docs/own-data.md lists the formats).
 """
 
 import math
@@ -27,12 +29,16 @@ from ppl.data.lists import write_lists
 from ppl.data.mask_formats import SAVE_IDS
 from ppl.data.orientation import decide
 from ppl.data.own.divide import held_out
+from ppl.data.own.formats import AUTO, LABELS, read_labels
 from ppl.data.own.layout import Choices
+from ppl.data.own.names import Names
 from ppl.data.own.photos import PhotoFolder, PhotoIndex, copies, ids_of, list_photos
-from ppl.data.own.table import Table, read_table
+from ppl.data.own.source import Source
+from ppl.data.own.table import Table
 from ppl.jobs.command import command
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic, not_there, write_text
+from ppl.jobs.slots import OWN, family
 
 MAX_WORKERS = 8  # more processes seldom help a single GPU or a few cores
 ENOUGH = {"gpu": 10_000, "cpu": 1_000}
@@ -46,8 +52,8 @@ Labels = dict[PurePosixPath, frozenset[str]]
 class Settings:
     photos: Path
     """Folder of photos, of any depth."""
-    labels: Path
-    """Table: the name of a photo and its classes in each row, or a column of 0 and 1 for each class."""
+    labels: Path | None = None
+    """Table, or file or folder of an annotation tool; by default what lies in the folder of photos."""
     name: str = "mine"
     """Name of the experiment: writes NAME/ and NAME.yaml, and results go to results/NAME."""
     masks: Path | None = None
@@ -58,6 +64,10 @@ class Settings:
     """Share of the labelled photos to hold out for validation."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
     """Hardware for which the settings are written."""
+    label_format: str = AUTO
+    """Format of the labels, where several fit; by default it is recognised."""
+    class_folder: Literal["", "first", "last"] = ""
+    """Which of nested folders of photos is named as their class, where it may be either."""
     image_column: str = ""
     """Column of the table that names photos: its title, or its number from 1; by default it is recognised."""
     class_column: tuple[str, ...] = ()
@@ -74,19 +84,29 @@ class Settings:
             )
         if not 0 < self.val_share < 1:
             raise UserError(f"--val-share {self.val_share}", "not between 0 and 1", "choose a share such as 0.1")
+        if self.label_format != AUTO:
+            try:
+                family({**LABELS, OWN: None}, self.label_format)
+            except UserError as error:
+                raise UserError("--label-format", error.what, error.remedy) from error
         if self.masks and not self.classes:
             raise UserError(
                 "--masks", "--classes is missing", "name a file of class names, one per line, that of number 1 first"
             )
 
+    @property
+    def labels_path(self) -> Path:
+        """The file or folder of labels: that of photos by default."""
+        return self.labels or self.photos
+
     def reads(self) -> tuple[Path, ...]:
-        """Return the table alone: photos are too many to digest."""
-        return (self.labels,)
+        """Return the file of labels alone: photos are too many to digest."""
+        return (self.labels,) if self.labels and self.labels.is_file() else ()
 
 
 @dataclass(frozen=True)
 class Matched:
-    """Labels by photo, and the names in the table that match no photo (`absent`) or several (`ambiguous`)."""
+    """Labels by photo, and the names in the labels that match no photo (`absent`) or several (`ambiguous`)."""
 
     labels: Labels
     absent: tuple[str, ...]
@@ -100,21 +120,27 @@ def main(settings: Settings) -> None:
     folder = list_photos(settings.photos, without=[settings.masks] if settings.masks else [])
     if not folder.photos:
         raise UserError(settings.photos, "no photos", "name a folder of JPEG, PNG, WebP or TIFF files")
-    index = PhotoIndex(folder.photos)
-    choices = Choices(settings.image_column, settings.class_column, settings.absent, settings.separator)
-    table = read_table(settings.labels, lambda cell: bool(index.find(cell)), choices)
-    matched = match(table, index)
+    names = Names(settings.photos, PhotoIndex(folder.photos))
+    choices = Choices(
+        settings.image_column, settings.class_column, settings.absent, settings.separator, settings.class_folder
+    )
+    listed_classes = read_classes(settings.classes) if settings.classes else ()
+    source = Source(settings.labels_path, names, choices, listed_classes)
+    table = read_labels(source, settings.label_format)
+    matched = match(table, names)
     if matched.ambiguous:
         raise UserError(
-            settings.labels,
+            settings.labels_path,
             f"{_some(matched.ambiguous, 'names')}: each matches several photos",
             "write them with folder and suffix",
         )
     ids = ids_of(folder.photos)
     masks = match_masks(settings.masks, folder, ids) if settings.masks else {}
-    classes = classes_of(matched, table) if settings.classes is None else named_classes(settings.classes, table)
+    if settings.classes:
+        refuse_unlisted(settings.classes, listed_classes, table)
+    classes = listed_classes or classes_of(matched, table)
     if not classes:
-        raise UserError(settings.labels, "names no class for any of the photos", "check its column of photos")
+        raise UserError(settings.labels_path, "names no class for any of the photos", "check its column of photos")
     labels = {ids[photo]: names for photo, names in sorted(matched.labels.items())}
     splits = divide(settings, folder, ids, labels, set(masks))
     with atomic(out) as dataset:
@@ -141,7 +167,7 @@ def refuse_missing(settings: Settings) -> None:
     """Raise UserError for the first argument that names nothing, or a file instead of a folder."""
     remedies = {
         "photos": "name the folder of your photos",
-        "labels": "name the table of labels",
+        "labels": "name the file or folder of labels",
         "masks": "name the folder of masks",
         "classes": "name the file of class names",
     }
@@ -169,12 +195,12 @@ def refuse_to_harm(out: Path, photos: Path) -> None:
             raise UserError(out, "exists and was not written by this command", "choose another --name")
 
 
-def match(table: Table, index: PhotoIndex) -> Matched:
+def match(table: Table, names: Names) -> Matched:
     """Return the labels of the photos that a table names."""
     labels: Labels = {}
     absent, ambiguous = [], []
     for name, classes in table.labels.items():
-        photos = index.find(name)
+        photos = table.photos[name] if name in table.photos else names.find(name)
         if len(photos) == 1:
             labels[photos[0]] = labels.get(photos[0], frozenset()) | classes
         else:
@@ -228,16 +254,22 @@ def classes_of(matched: Matched, table: Table) -> tuple[str, ...]:
     return tuple(name for name in table.classes if name in present)
 
 
-def named_classes(path: Path, table: Table) -> tuple[str, ...]:
-    """Return the classes in the order of a file; UserError if the table names others."""
+def read_classes(path: Path) -> tuple[str, ...]:
+    """Return the names of classes in a file, one per line."""
     try:
-        classes = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(path, f"cannot be read ({error})", "write one class name per line, as UTF-8") from error
+    if classes := tuple(line.strip() for line in lines if line.strip()):
+        return classes
+    raise UserError(path, "names no class", "write one class name per line")
+
+
+def refuse_unlisted(path: Path, classes: Sequence[str], table: Table) -> None:
+    """Raise UserError if the labels name classes that the file of --classes lacks."""
     unknown = sorted(set(table.classes) - set(classes))
     if unknown:
         raise UserError(path, f"lacks {listed(map(repr, unknown[:MAX_EXAMPLES]))} of the labels", "add a line for each")
-    return tuple(classes)
 
 
 def divide(
@@ -259,7 +291,7 @@ def divide(
     try:
         val = held_out(labels, same, measured or labels.keys(), count)
     except UserError as error:
-        raise UserError(settings.labels, error.what, error.remedy) from error
+        raise UserError(settings.labels_path, error.what, error.remedy) from error
     train = [image_id for image_id in labels if image_id not in set(val)]
     seed = [image_id for image_id in train if image_id in measured] or train
     return {"train": train, "seed": seed, "val": val, "test": sorted(ids.values())}
@@ -353,7 +385,7 @@ def report(
     width = max(len(name) for name, _ in rows)
     lines = [
         f"{settings.photos}: {len(folder.photos):,} photos" + (f", {masks:,} with a mask" if settings.masks else ""),
-        f"{settings.labels}: {table.form}",
+        f"{settings.labels_path}: {table.form}",
         *(f"  {name:<{width}} {count:>7,} photos" for name, count in rows),
         f"training: {len(splits['train']):,} photos, held out: {len(splits['val']):,}, to be segmented: "
         f"{len(splits['test']):,}",
@@ -362,7 +394,8 @@ def report(
     if unlabelled:
         lines.append(f"no labels: {_some(unlabelled, 'photos')}; they are segmented, but not used in training")
     if matched.absent:
-        lines.append(f"no photo: {_some(matched.absent, 'names in the table')}; these rows are ignored")
+        lines.append(f"no photo: {_some(matched.absent, 'names in the labels')}; these are ignored")
+    lines += [f"left out: {line}" for line in table.left_out]
     if table.absent:
         lines.append("no class: " + listed(f"{word!r} in {count:,} rows" for word, count in table.absent))
     if table.ignored:
