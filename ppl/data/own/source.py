@@ -18,6 +18,8 @@ from ppl.data.own.photos import SYSTEM_FOLDERS
 from ppl.data.own.rows import decoded_text
 from ppl.jobs.errors import UserError, reason
 
+NUMPY = b"\x93NUMPY"
+PICKLES = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
 SAMPLES = 5  # files of a folder that decide what all of its kind are
 
 
@@ -84,6 +86,12 @@ def starts_with(path: Path, *signs: str) -> bool:
         raise UserError(path, f"{error.strerror}", "make it readable") from error
     encoding = "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     return start.decode(encoding, errors="ignore").lstrip().startswith(signs)
+
+
+def is_array(path: Path) -> bool:
+    """Return whether a file is an array of numpy or a pickle."""
+    with path.open("rb") as file:
+        return file.read(len(NUMPY)).startswith((NUMPY, *PICKLES))
 
 
 @lru_cache(maxsize=2)

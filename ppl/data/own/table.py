@@ -60,8 +60,10 @@ def read_records(
     path: Path, records: Sequence[Mapping[str, str]], form: str, is_photo: Callable[[str], bool], choices: Choices
 ) -> Table:
     """Read records, each with the name of a photo and its classes, as the rows of a table with titles."""
-    titles = tuple(dict.fromkeys(title for record in records for title in record))
-    rows = [[record.get(title, "") for title in titles] for record in records]
+    keys = tuple(dict.fromkeys(key for record in records for key in record))
+    rows = [[record.get(key, "") for key in keys] for record in records]
+    last = [key.rpartition(".")[2] for key in keys]  # of keys in keys, such as objects.categories
+    titles = tuple(short if last.count(short) == 1 else key for short, key in zip(last, keys, strict=True))
     column = photo_column(path, [titles, *rows], is_photo, choices)
     if column is None:
         what = f"no key of its records names any of the photos, such as {next(filter(None, chain(*rows)), '')[:80]!r}"

@@ -69,7 +69,7 @@ def _trimmed(folders: set[Parts]) -> dict[Parts, Parts]:
 
 def _classes(source: Source, trimmed: dict[Parts, Parts]) -> dict[Parts, str]:
     """Return the class of each folder."""
-    nested = next((parts for parts in trimmed.values() if len(parts) > 1), None)
+    nested = next((parts for parts in sorted(trimmed.values()) if len(parts) > 1), None)
     level = source.choices.class_folder
     if nested and not level:
         what = f"{'/'.join(nested)} can be read in two ways: a photo of class {nested[0]!r}, or of {nested[-1]!r}"

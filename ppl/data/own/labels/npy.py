@@ -14,13 +14,11 @@ import numpy as np
 
 from ppl.data.own.labels.json_labels import read_content
 from ppl.data.own.labels.table import LABEL_FILES
-from ppl.data.own.source import Source
+from ppl.data.own.source import NUMPY, Source, is_array
 from ppl.data.own.table import Table, joined
 from ppl.jobs.errors import UserError, reason
 
 NAME = "a dictionary of arrays"
-MAGIC = b"\x93NUMPY"
-PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 ALLOWED = {
     ("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode"), ("collections", "OrderedDict"),
     *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
@@ -35,8 +33,7 @@ def files(source: Source) -> list[Path]:
     return [
         path
         for path in source.files
-        if (path == source.path or (path.suffix == ".npy" and LABEL_FILES.match(path.stem)))
-        and _start(path).startswith((MAGIC, *PICKLES))
+        if (path == source.path or (path.suffix == ".npy" and LABEL_FILES.match(path.stem))) and is_array(path)
     ]
 
 
@@ -67,7 +64,7 @@ class _Unpickler(pickle.Unpickler):
 
 def _load(path: Path, file: BinaryIO) -> Any:
     try:
-        if file.read(len(MAGIC)) == MAGIC:
+        if file.read(len(NUMPY)) == NUMPY:
             file.seek(0)
             version = np.lib.format.read_magic(file)
             formats = np.lib.format
@@ -96,8 +93,3 @@ def _plain(value: Any) -> Any:
 
 def _text(key: Any) -> str:
     return key.decode(errors="replace") if isinstance(key, bytes) else str(key)
-
-
-def _start(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(len(MAGIC))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ppl.data.own.rows import read_rows
-from ppl.data.own.source import Source, is_json_lines, starts_with
+from ppl.data.own.source import Source, is_array, is_json_lines, starts_with
 from ppl.data.own.table import Table, joined, read_table
 from ppl.jobs.errors import UserError
 
@@ -19,8 +19,9 @@ LABEL_FILES = re.compile(r".*(label|class|annot|metadata|tag)", re.IGNORECASE)
 def files(source: Source) -> list[Path]:
     """Return a file that is none of the other formats, or the tables of a folder that name photos."""
     if source.path.is_file():
-        is_other = source.path.suffix.lower() in OTHER_SUFFIXES or starts_with(source.path, "\x80", "\x93NUMPY", "<")
-        is_json = starts_with(source.path, "{", "[") and (bool(source.json_files) or is_json_lines(source.path))
+        is_other = source.path.suffix.lower() in OTHER_SUFFIXES or is_array(source.path)
+        is_other = is_other or starts_with(source.path, "<")
+        is_json = starts_with(source.path, "{", "[") and (is_json_lines(source.path) or bool(source.json_files))
         return [] if is_other or is_json else [source.path]
     tables = [path for path in source.with_suffix(*SUFFIXES) if LABEL_FILES.match(path.stem)]
     return [path for path in tables if _names_photos(source, path)]

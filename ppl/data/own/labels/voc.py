@@ -1,4 +1,4 @@
-"""Pascal VOC XML, one file per photo, as labelImg, CVAT and Roboflow write it; of each object its name alone is used."""
+"""Pascal VOC XML, one file per photo, as labelImg, CVAT and Roboflow write it; only the names of objects are used."""
 
 from collections.abc import Sequence
 from pathlib import Path
