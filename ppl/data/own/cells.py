@@ -21,7 +21,21 @@ SPLITS = {"train", "training", "val", "valid", "validation", "test", "unassigned
 SIGNS = {"-1", "-1.0", "0", "0.0", "1", "1.0"}
 YES = {"1", "1.0", "true", "yes", "x", "y"}
 NO = {"0", "0.0", "false", "no", "n", ""}
-ABSENT = {"", "none", "nan", "n/a", "na", "null", "nil", "-", "background", "no finding", "no class", "nothing"}
+ABSENT = {
+    "",
+    "none",
+    "nan",
+    "n/a",
+    "na",
+    "null",
+    "nil",
+    "-",
+    "background",
+    "no finding",
+    "no class",
+    "no label",
+    "nothing",
+}
 """Cells that say that a photo shows no class."""
 
 

@@ -11,6 +11,7 @@ A module contains
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ppl.data.findings import MAX_EXAMPLES, listed
@@ -43,6 +44,8 @@ def read_labels(source: Source, name: str = AUTO) -> Table:
     UserError if it has none or several, and if no photo is named in it.
     """
     _refuse_archive(source.path)
+    if source.path.suffix.lower() in (".yaml", ".yml") and source.path.is_file():  # data.yaml
+        source, name = replace(source, path=source.path.parent), "yolo" if name == AUTO else name
     name, files = (name, load(LABELS, name).files(source)) if name != AUTO else _recognise(source)
     if not files:
         raise UserError(source.path, f"no {load(LABELS, name).NAME} in it", _known())
@@ -80,7 +83,7 @@ def _kinds(source: Source) -> str:
 
 
 def _known() -> str:
-    return "docs/own-data.md lists the formats of labels, the simplest a table with a row photo,class for each class"
+    return "name the labels by --labels: docs/own-data.md lists the formats, the simplest a table of photo,class"
 
 
 def _refuse_archive(path: Path) -> None:

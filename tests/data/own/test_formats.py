@@ -113,7 +113,7 @@ FILES = {
     "photo to names": ("labels.json", dumped({name: sorted(classes) for name, classes in WANT.items()})),
     "photo to text": ("labels.json", dumped({"a.jpg": "cat", "b.jpg": "cat;Großer Hund", "c.jpg": None})),
     "photo to yes and no": ("labels.json", dumped(FLAGS)),
-    "photo to record": ("labels.json", dumped({name: {"labels": sorted(c), "size": len(c)} for name, c in WANT.items()})),
+    "photo to record": ("labels.json", dumped({n: {"labels": sorted(c), "size": len(c)} for n, c in WANT.items()})),
     "class to photos": ("labels.json", dumped({"cat": ["a.jpg", "b.jpg"], "Großer Hund": ["b.jpg"], "none": ["c"]})),
     "records": ("labels.json", dumped(RECORDS)),
     "records in an object": ("labels.json", dumped({"info": {"by": "Ann"}, "items": RECORDS})),
@@ -229,7 +229,7 @@ def test_no_code_of_a_pickle_runs(folder, monkeypatch, content):
     (folder / "cls_labels.pkl").write_bytes(pickle.dumps(content))
     np.save("cls_labels.npy", np.array(content, object), allow_pickle=True)
     for name in ("cls_labels.pkl", "cls_labels.npy"):
-        with pytest.raises(UserError, match="a pickle that may run code .* not loaded"):
+        with pytest.raises(UserError, match=r"a pickle that may run code .* not loaded"):
             read_labels(source_of(folder / name))
     assert not Path("attacked").exists()
 
@@ -246,7 +246,7 @@ def test_entities_of_xml_are_refused(folder):
 SPOILT = {
     "broken JSON": ({"x/a.json": '{"shapes": ['}, r"a.json: not valid JSON \(.*line 1, column"),
     "broken XML": ({"x/a.xml": "<annotation><object>"}, r"a.xml: not valid XML"),
-    "a broken line": ({"x/a.jsonl": '{"image": "a.jpg", "label": "cat"}\n{"image"'}, r"a.jsonl, line 2: not valid JSON"),
+    "a broken line": ({"x/a.jsonl": '{"image": "a.jpg", "label": "cat"}\n{"image"'}, r"a.jsonl, line 2: not valid"),
     "a foreign line": ({"x/a.txt": "0 0.5 0.5 0.2 0.2\ncat 1 2 3 4\n"}, r"a.txt, line 2: 'cat 1 2 3 4' is not a class"),
     "too few names": ({"x/a.txt": "7 0.5 0.5 0.2 0.2\n", "x/classes.txt": "cat\n"}, "names 1 classes, .* number 7"),
     "two lists of names": (
@@ -259,7 +259,7 @@ SPOILT = {
     "an object without name": ({"x/a.xml": voc([" "])}, "a.xml: an object without name"),
     "another JSON among them": ({"x/a.json": labelme(["cat"]), "x/b.json": "{}"}, "b.json: not labelme JSON"),
     "another XML among them": ({"x/a.xml": voc(["cat"]), "x/b.xml": "<kml/>"}, "b.xml: not Pascal VOC XML but <kml>"),
-    "nothing known": ({"x/a.mat": "", "x/b.mat": ""}, r"no labels of a known format in it, but 2 .mat; docs/own-data"),
+    "nothing known": ({"x/a.mat": "", "x/b.mat": ""}, r"no labels of a known format in it, but 2 .mat; name the labels by"),
     "an empty folder": ({"x/.hidden": ""}, "but no file"),
     "photos of elsewhere": ({"x/z.xml": voc(["cat"], "y.jpg")}, "it names .*z.xml, photos are called a.jpg"),
     "no class at all": ({"x/a.xml": voc([])}, "no class names"),
@@ -302,6 +302,27 @@ def test_an_array_without_names_is_called_what_it_is(folder):
     np.save(folder / "labels.npy", np.zeros((3, 20)))
     with pytest.raises(UserError, match=r"no dictionary from photos to classes but an array of shape \(3, 20\)"):
         read_labels(source_of(folder / "labels.npy"))
+
+
+def test_data_yaml_of_yolo_stands_for_its_folder(folder):
+    write(folder, PER_PHOTO["yolo"])
+    assert labels_in(source_of(folder / "data.yaml")) == WANT
+
+
+def test_folders_of_images_and_masks_are_no_classes(folder):
+    files = {f"{name}/{stem}.png": stem for name in ("JPEGImages", "SegmentationClass") for stem in "abc"}
+    write(folder, files | {f"Annotations/{stem}.xml": voc(STEMS[stem]) for stem in "abc"})
+    assert labels_in(source_of(folder, root=folder / "JPEGImages")) == WANT
+
+
+@pytest.mark.parametrize("name", ["class-descriptions.csv", "oidv7-class-descriptions-boxable.csv"])
+def test_open_images_names_classes_in_a_file_beside_the_table(folder, name):
+    table = "ImageID,Source,LabelName,Confidence,XMin,IsOccluded,IsGroupOf\na,v,/m/01,1,0.5,1,0\nb,v,/m/02,1,0.1,-1,0\n"
+    table += "b,v,/m/01,1,0.2,0,0\nc,v,/m/02,0,0.2,0,0\n"
+    write(folder, {"boxes.csv": table})
+    assert labels_in(source_of(folder / "boxes.csv"))["a.jpg"] == {"/m/01"}
+    write(folder, {name: "LabelName,DisplayName\n/m/01,cat\n/m/02,Großer Hund\n/m/03,Zebra\n"})
+    assert labels_in(source_of(folder / "boxes.csv")) == WANT
 
 
 def test_two_formats_in_a_folder_are_refused_with_both_and_the_option_decides(folder):

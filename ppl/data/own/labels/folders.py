@@ -11,6 +11,17 @@ from ppl.data.photos import PHOTO_SUFFIXES
 from ppl.jobs.errors import UserError
 
 NAME = "a folder for each class"
+NO_CLASSES = {
+    "images",
+    "jpegimages",
+    "photos",
+    "masks",
+    "labels",
+    "annotations",
+    "segmentationclass",
+    "segmentationobject",
+}
+"""Names of folders, in lower case, that no class has."""
 Parts = tuple[str, ...]
 
 
@@ -48,7 +59,7 @@ def read(source: Source, files: Sequence[Path]) -> Table:
 
 
 def _folders(source: Source, path: Path) -> Parts:
-    return path.relative_to(source.path).parts[:-1]
+    return tuple(part for part in path.relative_to(source.path).parts[:-1] if part.casefold() not in NO_CLASSES)
 
 
 def _trimmed(folders: set[Parts]) -> dict[Parts, Parts]:

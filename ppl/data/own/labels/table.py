@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ppl.data.own.rows import read_rows
@@ -11,9 +12,12 @@ from ppl.jobs.errors import UserError
 
 NAME = "a table of labels"
 SUFFIXES = (".csv", ".tsv")
-OTHER_SUFFIXES = (".json", ".jsonl", ".ndjson", ".npy", ".pkl", ".pickle", ".xml")
+OTHER_SUFFIXES = (".json", ".jsonl", ".ndjson", ".npy", ".pkl", ".pickle", ".xml", ".yaml", ".yml")
 LABEL_FILES = re.compile(r".*(label|class|annot|metadata|tag)", re.IGNORECASE)
 """Names of the tables in a folder that may hold labels."""
+
+OPEN_IMAGES_CODE = re.compile(r"/[mg]/\w+")
+DESCRIPTIONS = "*class-descriptions*.csv"
 
 
 def files(source: Source) -> list[Path]:
@@ -31,7 +35,19 @@ def read(source: Source, files: Sequence[Path]) -> Table:
     """Return the labels of all tables together."""
     find = source.names.finder(files)
     tables = [read_table(path, lambda cell, path=path: bool(find(path, cell)), source.choices) for path in files]
-    return joined(source, files, tables)
+    return with_open_images_names(joined(source, files, tables), files[0].parent)
+
+
+def with_open_images_names(table: Table, folder: Path) -> Table:
+    """Return a table with names in place of Open Images' codes, such as /m/01yrx, if a file in the folder has them."""
+    codes = [name for name in table.classes if OPEN_IMAGES_CODE.fullmatch(name)]
+    lists = sorted(folder.glob(DESCRIPTIONS)) if codes else []
+    names = {row[0]: row[1] for path in lists for row in read_rows(path)[0].cells if len(row) > 1}
+    if not names:
+        return table
+    labels = {photo: frozenset(names.get(name, name) for name in classes) for photo, classes in table.labels.items()}
+    classes = tuple(dict.fromkeys(names.get(name, name) for name in table.classes))
+    return replace(table, labels=labels, classes=classes, form=f"{table.form}, names of {lists[0].name}")
 
 
 def _names_photos(source: Source, path: Path) -> bool:
