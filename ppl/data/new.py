@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from itertools import chain
 from pathlib import Path, PurePosixPath
@@ -26,15 +26,17 @@ from ppl.data.findings import MAX_EXAMPLES, listed
 from ppl.data.label_maps import SERVER_FOLDER
 from ppl.data.links import link_to
 from ppl.data.lists import write_lists
-from ppl.data.mask_formats import SAVE_IDS
 from ppl.data.orientation import decide
 from ppl.data.own.divide import held_out
 from ppl.data.own.formats import AUTO, LABELS, read_labels
 from ppl.data.own.layout import Choices
+from ppl.data.own.mask_formats import MASKS, read_masks
+from ppl.data.own.mask_source import Draw, Masks, MaskSource
 from ppl.data.own.names import Names
 from ppl.data.own.photos import PhotoFolder, PhotoIndex, copies, ids_of, list_photos
 from ppl.data.own.source import Source
 from ppl.data.own.table import Table
+from ppl.data.own.written_masks import RECORD, are_written, write_masks
 from ppl.jobs.command import command
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic, not_there, write_text
@@ -57,7 +59,7 @@ class Settings:
     name: str = "mine"
     """Name of the experiment: writes NAME/ and NAME.yaml, and results go to results/NAME."""
     masks: Path | None = None
-    """Folder of masks, PNGs of class numbers named as the photos: only for measuring, and some suffice."""
+    """Folder of masks named as the photos, or COCO JSON: only for measuring, and some suffice."""
     classes: Path | None = None
     """Names of classes, one per line, in the order of the numbers in masks (from 1)."""
     val_share: float = 0.1
@@ -68,6 +70,12 @@ class Settings:
     """Format of the labels, where several fit; by default it is recognised."""
     class_folder: Literal["", "first", "last"] = ""
     """Which of nested folders of photos is named as their class, where it may be either."""
+    mask_format: str = AUTO
+    """Format of the masks, where several fit; by default it is recognised."""
+    mask_suffix: str | None = None
+    """What follows the photo's name in that of its mask, as in `--mask-suffix=_mask`; by default it is recognised."""
+    colours: str | None = None
+    """Table of the colours of masks, lines name,r,g,b; `voc` for VOC's colours in the order of --classes."""
     image_column: str = ""
     """Column of the table that names photos: its title, or its number from 1; by default it is recognised."""
     class_column: tuple[str, ...] = ()
@@ -84,20 +92,25 @@ class Settings:
             )
         if not 0 < self.val_share < 1:
             raise UserError(f"--val-share {self.val_share}", "not between 0 and 1", "choose a share such as 0.1")
-        if self.label_format != AUTO:
+        for option, name, entries in (
+            ("--label-format", self.label_format, LABELS),
+            ("--mask-format", self.mask_format, MASKS),
+        ):
             try:
-                family({**LABELS, OWN: None}, self.label_format)
+                family({AUTO: None, **entries, OWN: None}, name)
             except UserError as error:
-                raise UserError("--label-format", error.what, error.remedy) from error
-        if self.masks and not self.classes:
-            raise UserError(
-                "--masks", "--classes is missing", "name a file of class names, one per line, that of number 1 first"
-            )
+                raise UserError(option, error.what, error.remedy) from error
 
     @property
     def labels_path(self) -> Path:
         """The file or folder of labels: that of photos by default."""
         return self.labels or self.photos
+
+    @property
+    def masks_path(self) -> Path | None:
+        """The file or folder of masks, which in an export of CVAT lies beside other folders."""
+        inner = self.masks / "SegmentationClass" if self.masks else None
+        return inner if inner and inner.is_dir() else self.masks
 
     def reads(self) -> tuple[Path, ...]:
         """Return the file of labels alone: photos are too many to digest."""
@@ -116,7 +129,7 @@ class Matched:
 def main(settings: Settings) -> None:
     out, file = Path(settings.name), Path(f"{settings.name}.yaml")
     refuse_missing(settings)
-    refuse_to_harm(out, settings.photos)
+    refuse_to_harm(out, settings.photos, settings.masks)
     folder = list_photos(settings.photos, without=[settings.masks] if settings.masks else [])
     if not folder.photos:
         raise UserError(settings.photos, "no photos", "name a folder of JPEG, PNG, WebP or TIFF files")
@@ -134,24 +147,31 @@ def main(settings: Settings) -> None:
             f"{_some(matched.ambiguous, 'names')}: each matches several photos",
             "write them with folder and suffix",
         )
-    ids = ids_of(folder.photos)
-    masks = match_masks(settings.masks, folder, ids) if settings.masks else {}
     if settings.classes:
         refuse_unlisted(settings.classes, listed_classes, table)
     classes = listed_classes or classes_of(matched, table)
     if not classes:
         raise UserError(settings.labels_path, "names no class for any of the photos", "check its column of photos")
+    masks = Masks("", {})
+    if settings.masks_path:
+        mask_source = MaskSource(
+            settings.masks_path, names, classes, bool(listed_classes), settings.colours, settings.mask_suffix
+        )
+        masks = read_masks(mask_source, settings.mask_format)
+        folder = replace(folder, photos=tuple(mask_source.without_masks(folder.photos)))
+    ids = ids_of(folder.photos)
+    mask_of = {ids[photo]: mask for photo, mask in masks.of_photo.items() if photo in ids}
     labels = {ids[photo]: names for photo, names in sorted(matched.labels.items())}
-    splits = divide(settings, folder, ids, labels, set(masks))
+    splits = divide(settings, folder, ids, labels, set(mask_of))
     with atomic(out) as dataset:
-        write_dataset(dataset, settings.photos.resolve(), ids, masks, classes, labels, splits)
+        write_dataset(dataset, settings.photos.resolve(), ids, mask_of, classes, labels, splits)
         Dataset.open(dataset)  # raises for invalid class names
     has_settings = file.exists()
     gpu = settings.device == "gpu" or (settings.device == "auto" and has_gpu())
     if not has_settings:
         write_text(file, settings_text(settings.name, gpu=gpu, photos=len(splits["train"])))
-    print(report(settings, folder, table, matched, splits, labels, classes, len(masks)))
-    if doubt := orientation_doubt(folder, ids, masks):
+    print(report(settings, folder, table, matched, splits, labels, classes, masks))
+    if doubt := orientation_doubt(folder, ids, {i: out / "SegmentationClass" / f"{i}.png" for i in mask_of}):
         print(f"warning: {doubt}")
     print(f"\nwritten: {out}/ (links to the photos, lists, labels)" + ("" if has_settings else f", {file} (settings)"))
     hardware = "a GPU" if gpu else "CPU cores, without a GPU"
@@ -175,12 +195,15 @@ def refuse_missing(settings: Settings) -> None:
         path = getattr(settings, name)
         if path is not None and not path.exists():
             raise not_there(path, f"--{name}: {remedy}")
-        if path is not None and name in ("photos", "masks") and not path.is_dir():
+        is_json = path is not None and name == "masks" and path.suffix.lower() == ".json"
+        if path is not None and name in ("photos", "masks") and not path.is_dir() and not is_json:
             raise UserError(path, "not a folder", f"--{name}: {remedy}")
 
 
-def refuse_to_harm(out: Path, photos: Path) -> None:
+def refuse_to_harm(out: Path, photos: Path, masks: Path | None) -> None:
     """Raise UserError if the dataset folder would replace files that this command did not write."""
+    if masks and masks.resolve().is_relative_to(out.resolve()):
+        raise UserError(masks, f"lies in {out}, which is written anew", "name your own masks, or another --name")
     if photos.resolve().is_relative_to(out.resolve()):
         raise UserError(out, "contains your photos", "choose another --name")
     if out.resolve().is_relative_to(photos.resolve()):
@@ -188,10 +211,10 @@ def refuse_to_harm(out: Path, photos: Path) -> None:
             photos, f"{out} would be written into this folder of photos", "run the command in another folder"
         )
     if os.path.lexists(out):
-        known = {"JPEGImages", "SegmentationClass", "ImageSets", "classes.txt", "labels.csv"}
+        known = {"JPEGImages", "SegmentationClass", "ImageSets", "classes.txt", "labels.csv", RECORD}
         known_files = out.is_dir() and {path.name for path in out.iterdir()} <= known
-        linked = chain.from_iterable((out / name).glob("*") for name in ("JPEGImages", "SegmentationClass"))
-        if not known_files or not all(path.is_symlink() for path in linked):
+        links = all(path.is_symlink() for path in (out / "JPEGImages").glob("*"))
+        if not known_files or not links or not are_written(out, out / "SegmentationClass"):
             raise UserError(out, "exists and was not written by this command", "choose another --name")
 
 
@@ -206,46 +229,6 @@ def match(table: Table, names: Names) -> Matched:
         else:
             (ambiguous if photos else absent).append(name)
     return Matched(labels, tuple(absent), tuple(ambiguous))
-
-
-def match_masks(folder: Path, photos: PhotoFolder, ids: Mapping[PurePosixPath, str]) -> dict[str, Path]:
-    """Return the masks below a folder by the image id of their photo; UserError for ambiguous names."""
-    listing = list_photos(folder)
-    index = PhotoIndex(tuple(path for path in listing.photos if path.suffix.lower() == ".png"))
-    masks: dict[str, Path] = {}
-    owners: dict[PurePosixPath, PurePosixPath] = {}
-    for photo in photos.photos:
-        matches = [path for path in index.find(str(photo)) if path.stem.casefold() == photo.stem.casefold()]
-        if len(matches) > 1:
-            what = f"{listed(map(str, matches))} match {photo}"
-            remedy = "merge masks of several classes into one of class ids; name masks and their folders as the photos"
-            raise UserError(folder, what, remedy)
-        for mask in matches:
-            if folder.resolve() / mask == photos.root.resolve() / mask:
-                remedy = "move the masks into a folder of their own, or remove --masks"
-                raise UserError(f"{folder}/{mask}", "lies among the photos, which are listed with it", remedy)
-            if mask in owners:
-                raise UserError(
-                    f"{folder}/{mask}", f"matches {owners[mask]} and {photo}", "put masks into folders as the photos"
-                )
-            owners[mask] = photo
-            masks[ids[photo]] = (folder / mask).resolve()
-    if not masks:
-        raise no_masks(folder, listing, photos.photos)
-    return masks
-
-
-def no_masks(folder: Path, listing: PhotoFolder, photos: Sequence[PurePosixPath]) -> UserError:
-    """Return an error that names what lies in a folder without a mask of any photo: other formats or other names."""
-    names = [path for path in listing.photos if path.suffix.lower() == ".png"]
-    if names and photos:
-        what = f"no mask matches a photo: masks are named as {names[0]}, photos as {photos[0]}"
-        return UserError(folder, what, "name masks as the photos, with the suffix .png")
-    counts = Counter(path.suffix.lower() for path in listing.photos) + Counter(listing.others)
-    if not counts:
-        return UserError(folder, "no file in it", "name the folder of masks, or remove --masks")
-    kinds = listed(f"{count:,} {suffix or 'without suffix'}" for suffix, count in sorted(counts.items()))
-    return UserError(folder, f"no mask matches a photo: no PNG in it, but {kinds}", f"for each mask: {SAVE_IDS}")
 
 
 def classes_of(matched: Matched, table: Table) -> tuple[str, ...]:
@@ -301,18 +284,17 @@ def write_dataset(
     folder: Path,
     photos: Path,
     ids: Mapping[PurePosixPath, str],
-    masks: Mapping[str, Path],
+    masks: Mapping[str, Path | Draw],
     classes: Sequence[str],
     labels: Mapping[str, frozenset[str]],
     splits: Mapping[str, Sequence[str]],
 ) -> None:
-    """Write a dataset folder with links to photos and masks."""
+    """Write a dataset folder with links to photos and masks; masks that are no PNGs of class ids are drawn."""
     for name in ("JPEGImages", *(["SegmentationClass"] if masks else [])):
         (folder / name).mkdir(parents=True)
     for photo, image_id in ids.items():
         link_to(folder / "JPEGImages" / f"{image_id}{photo.suffix.lower()}", photos / photo)
-    for image_id, mask in masks.items():
-        link_to(folder / "SegmentationClass" / f"{image_id}.png", mask)
+    write_masks(folder, folder / "SegmentationClass", masks)
     in_order = {image_id: [name for name in classes if name in names] for image_id, names in labels.items()}
     write_lists(folder, classes, in_order, splits)
 
@@ -376,15 +358,18 @@ def report(
     splits: Mapping[str, Sequence[str]],
     labels: Mapping[str, frozenset[str]],
     classes: Sequence[str],
-    masks: int,
+    masks: Masks,
 ) -> str:
     """Return a summary of photos, labels and splits for the terminal."""
     counts = Counter(chain.from_iterable(labels.values()))
     rows = [(name, counts[name]) for name in classes]
     rows += [("(no class)", empty)] if (empty := sum(not names for names in labels.values())) else []
     width = max(len(name) for name, _ in rows)
+    with_mask = f", {len(masks.of_photo):,} with a mask" if settings.masks else ""
     lines = [
-        f"{settings.photos}: {len(folder.photos):,} photos" + (f", {masks:,} with a mask" if settings.masks else ""),
+        f"{settings.photos}: {len(folder.photos):,} photos"
+        + (f", {len(masks.of_photo):,} with a mask" if settings.masks else ""),
+        *([f"{settings.masks_path}: {masks.form}"] if settings.masks else []),
         f"{settings.labels_path}: {table.form}",
         *(f"  {name:<{width}} {count:>7,} photos" for name, count in rows),
         f"training: {len(splits['train']):,} photos, held out: {len(splits['val']):,}, to be segmented: "
@@ -395,7 +380,7 @@ def report(
         lines.append(f"no labels: {_some(unlabelled, 'photos')}; they are segmented, but not used in training")
     if matched.absent:
         lines.append(f"no photo: {_some(matched.absent, 'names in the labels')}; these are ignored")
-    lines += [f"left out: {line}" for line in table.left_out]
+    lines += [f"left out: {line}" for line in (*table.left_out, *masks.left_out)]
     if table.absent:
         lines.append("no class: " + listed(f"{word!r} in {count:,} rows" for word, count in table.absent))
     if table.ignored:

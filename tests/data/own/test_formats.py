@@ -259,7 +259,7 @@ SPOILT = {
     "an object without name": ({"x/a.xml": voc([" "])}, "a.xml: an object without name"),
     "another JSON among them": ({"x/a.json": labelme(["cat"]), "x/b.json": "{}"}, "b.json: not labelme JSON"),
     "another XML among them": ({"x/a.xml": voc(["cat"]), "x/b.xml": "<kml/>"}, "b.xml: not Pascal VOC XML but <kml>"),
-    "nothing known": ({"x/a.mat": "", "x/b.mat": ""}, r"no labels of a known format in it, but 2 .mat; name the labels by"),
+    "nothing known": ({"x/a.mat": "", "x/b.mat": ""}, r"no labels of a known format in it, but 2 .mat; name the"),
     "an empty folder": ({"x/.hidden": ""}, "but no file"),
     "photos of elsewhere": ({"x/z.xml": voc(["cat"], "y.jpg")}, "it names .*z.xml, photos are called a.jpg"),
     "no class at all": ({"x/a.xml": voc([])}, "no class names"),
