@@ -367,8 +367,7 @@ def report(
     width = max(len(name) for name, _ in rows)
     with_mask = f", {len(masks.of_photo):,} with a mask" if settings.masks else ""
     lines = [
-        f"{settings.photos}: {len(folder.photos):,} photos"
-        + (f", {len(masks.of_photo):,} with a mask" if settings.masks else ""),
+        f"{settings.photos}: {len(folder.photos):,} photos{with_mask}",
         *([f"{settings.masks_path}: {masks.form}"] if settings.masks else []),
         f"{settings.labels_path}: {table.form}",
         *(f"  {name:<{width}} {count:>7,} photos" for name, count in rows),

@@ -68,8 +68,8 @@ def read_table(path: Path) -> dict[Colour, str]:
     try:
         text, _ = decoded_text(path)
         pairs = list(_of_json(json.loads(text)) if path.suffix.lower() == ".json" else _of_text(text))
-    except (UserError, ValueError, RecursionError, csv.Error):
-        return {}
+    except (UserError, ValueError, LookupError, TypeError, AttributeError, RecursionError, csv.Error):
+        return {}  # another kind of file
     table: dict[Colour, str] = {}
     for name, colour in pairs:
         if max(colour) > 255:
@@ -120,8 +120,10 @@ def _of_json(content: Any) -> Iterator[tuple[str, Colour]]:
         content = content.get("classes", content.get("labels"))
     if isinstance(content, list):
         for each in content:
-            name = next(each[key] for key in ("name", "title", "label", "readable") if key in each)
-            yield str(name), _colour(each.get("color", each.get("colour")))
+            for key in ("name", "title", "label"):
+                if key in each:
+                    yield str(each[key]), _colour(each.get("color", each.get("colour")))
+                    break
     elif isinstance(content, dict):
         for key, value in content.items():
             is_name = isinstance(value, list) or (isinstance(value, str) and value.startswith("#"))

@@ -20,7 +20,10 @@ def fits(source: MaskSource) -> bool:
         return False
     if any(map(is_coloured, source.by_photo.values())):
         return False
-    return source.ordered or not colours.fits(source)
+    if colours.fits(source):  # palettes, whose numbers may be those of colours alone
+        known = [*range(len(source.classes) + 1), 255]
+        return source.ordered and all(np.isin(read_values(path).values, known).all() for path in source.single.values())
+    return True
 
 
 def read(source: MaskSource) -> Masks:
