@@ -138,7 +138,7 @@ def main(settings: Settings) -> None:
         settings.image_column, settings.class_column, settings.absent, settings.separator, settings.class_folder
     )
     listed_classes = read_classes(settings.classes) if settings.classes else ()
-    source = Source(settings.labels_path, names, choices, listed_classes)
+    source = Source(settings.labels_path, names, choices, listed_classes, settings.masks)
     table = read_labels(source, settings.label_format)
     matched = match(table, names)
     if matched.ambiguous:

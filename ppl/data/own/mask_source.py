@@ -86,7 +86,8 @@ class MaskSource:
         masks: dict[PurePosixPath, dict[str, Path]] = {}
         others = []
         for path in self.files:
-            photos, name = self._class_in_folder(path) or self._class_behind_name(path) or ([], "")
+            ways = (self._class_in_folder, self._class_behind_name, self._class_as_name)
+            photos, name = next(filter(None, (way(path) for way in ways)), ([], ""))
             if not name and not self._is_photo(path):
                 others.append(path)
             for photo in photos:
@@ -197,6 +198,11 @@ class MaskSource:
                 rest = PurePosixPath(*path.parts[:place], *path.parts[place + 1 :])
                 return self._photos_of(rest)[1] or self._photos_of(path)[1], part.casefold()
         return None
+
+    def _class_as_name(self, path: PurePosixPath) -> tuple[Sequence[PurePosixPath], str] | None:
+        """Return photos and class of a file that is named as a class, in a folder that is named as a photo."""
+        is_class = path.stem.casefold() in self.id_of and path.parent.name
+        return (self.names.index.find(str(path.parent)), path.stem.casefold()) if is_class else None
 
     def _class_behind_name(self, path: PurePosixPath) -> tuple[Sequence[PurePosixPath], str] | None:
         affix, photos = self._photos_of(path)

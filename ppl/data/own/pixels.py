@@ -36,7 +36,8 @@ def mode_of(path: Path) -> str:
 def read_values(path: Path) -> Values:
     """Return the values of a mask of one channel, or of three equal ones; UserError for colours.
 
-    Of a palette image they are the indices.
+    Of a palette image they are the indices, but for palettes of black and white, and of grey in a GIF, which has no
+    other way to store grey: of these they are the greys.
     """
     if path.suffix.lower() == ".npy":
         return _array(path)
@@ -54,6 +55,8 @@ def read_values(path: Path) -> Values:
             return Values(np.array(image, dtype=np.int64), 65_535)
         if image.mode not in ("L", "P"):
             raise UserError(path, f"mode {image.mode}", SAVE_IDS)
+        if image.mode == "P" and (grey := _greys(image)) is not None:
+            return Values(grey, 255)
         values = np.array(image)
         return Values(values // (255 // (2**bits - 1)) if image.mode == "L" and bits < 8 else values, 255)
 
@@ -98,6 +101,15 @@ def _bits(image: Image.Image) -> int:
     """Return the bits of a greyscale PNG of less than 8, whose values Pillow scales to 0..255."""
     raw = image.tile[0][3] if image.tile else ""
     return int(raw[2]) if isinstance(raw, str) and raw in ("L;2", "L;4") else 8
+
+
+def _greys(image: Image.Image) -> np.ndarray | None:
+    """Return the greys of a palette image if its palette is black and white, or any grey of a GIF; None for others."""
+    palette = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+    if (palette != palette[:, :1]).any():
+        return None
+    is_black_and_white = set(palette[:, 0].tolist()) <= {0, 255}
+    return np.array(image.convert("L")) if is_black_and_white or image.format == "GIF" else None
 
 
 def _opaque(path: Path, image: Image.Image) -> np.ndarray:

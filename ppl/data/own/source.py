@@ -32,11 +32,13 @@ class Source:
     choices: Choices = field(default_factory=Choices)
     class_names: tuple[str, ...] = ()
     """Names of classes by their number, of `--classes`; empty without it."""
+    masks: Path | None = None
+    """The folder of masks, which holds no labels."""
 
     @cached_property
     def files(self) -> tuple[Path, ...]:
         """The file itself, or all below the folder except hidden ones."""
-        return (self.path,) if self.path.is_file() else tuple(files_below(self.path))
+        return (self.path,) if self.path.is_file() else tuple(files_below(self.path, without=self.masks))
 
     def with_suffix(self, *suffixes: str) -> list[Path]:
         """Return the files with one of the suffixes; a single file whatever its suffix."""
@@ -64,9 +66,9 @@ def samples(files: Sequence[Path]) -> Sequence[Path]:
     return files[:: max(1, -(-len(files) // SAMPLES))]
 
 
-def files_below(root: Path) -> Iterator[Path]:
-    """Yield the files below a folder, sorted, except hidden ones and those of systems; no folder twice."""
-    visited = set()
+def files_below(root: Path, *, without: Path | None = None) -> Iterator[Path]:
+    """Yield the files below a folder, sorted, except hidden ones, those of systems and `without`; no folder twice."""
+    visited = {os.path.realpath(without)} - {os.path.realpath(root)} if without else set()
     for folder, folders, files in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
         if real in visited:
@@ -110,11 +112,10 @@ def read_json(path: Path) -> Any:
 def is_json_lines(path: Path) -> bool:
     """Return whether a file has a JSON object in its first line and another text below."""
     with path.open("rb") as file:
-        first, second = file.readline(), file.readline()
-    if b"\0" in first or not second.strip():
-        return False
+        lines = (line for line in file if line.strip())
+        first, second = next(lines, b""), next(lines, b"")
     try:
-        return isinstance(json.loads(first.decode("utf-8-sig")), dict)
+        return bool(second) and isinstance(json.loads(first.decode("utf-8-sig")), dict)
     except (ValueError, RecursionError):
         return False
 

@@ -67,6 +67,13 @@ def white_on_black(mask: np.ndarray) -> np.ndarray:
     return ((mask == 1) * 255).astype(np.uint8)
 
 
+def white_first(mask: np.ndarray) -> Image.Image:
+    """A palette image of which 0 is white, as tools that reduce files write them."""
+    image = Image.fromarray((mask != 1).astype(np.uint8))
+    image.putpalette([255, 255, 255, 0, 0, 0])
+    return image
+
+
 def two_bits(mask: np.ndarray) -> Image.Image:
     """A palette image of few colours, whose numbers are the ids."""
     image = Image.fromarray(mask)
@@ -104,6 +111,12 @@ def classes_in_folders(folder: Path) -> Path:
 def classes_behind_names(folder: Path) -> Path:
     for number, name in enumerate(CLASSES, start=1):
         save(folder, lambda mask, number=number: mask == number, f"{{}}_{name}.png")
+    return folder
+
+
+def classes_in_photos(folder: Path) -> Path:
+    for number, name in enumerate(CLASSES, start=1):
+        save(folder, lambda mask, number=number: mask == number, f"{{}}/{name}.png")
     return folder
 
 
@@ -145,6 +158,7 @@ FORMATS = {
     "16 bits": lambda folder: save(folder, lambda mask: mask.astype(np.uint16)),
     "32 bits": lambda folder: save(folder, lambda mask: Image.fromarray(mask.astype(np.int32)), "{}.tif"),
     "TIFF": lambda folder: save(folder, name="{}.TIF"),
+    "GIF": lambda folder: save(folder, name="{}.gif"),
     "arrays": lambda folder: save(folder, name="{}.npy"),
     "arrays of 64 bits": lambda folder: save(folder, lambda mask: mask[None].astype(np.int64), "{}.npy"),
     "three equal channels": lambda folder: save(folder, lambda mask: np.dstack([mask] * 3)),
@@ -154,6 +168,7 @@ FORMATS = {
     "the photo's suffix in front": lambda folder: save(folder, name="{}.jpg.png"),
     "folders": classes_in_folders,
     "classes behind names": classes_behind_names,
+    "a folder for each photo": classes_in_photos,
     "CVAT": cvat_export,
     "RGBA": lambda folder: colours(folder, mode="RGBA"),
     "palettes of colours": lambda folder: with_labelmap(save(folder, numbered_otherwise)),
@@ -185,7 +200,8 @@ def test_every_format_gives_the_same_class_ids(tmp_path, name):
 @pytest.mark.parametrize(
     "change",
     [white_on_black, lambda mask: mask == 1, lambda mask: white_on_black(mask).astype(np.uint16) * 257,
-     lambda mask: np.dstack([white_on_black(mask)] * 3), lambda mask: white_on_black(mask).astype(np.uint16)],
+     lambda mask: np.dstack([white_on_black(mask)] * 3), lambda mask: white_on_black(mask).astype(np.uint16),
+     white_first],
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["{}.png", "{}_mask.png"])
 def test_white_is_the_only_class_and_with_several_it_is_refused(tmp_path, change, name):

@@ -54,8 +54,9 @@ def read(source: Source, files: Sequence[Path]) -> Table:
         relative = (above / Path(name).relative_to(source.path)).as_posix()
         photos = source.names.find(relative) or source.names.find(Path(name).name)
         found.append((name, photos, [_no_class(each) for each in classes]))
-    notes = f"{together:,} photos lie in folders of several classes, and get all of them" if together else None
-    return annotated(source, found, f"{NAME}, {len(set(class_of.values())):,} folders", (), [notes])
+    form = f"{NAME}, {len(set(class_of.values())):,} folders"
+    form += f"; {together:,} photos lie in folders of several classes, and have all of them" if together else ""
+    return annotated(source, found, form)
 
 
 def _folders(source: Source, path: Path) -> Parts:
