@@ -294,7 +294,7 @@ def write_dataset(
         (folder / name).mkdir(parents=True)
     for photo, image_id in ids.items():
         link_to(folder / "JPEGImages" / f"{image_id}{photo.suffix.lower()}", photos / photo)
-    write_masks(folder, folder / "SegmentationClass", masks)
+    write_masks(folder, folder / "SegmentationClass", masks, workers=min(cores(), MAX_WORKERS))
     in_order = {image_id: [name for name in classes if name in names] for image_id, names in labels.items()}
     write_lists(folder, classes, in_order, splits)
 

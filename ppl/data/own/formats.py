@@ -60,6 +60,8 @@ def read_labels(source: Source, name: str = AUTO) -> Table:
 def _recognise(source: Source) -> tuple[str, Sequence[Path]]:
     """Return the format of labels and their files; UserError unless exactly one format fits."""
     fits = {name: files for name in LABELS if (files := load(LABELS, name).files(source))}
+    if fits.keys() - {"folders", "table"}:  # photos that an annotation tool has are often in folders of their own
+        fits.pop("folders", None)
     if len(fits) == 1:
         return next(iter(fits.items()))
     if not fits:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from ppl.data.own.photos import PhotoIndex
 
@@ -25,14 +26,20 @@ class Names:
     index: PhotoIndex
 
     def find(self, name: str) -> Photos:
-        """Return the photos that a name means, with or without folders, suffix, and Label Studio's prefix."""
+        """Return the photos that a name means, with or without folders, suffix, and Label Studio's prefix.
+
+        Label Studio writes `my cat.jpg` as `/data/upload/1/0123abcd-my_cat.jpg` or `?d=photos/my%20cat.jpg`.
+        """
         exact = PurePosixPath(name)
         if exact in self._photos:
             return [exact]
-        if photos := self.index.find(name):
-            return photos
-        upload = UPLOAD.fullmatch(name.partition("?")[0])
-        return self.index.find(f"{upload[1] or ''}{upload[2]}") if upload else []
+        for spelling in dict.fromkeys([name, unquote(name)]):
+            if photos := self.index.find(spelling):
+                return photos
+        upload = UPLOAD.fullmatch(unquote(name).partition("?")[0])
+        if not upload:
+            return []
+        return self.index.find(f"{upload[1] or ''}{upload[2]}") or self._by_upload.get(upload[2].casefold(), [])
 
     def of_number(self, number: int) -> Photos:
         """Return the photos with a number in place of a name: of all digits of the name, without zeros in front."""
@@ -92,6 +99,15 @@ class Names:
         for photo in self.index.photos:
             by_path.setdefault(root / photo.with_suffix(""), []).append(photo)
         return by_path | {root / photo: [photo] for photo in self.index.photos}
+
+    @cached_property
+    def _by_upload(self) -> dict[str, list[PurePosixPath]]:
+        """Photos by the name that they get when they are uploaded to Label Studio."""
+        by_name: dict[str, list[PurePosixPath]] = {}
+        for photo in self.index.photos:
+            name = re.sub(r"[^-\w.]", "", photo.name.strip().replace(" ", "_"))
+            by_name.setdefault(name.casefold(), []).append(photo)
+        return by_name
 
     @cached_property
     def _by_number(self) -> dict[int, list[PurePosixPath]]:

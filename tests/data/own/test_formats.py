@@ -315,6 +315,23 @@ def test_folders_of_images_and_masks_are_no_classes(folder):
     assert labels_in(source_of(folder, root=folder / "JPEGImages")) == WANT
 
 
+def test_names_that_label_studio_has_changed_are_found(folder):
+    photos = ("day 1/my cat (2).jpg", "ünder.jpg", "50%25.jpg")
+    written = ("/data/upload/9/0123abcd-my_cat_2.jpg", "/data/local-files/?d=photos/%C3%BCnder.jpg", "s3://x/50%25.jpg")
+    write(folder, {"l.csv": "image,choice\n" + "".join(f"{name},cat\n" for name in written)})
+    assert labels_in(source_of(folder / "l.csv", photos)) == {photo: {"cat"} for photo in photos}
+
+
+def test_photos_of_a_tool_in_folders_of_their_own_have_its_labels(folder):
+    photos = [f"images/task {number}/{stem}.jpg" for number, stem in enumerate("abc")]
+    write(folder, {photo: photo for photo in photos} | {"annotations.xml": cvat()})
+    assert sorted(map(sorted, labels_in(source_of(folder, photos, root=folder)).values())) == sorted(STEMS.values())
+    (folder / "annotations.xml").rename(folder / "nothing.else")
+    write(folder, {"labels.csv": "image,class\na.jpg,cat\n"})
+    with pytest.raises(UserError, match=r"a table of labels \(labels.csv\), or as a folder for each class"):
+        read_labels(source_of(folder, photos, root=folder))
+
+
 @pytest.mark.parametrize("name", ["class-descriptions.csv", "oidv7-class-descriptions-boxable.csv"])
 def test_open_images_names_classes_in_a_file_beside_the_table(folder, name):
     table = "ImageID,Source,LabelName,Confidence,XMin,IsOccluded,IsGroupOf\na,v,/m/01,1,0.5,1,0\nb,v,/m/02,1,0.1,-1,0\n"
