@@ -112,6 +112,12 @@ class Settings:
         inner = self.masks / "SegmentationClass" if self.masks else None
         return inner if inner and inner.is_dir() else self.masks
 
+    @property
+    def no_photos(self) -> list[Path]:
+        """Folders that hold masks, among them those beside `JPEGImages` in the layout of Pascal VOC."""
+        of_voc = ("SegmentationClass", "SegmentationObject") if (self.photos / "JPEGImages").is_dir() else ()
+        return [*filter(None, [self.masks_path]), *(self.photos / name for name in of_voc)]
+
     def reads(self) -> tuple[Path, ...]:
         """Return the file of labels alone: photos are too many to digest."""
         return (self.labels,) if self.labels and self.labels.is_file() else ()
@@ -130,7 +136,7 @@ def main(settings: Settings) -> None:
     out, file = Path(settings.name), Path(f"{settings.name}.yaml")
     refuse_missing(settings)
     refuse_to_harm(out, settings.photos, settings.masks)
-    folder = list_photos(settings.photos, without=[settings.masks] if settings.masks else [])
+    folder = list_photos(settings.photos, without=settings.no_photos)
     if not folder.photos:
         raise UserError(settings.photos, "no photos", "name a folder of JPEG, PNG, WebP or TIFF files")
     names = Names(settings.photos, PhotoIndex(folder.photos))

@@ -103,20 +103,18 @@ class MaskSource:
 
     def without_masks(self, photos: Sequence[PurePosixPath]) -> Iterator[PurePosixPath]:
         """Yield the photos that are not masks lying beside them."""
-        files = () if isinstance(self.by_photo, UserError) else self.by_photo.values()
-        masks = (
-            {path.resolve() for path in files} if self._photo_paths & {self._here / path for path in self.files} else ()
-        )
-        root = self.names.root.resolve()
+        root, masks = self.names.root.resolve(), set()
+        if any(map(self._is_photo, self.files)) and not isinstance(self.by_photo, UserError):
+            masks = {path.resolve() for path in self.by_photo.values()}
         yield from (photo for photo in photos if root / photo not in masks)
 
     def unused(self, files: Files | Sequence[Path]) -> str | None:
         """Return a line about the files that are the mask of no photo; None if there are none."""
         used = set(files.values() if isinstance(files, Mapping) else files)
         others = [path for path in self.files if self.path / path not in used and not self._is_photo(path)]
-        return (
-            f"{len(others):,} masks of no photo, such as {listed(map(str, others[:MAX_EXAMPLES]))}" if others else None
-        )
+        if not others:
+            return None
+        return f"{len(others):,} masks of no photo, such as {listed(map(str, others[:MAX_EXAMPLES]))}"
 
     def no_masks(self) -> UserError:
         """Return an error that names what there is in place of masks: files of other names or formats."""
@@ -130,9 +128,7 @@ class MaskSource:
         for photo, mask in self._pairs():
             if photo in masks and masks[photo] != mask:
                 both = listed(str(path.relative_to(self.path)) for path in (masks[photo], mask))
-                remedy = (
-                    "merge masks of several classes into one of class ids, or put each class into a folder of its name"
-                )
+                remedy = "merge masks of several classes into one, or put those of each class into a folder of its name"
                 raise UserError(self.path, f"{both} match {photo}", remedy)
             if owners.setdefault(mask, photo) != photo:
                 what = f"matches {owners[mask]} and {photo}"

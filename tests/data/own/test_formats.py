@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import sys
 from collections import OrderedDict
 from pathlib import Path, PurePosixPath
 
@@ -116,6 +117,9 @@ FILES = {
     "photo to record": ("labels.json", dumped({n: {"labels": sorted(c), "size": len(c)} for n, c in WANT.items()})),
     "class to photos": ("labels.json", dumped({"cat": ["a.jpg", "b.jpg"], "Großer Hund": ["b.jpg"], "none": ["c"]})),
     "records": ("labels.json", dumped(RECORDS)),
+    "photo to names in an object": ("labels.json", dumped({"by": {"name": "Ann"}, "labels": {
+        name: sorted(classes) for name, classes in WANT.items()
+    }})),
     "records in an object": ("labels.json", dumped({"info": {"by": "Ann"}, "items": RECORDS})),
     "Create ML": ("labels.json", dumped([
         {"image": name, "annotations": [{"label": c, "coordinates": {"x": 1, "y": 2}} for c in sorted(classes)]}
@@ -426,3 +430,24 @@ def test_every_format_has_a_name_and_reads_files_that_it_recognises(name):
     assert isinstance(module.NAME, str)
     assert callable(module.files)
     assert callable(module.read)
+
+
+def test_a_format_of_ones_own_is_read_by_its_module(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    module = """
+from ppl.data.own.table import annotated
+
+NAME = "tags"
+
+
+def files(source):
+    return source.with_suffix(".tags")
+
+
+def read(source, files):
+    return annotated(source, [(f.stem, source.names.find(f.stem), f.read_text().split()) for f in files], NAME)
+"""
+    write(folder, {"my_tags.py": module, "x/a.tags": "cat", "x/b.tags": "cat dog", "x/c.tags": ""})
+    labels = labels_in(source_of(folder / "x"), "own/my_tags")
+    assert labels == {"a.jpg": {"cat"}, "b.jpg": {"cat", "dog"}, "c.jpg": set()}

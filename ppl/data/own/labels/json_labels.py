@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,9 @@ def read_content(source: Source, files: Sequence[Path], path: Path, content: Any
         if by_class := _by_class(content, is_photo):
             found = [(name, find(name), [each]) for each, photos in by_class.items() for name in photos]
             return annotated(source, found, f"{form} from classes to photos", list(by_class))
+        for value in content.values():  # the dictionary may be one of several things in a file
+            if isinstance(value, dict) and any(map(is_photo, value)):
+                return read_content(source, files, path, value, form)
     records = _records(path, content, is_photo)
     return read_records(path, records, f"{form}, {len(records):,} records", is_photo, source.choices)
 
@@ -65,7 +69,7 @@ def _by_photo(
                          source.choices)  # fmt: skip
     found = [(name, photos[name], classes) for name, classes in table.labels.items()]
     together = annotated(source, found, table.form, table.classes)
-    return type(table)(**{**vars(together), "ignored": table.ignored, "absent": table.absent})
+    return replace(together, ignored=table.ignored, absent=table.absent)
 
 
 def _by_class(content: Mapping[str, Any], is_photo: IsPhoto) -> dict[str, list[str]]:
@@ -156,7 +160,9 @@ def _cell(value: Any) -> str:
 
 def _names_photos(source: Source, content: Any) -> bool:
     is_photo = lambda name: bool(source.names.find(str(name)))  # noqa: E731
-    if isinstance(content, dict) and (any(map(is_photo, content)) or _by_class(content, is_photo)):
-        return True
+    if isinstance(content, dict):
+        dictionaries = [content, *(value for value in content.values() if isinstance(value, dict))]
+        if _by_class(content, is_photo) or any(is_photo(key) for each in dictionaries for key in each):
+            return True
     records = (record for candidate in _candidates(content) for record in _as_records(candidate))
     return any(is_photo(cell) for record in records for cell in record.values())
