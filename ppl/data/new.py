@@ -59,7 +59,7 @@ class Settings:
     name: str = "mine"
     """Name of the experiment: writes NAME/ and NAME.yaml, and results go to results/NAME."""
     masks: Path | None = None
-    """Folder of masks named as the photos, or COCO JSON: only for measuring, and some suffice."""
+    """Folder of masks named as the photos, or polygons of an annotation tool: only for measuring, and some suffice."""
     classes: Path | None = None
     """Names of classes, one per line, in the order of the numbers in masks (from 1)."""
     val_share: float = 0.1
@@ -201,8 +201,8 @@ def refuse_missing(settings: Settings) -> None:
         path = getattr(settings, name)
         if path is not None and not path.exists():
             raise not_there(path, f"--{name}: {remedy}")
-        is_json = path is not None and name == "masks" and path.suffix.lower() == ".json"
-        if path is not None and name in ("photos", "masks") and not path.is_dir() and not is_json:
+        shapes = path is not None and name == "masks" and path.suffix.lower() in (".json", ".xml")
+        if path is not None and name in ("photos", "masks") and not path.is_dir() and not shapes:
             raise UserError(path, "not a folder", f"--{name}: {remedy}")
 
 

@@ -20,6 +20,8 @@ MASKS = {
     "colours": "ppl.data.own.masks.colours",
     "folders": "ppl.data.own.masks.class_folders",
     "coco": "ppl.data.own.masks.coco_json",
+    "cvat": "ppl.data.own.masks.cvat_xml",
+    "labelme": "ppl.data.own.masks.labelme_json",
 }
 """Formats of masks by the value of `--mask-format`."""
 AUTO = "auto"

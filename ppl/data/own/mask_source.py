@@ -56,6 +56,11 @@ class MaskSource:
         paths = files_below(self.path) if self.path.is_dir() else ()
         return [PurePosixPath(p.relative_to(self.path).as_posix()) for p in paths if p.suffix.lower() in SUFFIXES]
 
+    @property
+    def has_masks(self) -> bool:
+        """Whether there are images or arrays besides the photos."""
+        return not all(map(self._is_photo, self.files))
+
     @cached_property
     def id_of(self) -> dict[str, int]:
         """The id of each class by its name in lower case, 0 for background and 255 for what is ignored."""
@@ -118,9 +123,12 @@ class MaskSource:
 
     def no_masks(self) -> UserError:
         """Return an error that names what there is in place of masks: files of other names or formats."""
-        if isinstance(self.by_photo, UserError):
+        if isinstance(self.by_photo, UserError) and self.path.is_dir():
             return self.by_photo
-        return UserError(self.path, "no masks of a known format", f"for each mask: {SAVE_IDS}")
+        what = "no masks of a known format"
+        return UserError(
+            self.path, what, "name a folder of PNGs of class ids, or see docs/own-data.md for other formats"
+        )
 
     def _single(self) -> Files:
         masks: Files = {}

@@ -152,6 +152,45 @@ def coco(folder: Path, *, compressed: bool = True) -> Path:
     return path
 
 
+BOXES = {"a": [("disc", 3, 2, 9, 6)], "b": [("disc", 1, 1, 5, 4), ("Big square", 8, 6, 14, 11)], "c": []}
+"""The objects of WANT: class, left, top, right, bottom."""
+
+
+def corners(x: int, y: int, u: int, v: int) -> list[list[int]]:
+    return [[x, y], [u, y], [u, v], [x, v]]
+
+
+def labelme(folder: Path, kind: str = "polygon") -> Path:
+    folder.mkdir()
+    for stem, boxes in BOXES.items():
+        shapes = [{"label": name, "points": corners(*box), "shape_type": kind} for name, *box in boxes]
+        shapes += [
+            {"label": "disc", "points": [[1, 1]], "shape_type": "point"},
+            {"label": "_background_", "points": []},
+        ]
+        content = {"shapes": shapes, "imagePath": f"{stem}.jpg", "imageHeight": SIZE[0], "imageWidth": SIZE[1]}
+        (folder / f"{stem}.json").write_text(json.dumps(content))
+    return folder
+
+
+def cvat(folder: Path, kind: str = "polygon") -> Path:
+    images = ""
+    for stem, boxes in BOXES.items():
+        images += f'<image id="0" name="{stem}.jpg" width="{SIZE[1]}" height="{SIZE[0]}"><tag label="disc"/>'
+        for name, x, y, u, v in boxes:
+            if kind == "mask":  # with a margin of one pixel on the left
+                row = f"1, {u - x}, " * (v - y - 1) + f"1, {u - x}"
+                place = f'left="{x - 1}" top="{y}" width="{u - x + 1}" height="{v - y}"'
+                images += f'<mask label="{name}" rle="{row}" {place} z_order="0"/>'
+            else:
+                points = ";".join(f"{a},{b}" for a, b in corners(x, y, u, v))
+                images += f'<{kind} label="{name}" points="{points}" z_order="0"/>'
+        images += "</image>"
+    folder.mkdir()
+    (folder / "annotations.xml").write_text(f"<annotations><version>1.1</version>{images}</annotations>")
+    return folder
+
+
 FORMATS = {
     "ids": save,
     "palette": lambda folder: save(folder, two_bits),
@@ -172,6 +211,10 @@ FORMATS = {
     "CVAT": cvat_export,
     "RGBA": lambda folder: colours(folder, mode="RGBA"),
     "palettes of colours": lambda folder: with_labelmap(save(folder, numbered_otherwise)),
+    "labelme": labelme,
+    "CVAT, polygons": cvat,
+    "CVAT, masks": lambda folder: cvat(folder, "mask"),
+    "CVAT, the file alone": lambda folder: cvat(folder) / "annotations.xml",
     "COCO, RLE": coco,
     "COCO, run lengths": lambda folder: coco(folder, compressed=False),
     **{f"colours of {table}": lambda folder, table=table: colours(folder, table) for table in TABLES},
@@ -282,6 +325,34 @@ def test_polygons_are_drawn_small_over_large_and_other_classes_are_named(tmp_pat
     assert masks.left_out == ("objects of tree, no classes of the labels: they are background",)
 
 
+def test_shapes_of_higher_layers_cover_others_and_ellipses_are_drawn(tmp_path):
+    shapes = (
+        '<polygon label="disc" points="0,0;4,0;4,4;0,4" z_order="0"/>'
+        '<polygon label="Big square" points="0,0;16,0;16,6;0,6" z_order="1"/>'
+        '<ellipse label="disc" cx="8" cy="9" rx="6" ry="2" rotation="90" z_order="2"/>'
+        '<polygon label="tree" points="0,0;9,0;9,9" z_order="3"/>'
+    )
+    (tmp_path / "a.xml").write_text(
+        f'<annotations><image name="a.jpg" width="16" height="12">{shapes}</image></annotations>'
+    )
+    masks = read_masks(source_of(tmp_path / "a.xml"))
+    mask = masks.of_photo[PurePosixPath("a.jpg")]()
+    assert mask[9].tolist() == [0] * 6 + [1] * 4 + [0] * 6
+    assert (mask[:3] == 2).all()
+    assert masks.left_out == ("objects of tree, no classes of the labels: they are background",)
+
+
+def test_circles_of_labelme_are_drawn(tmp_path):
+    circle = {"label": "disc", "points": [[8, 6], [8, 9]], "shape_type": "circle"}
+    content = {"shapes": [circle], "imagePath": "a.jpg", "imageHeight": SIZE[0], "imageWidth": SIZE[1]}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    mask = drawn(source_of(tmp_path / "a.json"))["a"]
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]] + 0.5
+    distance = np.hypot(x - 8, y - 6)
+    assert mask[distance < 2.5].all()
+    assert not mask[distance > 3.5].any()
+
+
 def box_alone(folder: Path) -> Path:
     path = coco(folder)
     content = json.loads(path.read_text())
@@ -313,6 +384,8 @@ FAULTS = {
     "JPEG": (lambda f: save(f, name="{}.jpg"), "no mask matches a photo: no PNG in it, but 3 .jpg; for each mask"),
     "other names": (lambda f: save(f, name="x{}.png"), "masks are named as xa.png, photos as a.jpg"),
     "a box alone": (box_alone, "has no segmentation, .* a box is no mask; export polygons"),
+    "rectangles of labelme": (lambda f: labelme(f, "rectangle"), "a.json: a rectangle of disc, which is no mask"),
+    "boxes of CVAT": (lambda f: cvat(f, "box"), "annotations.xml: a.jpg has a box of disc, which is no mask"),
     "images without size": (without_size, "instances.json, a.jpg: invalid size"),
     "a folder of no class": (
         lambda f: (classes_in_folders(f), save(f, lambda m: m == 1, "tree/{}.png"))[0],

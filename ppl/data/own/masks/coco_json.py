@@ -8,22 +8,22 @@ from typing import Any
 import numpy as np
 
 from ppl.data.findings import listed
-from ppl.data.own.labels.coco import categories_of, is_coco, objects_of, photos_of
+from ppl.data.own.labels import coco
+from ppl.data.own.labels.coco import categories_of, objects_of, photos_of
 from ppl.data.own.mask_source import Masks, MaskSource
 from ppl.data.own.source import Source, read_json
+from ppl.data.sources.coco import Instance, Photo, draw
 from ppl.jobs.errors import UserError
 
 NAME = "COCO JSON"
 
 
 def fits(source: MaskSource) -> bool:
-    return bool(_files(source))
+    return not source.has_masks and bool(_files(source))
 
 
 def read(source: MaskSource) -> Masks:
     """Return the masks of all images in the files. UserError for objects that have a box alone."""
-    from ppl.data.sources.coco import Instance, Photo
-
     files = _files(source)
     find, masks, others = source.names.finder(files), {}, set()
     counts: Counter[str] = Counter()
@@ -59,8 +59,6 @@ def read(source: MaskSource) -> Masks:
 
 
 def _drawn(path: Path, photo: Any) -> np.ndarray:
-    from ppl.data.sources.coco import draw
-
     try:
         return draw(photo, "B")
     except UserError as error:
@@ -68,8 +66,4 @@ def _drawn(path: Path, photo: Any) -> np.ndarray:
 
 
 def _files(source: MaskSource) -> list[Path]:
-    """Return the COCO files: the one named, or those of a folder that has no images of masks."""
-    if source.path.is_dir() and source.files:
-        return []
-    labels = Source(source.path, source.names)
-    return [path for path, content in labels.json_files.items() if is_coco(content)]
+    return coco.files(Source(source.path, source.names))
