@@ -316,7 +316,8 @@ def test_polygons_are_drawn_small_over_large_and_other_classes_are_named(tmp_pat
     path = coco(tmp_path / "masks")
     content = json.loads(path.read_text())
     content["categories"].append({"id": 9, "name": "tree"})
-    content["annotations"] = [shape(4, 4, 5, 16), shape(16, 12, 6, 192), shape(9, 9, 9, 81)]
+    line = {"image_id": 0, "category_id": 5, "segmentation": [[1, 1, 9, 9]]}  # covers nothing
+    content["annotations"] = [shape(4, 4, 5, 16), line, shape(16, 12, 6, 192), shape(9, 9, 9, 81)]
     path.write_text(json.dumps(content))
     masks = read_masks(source_of(path))
     mask = masks.of_photo[PurePosixPath("a.jpg")]()
@@ -353,6 +354,23 @@ def test_circles_of_labelme_are_drawn(tmp_path):
     assert not mask[distance > 3.5].any()
 
 
+@pytest.mark.parametrize(
+    "segmentation",
+    [[[1, 1, 1e9, 1, 1e9, 1e9]], [[float("nan")] * 6], [[1, 1, 5]], [[1, 1, 2, 2, 3]], ["x"], "x", 7, {"counts": [192]},
+     {"size": [12, 16], "counts": [5, 10]}, {"size": [12, 16], "counts": [-5, 197]}, {"size": [16, 12], "counts": [9]},
+     {"size": [12, 16], "counts": "5:"}, {"size": [12, 16], "counts": "é"}, {"size": [12, 16], "counts": None},
+     {"size": [12, 16], "counts": [1.5, 190.5]}, {"size": 3, "counts": []}],
+)  # fmt: skip
+def test_shapes_that_do_not_fit_the_photo_are_refused(tmp_path, segmentation):
+    """Drawn by pycocotools, some end the process, and some show memory that is not theirs."""
+    path = coco(tmp_path / "masks")
+    content = json.loads(path.read_text())
+    content["annotations"][0]["segmentation"] = segmentation
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"instances.json, a.jpg: a shape that cannot be drawn \("):
+        drawn(source_of(path))
+
+
 def box_alone(folder: Path) -> Path:
     path = coco(folder)
     content = json.loads(path.read_text())
@@ -386,7 +404,7 @@ FAULTS = {
     "a box alone": (box_alone, "has no segmentation, .* a box is no mask; export polygons"),
     "rectangles of labelme": (lambda f: labelme(f, "rectangle"), "a.json: a rectangle of disc, which is no mask"),
     "boxes of CVAT": (lambda f: cvat(f, "box"), "annotations.xml: a.jpg has a box of disc, which is no mask"),
-    "images without size": (without_size, "instances.json, a.jpg: invalid size"),
+    "images without size": (without_size, "instances.json, a.jpg: no valid size"),
     "a folder of no class": (
         lambda f: (classes_in_folders(f), save(f, lambda m: m == 1, "tree/{}.png"))[0],
         r"tree/a.png: no class of the labels in its path, which are disc and Big square; name all classes by --classes",

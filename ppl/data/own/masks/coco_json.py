@@ -1,18 +1,15 @@
 """COCO JSON: polygons and run lengths (RLE) of objects, small ones drawn over large ones."""
 
 from collections import Counter
-from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from ppl.data.findings import listed
 from ppl.data.own.labels import coco
 from ppl.data.own.labels.coco import categories_of, objects_of, photos_of
 from ppl.data.own.mask_source import Masks, MaskSource
+from ppl.data.own.shapes import Shape, to_draw
 from ppl.data.own.source import Source, read_json
-from ppl.data.sources.coco import Instance, Photo, draw
 from ppl.jobs.errors import UserError
 
 NAME = "COCO JSON"
@@ -31,38 +28,28 @@ def read(source: MaskSource) -> Masks:
         content = read_json(path)
         names, categories = photos_of(path, content), categories_of(path, content)
         objects_of(path, content)  # raises for unknown categories
-        instances: dict[Any, list[Instance]] = {}
+        shapes: dict[Any, list[Shape]] = {}
         for each in content["annotations"]:
             if not each.get("segmentation"):
                 what = f"object {each.get('id')} has no segmentation, as others may have: a box is no mask"
                 raise UserError(path, what, "export polygons or RLE, or remove --masks")
             name = categories[each["category_id"]]
-            number = source.id_of.get(name.casefold(), 0)
-            if not number:
+            if number := source.id_of.get(name.casefold(), 0):
+                shapes.setdefault(each["image_id"], []).append(Shape(number, each["segmentation"]))
+            else:
                 others.add(name)
-                continue
-            area = float(each.get("area") or 0)
-            instance = Instance(number, each["segmentation"], area, bool(each.get("iscrowd")))
-            instances.setdefault(each["image_id"], []).append(instance)
         for image in content["images"]:
-            photos = find(path, names[image["id"]])
+            name = names[image["id"]]
+            photos = find(path, name)
             counts["unused"] += not photos
             if len(photos) == 1:
                 size = (image.get("height"), image.get("width"))
-                found = tuple(instances.get(image["id"], ()))
-                masks[photos[0]] = partial(_drawn, path, Photo(names[image["id"]], *size, found))
+                masks[photos[0]] = to_draw(f"{path}, {name}", size, shapes.get(image["id"], ()))
     if not masks:
         raise UserError(source.path, "names none of the photos", "name the annotations of these photos")
     note = f"objects of {listed(sorted(others))}, no classes of the labels: they are background" if others else None
     unused = f"{counts['unused']:,} images that are no photos here" if counts["unused"] else None
     return Masks(f"{NAME}, {len(masks):,} images", masks, tuple(filter(None, [note, unused])))
-
-
-def _drawn(path: Path, photo: Any) -> np.ndarray:
-    try:
-        return draw(photo, "B")
-    except UserError as error:
-        raise UserError(f"{path}, {error.where}", error.what, "export the annotations again") from error
 
 
 def _files(source: MaskSource) -> list[Path]:
