@@ -61,17 +61,19 @@ class Settings:
     masks: Path | None = None
     """Folder of masks named as the photos, or polygons of an annotation tool: only for measuring, and some suffice."""
     classes: Path | None = None
-    """Names of classes, one per line, in the order of the numbers in masks (from 1)."""
+    """Names of classes, one per line, in the order of the numbers in masks (from 1) and in labels without names."""
     val_share: float = 0.1
     """Share of the labelled photos to hold out for validation."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
     """Hardware for which the settings are written."""
     label_format: str = AUTO
-    """Format of the labels, where several fit; by default it is recognised."""
-    class_folder: Literal["", "first", "last"] = ""
+    """Format of the labels, where several fit; by default it is recognised: table, coco, voc, cvat, labelme,
+    labelstudio, yolo, npy, json, jsonl, folders, or own/MODULE."""
+    class_folder: Literal["auto", "first", "last"] = "auto"
     """Which of nested folders of photos is named as their class, where it may be either."""
     mask_format: str = AUTO
-    """Format of the masks, where several fit; by default it is recognised."""
+    """Format of the masks, where several fit; by default it is recognised: ids, binary, colours, folders, coco, cvat,
+    labelme, or own/MODULE."""
     mask_suffix: str | None = None
     """What follows the photo's name in that of its mask, as in `--mask-suffix=_mask`; by default it is recognised."""
     colours: str | None = None

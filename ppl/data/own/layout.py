@@ -22,8 +22,8 @@ class Choices:
     """Further cells that mean no class, or with columns of numbers that a class is absent."""
     separator: str = ""
     """Sign between class names in one cell."""
-    class_folder: str = ""
-    """Which of nested folders of photos is named as their class: `first` or `last`."""
+    class_folder: str = "auto"
+    """Which of nested folders of photos is named as their class: `first`, `last`, or `auto`, which refuses either."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """Labels as annotation tools write them: every format says the same, and doubt is refused with what decides it."""
 
+import inspect
 import json
 import pickle
+import re
 import sys
 from collections import OrderedDict
 from pathlib import Path, PurePosixPath
@@ -9,8 +11,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pytest
 
+from ppl.data import new
 from ppl.data.own.formats import LABELS, read_labels
 from ppl.data.own.layout import Choices
+from ppl.data.own.mask_formats import MASKS
 from ppl.data.own.names import Names
 from ppl.data.own.photos import PhotoIndex
 from ppl.data.own.source import Source
@@ -451,3 +455,10 @@ def read(source, files):
     write(folder, {"my_tags.py": module, "x/a.tags": "cat", "x/b.tags": "cat dog", "x/c.tags": ""})
     labels = labels_in(source_of(folder / "x"), "own/my_tags")
     assert labels == {"a.jpg": {"cat"}, "b.jpg": {"cat", "dog"}, "c.jpg": set()}
+
+
+def test_the_help_lists_every_format():
+    source = inspect.getsource(new.Settings)
+    for option, entries in (("label_format", LABELS), ("mask_format", MASKS)):
+        text = source.partition(f"{option}: str")[2].split('"""')[1]
+        assert {*re.findall(r"[a-z]+", text.partition(":")[2])} - {"or"} == {*entries, "own"}

@@ -83,7 +83,7 @@ def _classes(source: Source, trimmed: dict[Parts, Parts]) -> dict[Parts, str]:
     """Return the class of each folder."""
     nested = next((parts for parts in sorted(trimmed.values()) if len(parts) > 1), None)
     level = source.choices.class_folder
-    if nested and not level:
+    if nested and level == "auto":
         what = f"{'/'.join(nested)} can be read in two ways: a photo of class {nested[0]!r}, or of {nested[-1]!r}"
         raise UserError(source.path, what, "choose by --class-folder first or --class-folder last")
     return {folder: parts[-1 if level == "last" else 0] for folder, parts in trimmed.items()}
