@@ -14,7 +14,7 @@ NAME = "a table of labels"
 SUFFIXES = (".csv", ".tsv")
 OTHER_SUFFIXES = (".json", ".jsonl", ".ndjson", ".npy", ".pkl", ".pickle", ".xml", ".yaml", ".yml")
 LABEL_FILES = re.compile(r".*(label|class|annot|metadata|tag)", re.IGNORECASE)
-"""Names of the tables in a folder that may hold labels."""
+"""Names of the tables in a folder that hold labels; another one is read only if it is the only one of photos."""
 
 OPEN_IMAGES_CODE = re.compile(r"/[mg]/\w+")
 DESCRIPTIONS = "*class-descriptions*.csv"
@@ -27,8 +27,10 @@ def files(source: Source) -> list[Path]:
         is_other = is_other or starts_with(source.path, "<")
         is_json = starts_with(source.path, "{", "[") and (is_json_lines(source.path) or bool(source.json_files))
         return [] if is_other or is_json else [source.path]
-    tables = [path for path in source.with_suffix(*SUFFIXES) if LABEL_FILES.match(path.stem)]
-    return [path for path in tables if _names_photos(source, path)]
+    tables = source.with_suffix(*SUFFIXES)
+    of_labels = [path for path in tables if LABEL_FILES.match(path.stem) and _names_photos(source, path)]
+    others = [] if of_labels else [path for path in tables if _names_photos(source, path)]
+    return of_labels or (others if len(others) == 1 else [])
 
 
 def read(source: Source, files: Sequence[Path]) -> Table:
