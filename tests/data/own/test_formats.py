@@ -366,7 +366,7 @@ def test_a_table_in_a_folder_is_read_if_it_is_the_only_one_of_photos(folder):
     write(folder, {"train.csv": "id,label\na,cat\nb,dog\n", "prices.csv": "item,label\nx,1\n"})
     assert labels_in(source_of(folder)) == {"a.jpg": {"cat"}, "b.jpg": {"dog"}}
     write(folder, {"sample_submission.csv": "id,label\nc,dog\n"})
-    with pytest.raises(UserError, match="no labels of a known format in it, but 3 .csv; name the labels by --labels"):
+    with pytest.raises(UserError, match=r"no labels of a known format in it, but 3 .csv; name the labels by --labels"):
         read_labels(source_of(folder))
     write(folder, {"labels.csv": "id,label\na,dog\n"})
     assert labels_in(source_of(folder)) == {"a.jpg": {"dog"}}
