@@ -48,7 +48,7 @@ def read_labels(source: Source, name: str = AUTO) -> Table:
         source, name = replace(source, path=source.path.parent), "yolo" if name == AUTO else name
     name, files = (name, load(LABELS, name).files(source)) if name != AUTO else _recognise(source)
     if not files:
-        raise UserError(source.path, f"no {load(LABELS, name).NAME} in it", _known())
+        raise UserError(source.path, f"not {load(LABELS, name).NAME}", _known())
     table = load(LABELS, name).read(source, files)
     if not any(table.photos.get(name) or source.names.find(name) for name in table.labels):
         photo, like = source.names.index.photos[0], next(iter(table.labels), "")

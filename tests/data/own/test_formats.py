@@ -256,6 +256,7 @@ SPOILT = {
     "broken XML": ({"x/a.xml": "<annotation><object>"}, r"a.xml: not valid XML"),
     "a broken line": ({"x/a.jsonl": '{"image": "a.jpg", "label": "cat"}\n{"image"'}, r"a.jsonl, line 2: not valid"),
     "a foreign line": ({"x/a.txt": "0 0.5 0.5 0.2 0.2\ncat 1 2 3 4\n"}, r"a.txt, line 2: 'cat 1 2 3 4' is not a class"),
+    "a damaged number": ({"x/a.txt": "9999999999999 0.5 0.5 0.2 0.2\n"}, r"a.txt, line 1: class number 9999999999999"),
     "too few names": ({"x/a.txt": "7 0.5 0.5 0.2 0.2\n", "x/classes.txt": "cat\n"}, "names 1 classes, .* number 7"),
     "two lists of names": (
         {"x/a.txt": "0 0.5 0.5 0.2 0.2\n", "x/classes.txt": "cat\ndog\n", "x/data.yaml": "names: [dog, cat]"},
@@ -358,7 +359,7 @@ def test_two_formats_in_a_folder_are_refused_with_both_and_the_option_decides(fo
         read_labels(source)
     assert labels_in(source, "table") == {"a.jpg": {"cat"}}
     assert labels_in(source, "voc") == {"a.jpg": {"dog"}, "b.jpg": {"cat"}}
-    with pytest.raises(UserError, match="no COCO JSON in it"):
+    with pytest.raises(UserError, match="x: not COCO JSON; name the labels"):
         read_labels(source, "coco")
 
 

@@ -16,6 +16,7 @@ NAME = "YOLO"
 LINE = re.compile(r"\s*(\d+)(?:\.0+)?(?:\s+[-+]?[\d.]+(?:[eE][-+]?\d+)?){4,}\s*")
 """Number of the class, then a box, corners or a polygon, and perhaps a confidence."""
 LISTS_OF_NAMES = ("classes.txt", "obj.names", "classes.names", "_darknet.labels")
+MOST = 99_999  # number of a class, above which a line is damaged
 ABOVE = 2  # folders above the labels in which the names of classes are looked for
 
 
@@ -60,6 +61,8 @@ def _numbers(path: Path) -> set[int]:
             if match is None:
                 what = f"{line.strip()[:40]!r} is not a class number followed by numbers"
                 raise UserError(f"{path}, line {count}", what, "correct the line, or move the file away")
+            if int(match[1]) > MOST:
+                raise UserError(f"{path}, line {count}", f"class number {match[1]}", "correct the line")
             numbers.add(int(match[1]))
     return numbers
 
@@ -82,7 +85,7 @@ def _names(source: Source, highest: int) -> tuple[list[str], str]:
 def _listed_names(source: Source) -> tuple[list[str], str]:
     """Return the names in data.yaml or a list of names in the folder of labels or above; UserError if two differ."""
     folders = [list(source.files)]
-    folders += [sorted(parent.iterdir()) for parent in list(source.path.resolve().parents)[:ABOVE]]
+    folders += [_files_in(parent) for parent in list(source.path.resolve().parents)[:ABOVE]]
     for paths in folders:
         lists = {path: names for path in paths if (names := _names_in(path))}
         different = {tuple(names): path for path, names in lists.items()}
@@ -92,6 +95,13 @@ def _listed_names(source: Source) -> tuple[list[str], str]:
         for path, names in lists.items():
             return names, str(path)
     return [], ""
+
+
+def _files_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:  # a folder above the labels that the user may not read
+        return []
 
 
 def _names_in(path: Path) -> list[str]:
@@ -105,6 +115,6 @@ def _names_in(path: Path) -> list[str]:
     except (UserError, ValueError, yaml.YAMLError):
         return []
     names = content.get("names") if isinstance(content, dict) else None
-    if isinstance(names, dict) and all(isinstance(number, int) and number >= 0 for number in names) and names:
+    if isinstance(names, dict) and names and all(isinstance(n, int) and 0 <= n <= MOST for n in names):
         return [str(names.get(number, f"class {number}")) for number in range(max(names) + 1)]
     return [str(name) for name in names] if isinstance(names, list) else []
