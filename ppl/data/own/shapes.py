@@ -98,7 +98,7 @@ def to_draw(where: object, size: tuple[int, int], shapes: Iterable[Shape]) -> Dr
 
     UserError, which names `where`, for shapes that do not fit the image.
     """
-    if not all(isinstance(side, int) and side > 0 for side in size) or size[0] * size[1] > MAX_STORED:
+    if not all(type(side) is int and side > 0 for side in size) or size[0] * size[1] > MAX_STORED:
         raise UserError(where, f"no valid size of the photo: {size}", "export it again")
     try:
         fitting = [shape._replace(segmentation=checked(shape.segmentation, size)) for shape in shapes]

@@ -96,9 +96,18 @@ def is_array(path: Path) -> bool:
         return file.read(len(NUMPY)).startswith((NUMPY, *PICKLES))
 
 
-@lru_cache(maxsize=2)
 def read_json(path: Path) -> Any:
     """Return the content of a JSON file; UserError that names line and column of a fault."""
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise UserError(path, f"{error.strerror}", "name the file with the labels") from error
+    return _read_json(path, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=2)
+def _read_json(path: Path, changed: int, size: int) -> Any:
+    """Return the content of a file in a state that its time and size identify: recognised first, then read."""
     text, _ = decoded_text(path)
     try:
         return json.loads(text)

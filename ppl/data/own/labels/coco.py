@@ -44,6 +44,13 @@ def read(source: Source, files: Sequence[Path]) -> Table:
     return annotated(source, found, form, order, [unlisted])
 
 
+def _number(value: Any) -> int | str:
+    """Return the number of an image or category, which may be a text; TypeError for anything else."""
+    if not isinstance(value, int | float | str):
+        raise TypeError(f"{value!r} is no number")
+    return value
+
+
 def photos_of(path: Path, content: Mapping[str, Any]) -> dict[Any, str]:
     """Return the file names of the images by their number."""
     try:
@@ -66,7 +73,7 @@ def objects_of(path: Path, content: Mapping[str, Any]) -> list[tuple[Any, Any]]:
     """Return image and category of each object; UserError for a category that is not listed."""
     try:
         objects = [
-            (annotation["image_id"], part["category_id"])
+            (_number(annotation["image_id"]), _number(part["category_id"]))
             for annotation in content["annotations"]
             for part in annotation.get("segments_info", [annotation])
         ]

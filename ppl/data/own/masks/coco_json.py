@@ -30,7 +30,7 @@ def read(source: MaskSource) -> Masks:
         objects_of(path, content)  # raises for unknown categories
         shapes: dict[Any, list[Shape]] = {}
         for each in content["annotations"]:
-            if not each.get("segmentation"):
+            if not each.get("segmentation") or "segments_info" in each:
                 what = f"object {each.get('id')} has no segmentation, as others may have: a box is no mask"
                 raise UserError(path, what, "export polygons or RLE, or remove --masks")
             name = categories[each["category_id"]]

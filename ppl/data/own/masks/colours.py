@@ -1,7 +1,7 @@
 """Colours of classes, with a table of them: CVAT's labelmap.txt, name,r,g,b, or JSON."""
 
 from collections.abc import Mapping
-from functools import lru_cache, partial
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -52,14 +52,9 @@ def read(source: MaskSource) -> Masks:
     return Masks(f"{NAME} of {origin}", files, tuple(left_out))
 
 
-@lru_cache(maxsize=4)
-def _table(folder: Path, chosen: str | None, classes: tuple[str, ...]) -> tuple[dict[Colour, str], str]:
-    return find_table(folder, chosen, classes)
-
-
 def ids_of(source: MaskSource) -> tuple[dict[int, int], str, list[str]]:
     """Return class ids by colour code, where the table lies, and its names that are no classes."""
-    names, origin = _table(source.path, source.colours, source.classes)
+    names, origin = find_table(source.path, source.colours, source.classes)
     if names and BLACK not in names:
         names = names | {BLACK: "background"}
     others = sorted({name for name in names.values() if name.casefold() not in source.id_of})
