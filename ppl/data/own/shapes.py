@@ -85,7 +85,12 @@ def ellipse(centre: tuple[float, float], radii: tuple[float, float], degrees: fl
 
 
 def pixels(inside: np.ndarray, left: int, top: int, size: tuple[int, int]) -> dict[str, Any]:
-    """Return pixels (h, w) bool, which lie at `left` and `top` of an image (h, w), as COCO's run lengths."""
+    """Return pixels (h, w) bool, at `left` and `top` of an image (h, w), as COCO's run lengths.
+
+    ValueError for a negative corner.
+    """
+    if min(left, top) < 0:
+        raise ValueError("a corner lies outside of the photo")
     mask = np.zeros(size, np.uint8, order="F")
     part = mask[top : top + inside.shape[0], left : left + inside.shape[1]]
     part[:] = inside[: part.shape[0], : part.shape[1]]
@@ -126,10 +131,9 @@ def _drawn(where: object, photo: Photo) -> np.ndarray:
 def runs(text: str, width: int, height: int) -> np.ndarray:
     """Return pixels (h, w) bool from run lengths row by row, outside first; ValueError if they are not as many."""
     counts = [int(count) for count in text.split(",")]
-    flat = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
-    if flat.size != width * height:
-        raise ValueError(f"{flat.size} pixels, not {width}x{height}")
-    return flat.reshape(height, width)
+    if min(width, height, *counts) < 0 or sum(counts) != width * height or width * height > MAX_STORED:
+        raise ValueError(f"run lengths that are not {width}x{height} pixels together")
+    return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(height, width)
 
 
 def flat_points(text: str) -> Points:

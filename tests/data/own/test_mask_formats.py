@@ -343,6 +343,19 @@ def test_shapes_of_higher_layers_cover_others_and_ellipses_are_drawn(tmp_path):
     assert masks.left_out == ("objects of tree, no classes of the labels: they are background",)
 
 
+@pytest.mark.parametrize(
+    "mask", ['rle="9999999999, 1" left="0" top="0" width="4" height="4"',
+             'rle="-4, 20" left="0" top="0" width="4" height="4"',
+             'rle="0, 16" left="-1" top="0" width="4" height="4"', 'rle="0, 9" left="0" top="0" width="4" height="4"',
+             'rle="x" left="0" top="0" width="4" height="4"', 'rle="0, 16"'],
+)  # fmt: skip
+def test_run_lengths_of_cvat_that_do_not_fit_are_refused(tmp_path, mask):
+    image = f'<image name="a.jpg" width="16" height="12"><mask label="disc" {mask}/></image>'
+    (tmp_path / "a.xml").write_text(f"<annotations>{image}</annotations>")
+    with pytest.raises(UserError, match=r"a.xml: a mask of a.jpg that cannot be drawn"):
+        drawn(source_of(tmp_path / "a.xml"))
+
+
 def test_circles_of_labelme_are_drawn(tmp_path):
     circle = {"label": "disc", "points": [[8, 6], [8, 9]], "shape_type": "circle"}
     content = {"shapes": [circle], "imagePath": "a.jpg", "imageHeight": SIZE[0], "imageWidth": SIZE[1]}

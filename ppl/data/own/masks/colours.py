@@ -44,7 +44,7 @@ def read(source: MaskSource) -> Masks:
         remedy = "write lines name:r,g,b:: into labelmap.txt beside them, or choose by --colours FILE or --colours voc"
         raise UserError(source.path, what, remedy)
     if not set(table.values()) - {0, 255}:
-        what = f"names none of the classes {listed(source.classes)}, but {listed(others)}"
+        what = f"names none of the classes {listed(source.classes)}, but {listed(others or ['background alone'])}"
         raise UserError(origin, what, "spell classes there as in the labels")
     files = {photo: partial(_drawn, path, table, origin) for photo, path in source.single.items()}
     note = f"pixels of {listed(others)} in masks, no classes of the labels: they are background" if others else None

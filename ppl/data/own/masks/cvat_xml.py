@@ -9,6 +9,7 @@ from ppl.data.own.labels import cvat
 from ppl.data.own.mask_source import Masks, MaskSource
 from ppl.data.own.shapes import Shape, ellipse, flat_points, pixels, polygon, runs, to_draw
 from ppl.data.own.source import Source, read_xml
+from ppl.data.photos import MAX_STORED
 from ppl.jobs.errors import UserError
 
 NAME = cvat.NAME
@@ -37,7 +38,7 @@ def read(source: MaskSource) -> Masks:
                         continue
                     number = source.id_of.get(label.strip().casefold(), 0)
                     if number:
-                        shapes.append(Shape(number, _covered(path, name, each, size), int(each.get("z_order") or 0)))
+                        shapes.append(Shape(number, _covered(path, name, each, size), _layer(each)))
                     else:
                         others.add(label)
                 masks[photos[0]] = to_draw(path, size, shapes)
@@ -50,9 +51,20 @@ def read(source: MaskSource) -> Masks:
 
 def _size(path: Path, image: Element) -> tuple[int, int]:
     try:
-        return int(image.get("height", "")), int(image.get("width", ""))
+        size = int(image.get("height", "")), int(image.get("width", ""))
+        if min(size) < 1 or size[0] * size[1] > MAX_STORED:
+            raise ValueError(f"{size[1]}x{size[0]} pixels")
+        return size
     except ValueError as error:
-        raise UserError(path, f"image {image.get('name')} has no size", "export it again") from error
+        raise UserError(path, f"image {image.get('name')} has no valid size", "export it again") from error
+
+
+def _layer(shape: Element) -> int:
+    """Return the layer of a shape; 0 if it has no valid one."""
+    try:
+        return int(shape.get("z_order", 0))
+    except ValueError:
+        return 0
 
 
 def _covered(path: Path, name: str, shape: Element, size: tuple[int, int]) -> object:
