@@ -83,7 +83,7 @@ def test_a_broken_folder_is_refused(own, refused, tmp_path, change, message):
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"photos": Path("absent")}, "is not there"), ({"labels": Path("absent.csv")}, "is not there"),
-    ({"labels": Path("photos")}, "a folder, not a table"),
+    ({"labels": Path("photos")}, "no labels of a known format in it"),
     ({"photos": Path(".")}, "written into this folder of photos"),
     ({"name": "photos"}, "contains your photos"),
 ])  # fmt: skip
@@ -93,7 +93,7 @@ def test_a_wrong_path_is_refused(own, refused, change, message):
 
 @pytest.mark.parametrize(
     "wrong", [{"name": "a b"}, {"name": "-a"}, {"name": ""}, {"name": "../up"}, {"val_share": 0}, {"val_share": 1},
-              {"masks": Path("masks")}],
+              {"label_format": "xlsx"}, {"mask_format": "xlsx"}],
 )  # fmt: skip
 def test_an_invalid_flag_is_refused(wrong, refused):
     refused(lambda wrong: new.Settings(Path("photos"), Path("labels.csv"), **wrong), wrong, "--")

@@ -96,7 +96,7 @@ def test_the_dataset_has_every_photo_and_passes_the_check_and_a_second_run_chang
         assert photo.is_symlink()
         assert read_photo(photo).shape == (70, 90, 3)
     assert dataset.labels["zweiter Täg__IMG 1"] == (1, 2)  # the photo of number 3
-    for text in ("40 photos", "no labels: 4 photos", "no photo: 1 names in the table, deleted.jpg", "1 .heic"):
+    for text in ("40 photos", "no labels: 4 photos", "no photo: 1 names in the labels, deleted.jpg", "1 .heic"):
         assert text in shown
     check.main(check.Settings(Path("mine.yaml"), workers=0))
     assert "no faults" in capsys.readouterr().out

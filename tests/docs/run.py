@@ -7,7 +7,6 @@ exist; commands of `exceptions.py` are planned or omitted. Each page is one shel
 Exits with 1 if a page fails, and prints the end of its output and the command that failed.
 """
 
-import json
 import os
 import re
 import shlex
@@ -19,7 +18,6 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -46,7 +44,6 @@ def main(*names: str) -> None:
         command = [sys.executable, "-m", *module.split()]
         subprocess.run(command, cwd=root, env=environment(root), check=True, capture_output=True)
     shutil.copy(min((root / "own").rglob("*.jpg")), root / "photo.jpg")
-    write_labels_of_other_tools(root)
     if failed := [name for name in names or chosen if not run(chosen[name], root)]:
         sys.exit(f"error: {', '.join(failed)}: a command failed; the copy is {root}")
     shutil.rmtree(root.parent)
@@ -84,20 +81,6 @@ def shrink(root: Path) -> None:
     for path, change in changes.items():
         overlaid = config.overlay(yaml.safe_load(path.read_text()), change)
         path.write_text(f"# Sizes of tests.\n{yaml.safe_dump(overlaid, sort_keys=False)}")
-
-
-def write_labels_of_other_tools(root: Path) -> None:
-    """Write the labels that docs/own-data.md turns into tables: COCO's, Pascal VOC's and a dictionary of arrays."""
-    coco = {
-        "images": [{"id": 1, "file_name": "1.jpg"}, {"id": 2, "file_name": "2.jpg"}],
-        "categories": [{"id": 7, "name": "cat"}],
-        "annotations": [{"image_id": 1, "category_id": 7}],
-    }
-    (root / "instances.json").write_text(json.dumps(coco))
-    (root / "Annotations").mkdir()
-    xml = "<annotation><object><name>cat</name></object></annotation>"
-    (root / "Annotations" / "1.xml").write_text(xml)
-    np.save(root / "cls_labels.npy", {"1": np.array([1.0, 0.0]), "2": np.array([0.0, 1.0])}, allow_pickle=True)
 
 
 def environment(root: Path) -> Mapping[str, str]:

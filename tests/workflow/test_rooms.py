@@ -37,7 +37,7 @@ EXCEPTIONS = {
 }
 MASKS = "SegmentationClass"
 OPENS_MASKS = re.compile(
-    r"ppl\.(measure\..*|report\.(gallery|tables)|data\.(check|mask_formats)|data\.sources\.folder)"
+    r"ppl\.(measure\..*|report\.(gallery|tables)|data\.(check|mask_formats|sources\.folder|own\.(pixels|masks\..*)))"
 )
 """Modules that may ask a dataset for a mask or read one as truth: those that measure, check, show, or copy it."""
 DEFINE_MASKS = {"ppl.data.dataset", "ppl.data.masks"}
@@ -191,6 +191,15 @@ def test_a_mask_decides_by_its_size_alone_how_its_photo_is_read():
     modules = [name for name in MODULES if re.fullmatch(r"ppl\.data\.(orientation|sources\.(folder|voc|coco))", name)]
     assert len(modules) == 4
     assert [name for name in modules if {"read_mask", "read_truth"} & names(MODULES[name])] == []
+
+
+def test_masks_of_other_tools_are_converted_for_measuring_alone():
+    """No step but `ppl.data.new`, which writes them into the folder of masks, and no reader of labels uses them."""
+    readers = re.compile(
+        r"ppl\.data\.own\.(masks(\..*)?|mask_(formats|source)|pixels|shapes|colour_tables|written_masks)"
+    )
+    users = {m for m, others in IMPORTS.items() if any(map(readers.fullmatch, others)) and not readers.fullmatch(m)}
+    assert users == {"ppl.data.new"}
 
 
 def test_the_folder_of_masks_is_named_only_where_it_is_written_or_looked_for():

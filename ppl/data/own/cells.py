@@ -4,8 +4,9 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from ppl.data.findings import listed
 from ppl.data.photos import PHOTO_SUFFIXES
@@ -20,7 +21,21 @@ SPLITS = {"train", "training", "val", "valid", "validation", "test", "unassigned
 SIGNS = {"-1", "-1.0", "0", "0.0", "1", "1.0"}
 YES = {"1", "1.0", "true", "yes", "x", "y"}
 NO = {"0", "0.0", "false", "no", "n", ""}
-ABSENT = {"", "none", "nan", "n/a", "na", "null", "nil", "-", "background", "no finding", "no class", "nothing"}
+ABSENT = {
+    "",
+    "none",
+    "nan",
+    "n/a",
+    "na",
+    "null",
+    "nil",
+    "-",
+    "background",
+    "no finding",
+    "no class",
+    "no label",
+    "nothing",
+}
 """Cells that say that a photo shows no class."""
 
 
@@ -74,16 +89,28 @@ def separator_of(path: Path, cells: Sequence[str]) -> str:
 
 def split_names(cell: str, separator: str) -> list[str]:
     """Return the class names in one cell, which may also be a list, ['cat', 'dog'], or choices of Label Studio."""
-    if cell.startswith("{"):
+    if cell.startswith(("{", "[")):
         try:
             content = json.loads(cell)
-        except ValueError:
+        except (ValueError, RecursionError):
             content = None
         if isinstance(content, dict) and isinstance(content.get("choices"), list):
             return [str(name).strip() for name in content["choices"]]
+        if isinstance(content, list) and not any(isinstance(each, list) for each in content):
+            parts = [list(labels_in(each)) if isinstance(each, dict) else [each] for each in content]
+            return [str(name).strip() for part in parts for name in part]
     if cell.startswith("[") and cell.endswith("]"):
         return [name.strip().strip("'\"") for name in cell[1:-1].split(",")]
     return [name.strip() for name in cell.split(separator)]
+
+
+def labels_in(value: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the choices, or labels such as `rectanglelabels`, of one region of Label Studio."""
+    for key, names in value.items():
+        if key == "choices" or key.endswith("labels"):
+            yield from map(str, names if isinstance(names, list) else [names])
+        elif key == "taxonomy":
+            yield from (str(path[-1]) for path in names)
 
 
 def words_of(title: str) -> set[str]:

@@ -22,6 +22,8 @@ class Choices:
     """Further cells that mean no class, or with columns of numbers that a class is absent."""
     separator: str = ""
     """Sign between class names in one cell."""
+    class_folder: str = "auto"
+    """Which of nested folders of photos is named as their class: `first`, `last`, or `auto`, which refuses either."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Layout:
 def layout_of(path: Path, rows: Rows, is_photo: Callable[[str], bool], choices: Choices) -> Layout | None:
     """Return the layout of a table; None if no column names a photo."""
     cells = _without_preface(rows, is_photo)
-    column = _photo_column(path, cells, is_photo, choices)
+    column = photo_column(path, cells, is_photo, choices)
     if column is None:
         return None
     titles: tuple[str, ...] = ()
@@ -86,7 +88,7 @@ def _without_preface(rows: Rows, is_photo: Callable[[str], bool]) -> list[list[s
     return cells
 
 
-def _photo_column(
+def photo_column(
     path: Path, rows: Sequence[Sequence[str]], is_photo: Callable[[str], bool], choices: Choices
 ) -> int | None:
     """Return the column that names photos; None if no column does, UserError if several may.

@@ -3,7 +3,6 @@
 import codecs
 import csv
 import io
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,8 +13,7 @@ from ppl.jobs.errors import UserError
 
 SEPARATORS = {"\t": "tabs", ";": "semicolons", ",": "commas", " ": "spaces"}
 """Between columns, in the order in which they are tried; spaces are tried if nothing else separates columns."""
-WRITE_TABLE = 'write a table of it, a row photo,class for each object (docs/own-data.md, "Labels of other tools")'
-FOLDERS = {".xml": "Pascal VOC", ".json": "LabelMe", ".txt": "YOLO"}
+WORKBOOK_OR_ARCHIVE = (b"PK\3\4", b"\xd0\xcf\x11\xe0")
 
 
 @dataclass(frozen=True)
@@ -70,23 +68,27 @@ def _split(text: str, separator: str) -> Iterator[list[str]]:
 
 def _decoded(path: Path) -> tuple[str, str]:
     """Return the text of a file and the name of its encoding; UserError for files that are no text tables."""
+    text, encoding = decoded_text(path)
+    if text.lstrip().startswith("<"):
+        raise UserError(path, "XML or HTML of an unknown format, not a table", "docs/own-data.md lists the formats")
+    return text.replace("\0", ""), encoding
+
+
+def decoded_text(path: Path) -> tuple[str, str]:
+    """Return the text of a file and the name of its encoding; UserError for a file that is not a text file."""
     try:
         content = path.read_bytes()
-    except IsADirectoryError as error:
-        raise UserError(path, _folder_kind(path), WRITE_TABLE) from error
     except OSError as error:
         raise UserError(path, f"{error.strerror}", "name the file with the labels") from error
-    if content.startswith((b"PK\3\4", b"\xd0\xcf\x11\xe0")):
-        raise UserError(path, "a workbook or an archive, not a text file", "save its sheet as CSV (UTF-8)")
-    if content.startswith((b"\x93NUMPY", b"\x80\4", b"\x80\5")):
-        raise UserError(path, "an array of NumPy or a pickled object, not a table", WRITE_TABLE)
-    text, encoding = _text(path, content)
-    start = text.lstrip()
-    if start.startswith("<"):
-        raise UserError(path, "XML or HTML, not a table", WRITE_TABLE)
-    if start.startswith(("{", "[")) and _is_json(start):
-        raise UserError(path, "JSON, not a table", WRITE_TABLE)
-    return text.replace("\0", ""), encoding
+    if content.startswith(WORKBOOK_OR_ARCHIVE):
+        raise UserError(path, "a workbook or an archive, not a text file", archive_remedy(content))
+    return _text(path, content)
+
+
+def archive_remedy(content: bytes) -> str:
+    """Return what to do with a file that starts like an archive, which workbooks are too."""
+    is_workbook = content.startswith(b"\xd0\xcf\x11\xe0") or b"xl/" in content or len(content) < 100
+    return "save its sheet as CSV (UTF-8)" if is_workbook else "unpack it, and name the folder"
 
 
 def _text(path: Path, content: bytes) -> tuple[str, str]:
@@ -99,22 +101,3 @@ def _text(path: Path, content: bytes) -> tuple[str, str]:
             return content.decode("cp1252"), "Windows-1252"
         except UnicodeDecodeError as error:
             raise UserError(path, f"not a text file (byte {error.start})", "save it as CSV (UTF-8)") from error
-
-
-def _is_json(text: str) -> bool:
-    """Return whether a text is JSON, or its first line is, as in JSON lines."""
-    for part in (text, text.partition("\n")[0]):
-        try:
-            json.loads(part)
-        except ValueError:
-            continue
-        return True
-    return False
-
-
-def _folder_kind(folder: Path) -> str:
-    suffixes = Counter(path.suffix.lower() for path in folder.iterdir())
-    for suffix, tool in FOLDERS.items():
-        if suffixes[suffix]:
-            return f"a folder of {suffixes[suffix]:,} {suffix} files, as of {tool}, not a table"
-    return "a folder, not a table"

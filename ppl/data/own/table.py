@@ -5,15 +5,17 @@ option that decides. Read in this order: `rows` of the file, their `layout`, the
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from pathlib import Path, PurePosixPath
 
 from ppl.data.dataset import MAX_CLASSES
 from ppl.data.own.cells import ABSENT, looks_like_photo
-from ppl.data.own.columns import with_titles, without_titles
-from ppl.data.own.layout import Choices, layout_of
+from ppl.data.own.columns import Content, with_titles, without_titles
+from ppl.data.own.layout import Choices, Layout, layout_of, photo_column
 from ppl.data.own.rows import SEPARATORS, Rows, read_rows
+from ppl.data.own.source import Source
 from ppl.jobs.errors import UserError
 
 ClassNames = frozenset[str]
@@ -32,6 +34,10 @@ class Table:
     """Titles of columns that hold no classes."""
     absent: tuple[tuple[str, int], ...] = ()
     """Words such as `No Finding` that were read as no class, and how often."""
+    left_out: tuple[str, ...] = ()
+    """What was not read, and why, in one line each."""
+    photos: Mapping[str, Sequence[PurePosixPath]] = field(default_factory=dict)
+    """The photos that a name means, where the place of its file decides; others are looked up by the name alone."""
 
 
 def read_table(path: Path, is_photo: Callable[[str], bool], choices: Choices | None = None) -> Table:
@@ -46,10 +52,49 @@ def read_table(path: Path, is_photo: Callable[[str], bool], choices: Choices | N
         raise _no_photo(path, readings[0])
     layout = max(layouts, key=lambda each: each.evenness)  # of equal ones the first
     content = with_titles(path, layout, choices) if layout.titles else without_titles(path, layout, choices)
-    absent = ABSENT | {word.casefold() for word in choices.absent}
+    form = f"{content.form}, {SEPARATORS[layout.separator]} between columns, {layout.encoding}"
+    return _of_content(path, content, form, is_photo, choices)
+
+
+def read_records(
+    path: Path, records: Sequence[Mapping[str, str]], form: str, is_photo: Callable[[str], bool], choices: Choices
+) -> Table:
+    """Read records, each with the name of a photo and its classes, as the rows of a table with titles."""
+    keys = tuple(dict.fromkeys(key for record in records for key in record))
+    rows = [[record.get(key, "") for key in keys] for record in records]
+    last = [key.rpartition(".")[2] for key in keys]  # of keys in keys, such as objects.categories
+    titles = tuple(short if last.count(short) == 1 else key for short, key in zip(last, keys, strict=True))
+    column = photo_column(path, [titles, *rows], is_photo, choices)
+    if column is None:
+        what = f"no key of its records names any of the photos, such as {next(filter(None, chain(*rows)), '')[:80]!r}"
+        raise UserError(path, what, "write the names of the files into one key")
+    layout = Layout(titles, [row for row in rows if row[column].strip()], column, 1.0, "", "")
+    content = with_titles(path, layout, choices)
+    return _of_content(path, content, f"{form}, {content.form}", is_photo, choices)
+
+
+def _of_content(path: Path, content: Content, form: str, is_photo: Callable[[str], bool], choices: Choices) -> Table:
+    table = merged(path, content.pairs, form, is_photo, choices.absent, content.classes)
+    return replace(table, ignored=content.ignored)
+
+
+def merged(
+    path: Path,
+    pairs: Iterable[tuple[str, Collection[str]]],
+    form: str,
+    is_photo: Callable[[str], bool],
+    absent: Iterable[str] = (),
+    order: Sequence[str] = (),
+) -> Table:
+    """Return a table of names of photos with their class names, of which a photo may have several.
+
+    Words of ABSENT and `absent` are no classes. Classes are in the order of `order`, else of the alphabet. UserError if
+    there are no classes.
+    """
+    absent = ABSENT | {word.casefold() for word in absent}
     labels: dict[str, ClassNames] = {}
     words: Counter[str] = Counter()
-    for photo, names in content.pairs:
+    for photo, names in pairs:
         labels[photo] = labels.get(photo, frozenset()) | {name for name in names if name.casefold() not in absent}
         words.update(name for name in names if name and name.casefold() in absent)
     if not any(labels.values()):
@@ -57,11 +102,47 @@ def read_table(path: Path, is_photo: Callable[[str], bool], choices: Choices | N
     # The table may be that of a larger collection, whose other classes do not matter.
     present = frozenset().union(*(names for photo, names in labels.items() if is_photo(photo)))
     _check_names(path, present)
-    classes = [name for name in content.classes if name in present]
-    if not classes:
-        classes = sorted(present, key=lambda name: (name.casefold(), name))
-    form = f"{content.form}, {SEPARATORS[layout.separator]} between columns, {layout.encoding}"
-    return Table(labels, tuple(classes), form, content.ignored, tuple(sorted(words.items())))
+    classes = [name for name in dict.fromkeys(order) if name in present]
+    classes += sorted(present.difference(classes), key=lambda name: (name.casefold(), name))
+    return Table(labels, tuple(classes), form, absent=tuple(sorted(words.items())))
+
+
+def annotated(
+    source: Source,
+    found: Iterable[tuple[str, Sequence[PurePosixPath], Collection[str]]],
+    form: str,
+    order: Sequence[str] = (),
+    left_out: Iterable[str | None] = (),
+) -> Table:
+    """Return the table of a format whose labels come with the photos that they belong to.
+
+    `found` yields a name for messages, the photos it means (none: not here) and class names.
+    """
+    photos: dict[str, Sequence[PurePosixPath]] = {}
+    pairs = []
+    for name, matches, classes in found:
+        photos[name] = matches
+        pairs.append((name, [clean for each in classes if (clean := each.strip())]))
+    table = merged(source.path, pairs, form, lambda name: bool(photos[name]), source.choices.absent, order)
+    return replace(table, photos=photos, left_out=tuple(filter(None, left_out)))
+
+
+def joined(source: Source, files: Sequence[Path], tables: Sequence[Table]) -> Table:
+    """Return the labels of the tables in several files as one table."""
+    if len(files) == 1:
+        return tables[0]
+    find = source.names.finder(files)
+    found = [
+        (source.title(path, name), find(path, name), classes)
+        for path, table in zip(files, tables, strict=True)
+        for name, classes in table.labels.items()
+    ]
+    order = list(dict.fromkeys(name for table in tables for name in table.classes))
+    table = annotated(source, found, f"{len(files)} files, the first of {tables[0].form}", order)
+    absent = Counter(dict(tables[0].absent))
+    for each in tables[1:]:
+        absent.update(dict(each.absent))
+    return replace(table, ignored=tables[0].ignored, absent=tuple(sorted(absent.items())))
 
 
 def _check_names(path: Path, names: Iterable[str]) -> None:

@@ -101,13 +101,6 @@ DECIDED = [
     ("image,label_x,label_z\na,1,0\nb,1,1\n", None, {"a": {"label_x"}, "b": {"label_x", "label_z"}}),
     ("image,label\na,cat\nb,healthy\n", Choices(absent=("Healthy",)), {"a": {"cat"}, "b": set()}),
 ]
-OTHER_FILES = {
-    "labels.npy": (b"\x93NUMPY\1\0", "NumPy"),
-    "labels.json": (b'{"a.jpg": ["cat"]}', "JSON"),
-    "labels.jsonl": (b'{"a.jpg": ["cat"]}\n{"b.jpg": []}\n', "JSON"),
-    "labels.xml": (b"<annotation></annotation>", "XML"),
-    "labels.xlsx": (b"PK\3\4", "workbook"),
-}
 
 
 def is_photo(cell: str) -> bool:
@@ -163,20 +156,6 @@ def test_an_option_decides_between_readings(tmp_path, text, choices, labels):
 def test_an_option_names_a_column_that_exists(tmp_path, choices):
     with pytest.raises(UserError, match="no column 'nowhere'; choose one of image, classes"):
         read_table(write(tmp_path, FORMS["names"]), is_photo, choices)
-
-
-@pytest.mark.parametrize("name", OTHER_FILES)
-def test_other_files_are_called_what_they_are(tmp_path, name):
-    content, kind = OTHER_FILES[name]
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(UserError, match=kind):
-        read_table(tmp_path / name, is_photo)
-
-
-def test_folders_of_annotations_are_called_what_they_are(tmp_path):
-    (tmp_path / "a.xml").write_text("<annotation/>")
-    with pytest.raises(UserError, match=r"1 .xml files, as of Pascal VOC"):
-        read_table(tmp_path, is_photo)
 
 
 def test_numbers_of_rows_are_no_photos(tmp_path):

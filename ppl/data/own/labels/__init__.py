@@ -1,0 +1,1 @@
+"""Formats of labels, one module each; `ppl.data.own.formats` lists them."""

@@ -1,0 +1,46 @@
+"""Formats of masks: a slot of modules, one per format, and the choice of the one that a folder or file has.
+
+Masks are for measuring only: `ppl.data.new` writes them, as PNGs of class ids, into the dataset's folder of masks, and
+takes no label from them. A module contains
+
+    NAME             what it is called in messages
+    fits(source)     whether the masks have this format
+    read(source)     `Masks`: the mask of each photo, to be linked or drawn
+
+`own/MODULE` names a module of the user.
+"""
+
+from ppl.data.own.mask_source import Masks, MaskSource
+from ppl.jobs.errors import UserError
+from ppl.jobs.slots import load
+
+MASKS = {
+    "ids": "ppl.data.own.masks.ids",
+    "binary": "ppl.data.own.masks.binary",
+    "colours": "ppl.data.own.masks.colours",
+    "folders": "ppl.data.own.masks.class_folders",
+    "coco": "ppl.data.own.masks.coco_json",
+    "cvat": "ppl.data.own.masks.cvat_xml",
+    "labelme": "ppl.data.own.masks.labelme_json",
+}
+"""Formats of masks by the value of `--mask-format`."""
+AUTO = "auto"
+
+
+def read_masks(source: MaskSource, name: str = AUTO) -> Masks:
+    """Return the masks of a folder or file, of the format `name` or the one that it has.
+
+    UserError if it has none, or several that would give other masks.
+    """
+    if name != AUTO:
+        return load(MASKS, name).read(source)
+    fits = [name for name in MASKS if load(MASKS, name).fits(source)]
+    if not fits:
+        raise source.no_masks()
+    if len(fits) > 1:
+        readings = ", or as ".join(load(MASKS, name).NAME for name in fits)
+        raise UserError(
+            source.path, f"can be read in {'two' if len(fits) == 2 else len(fits)} ways: as {readings}",
+            f"choose by --mask-format {' or '.join(fits)}",
+        )  # fmt: skip
+    return load(MASKS, fits[0]).read(source)
