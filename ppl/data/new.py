@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from textwrap import indent
 from typing import Literal
 
+from ppl.data import heif
 from ppl.data.dataset import Dataset
 from ppl.data.findings import MAX_EXAMPLES, listed
 from ppl.data.label_maps import SERVER_FOLDER
@@ -395,7 +396,8 @@ def report(
     others = {suffix: count for suffix, count in sorted(folder.others.items()) if suffix in CONVERTIBLE}
     if others:
         kinds = listed(f"{count:,} {suffix}" for suffix, count in others.items())
-        lines.append(f"ignored: {kinds}, which cannot be read; convert them to JPEG to use them")
+        remedy = heif.REMEDY if others.keys() & {*heif.SUFFIXES} else "convert them to JPEG"
+        lines.append(f"ignored: {kinds}, which cannot be read; {remedy}")
     return "\n".join(lines)
 
 
