@@ -353,7 +353,9 @@ def test_settings_of_an_own_module_are_one_flag(tmp_path, monkeypatch):
 def test_a_path_is_one_shell_word_whatever_it_holds(path):
     data = Data(source="folder", folder=fields.read(type(Data().folder), {"path": path}, "here", "-"))
     words = shlex.split(parameters.flags(Experiment(data=data), "data.{source}"))
-    assert words == ["--data.folder.path", path, "--data.folder.orientation", "auto", "--data.folder.bits", "auto"]
+    assert words[:2] == ["--data.folder.path", path]
+    others = "--data.folder.orientation auto --data.folder.bits auto --data.folder.skip_broken False"
+    assert words[2:] == others.split()
 
 
 @pytest.mark.parametrize(("key", "module"), [
