@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ppl.cam.settings import AUTO, Cam
 from ppl.cam.threshold import Threshold, write_threshold
 from ppl.jobs.command import command
@@ -38,7 +40,11 @@ def threshold_of(settings: Settings) -> Threshold:
     threshold = choose_threshold(
         settings.data, settings.split, settings.cams, settings.classifier, hardware=settings.hardware
     )
-    print(f"{threshold}: mean of {threshold.shallow:.2f} (shallow features) and {threshold.deep:.2f} (deep features)")
+    stages = {"shallow": threshold.shallow, "deep": threshold.deep}
+    means = " and ".join(
+        f"{np.mean(of_photos):.2f} ({name} features)" for name, of_photos in stages.items() if of_photos
+    )
+    print(f"{threshold}, on {threshold.photos} photos: the higher of {means}")
     return threshold
 
 

@@ -40,18 +40,16 @@ def choose_threshold(data: Path, split: str, cams: Sequence[Path], classifier: P
         curves = contrasts(backbone, dataset, store, evenly(labelled, MAX_PHOTOS), workers=hardware.workers)
     if not curves:
         raise UserError(f"split {split}", "no photo has a label and a CAM that is not empty", REMEDY)
-    curve = np.mean(curves, axis=0)  # (2, T)
-    if not curve.any(axis=1).all():
+    shallow, deep = (_highest(stage) for stage in zip(*curves, strict=True))
+    if not shallow + deep:
         raise UserError(f"split {split}", "no photo is large enough to compare a seed with the rest", REMEDY)
-    shallow, deep = separation.THRESHOLDS[curve.argmax(axis=1)].tolist()
-    return Threshold(
-        threshold=separation.choose(shallow, deep),
-        rule="auto",
-        photos=len(curves),
-        shallow=shallow,
-        deep=deep,
-        curve=tuple(zip(separation.THRESHOLDS.tolist(), *curve.round(6).tolist(), strict=True)),
-    )
+    threshold = separation.choose(shallow, deep)
+    return Threshold(threshold=threshold, rule="auto", photos=len(curves), shallow=shallow, deep=deep)
+
+
+def _highest(curves: Sequence[np.ndarray]) -> tuple[float, ...]:
+    """Return the threshold of the highest contrast of each photo that has contrast."""
+    return tuple(best for best in map(separation.highest, curves) if best is not None)
 
 
 def compared_backbone(classifier: Path, classes: Sequence[str]) -> Backbone:

@@ -1,15 +1,18 @@
 """The background threshold that separates objects from the rest without masks.
 
 The contrast splits the features of a photo into those of the seed and those of the rest: where the seed is the object,
-more of their variance lies between the two than for a smaller or larger seed. The thresholds of the highest contrast of
-shallow and of deep features err in different directions, so their mean is used: shallow features favour large seeds
-where the classifier has learned little, deep ones parts of objects that fill the photo.
+more of their variance lies between the two than for a smaller or larger seed. So each photo has a threshold of the
+highest contrast, in shallow and in deep features; those of a stage are averaged over the photos, and the higher mean is
+used: features that tell little of the objects differ most between large seeds and small rests, at low thresholds. The
+maximum of the mean contrast would not do, as photos with large objects have more of it.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
-THRESHOLDS = np.arange(10, 71) / 100
-"""Thresholds for which the contrast is computed: 0.10, 0.11, ... 0.70."""
+THRESHOLDS = np.arange(5, 71) / 100
+"""Thresholds for which the contrast is computed: 0.05, 0.06, ... 0.70."""
 COMPONENTS = 8
 """Principal components of a photo's features that are compared."""
 MIN_CELLS = 4
@@ -52,6 +55,14 @@ def contrast(features: np.ndarray, score: np.ndarray, thresholds: np.ndarray = T
     return shares
 
 
-def choose(shallow: float, deep: float) -> float:
-    """Return the mean of the thresholds of the highest contrast of shallow and of deep features, to two decimals."""
-    return round((shallow + deep) / 2, 2)
+def choose(shallow: Sequence[float], deep: Sequence[float]) -> float:
+    """Return the higher of the means of the photos' thresholds by shallow and by deep features, to two decimals.
+
+    Either may be empty; ValueError if both are.
+    """
+    return round(max(float(np.mean(stage)) for stage in (shallow, deep) if len(stage)), 2)
+
+
+def highest(shares: np.ndarray, thresholds: np.ndarray = THRESHOLDS) -> float | None:
+    """Return the threshold of the highest contrast of a photo's `shares` (T,); None if it has no contrast at any."""
+    return float(thresholds[shares.argmax()]) if shares.any() else None

@@ -19,22 +19,16 @@ REMEDY = "delete it and run again"
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold(Section):
-    """A background threshold: `fixed` in the configuration, or `auto`, chosen without masks.
-
-    The fields below `rule` exist for `auto` only.
-    """
+    """A background threshold: `fixed` in the configuration, or `auto`, chosen without masks."""
 
     threshold: Share
     rule: Literal["fixed", "auto"]
     photos: int | None = None
-    """Number of photos over which `curve` is averaged."""
-    shallow: float | None = None
-    """Threshold of the highest contrast of shallow features."""
-    deep: float | None = None
-    """Threshold of the highest contrast of deep features."""
-    curve: tuple[tuple[float, float, float], ...] = ()
-    """Triples (threshold, contrast of shallow features, contrast of deep features): the contrast is the share of the
-    variance of the features that lies between seed and rest."""
+    """With `auto`, the number of photos that were compared."""
+    shallow: tuple[float, ...] = ()
+    """With `auto`, the threshold at which seed and rest differ most in shallow features, of each photo in which they do."""
+    deep: tuple[float, ...] = ()
+    """The same in deep features; the threshold is the higher of both means."""
 
     def __str__(self) -> str:
         if self.rule == "auto":

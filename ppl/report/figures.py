@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
+from ppl.cam.separation import THRESHOLDS
 from ppl.cam.threshold import Threshold
 from ppl.measure.curves import draw
 from ppl.report.origin import Graph, Step, columns, next_steps
@@ -67,22 +68,21 @@ def _element(figure: Figure, name: str, label: str) -> str:
     return element.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
 
 
-def draw_contrast(thresholds: Mapping[str, Threshold]) -> Figure:
-    """Draw the contrast over the threshold: per variant a solid curve of shallow and a dashed one of deep features.
+def draw_thresholds_of_photos(thresholds: Mapping[str, Threshold]) -> Figure:
+    """Draw histograms of the photos' thresholds: per variant a solid line of deep and a dashed one of shallow features.
 
-    Dots mark the maxima, a vertical line the mean of their thresholds, which is the chosen one.
+    A vertical line marks the chosen threshold, the higher of both means.
     """
     figure, axes = plt.subplots(figsize=(10, 3), layout="constrained")
+    edges = np.linspace(THRESHOLDS[0], THRESHOLDS[-1], 14) - 0.005
     for number, (name, chosen) in enumerate(thresholds.items()):
-        across, *stages = np.array(chosen.curve).T
-        colour = f"C{number}"
-        for shares, best, line in zip(stages, (chosen.shallow, chosen.deep), ("-", "--"), strict=True):
-            axes.plot(across, 100 * shares, line, color=colour)
-            axes.plot(best, 100 * shares.max(), "o", color=colour)
-        axes.axvline(chosen.threshold, color=colour, linewidth=1, label=f"{name}: {chosen.threshold:.2f}")
-    for line, features in (("-", "shallow"), ("--", "deep")):
+        for of_photos, line in ((chosen.deep, "-"), (chosen.shallow, "--")):
+            share = np.full(len(of_photos), 100 / chosen.photos)
+            axes.hist(of_photos, edges, weights=share, histtype="step", linestyle=line, color=f"C{number}")
+        axes.axvline(chosen.threshold, color=f"C{number}", linewidth=1, label=f"{name}: {chosen.threshold:.2f}")
+    for line, features in (("-", "deep"), ("--", "shallow")):
         axes.plot([], [], line, color=TEXT, label=f"{features} features")
-    axes.set(xlabel="background threshold", ylabel="contrast (% of variance)", ylim=(0, None))
+    axes.set(xlabel="threshold at which seed and rest differ most", ylabel="photos (%)", ylim=(0, None))
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper")
     return figure

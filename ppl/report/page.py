@@ -25,7 +25,7 @@ from ppl.measure.measures import HEADLINE, MEASURES, NETWORK, PSEUDO, by_rule, p
 from ppl.measure.thresholds import fixed_row, has_mean
 from ppl.report.classes import SHRUNK, STAGES, ClassCounts, read_counts, vanishing, warnings
 from ppl.report.costs import costs, read_benchmarks
-from ppl.report.figures import draw_contrast, draw_graph, draw_per_class, svg, threshold_curves
+from ppl.report.figures import draw_graph, draw_per_class, draw_thresholds_of_photos, svg, threshold_curves
 from ppl.report.gallery import Sample, Source, samples
 from ppl.report.origin import graph_of
 from ppl.report.paper import reported
@@ -36,7 +36,7 @@ from ppl.report.trainings import TRAININGS, draw_trainings, read_trainings
 TEMPLATES = Path(__file__).parent
 CURVES = "mIoU of the seeds over the background threshold, and their precision over recall; the tables give numbers"
 TRAINING_CURVES = "loss, and mAP of the classifiers, over the steps of each training; the table gives the final values"
-CONTRAST = "contrast of seed and rest in shallow and deep features over the background threshold, which it decides"
+OF_PHOTOS = "histogram of the thresholds at which seed and rest differ most, photo by photo, which decide the threshold"
 PER_CLASS = "IoU of each class; the table gives the numbers"
 GRAPH = "the steps that led to this page, from left to right; the table lists them"
 
@@ -131,7 +131,7 @@ def main(settings: Settings) -> None:
     curve_figure, markers = threshold_curves(curved, thresholds, "curves", CURVES) if curved else (None, [])
     class_figure = svg(lambda: draw_per_class(columns, names), "per-class", PER_CLASS) if columns else None
     chosen = {variant: threshold for variant, threshold in thresholds.items() if threshold.rule == "auto"}
-    contrast_figure = svg(lambda: draw_contrast(chosen), "contrast", CONTRAST) if chosen else None
+    of_photos = svg(lambda: draw_thresholds_of_photos(chosen), "of-photos", OF_PHOTOS) if chosen else None
     sections = galleries(settings, dataset, resolved)
     counts = read_counts(settings.classes)
     of_seeds = (*settings.cams, *settings.thresholds, *settings.sweeps)
@@ -158,7 +158,7 @@ def main(settings: Settings) -> None:
         "warnings": warnings(counts),
         "shrunk": SHRUNK,
         "curves": Markup(curve_figure) if curve_figure else None,
-        "contrast": Markup(contrast_figure) if contrast_figure else None,
+        "of_photos": Markup(of_photos) if of_photos else None,
         "trainings": [last_row(kind, variant, rows) for kind in curves for variant, rows in curves[kind].items()],
         "training_curves": Markup(svg(lambda: draw_trainings(curves), "trainings", TRAINING_CURVES)),
         "legend": legend(dataset.classes),

@@ -1,9 +1,9 @@
-"""The threshold that separates objects from the rest: the contrast of features, and the choice from two of them."""
+"""The threshold of a photo that separates its objects from the rest: that of the highest contrast of features."""
 
 import numpy as np
 import pytest
 
-from ppl.cam.separation import COMPONENTS, MIN_CELLS, THRESHOLDS, choose, contrast, whiten
+from ppl.cam.separation import COMPONENTS, MIN_CELLS, THRESHOLDS, choose, contrast, highest, whiten
 
 CELLS, CHANNELS = 120, 20
 
@@ -68,10 +68,16 @@ def test_the_contrast_is_highest_where_the_seed_is_the_object(edge: float) -> No
     score = np.linspace(0, 1, 400, dtype=np.float32)
     features = np.random.default_rng(0).normal(0, 0.1, (400, 3))
     features[score > edge] += (2, -1, 3)
-    assert THRESHOLDS[contrast(features, score).argmax()] == pytest.approx(edge, abs=0.011)
+    assert highest(contrast(features, score)) == pytest.approx(edge, abs=0.011)
 
 
-def test_the_choice_is_the_mean_to_two_decimals() -> None:
-    assert choose(0.37, 0.37) == 0.37
-    assert choose(0.3, 0.5) == choose(0.5, 0.3) == 0.4
-    assert choose(0.2, 0.25) in (0.22, 0.23)
+def test_the_choice_is_the_higher_mean_to_two_decimals() -> None:
+    assert choose([0.1, 0.2], [0.3, 0.4, 0.5]) == choose([0.3, 0.4, 0.5], [0.1, 0.2]) == 0.4
+    assert choose([], [0.333]) == choose([0.333], []) == 0.33
+    with pytest.raises(ValueError, match="empty"):
+        choose([], [])
+
+
+def test_without_contrast_a_photo_has_no_threshold() -> None:
+    assert highest(np.zeros(3), np.array([0.1, 0.2, 0.3])) is None
+    assert highest(np.array([0, 0.01, 0.01]), np.array([0.1, 0.2, 0.3])) == 0.2  # the lower one of two

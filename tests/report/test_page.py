@@ -26,7 +26,7 @@ from ppl.measure.metrics import confusion, iou
 from ppl.measure.sweep import THRESHOLDS
 from ppl.report.costs import costs
 from ppl.report.gallery import map_iou, seed_ious
-from ppl.report.page import CONTRAST, main
+from ppl.report.page import OF_PHOTOS, main
 from ppl.report.pictures import MAX_SIDE, labels_uri, photo_uri, picture_size, planes_uri
 
 PLAIN, MAIN = "baseline/plain", "explicit/s4k2"
@@ -143,8 +143,8 @@ def test_without_masks_the_page_says_so_and_omits_the_truth(experiment):
 def choose_without_masks(experiment) -> None:
     """Replace the fixed thresholds of the miniature by chosen ones."""
     for i, variant in enumerate((PLAIN, MAIN)):
-        curve = tuple((t / 100, 0.04 - abs(t - 30) / 1000, 0.06 - abs(t - 32) / 900) for t in range(10, 71))
-        threshold = Threshold(threshold=0.31 - 0.02 * i, rule="auto", photos=4, shallow=0.3, deep=0.32, curve=curve)
+        of_photos = tuple(0.31 - 0.02 * i + offset for offset in (-0.2, 0, 0.1, 0.1))
+        threshold = Threshold(threshold=0.31 - 0.02 * i, rule="auto", photos=4, shallow=of_photos[:2], deep=of_photos)
         write_threshold(experiment.root / variant / THRESHOLD, threshold)
 
 
@@ -153,7 +153,7 @@ def test_a_threshold_chosen_without_masks_is_named_with_its_curve_and_decides_th
     page = written(experiment.settings())
     for text in (
         "The threshold of explicit/s4k2, 0.29, was chosen without masks, on 4 photos of split",
-        "Contrast over the background threshold",
+        "Thresholds of the photos",
     ):
         assert page.text.count(text) == 1
     assert "fixed threshold" not in page.text
@@ -162,7 +162,7 @@ def test_a_threshold_chosen_without_masks_is_named_with_its_curve_and_decides_th
     assert "seed at 0.29" in page.text
     (slider, *_) = [attrs for tag, attrs in page.tags if attrs.get("class") == "slider"]
     assert slider["value"] == "0.29"
-    assert len([attrs for tag, attrs in page.tags if tag == "svg" and "contrast" in attrs["aria-label"]]) == 1
+    assert len([attrs for tag, attrs in page.tags if tag == "svg" and attrs["aria-label"] == OF_PHOTOS]) == 1
 
 
 def test_without_masks_the_page_shows_the_curve_of_the_choice_alone(experiment):
@@ -171,7 +171,7 @@ def test_without_masks_the_page_shows_the_curve_of_the_choice_alone(experiment):
     assert "was chosen without masks" in page.text
     assert "mIoU" not in page.text
     labels = [attrs["aria-label"] for tag, attrs in page.tags if tag == "svg"]
-    assert [label for label in labels if "contrast" in label or "mIoU" in label] == [CONTRAST]
+    assert [label for label in labels if "threshold" in label or "mIoU" in label] == [OF_PHOTOS]
     assert len(page.attributes("id")) == len(set(page.attributes("id")))
 
 
