@@ -1,0 +1,16 @@
+"""The choice of a format of labels or masks: by the name that the user gives, or the one that fits."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ppl.jobs.errors import UserError
+
+AUTO = "auto"
+"""Value of `--label-format` and of `--mask-format`: the format is recognised."""
+
+
+def several_fit(path: Path, readings: Mapping[str, str], option: str) -> UserError:
+    """Return the error for a file or folder of several formats; `readings` describes them by the value of `option`."""
+    ways = "two" if len(readings) == 2 else len(readings)
+    what = f"can be read in {ways} ways: as {', or as '.join(readings.values())}"
+    return UserError(path, what, f"choose by {option} {' or '.join(readings)}")
