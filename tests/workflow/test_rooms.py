@@ -37,7 +37,8 @@ EXCEPTIONS = {
 }
 MASKS = "SegmentationClass"
 OPENS_MASKS = re.compile(
-    r"ppl\.(measure\..*|report\.(gallery|tables)|data\.(check|mask_formats|sources\.folder|own\.(pixels|masks\..*)))"
+    r"ppl\.(measure\..*|report\.(gallery|tables)"
+    r"|data\.(checks\.(masks|reading)|mask_formats|sources\.folder|own\.(pixels|masks\..*)))"
 )
 """Modules that may ask a dataset for a mask or read one as truth: those that measure, check, show, or copy it."""
 DEFINE_MASKS = {"ppl.data.dataset", "ppl.data.masks"}
@@ -46,7 +47,7 @@ OTHER_MASKS = {
     *(f"ppl.predict.{name}" for name in ("__main__", "large", "outputs", "segmentation")),
 }
 """Modules whose `.mask` is that of a composed scene, or an output; they know no dataset."""
-NAMES_MASKS = re.compile(r"ppl\.(data\.(dataset|check|shrink|new|lists|sources\..*))")
+NAMES_MASKS = re.compile(r"ppl\.(data\.(dataset|checks\.masks|shrink|new|lists|sources\..*))")
 """Modules that may name the folder of masks: they write or link it, or ask whether it exists."""
 SLOW = {"torch", "lightning", "pydantic", "pydantic_core"}
 """Packages that modules of settings, which every worker process imports, do not import."""
