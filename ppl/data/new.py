@@ -5,50 +5,37 @@ python -m ppl.data.new --photos my_photos --labels labels.csv --name mine
 Labels are a table, or a file or folder as annotation tools write them (docs/own-data.md lists the formats).
 """
 
-import math
 import os
 import re
 import shlex
-import shutil
-import subprocess
 import sys
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib import resources
-from itertools import chain
 from pathlib import Path, PurePosixPath
-from textwrap import indent
 from typing import Literal
 
-from ppl.data import heif
 from ppl.data.dataset import Dataset
-from ppl.data.findings import MAX_EXAMPLES, listed
 from ppl.data.label_maps import SERVER_FOLDER
-from ppl.data.links import link_to
-from ppl.data.lists import write_lists
 from ppl.data.orientation import decide
-from ppl.data.own.divide import held_out
-from ppl.data.own.formats import AUTO, LABELS, read_labels
+from ppl.data.own.dataset_folder import refuse_to_harm, write_dataset
+from ppl.data.own.divide import divide
+from ppl.data.own.formats import LABELS, read_labels
 from ppl.data.own.layout import Choices
 from ppl.data.own.mask_formats import MASKS, read_masks
-from ppl.data.own.mask_source import Draw, Masks, MaskSource
+from ppl.data.own.mask_source import Masks, MaskSource
+from ppl.data.own.match import Matched, classes_of, match, read_classes, refuse_unlisted
 from ppl.data.own.names import Names
-from ppl.data.own.photos import PhotoFolder, PhotoIndex, copies, ids_of, list_photos
+from ppl.data.own.photos import PhotoFolder, PhotoIndex, ids_of, list_photos
+from ppl.data.own.recognise import AUTO, refuse_unknown
+from ppl.data.own.settings_file import has_gpu, settings_text
 from ppl.data.own.source import Source
+from ppl.data.own.summary import some, summary
 from ppl.data.own.table import Table
-from ppl.data.own.written_masks import RECORD, are_written, write_masks
 from ppl.jobs.command import command
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic, not_there, write_text
-from ppl.jobs.slots import OWN, family
 
 MAX_WORKERS = 8  # more processes seldom help a single GPU or a few cores
-ENOUGH = {"gpu": 10_000, "cpu": 1_000}
-"""Photos for which the epochs of the settings files suffice."""
-MAX_EPOCHS = 12  # more epochs did not improve results on a hundred photos (docs/own-data.md)
-CONVERTIBLE = {".heic", ".heif", ".avif", ".raw", ".dng", ".cr2", ".nef", ".arw"}
-Labels = dict[PurePosixPath, frozenset[str]]
 
 
 @dataclass(frozen=True)
@@ -95,14 +82,8 @@ class Settings:
             )
         if not 0 < self.val_share < 1:
             raise UserError(f"--val-share {self.val_share}", "not between 0 and 1", "choose a share such as 0.1")
-        for option, name, entries in (
-            ("--label-format", self.label_format, LABELS),
-            ("--mask-format", self.mask_format, MASKS),
-        ):
-            try:
-                family({AUTO: None, **entries, OWN: None}, name)
-            except UserError as error:
-                raise UserError(option, error.what, error.remedy) from error
+        refuse_unknown(self.label_format, LABELS, "--label-format")
+        refuse_unknown(self.mask_format, MASKS, "--mask-format")
 
     @property
     def labels_path(self) -> Path:
@@ -126,15 +107,6 @@ class Settings:
         return (self.labels,) if self.labels and self.labels.is_file() else ()
 
 
-@dataclass(frozen=True)
-class Matched:
-    """Labels by photo, and the names in the labels that match no photo (`absent`) or several (`ambiguous`)."""
-
-    labels: Labels
-    absent: tuple[str, ...]
-    ambiguous: tuple[str, ...]
-
-
 def main(settings: Settings) -> None:
     out, file = Path(settings.name), Path(f"{settings.name}.yaml")
     refuse_missing(settings)
@@ -143,21 +115,8 @@ def main(settings: Settings) -> None:
     if not folder.photos:
         raise UserError(settings.photos, "no photos", "name a folder of JPEG, PNG, WebP or TIFF files")
     names = Names(settings.photos, PhotoIndex(folder.photos))
-    choices = Choices(
-        settings.image_column, settings.class_column, settings.absent, settings.separator, settings.class_folder
-    )
     listed_classes = read_classes(settings.classes) if settings.classes else ()
-    source = Source(settings.labels_path, names, choices, listed_classes, settings.masks)
-    table = read_labels(source, settings.label_format)
-    matched = match(table, names)
-    if matched.ambiguous:
-        raise UserError(
-            settings.labels_path,
-            f"{_some(matched.ambiguous, 'names')}: each matches several photos",
-            "write them with folder and suffix",
-        )
-    if settings.classes:
-        refuse_unlisted(settings.classes, listed_classes, table)
+    table, matched = labels_of(settings, names, listed_classes)
     classes = listed_classes or classes_of(matched, table)
     if not classes:
         raise UserError(settings.labels_path, "names no class for any of the photos", "check its column of photos")
@@ -168,28 +127,62 @@ def main(settings: Settings) -> None:
         )
         masks = read_masks(mask_source, settings.mask_format)
         folder = replace(folder, photos=tuple(mask_source.without_masks(folder.photos)))
-    ids = ids_of(folder.photos)
+    ids, workers = ids_of(folder.photos), min(cores(), MAX_WORKERS)
     mask_of = {ids[photo]: mask for photo, mask in masks.of_photo.items() if photo in ids}
     labels = {ids[photo]: names for photo, names in sorted(matched.labels.items())}
-    splits = divide(settings, folder, ids, labels, set(mask_of))
+    splits = divide(
+        folder, ids, labels, set(mask_of), settings.val_share,
+        labels_path=settings.labels_path, masks_path=settings.masks,
+    )  # fmt: skip
     with atomic(out) as dataset:
-        write_dataset(dataset, settings.photos.resolve(), ids, mask_of, classes, labels, splits)
+        write_dataset(dataset, settings.photos.resolve(), ids, mask_of, classes, labels, splits, workers=workers)
         Dataset.open(dataset)  # raises for invalid class names
     has_settings = file.exists()
     gpu = settings.device == "gpu" or (settings.device == "auto" and has_gpu())
     if not has_settings:
-        write_text(file, settings_text(settings.name, gpu=gpu, photos=len(splits["train"])))
-    print(report(settings, folder, table, matched, splits, labels, classes, masks))
-    if doubt := orientation_doubt(folder, ids, {i: out / "SegmentationClass" / f"{i}.png" for i in mask_of}):
+        write_text(file, settings_text(settings.name, gpu=gpu, photos=len(splits["train"]), workers=workers))
+    print(summary(folder, settings.labels_path, table, matched, classes, splits, settings.masks_path, masks))
+    mask_files = {i: out / "SegmentationClass" / f"{i}.png" for i in mask_of}
+    if doubt := orientation_doubt(folder, ids, mask_files, workers):
         print(f"warning: {doubt}")
-    print(f"\nwritten: {out}/ (links to the photos, lists, labels)" + ("" if has_settings else f", {file} (settings)"))
+    print("\n".join(written(settings.name, gpu=gpu, has_settings=has_settings)))
+
+
+def labels_of(settings: Settings, names: Names, listed_classes: tuple[str, ...]) -> tuple[Table, Matched]:
+    """Return the labels as they are read, and those of the photos.
+
+    UserError if a label may be of several photos, or names a class that the file of --classes lacks.
+    """
+    choices = Choices(
+        settings.image_column, settings.class_column, settings.absent, settings.separator, settings.class_folder
+    )
+    source = Source(settings.labels_path, names, choices, listed_classes, settings.masks)
+    table = read_labels(source, settings.label_format)
+    matched = match(table, names)
+    if matched.ambiguous:
+        raise UserError(
+            settings.labels_path,
+            f"{some(matched.ambiguous, 'names')}: each matches several photos",
+            "write them with folder and suffix",
+        )
+    if settings.classes:
+        refuse_unlisted(settings.classes, listed_classes, table)
+    return table, matched
+
+
+def written(name: str, *, gpu: bool, has_settings: bool) -> list[str]:
+    """Return the lines that name what was written, and the next commands; `has_settings`: the file was there before."""
+    file = f"{name}.yaml"
     hardware = "a GPU" if gpu else "CPU cores, without a GPU"
-    print(f"{file} exists and is unchanged" if has_settings else f"settings are for {hardware}")
-    print(f"masks will be in results/{settings.name}_test_preds/{SERVER_FOLDER}")
-    results = f"results/{settings.name}_test_preds results/{settings.name}/report.html"
+    results = f"results/{name}_test_preds results/{name}/report.html"
     python = shlex.quote(sys.orig_argv[0])  # as typed, since `python` and `snakemake` may not be on PATH
-    print(f"\nnext:\n  {python} -m ppl.data.check --data {file}")
-    print(f"  {python} -m ppl.run --cores {cores()} --configfile {file} -- {results}")
+    return [
+        f"\nwritten: {name}/ (links to the photos, lists, labels)" + ("" if has_settings else f", {file} (settings)"),
+        f"{file} exists and is unchanged" if has_settings else f"settings are for {hardware}",
+        f"masks will be in results/{name}_test_preds/{SERVER_FOLDER}",
+        f"\nnext:\n  {python} -m ppl.data.check --data {file}",
+        f"  {python} -m ppl.run --cores {cores()} --configfile {file} -- {results}",
+    ]
 
 
 def refuse_missing(settings: Settings) -> None:
@@ -209,205 +202,20 @@ def refuse_missing(settings: Settings) -> None:
             raise UserError(path, "not a folder", f"--{name}: {remedy}")
 
 
-def refuse_to_harm(out: Path, photos: Path, masks: Path | None) -> None:
-    """Raise UserError if the dataset folder would replace files that this command did not write."""
-    if masks and masks.resolve().is_relative_to(out.resolve()):
-        raise UserError(masks, f"lies in {out}, which is written anew", "name your own masks, or another --name")
-    if photos.resolve().is_relative_to(out.resolve()):
-        raise UserError(out, "contains your photos", "choose another --name")
-    if out.resolve().is_relative_to(photos.resolve()):
-        raise UserError(
-            photos, f"{out} would be written into this folder of photos", "run the command in another folder"
-        )
-    if os.path.lexists(out):
-        known = {"JPEGImages", "SegmentationClass", "ImageSets", "classes.txt", "labels.csv", RECORD}
-        known_files = out.is_dir() and {path.name for path in out.iterdir()} <= known
-        links = all(path.is_symlink() for path in (out / "JPEGImages").glob("*"))
-        if not known_files or not links or not are_written(out, out / "SegmentationClass"):
-            raise UserError(out, "exists and was not written by this command", "choose another --name")
-
-
-def match(table: Table, names: Names) -> Matched:
-    """Return the labels of the photos that a table names."""
-    labels: Labels = {}
-    absent, ambiguous = [], []
-    for name, classes in table.labels.items():
-        photos = table.photos[name] if name in table.photos else names.find(name)
-        if len(photos) == 1:
-            labels[photos[0]] = labels.get(photos[0], frozenset()) | classes
-        else:
-            (ambiguous if photos else absent).append(name)
-    return Matched(labels, tuple(absent), tuple(ambiguous))
-
-
-def classes_of(matched: Matched, table: Table) -> tuple[str, ...]:
-    """Return the classes of the photos, in the order of the table, which may be that of a larger collection."""
-    present = frozenset().union(*matched.labels.values())
-    return tuple(name for name in table.classes if name in present)
-
-
-def read_classes(path: Path) -> tuple[str, ...]:
-    """Return the names of classes in a file, one per line."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(path, f"cannot be read ({error})", "write one class name per line, as UTF-8") from error
-    if classes := tuple(line.strip() for line in lines if line.strip()):
-        return classes
-    raise UserError(path, "names no class", "write one class name per line")
-
-
-def refuse_unlisted(path: Path, classes: Sequence[str], table: Table) -> None:
-    """Raise UserError if the labels name classes that the file of --classes lacks."""
-    unknown = sorted(set(table.classes) - set(classes))
-    if unknown:
-        raise UserError(path, f"lacks {listed(map(repr, unknown[:MAX_EXAMPLES]))} of the labels", "add a line for each")
-
-
-def divide(
-    settings: Settings,
-    folder: PhotoFolder,
-    ids: Mapping[PurePosixPath, str],
-    labels: Mapping[str, frozenset[str]],
-    masked: set[str],
-) -> dict[str, list[str]]:
-    """Return the image ids of each split: training, those of it with masks (seed), held out (val), and all (test)."""
-    measured = masked & labels.keys()
-    if masked and len(measured) < 2:
-        raise UserError(settings.masks, "fewer than two labelled photos have a mask", "draw more, or omit --masks")
-    count = max(1, round(settings.val_share * len(labels)))
-    if measured:
-        count = min(count, len(measured) // 2)
-    paths = {ids[photo]: folder.root / photo for photo in folder.photos}
-    same = list(copies({image_id: path for image_id, path in paths.items() if image_id in labels and path.is_file()}))
-    try:
-        val = held_out(labels, same, measured or labels.keys(), count)
-    except UserError as error:
-        raise UserError(settings.labels_path, error.what, error.remedy) from error
-    train = [image_id for image_id in labels if image_id not in set(val)]
-    seed = [image_id for image_id in train if image_id in measured] or train
-    return {"train": train, "seed": seed, "val": val, "test": sorted(ids.values())}
-
-
-def write_dataset(
-    folder: Path,
-    photos: Path,
-    ids: Mapping[PurePosixPath, str],
-    masks: Mapping[str, Path | Draw],
-    classes: Sequence[str],
-    labels: Mapping[str, frozenset[str]],
-    splits: Mapping[str, Sequence[str]],
-) -> None:
-    """Write a dataset folder with links to photos and masks; masks that are no PNGs of class ids are drawn."""
-    for name in ("JPEGImages", *(["SegmentationClass"] if masks else [])):
-        (folder / name).mkdir(parents=True)
-    for photo, image_id in ids.items():
-        link_to(folder / "JPEGImages" / f"{image_id}{photo.suffix.lower()}", photos / photo)
-    write_masks(folder, folder / "SegmentationClass", masks, workers=min(cores(), MAX_WORKERS))
-    in_order = {image_id: [name for name in classes if name in names] for image_id, names in labels.items()}
-    write_lists(folder, classes, in_order, splits)
-
-
 def orientation_doubt(
-    folder: PhotoFolder, ids: Mapping[PurePosixPath, str], masks: Mapping[str, Path]
+    folder: PhotoFolder, ids: Mapping[PurePosixPath, str], masks: Mapping[str, Path], workers: int
 ) -> UserError | None:
     """Return what is in doubt about the orientation of photos with masks, or contradictory; None if nothing is."""
     files = {ids[photo]: (folder.root / photo, masks[ids[photo]]) for photo in folder.photos if ids[photo] in masks}
-    decision = decide(files, "auto", folder.root, workers=min(cores(), MAX_WORKERS))
+    decision = decide(files, "auto", folder.root, workers=workers)
     if fault := decision.fault:
         return UserError(fault.where, f"{fault.what}, which the check refuses", fault.remedy)
     return decision.warning
 
 
-def settings_text(name: str, *, gpu: bool, photos: int) -> str:
-    """Return the settings file of one experiment on the dataset folder `name`, with epochs for that many photos.
-
-    Without a GPU it contains all of config/small.yaml.
-    """
-    kind = "gpu" if gpu else "cpu"
-    text = shipped_settings(kind)
-    if not gpu:
-        text += indent(shipped_settings("small").partition("\ndefaults:\n")[2], "  ")
-    text = re.sub(r"(?<=\bepochs: )\d+", lambda least: str(epochs(int(least[0]), ENOUGH[kind], photos)), text)
-    return re.sub(r"(?<=\bworkers: )\d+", str(min(cores(), MAX_WORKERS)), text).replace("NAME", name)
-
-
-def shipped_settings(name: str) -> str:
-    """Return the text of a settings file of this package."""
-    return (resources.files("ppl.data.own") / "settings" / f"{name}.yaml").read_text(encoding="utf-8")
-
-
-def epochs(least: int, enough: int, photos: int) -> int:
-    """Return the epochs with as many iterations as `least` epochs of `enough` photos, from `least` to MAX_EPOCHS."""
-    return min(MAX_EPOCHS, max(least, math.ceil(least * enough / max(1, photos))))
-
-
-def has_gpu() -> bool:
-    """Return whether NVIDIA's driver lists a GPU; importing torch would take seconds."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return False
-    try:
-        listing = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return listing.returncode == 0 and "GPU 0" in listing.stdout
-
-
 def cores() -> int:
     """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def report(
-    settings: Settings,
-    folder: PhotoFolder,
-    table: Table,
-    matched: Matched,
-    splits: Mapping[str, Sequence[str]],
-    labels: Mapping[str, frozenset[str]],
-    classes: Sequence[str],
-    masks: Masks,
-) -> str:
-    """Return a summary of photos, labels and splits for the terminal."""
-    counts = Counter(chain.from_iterable(labels.values()))
-    rows = [(name, counts[name]) for name in classes]
-    rows += [("(no class)", empty)] if (empty := sum(not names for names in labels.values())) else []
-    width = max(len(name) for name, _ in rows)
-    with_mask = f", {len(masks.of_photo):,} with a mask" if settings.masks else ""
-    lines = [
-        f"{settings.photos}: {len(folder.photos):,} photos{with_mask}",
-        *([f"{settings.masks_path}: {masks.form}"] if settings.masks else []),
-        f"{settings.labels_path}: {table.form}",
-        *(f"  {name:<{width}} {count:>7,} photos" for name, count in rows),
-        f"training: {len(splits['train']):,} photos, held out: {len(splits['val']):,}, to be segmented: "
-        f"{len(splits['test']):,}",
-    ]
-    unlabelled = sorted(set(folder.photos) - matched.labels.keys())
-    if unlabelled:
-        lines.append(f"no labels: {_some(unlabelled, 'photos')}; they are segmented, but not used in training")
-    if matched.absent:
-        lines.append(f"no photo: {_some(matched.absent, 'names in the labels')}; these are ignored")
-    lines += [f"left out: {line}" for line in (*table.left_out, *masks.left_out)]
-    if table.absent:
-        lines.append("no class: " + listed(f"{word!r} in {count:,} rows" for word, count in table.absent))
-    if table.ignored:
-        lines.append(f"ignored: column{'s' * (len(table.ignored) > 1)} {listed(table.ignored)}")
-    others = {suffix: count for suffix, count in sorted(folder.others.items()) if suffix in CONVERTIBLE}
-    if others:
-        kinds = listed(f"{count:,} {suffix}" for suffix, count in others.items())
-        remedy = heif.REMEDY if others.keys() & {*heif.SUFFIXES} else "convert them to JPEG"
-        lines.append(f"ignored: {kinds}, which cannot be read; {remedy}")
-    return "\n".join(lines)
-
-
-def _some(names: Sequence[object], what: str) -> str:
-    examples = listed(str(name) for name in names[:MAX_EXAMPLES])
-    return (
-        f"{len(names):,} {what}, such as {examples}"
-        if len(names) > MAX_EXAMPLES
-        else f"{len(names):,} {what}, {examples}"
-    )
 
 
 if __name__ == "__main__":

@@ -45,19 +45,25 @@ def polygon_annotations(labels: np.ndarray) -> list[Annotation]:
 
 def simple_rings(region: np.ndarray) -> Iterator[Ring]:
     """Yield the outlines of a connected region (h, w) bool; one with holes is cut in two until its parts have none."""
-    filled = ndimage.binary_fill_holes(region)
-    holes = filled & ~region
-    if not holes.any():
+    middle = _column_through_hole(region)
+    if middle is None:
         yield outline(region)
         return
-    columns = np.flatnonzero(holes.any(axis=0))
-    middle = int(columns[len(columns) // 2])  # a column through a hole
     for start, stop in ((0, middle), (middle, region.shape[1])):
         parts, _ = ndimage.label(region[:, start:stop])
         for number, place in enumerate(ndimage.find_objects(parts), start=1):
             top, left = place[0].start, place[1].start + start
             for ring in simple_rings(parts[place] == number):
                 yield [(x + left, y + top) for x, y in ring]
+
+
+def _column_through_hole(region: np.ndarray) -> int | None:
+    """Return the middle one of the columns with holes of a region (h, w) bool; None if it has none.
+
+    A function of its own, as a large photo has no memory for its arrays while the parts are cut.
+    """
+    columns = np.flatnonzero((ndimage.binary_fill_holes(region) & ~region).any(axis=0))
+    return int(columns[len(columns) // 2]) if len(columns) else None
 
 
 def outline(region: np.ndarray) -> Ring:

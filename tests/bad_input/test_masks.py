@@ -14,6 +14,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from ppl.data import check
+from ppl.data.checks.masks import mask_faults
 from ppl.data.crops import Augmentation, TrainingCrops
 from ppl.data.dataset import Dataset
 from ppl.data.masks import mask_size, read_mask, write_mask
@@ -122,7 +123,7 @@ def test_a_palette_of_any_depth_holds_ids(tmp_path, bits):
 @settings(max_examples=40)
 def test_a_mask_is_valid_if_and_only_if_all_its_ids_are_classes(mask, classes):
     dataset = Dataset(Dataset, tuple(map(str, range(classes))), {})
-    faults = list(check.mask_faults(dataset, "a.png", mask, (6, 8)))
+    faults = list(mask_faults(dataset, "a.png", mask, (6, 8)))
     assert bool(faults) == bool(((mask > classes) & (mask < 255)).any())
 
 

@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from ppl.data import check
+from ppl.data.checks.labels import label_warnings
+from ppl.data.checks.splits import split_faults
 from ppl.data.dataset import Dataset
 from ppl.data.masks import write_mask
 from ppl.jobs.errors import UserError
@@ -120,7 +122,7 @@ def test_all_faults_are_listed_at_once(root):
 
 def test_a_photo_in_two_held_out_splits_is_not_a_fault():
     splits = {"all": ["a"], "val": ["b"]}
-    assert list(check.split_faults(splits, "all", "all", ["val", "val"])) == []
+    assert list(split_faults(splits, "all", "all", ["val", "val"])) == []
 
 
 def test_many_faults_of_a_kind_are_one_line_with_three_examples(root):
@@ -178,7 +180,7 @@ def test_rare_classes_and_two_spellings_are_named_and_balanced_classes_get_no_wa
     def warnings(classes: tuple[str, ...], labels: list[tuple[int, ...]]) -> str:
         labelled = {f"i{number}": ids for number, ids in enumerate(labels)}
         dataset = Dataset(Path("data"), classes, labelled)
-        return "\n".join(warning.line for warning in check.label_warnings(dataset, tuple(labelled)))
+        return "\n".join(warning.line for warning in label_warnings(dataset, tuple(labelled)))
 
     found = warnings(("Red fox", "owl", "red_fox"), [(1, 2)] * 4 + [(1,)] * 86 + [(3,)] * 10)
     assert "class 'Red fox': is on 90 training photos, 'owl' on 4" in found

@@ -17,6 +17,7 @@ from ppl.classify.settings import Classify
 from ppl.data import check, example, new
 from ppl.data.dataset import MAX_ID_BYTES, Dataset, id_fault
 from ppl.data.masks import write_mask
+from ppl.data.own import settings_file
 from ppl.data.own.divide import held_out
 from ppl.data.own.photos import PhotoIndex, copies, ids_of, list_photos
 from ppl.data.photos import read_photo
@@ -62,11 +63,11 @@ def with_masks(own: new.Settings, folder: str, *names: str) -> new.Settings:
 
 def experiment(*, gpu: bool, photos: int = 100) -> dict:
     """The experiment in a settings file for that many photos."""
-    return yaml.safe_load(new.settings_text("mine", gpu=gpu, photos=photos))["experiments"]["mine"]
+    return yaml.safe_load(settings_file.settings_text("mine", gpu=gpu, photos=photos, workers=2))["experiments"]["mine"]
 
 
 def small() -> dict:
-    return yaml.safe_load(new.shipped_settings("small"))["defaults"]
+    return yaml.safe_load(settings_file.shipped_settings("small"))["defaults"]
 
 
 def leaves(values: dict, *above: str) -> dict[str, object]:
@@ -135,7 +136,7 @@ def test_the_settings_without_a_gpu_are_those_of_the_small_example_with_more_epo
     assert mine["hardware"].pop("workers") >= 1
     example["hardware"].pop("workers")
     few, many = ((m["classify"]["training"], m["refine"]["irnet"]["training"]) for m in (mine, example))
-    assert [training.pop("epochs") for training in few] == [new.MAX_EPOCHS] * 2
+    assert [training.pop("epochs") for training in few] == [settings_file.MAX_EPOCHS] * 2
     assert [training.pop("epochs") for training in many] == [4, 2]
     assert mine == example
 
@@ -144,7 +145,7 @@ def test_the_settings_without_a_gpu_are_those_of_the_small_example_with_more_epo
     ("photos", "epochs"), [(1, 12), (100, 12), (334, 12), (400, 10), (999, 5), (1000, 4), (10**6, 4)]
 )
 def test_few_photos_get_more_epochs(photos, epochs):
-    assert new.epochs(4, 1000, photos) == epochs
+    assert settings_file.epochs(4, 1000, photos) == epochs
 
 
 def test_the_settings_for_a_gpu_are_the_papers_but_for_thresholds_that_were_tuned_on_its_masks():

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import h5py
@@ -121,6 +122,20 @@ def test_all_formats_of_a_photo_in_tiles_hold_one_label_map(settings: Settings) 
     assert (stored.argmax(axis=0) == labels[2::4, 2::4]).mean() > 0.95
     with Image.open(settings.folder / "large-overlay.jpg") as picture:
         assert picture.width == 480
+
+
+def test_the_overlay_shows_the_labels_at_every_nth_pixel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of tiles begin anywhere between the pixels that are shown."""
+    Image.effect_noise((140, 3000), 90).convert("RGB").save(tmp_path / "long.tif")
+    windows, shown = Windows(tmp_path / "long.tif"), []
+    labels = np.random.default_rng(0).integers(0, 3, windows.size, dtype=np.uint8)
+    monkeypatch.setattr(large, "draw_overlay", lambda _, drawn, legend: shown.append(drawn) or Image.new("RGB", (1, 1)))
+    tops = [0, 1, 2, 9, 1000, 2999, 3000]
+    parts = (large.Block(a, 0, labels[a:b], None) for a, b in pairwise(tops))
+    large.write_large(Outputs(tmp_path, ("overlay",), ("a", "b")), "long", windows, parts)
+    factor = large.reduction(windows.size)
+    assert factor > 1
+    assert np.array_equal(shown[0], labels[::factor, ::factor])
 
 
 def test_worker_processes_change_nothing(settings: Settings, tmp_path: Path) -> None:

@@ -37,7 +37,8 @@ EXCEPTIONS = {
 }
 MASKS = "SegmentationClass"
 OPENS_MASKS = re.compile(
-    r"ppl\.(measure\..*|report\.(gallery|tables)|data\.(check|mask_formats|sources\.folder|own\.(pixels|masks\..*)))"
+    r"ppl\.(measure\..*|report\.(gallery|tables)"
+    r"|data\.(checks\.(masks|reading)|mask_formats|sources\.folder|own\.(pixels|masks\..*)))"
 )
 """Modules that may ask a dataset for a mask or read one as truth: those that measure, check, show, or copy it."""
 DEFINE_MASKS = {"ppl.data.dataset", "ppl.data.masks"}
@@ -46,7 +47,7 @@ OTHER_MASKS = {
     *(f"ppl.predict.{name}" for name in ("__main__", "large", "outputs", "segmentation")),
 }
 """Modules whose `.mask` is that of a composed scene, or an output; they know no dataset."""
-NAMES_MASKS = re.compile(r"ppl\.(data\.(dataset|check|shrink|new|lists|sources\..*))")
+NAMES_MASKS = re.compile(r"ppl\.(data\.(dataset|checks\.masks|shrink|new|own\.dataset_folder|lists|sources\..*))")
 """Modules that may name the folder of masks: they write or link it, or ask whether it exists."""
 SLOW = {"torch", "lightning", "pydantic", "pydantic_core"}
 """Packages that modules of settings, which every worker process imports, do not import."""
@@ -198,8 +199,10 @@ def test_masks_of_other_tools_are_converted_for_measuring_alone():
     readers = re.compile(
         r"ppl\.data\.own\.(masks(\..*)?|mask_(formats|source)|pixels|shapes|colour_tables|written_masks)"
     )
+    of_new = {"ppl.data.new", "ppl.data.own.dataset_folder", "ppl.data.own.summary"}
     users = {m for m, others in IMPORTS.items() if any(map(readers.fullmatch, others)) and not readers.fullmatch(m)}
-    assert users == {"ppl.data.new"}
+    assert users == of_new
+    assert {m for m, others in IMPORTS.items() if others & of_new} == {"ppl.data.new"}
 
 
 def test_the_folder_of_masks_is_named_only_where_it_is_written_or_looked_for():

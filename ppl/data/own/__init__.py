@@ -1,1 +1,1 @@
-"""Read a user's folder of photos and table of labels, for `ppl.data.new`."""
+"""What `ppl.data.new` does with photos and their labels: read, divide, write a dataset folder and settings."""

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ppl.data.findings import MAX_EXAMPLES, listed
+from ppl.data.own.recognise import AUTO, several_fit
 from ppl.data.own.rows import WORKBOOK_OR_ARCHIVE, archive_remedy
 from ppl.data.own.source import Source
 from ppl.data.own.table import Table
@@ -35,7 +36,6 @@ LABELS = {
     "folders": "ppl.data.own.labels.folders",
 }
 """Formats of labels by the value of `--label-format`."""
-AUTO = "auto"
 
 
 def read_labels(source: Source, name: str = AUTO) -> Table:
@@ -66,9 +66,9 @@ def _recognise(source: Source) -> tuple[str, Sequence[Path]]:
         return next(iter(fits.items()))
     if not fits:
         raise UserError(source.path, f"no labels of a known format in it, but {_kinds(source)}", _known())
-    readings = [f"{load(LABELS, name).NAME} ({_example(source, files)})" for name, files in fits.items()]
-    what = f"can be read in {'two' if len(fits) == 2 else len(fits)} ways: as {', or as '.join(readings)}"
-    raise UserError(source.path, what, f"choose by --label-format {' or '.join(fits)}, or name one file by --labels")
+    readings = {name: f"{load(LABELS, name).NAME} ({_example(source, files)})" for name, files in fits.items()}
+    error = several_fit(source.path, readings, "--label-format")
+    raise UserError(error.where, error.what, f"{error.remedy}, or name one file by --labels")
 
 
 def _example(source: Source, files: Sequence[Path]) -> str:

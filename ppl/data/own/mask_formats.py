@@ -11,7 +11,7 @@ takes no label from them. A module contains
 """
 
 from ppl.data.own.mask_source import Masks, MaskSource
-from ppl.jobs.errors import UserError
+from ppl.data.own.recognise import AUTO, several_fit
 from ppl.jobs.slots import load
 
 MASKS = {
@@ -24,7 +24,6 @@ MASKS = {
     "labelme": "ppl.data.own.masks.labelme_json",
 }
 """Formats of masks by the value of `--mask-format`."""
-AUTO = "auto"
 
 
 def read_masks(source: MaskSource, name: str = AUTO) -> Masks:
@@ -38,9 +37,5 @@ def read_masks(source: MaskSource, name: str = AUTO) -> Masks:
     if not fits:
         raise source.no_masks()
     if len(fits) > 1:
-        readings = ", or as ".join(load(MASKS, name).NAME for name in fits)
-        raise UserError(
-            source.path, f"can be read in {'two' if len(fits) == 2 else len(fits)} ways: as {readings}",
-            f"choose by --mask-format {' or '.join(fits)}",
-        )  # fmt: skip
+        raise several_fit(source.path, {name: load(MASKS, name).NAME for name in fits}, "--mask-format")
     return load(MASKS, fits[0]).read(source)

@@ -473,3 +473,19 @@ def test_the_help_lists_every_format():
     for option, entries in (("label_format", LABELS), ("mask_format", MASKS)):
         text = source.partition(f"{option}: str")[2].split('"""')[1]
         assert {*re.findall(r"[a-z]+", text.partition(":")[2])} - {"or"} == {*entries, "own"}
+
+
+@pytest.mark.parametrize("option", ["label_format", "mask_format"])
+def test_a_format_is_recognised_or_named_or_of_a_module_of_the_user(option):
+    for name in ("auto", "coco", "own/my_format"):
+        assert getattr(new.Settings(Path("photos"), **{option: name}), option) == name
+    with pytest.raises(UserError, match=rf"^--{option.replace('_', '-')}: unknown name 'xlsx'; choose one of auto, "):
+        new.Settings(Path("photos"), **{option: "xlsx"})
+
+
+def test_numbers_of_yolo_are_those_of_names_that_may_have_gaps(tmp_path):
+    files = {"x/a.txt": "2 0.5 0.5 0.2 0.2\n", "x/data.yaml": "names: {0: cat, 2: dog}\n"}
+    assert labels_in(source_of(write(tmp_path, files) / "x"))["a.jpg"] == {"dog"}
+    write(tmp_path, {"x/data.yaml": "names: [cat, dog]\n"})
+    with pytest.raises(UserError, match=r"names 2 classes, where the labels of .* have number 2, counted from 0"):
+        labels_in(source_of(tmp_path / "x"))

@@ -309,6 +309,24 @@ def test_where_classes_overlap_pixels_are_ignored(tmp_path):
     np.testing.assert_array_equal(drawn(source_of(tmp_path / "masks"))["b"], (WANT["b"] > 0) * 255)
 
 
+def test_a_folder_of_background_overlaps_no_class(tmp_path):
+    folder = classes_in_folders(tmp_path / "masks")
+    save(folder, lambda mask: np.full_like(mask, 255), "background/{}.png")
+    for stem, mask in drawn(source_of(folder)).items():
+        np.testing.assert_array_equal(mask, WANT[stem])
+
+
+def test_the_highest_value_of_16_bits_is_ignored_as_255_of_8_bits_is(tmp_path):
+    folder = save(tmp_path / "masks", lambda mask: np.where(mask == 2, 65_535, mask).astype(np.uint16))
+    np.testing.assert_array_equal(drawn(source_of(folder))["b"], np.where(WANT["b"] == 2, 255, WANT["b"]))
+
+
+@pytest.mark.parametrize("axis", [0, 2])
+def test_an_array_may_have_an_axis_of_channels(tmp_path, axis):
+    folder = save(tmp_path / "masks", lambda mask: np.expand_dims(mask, axis), "{}.npy")
+    np.testing.assert_array_equal(drawn(source_of(folder))["b"], WANT["b"])
+
+
 def test_polygons_are_drawn_small_over_large_and_other_classes_are_named(tmp_path):
     def shape(x, y, category, area):
         return {"image_id": 0, "category_id": category, "area": area, "segmentation": [[0, 0, x, 0, x, y, 0, y]]}
@@ -504,6 +522,10 @@ def test_masks_that_were_drawn_and_then_corrected_by_hand_are_not_replaced(own):
     with pytest.raises(UserError, match=r"^mine: exists and was not written by this command"):
         new.main(own)
     assert read_mask("mine/SegmentationClass/a.png").all()
+    Path("mine/SegmentationClass/a.png").unlink()
+    Path("mine/SegmentationClass/a.png").mkdir()
+    with pytest.raises(UserError, match=r"^mine: exists and was not written by this command"):
+        new.main(own)
     with pytest.raises(UserError, match="lies in mine, which is written anew"):
         new.main(replace(own, masks=Path("mine/SegmentationClass")))
 

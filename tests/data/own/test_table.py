@@ -87,6 +87,7 @@ DOUBTFUL = {
 }
 DECIDED = [
     (DOUBTFUL["two columns of names"][0], Choices(class_columns=("category",)), {"a": {"pet"}, "b": {"pet"}}),
+    (DOUBTFUL["two columns of names"][0], Choices(class_columns=("3",)), {"a": {"pet"}, "b": {"pet"}}),
     (DOUBTFUL["names or flags"][0], Choices(class_columns=("Indoor",)), {"a": {"indoor"}, "b": set(), "c": set()}),
     (DOUBTFUL["a flag of a split"][0], Choices(class_columns=("cat", "dog")), {"a": {"cat"}, "b": {"dog"}}),
     (DOUBTFUL["counts or not"][0], Choices(class_columns=("cat",)), {"a": {"cat"}, "b": set()}),

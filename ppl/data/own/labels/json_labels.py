@@ -38,7 +38,7 @@ def read(source: Source, files: Sequence[Path]) -> Table:
 def read_content(source: Source, files: Sequence[Path], path: Path, content: Any, form: str) -> Table:
     """Return the labels in the content of one of `files`: a dictionary by photo or by class, or records."""
     find = partial(source.names.finder(files), path)
-    is_photo = lambda name: bool(find(str(name)))  # noqa: E731
+    is_photo = partial(_finds, find)
     if isinstance(content, dict):
         numbers = all(isinstance(key, int) for key in content)
         by_photo = {str(key): source.names.of_number(key) if numbers else find(str(key)) for key in content}
@@ -65,8 +65,8 @@ def _by_photo(
         value = _set_flags(value)
         values = _flat(value) if isinstance(value, dict) else {"classes": _cell(value)}
         records.append({"image": name, **{key: cell for key, cell in values.items() if key != "image"}})
-    table = read_records(path, records, f"{form} from photos to classes", lambda name: bool(photos.get(name)),
-                         source.choices)  # fmt: skip
+    is_photo = partial(_finds, photos.get)
+    table = read_records(path, records, f"{form} from photos to classes", is_photo, source.choices)
     found = [(name, photos[name], classes) for name, classes in table.labels.items()]
     together = annotated(source, found, table.form, table.classes)
     return replace(together, ignored=table.ignored, absent=table.absent)
@@ -158,8 +158,13 @@ def _cell(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def _finds(find: Callable[[str], Sequence | None], name: Any) -> bool:
+    """Return whether a look-up of photos has any for a name, which JSON may write as a number."""
+    return bool(find(str(name)))
+
+
 def _names_photos(source: Source, content: Any) -> bool:
-    is_photo = lambda name: bool(source.names.find(str(name)))  # noqa: E731
+    is_photo = partial(_finds, source.names.find)
     if isinstance(content, dict):
         dictionaries = [content, *(value for value in content.values() if isinstance(value, dict))]
         if _by_class(content, is_photo) or any(is_photo(key) for each in dictionaries for key in each):

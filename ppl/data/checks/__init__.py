@@ -1,0 +1,1 @@
+"""What `ppl.data.check` looks for, one module each; their findings are listed together."""
