@@ -26,7 +26,7 @@ class Threshold(Section):
     photos: int | None = None
     """With `auto`, the number of photos that were compared."""
     shallow: tuple[float, ...] = ()
-    """With `auto`, the threshold at which seed and rest differ most in shallow features, of each photo in which they do."""
+    """With `auto`, of each photo the threshold at which seed and rest differ most in shallow features, if they do."""
     deep: tuple[float, ...] = ()
     """The same in deep features; the threshold is the higher of both means."""
 
