@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -12,7 +13,7 @@ from ppl.data.findings import listed
 from ppl.data.photos import PHOTO_SUFFIXES
 from ppl.jobs.errors import UserError
 
-WITHIN = (";", "|", ",")  # between class names in one cell; the first of them that occurs is used
+WITHIN = (";", "|", "\n", ",")  # between class names in one cell; the first of them that occurs is used
 CLASS_WORDS = {"class", "category", "categorie", "label", "tag", "choice", "species", "object"}
 """Words in the title of a column of class names, without the s of plurals."""
 PHOTO_WORDS = {"image", "photo", "picture", "file", "filename", "name", "path", "id"}
@@ -127,6 +128,19 @@ def _singular(word: str) -> str:
 def stem(title: str) -> str:
     """Return a title without numbers: class1 and class2 are columns of one kind."""
     return re.sub(r"[\W\d_]+", "", title.casefold())
+
+
+def clean_name(name: str) -> str:
+    """Return the name of a class with one spelling of accents and single blanks, none of them at its ends.
+
+    Files of macOS write an accent as a character of its own, and tables hold two blanks and breaks of lines by mistake.
+    """
+    return " ".join(unicodedata.normalize("NFC", name).split())
+
+
+def class_key(name: str) -> str:
+    """Return what the spellings of a class in masks and labels have in common."""
+    return clean_name(name).casefold()
 
 
 def looks_like_photo(cell: str) -> bool:

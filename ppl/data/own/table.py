@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from ppl.data.dataset import MAX_CLASSES
-from ppl.data.own.cells import ABSENT, looks_like_photo
+from ppl.data.own.cells import ABSENT, clean_name, looks_like_photo
 from ppl.data.own.columns import Content, with_titles, without_titles
 from ppl.data.own.layout import Choices, Layout, layout_of, photo_column
 from ppl.data.own.rows import SEPARATORS, Rows, read_rows
@@ -94,7 +94,8 @@ def merged(
     absent = ABSENT | {word.casefold() for word in absent}
     labels: dict[str, ClassNames] = {}
     words: Counter[str] = Counter()
-    for photo, names in pairs:
+    for photo, spelled in pairs:
+        names = [clean_name(name) for name in spelled]
         labels[photo] = labels.get(photo, frozenset()) | {name for name in names if name.casefold() not in absent}
         words.update(name for name in names if name and name.casefold() in absent)
     if not any(labels.values()):
@@ -102,7 +103,7 @@ def merged(
     # The table may be that of a larger collection, whose other classes do not matter.
     present = frozenset().union(*(names for photo, names in labels.items() if is_photo(photo)))
     _check_names(path, present)
-    classes = [name for name in dict.fromkeys(order) if name in present]
+    classes = [name for name in dict.fromkeys(map(clean_name, order)) if name in present]
     classes += sorted(present.difference(classes), key=lambda name: (name.casefold(), name))
     return Table(labels, tuple(classes), form, absent=tuple(sorted(words.items())))
 
@@ -122,7 +123,7 @@ def annotated(
     pairs = []
     for name, matches, classes in found:
         photos[name] = matches
-        pairs.append((name, [clean for each in classes if (clean := each.strip())]))
+        pairs.append((name, [each for each in classes if each.strip()]))
     table = merged(source.path, pairs, form, lambda name: bool(photos[name]), source.choices.absent, order)
     return replace(table, photos=photos, left_out=tuple(filter(None, left_out)))
 

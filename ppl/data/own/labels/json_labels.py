@@ -14,7 +14,7 @@ from ppl.data.own.labels.labelstudio import is_tasks
 from ppl.data.own.labels.table import LABEL_FILES
 from ppl.data.own.source import Source, read_json
 from ppl.data.own.table import Table, annotated, joined, read_records
-from ppl.data.own.vectors import are_vectors, read_vectors
+from ppl.data.own.vectors import are_vectors, read_vectors, refuse_scores
 from ppl.jobs.errors import UserError
 
 NAME = "JSON of photos and classes"
@@ -60,6 +60,7 @@ def _by_photo(
     """Return the labels of a dictionary from photos to vectors, lists of names, names or records."""
     if are_vectors(content.values()):
         return read_vectors(source, path, content, photos, form)
+    refuse_scores(path, content.values())
     records = []
     for name, value in content.items():
         value = _set_flags(value)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ppl.data.findings import listed
+from ppl.data.own.cells import class_key
 from ppl.data.own.labels import coco
 from ppl.data.own.labels.coco import categories_of, objects_of, photos_of
 from ppl.data.own.mask_source import Masks, MaskSource
@@ -30,11 +31,11 @@ def read(source: MaskSource) -> Masks:
         objects_of(path, content)  # raises for unknown categories
         shapes: dict[Any, list[Shape]] = {}
         for each in content["annotations"]:
-            if not each.get("segmentation") or "segments_info" in each:
+            if not each.get("segmentation") or each.get("segments_info") is not None:
                 what = f"object {each.get('id')} has no segmentation, as others may have: a box is no mask"
                 raise UserError(path, what, "export polygons or RLE, or remove --masks")
             name = categories[each["category_id"]]
-            if number := source.id_of.get(name.casefold(), 0):
+            if number := source.id_of.get(class_key(name), 0):
                 shapes.setdefault(each["image_id"], []).append(Shape(number, each["segmentation"]))
             else:
                 others.add(name)

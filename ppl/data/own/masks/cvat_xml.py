@@ -5,6 +5,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from ppl.data.findings import listed
+from ppl.data.own.cells import class_key
 from ppl.data.own.labels import cvat
 from ppl.data.own.mask_source import Masks, MaskSource
 from ppl.data.own.shapes import Shape, ellipse, flat_points, pixels, polygon, runs, to_draw
@@ -36,7 +37,7 @@ def read(source: MaskSource) -> Masks:
                     label = each.get("label")
                     if label is None or each.tag in WITHOUT_AREA:
                         continue
-                    number = source.id_of.get(label.strip().casefold(), 0)
+                    number = source.id_of.get(class_key(label), 0)
                     if number:
                         shapes.append(Shape(number, _covered(path, name, each, size), _layer(each)))
                     else:
