@@ -14,14 +14,18 @@ from ppl.data.photos import PHOTO_SUFFIXES
 from ppl.jobs.errors import UserError
 
 WITHIN = (";", "|", "\n", ",")  # between class names in one cell; the first of them that occurs is used
-CLASS_WORDS = {"class", "category", "categorie", "label", "tag", "choice", "species", "object"}
+CLASS_WORDS = {"class", "category", "categorie", "label", "tag", "choice", "species", "object"} | {
+    "klasse", "klassen", "kategorie", "kategorien", "etikett", "classe", "catégorie", "étiquette", "clase", "categoría",
+    "categoria", "etiqueta", "etichetta",
+}  # fmt: skip
 """Words in the title of a column of class names, without the s of plurals."""
 PHOTO_WORDS = {"image", "photo", "picture", "file", "filename", "name", "path", "id"}
 FEW = 10  # names in a column that may all differ though they are those of classes
 SPLITS = {"train", "training", "val", "valid", "validation", "test", "unassigned"}
 SIGNS = {"-1", "-1.0", "0", "0.0", "1", "1.0"}
-YES = {"1", "1.0", "true", "yes", "x", "y"}
-NO = {"0", "0.0", "false", "no", "n", ""}
+YES = {"1", "1.0", "true", "yes", "x", "y", "wahr", "ja", "vrai", "oui", "vero", "verdadero", "waar", "✓", "✔"}
+NO = {"0", "0.0", "false", "no", "n", "", "falsch", "nein", "faux", "non", "falso", "onwaar", "nee", "✗", "✘", "-"}
+"""Cells of columns of classes: what Excel writes in other languages, and signs of people."""
 ABSENT = {
     "",
     "none",

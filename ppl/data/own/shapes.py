@@ -72,6 +72,12 @@ def check_size(where: object, size: tuple[Any, Any]) -> None:
         raise UserError(where, f"no valid size of the photo: {size}", "export it again")
 
 
+def refuse_twice(path: object, name: str, is_drawn: bool) -> None:
+    """Raise UserError if a photo has been drawn before: whether its objects belong together cannot be known."""
+    if is_drawn:
+        raise UserError(path, f"{name} is a photo that has been listed before", "keep one of the two")
+
+
 def to_draw(where: object, size: tuple[int, int], shapes: Iterable[Shape]) -> Draw:
     """Return what draws shapes on an image (h, w): by layer, in a layer small ones over large ones.
 

@@ -9,7 +9,7 @@ from ppl.data.own.cells import class_key
 from ppl.data.own.labels import coco
 from ppl.data.own.labels.coco import categories_of, objects_of, photos_of
 from ppl.data.own.mask_source import Masks, MaskSource
-from ppl.data.own.shapes import Shape, to_draw
+from ppl.data.own.shapes import Shape, refuse_twice, to_draw
 from ppl.data.own.source import Source, read_json
 from ppl.jobs.errors import UserError
 
@@ -44,6 +44,7 @@ def read(source: MaskSource) -> Masks:
             photos = find(path, name)
             counts["unused"] += not photos
             if len(photos) == 1:
+                refuse_twice(path, name, photos[0] in masks)
                 size = (image.get("height"), image.get("width"))
                 masks[photos[0]] = to_draw(f"{path}, {name}", size, shapes.get(image["id"], ()))
     if not masks:
