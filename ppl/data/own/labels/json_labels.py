@@ -9,6 +9,7 @@ from typing import Any
 
 from ppl.data.own.cells import labels_in
 from ppl.data.own.labels.coco import is_coco
+from ppl.data.own.labels.datumaro import is_datumaro
 from ppl.data.own.labels.labelme import is_labelme
 from ppl.data.own.labels.labelstudio import is_tasks
 from ppl.data.own.labels.table import LABEL_FILES
@@ -24,7 +25,7 @@ IsPhoto = Callable[[str], bool]
 
 def files(source: Source) -> list[Path]:
     """Return a JSON file of no other format, or those of a folder that are named as labels and name photos."""
-    others = (is_coco, is_labelme, is_tasks)
+    others = (is_coco, is_labelme, is_tasks, is_datumaro)
     plain = {p: content for p, content in source.json_files.items() if not any(other(content) for other in others)}
     if source.path.is_file():
         return list(plain)
