@@ -124,7 +124,7 @@ def _wide(content: bytes) -> str:
     """Return the encoding of text of two bytes a character without a mark: most bytes on one side are 0."""
     start = content[:SAMPLE]
     zeros = [start[side::2].count(0) for side in (0, 1)]
-    if 2 * max(zeros) < len(start) // 2 or 4 * min(zeros) > max(zeros):
+    if not any(zeros) or 2 * max(zeros) < len(start) // 2 or 4 * min(zeros) > max(zeros):
         return ""
     return "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"
 

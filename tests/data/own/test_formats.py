@@ -385,6 +385,13 @@ def test_numbers_name_photos_with_zeros_in_front(folder):
     assert len(read_labels(source).photos["7"]) == 2  # ppl.data.new refuses a name of two photos
 
 
+def test_numbers_that_recur_are_no_photos(folder):
+    rows = "".join(f"IMG_{number},640,{number % 2},cat\n" for number in range(9))
+    write(folder, {"l.csv": f"image,width,flag,class\n{rows}"})
+    with pytest.raises(UserError, match="no column names any of the photos"):
+        read_labels(source_of(folder / "l.csv", ("0001.jpg", "0640.jpg")))
+
+
 @pytest.mark.parametrize("name", ["01.05.2024", "5/1/2024", "2.024E+18", "7"])
 def test_names_that_excel_has_changed_are_said_to_be(folder, name):
     write(folder, {"l.csv": f"image;classes\n{name};cat\n"})

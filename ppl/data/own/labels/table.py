@@ -55,8 +55,11 @@ def _read(source: Source, path: Path, find: Callable[[str], Photos]) -> Table:
         if source.path != path:
             raise
         table = read_table(path, lambda cell: bool(by_number(cell)), source.choices, like)
-    photos = {name: by_number(name) for name in table.labels}
-    number, photo = next((name, found[0]) for name, found in photos.items() if found)
+        photos = {name: by_number(name) for name in table.labels}
+        found = [name for name, each in photos.items() if each]
+        if 2 * len(found) < min(len(rows.cells) for rows in read_rows(path)) - 1:
+            raise  # numbers that recur are those of something else, such as widths
+    number, photo = found[0], photos[found[0]][0]
     return replace(table, photos=photos, form=f"{table.form}, photos by their numbers ({number} is {photo})")
 
 
