@@ -23,7 +23,7 @@ from ppl.data.own.formats import LABELS, read_labels
 from ppl.data.own.layout import Choices
 from ppl.data.own.mask_formats import MASKS, read_masks
 from ppl.data.own.mask_source import Masks, MaskSource
-from ppl.data.own.match import Matched, classes_of, match, read_classes, refuse_unlisted
+from ppl.data.own.match import Matched, classes_of, match, read_classes, refuse_unlisted, without_background
 from ppl.data.own.names import Names
 from ppl.data.own.photos import PhotoFolder, PhotoIndex, ids_of, list_photos
 from ppl.data.own.recognise import AUTO, refuse_unknown
@@ -56,7 +56,7 @@ class Settings:
     """Hardware for which the settings are written."""
     label_format: str = AUTO
     """Format of the labels, where several fit; by default it is recognised: table, coco, voc, cvat, labelme,
-    labelstudio, yolo, npy, json, jsonl, folders, or own/MODULE."""
+    labelstudio, datumaro, yolo, npy, json, jsonl, folders, or own/MODULE."""
     class_folder: Literal["auto", "first", "last"] = "auto"
     """Which of nested folders of photos is named as their class, where it may be either."""
     mask_format: str = AUTO
@@ -117,7 +117,7 @@ def main(settings: Settings) -> None:
     names = Names(settings.photos, PhotoIndex(folder.photos))
     listed_classes = read_classes(settings.classes) if settings.classes else ()
     table, matched = labels_of(settings, names, listed_classes)
-    classes = listed_classes or classes_of(matched, table)
+    classes = without_background(settings.classes, listed_classes) or classes_of(matched, table)
     if not classes:
         raise UserError(settings.labels_path, "names no class for any of the photos", "check its column of photos")
     masks = Masks("", {})
@@ -136,7 +136,10 @@ def main(settings: Settings) -> None:
     )  # fmt: skip
     with atomic(out) as dataset:
         write_dataset(dataset, settings.photos.resolve(), ids, mask_of, classes, labels, splits, workers=workers)
-        Dataset.open(dataset)  # raises for invalid class names
+        try:
+            Dataset.open(dataset)
+        except UserError as error:  # of names of classes that cannot be written
+            raise UserError(settings.classes or settings.labels_path, error.what, error.remedy) from error
     has_settings = file.exists()
     gpu = settings.device == "gpu" or (settings.device == "auto" and has_gpu())
     if not has_settings:

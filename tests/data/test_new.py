@@ -236,6 +236,29 @@ def test_a_folder_without_masks_is_one_line(own):
         new.main(replace(own, masks=Path("empty")))
 
 
+CLASS_LISTS = {
+    "Hündin\ncat\nHündin\n": "names 'Hündin' 2 times",
+    "Cat\nHündin\n": "names 'Cat', the labels 'cat'",
+    "cat\nbackground\nHündin\n": "names 'background' among the classes",
+    "\n": "names no class",
+}
+
+
+@pytest.mark.parametrize(("text", "message"), CLASS_LISTS.items())
+def test_the_error_of_a_class_list_names_the_file_of_the_user(own, text, message):
+    Path("list.txt").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=f"^list.txt: {message}"):
+        new.main(replace(own, classes=Path("list.txt")))
+    assert not Path("mine").exists()
+
+
+@pytest.mark.parametrize("first", ["background\n", "_background_\n", "__ignore__\n_background_\n", ""])
+def test_background_at_the_start_of_a_class_list_is_number_0(own, first):
+    Path("list.txt").write_text(f"{first}Hündin\ncat\n", encoding="utf-16")
+    new.main(replace(own, classes=Path("list.txt")))
+    assert Path("mine/classes.txt").read_text(encoding="utf-8").split() == ["Hündin", "cat"]
+
+
 def test_classes_are_those_of_the_photos_not_of_a_larger_table(own):
     with Path("labels.csv").open("a", encoding="utf-8") as table:
         table.write("\nabsent.jpg;1;0")

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -12,15 +13,19 @@ from ppl.data.findings import listed
 from ppl.data.photos import PHOTO_SUFFIXES
 from ppl.jobs.errors import UserError
 
-WITHIN = (";", "|", ",")  # between class names in one cell; the first of them that occurs is used
-CLASS_WORDS = {"class", "category", "categorie", "label", "tag", "choice", "species", "object"}
+WITHIN = (";", "|", "\n", ",")  # between class names in one cell; the first of them that occurs is used
+CLASS_WORDS = {"class", "category", "categorie", "label", "tag", "choice", "species", "object"} | {
+    "klasse", "klassen", "kategorie", "kategorien", "etikett", "classe", "catégorie", "étiquette", "clase", "categoría",
+    "categoria", "etiqueta", "etichetta",
+}  # fmt: skip
 """Words in the title of a column of class names, without the s of plurals."""
 PHOTO_WORDS = {"image", "photo", "picture", "file", "filename", "name", "path", "id"}
 FEW = 10  # names in a column that may all differ though they are those of classes
 SPLITS = {"train", "training", "val", "valid", "validation", "test", "unassigned"}
 SIGNS = {"-1", "-1.0", "0", "0.0", "1", "1.0"}
-YES = {"1", "1.0", "true", "yes", "x", "y"}
-NO = {"0", "0.0", "false", "no", "n", ""}
+YES = {"1", "1.0", "true", "yes", "x", "y", "wahr", "ja", "vrai", "oui", "vero", "verdadero", "waar", "✓", "✔"}
+NO = {"0", "0.0", "false", "no", "n", "", "falsch", "nein", "faux", "non", "falso", "onwaar", "nee", "✗", "✘", "-"}
+"""Cells of columns of classes: what Excel writes in other languages, and signs of people."""
 ABSENT = {
     "",
     "none",
@@ -127,6 +132,19 @@ def _singular(word: str) -> str:
 def stem(title: str) -> str:
     """Return a title without numbers: class1 and class2 are columns of one kind."""
     return re.sub(r"[\W\d_]+", "", title.casefold())
+
+
+def clean_name(name: str) -> str:
+    """Return the name of a class with one spelling of accents and single blanks, none of them at its ends.
+
+    Files of macOS write an accent as a character of its own, and tables hold two blanks and breaks of lines by mistake.
+    """
+    return " ".join(unicodedata.normalize("NFC", name).split())
+
+
+def class_key(name: str) -> str:
+    """Return what the spellings of a class in masks and labels have in common."""
+    return clean_name(name).casefold()
 
 
 def looks_like_photo(cell: str) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ppl.data.masks import VOC_COLOURS
+from ppl.data.own.cells import class_key
 from ppl.data.own.rows import decoded_text
 from ppl.jobs.errors import UserError
 
@@ -59,8 +60,8 @@ def _likely_table(path: Path, classes: Sequence[str]) -> dict[Colour, str]:
         table = read_table(path)
     except UserError:
         return {}
-    names = {name.casefold() for name in table.values()}
-    return table if names & {name.casefold() for name in classes} else {}
+    names = set(map(class_key, table.values()))
+    return table if names & set(map(class_key, classes)) else {}
 
 
 def read_table(path: Path) -> dict[Colour, str]:

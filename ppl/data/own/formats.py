@@ -29,6 +29,7 @@ LABELS = {
     "cvat": "ppl.data.own.labels.cvat",
     "labelme": "ppl.data.own.labels.labelme",
     "labelstudio": "ppl.data.own.labels.labelstudio",
+    "datumaro": "ppl.data.own.labels.datumaro",
     "yolo": "ppl.data.own.labels.yolo",
     "npy": "ppl.data.own.labels.npy",
     "json": "ppl.data.own.labels.json_labels",
@@ -64,6 +65,13 @@ def _recognise(source: Source) -> tuple[str, Sequence[Path]]:
         fits.pop("folders", None)
     if len(fits) == 1:
         return next(iter(fits.items()))
+    if not fits and source.path.is_file() and not source.path.read_bytes().strip():
+        raise UserError(source.path, "an empty file", _known())
+    if not fits and (source.path / "SegmentationClass").is_dir():
+        what = "masks alone, without labels: masks are for measuring, labels are not taken from them"
+        raise UserError(
+            source.path, what, "export the labels too, such as CVAT's as `CVAT for images 1.1` for --labels"
+        )
     if not fits:
         raise UserError(source.path, f"no labels of a known format in it, but {_kinds(source)}", _known())
     readings = {name: f"{load(LABELS, name).NAME} ({_example(source, files)})" for name, files in fits.items()}

@@ -11,6 +11,7 @@ import numpy as np
 
 from ppl.data.findings import MAX_EXAMPLES, listed
 from ppl.data.mask_formats import SAVE_IDS
+from ppl.data.own.cells import class_key
 from ppl.data.own.names import Names
 from ppl.data.own.pixels import SUFFIXES
 from ppl.data.own.source import files_below
@@ -63,9 +64,9 @@ class MaskSource:
 
     @cached_property
     def id_of(self) -> dict[str, int]:
-        """The id of each class by its name in lower case, 0 for background and 255 for what is ignored."""
+        """The id of each class by its `class_key`, 0 for background and 255 for what is ignored."""
         ids = dict.fromkeys(BACKGROUND, 0) | dict.fromkeys(IGNORED, 255)
-        return ids | {name.casefold(): number for number, name in enumerate(self.classes, start=1)}
+        return ids | {class_key(name): number for number, name in enumerate(self.classes, start=1)}
 
     @cached_property
     def by_photo(self) -> "Files | UserError":
@@ -198,19 +199,20 @@ class MaskSource:
 
     def _class_in_folder(self, path: PurePosixPath) -> tuple[Sequence[PurePosixPath], str] | None:
         for place, part in enumerate(path.parts[:-1]):
-            if part.casefold() in self.id_of:
+            if class_key(part) in self.id_of:
                 rest = PurePosixPath(*path.parts[:place], *path.parts[place + 1 :])
-                return self._photos_of(rest)[1] or self._photos_of(path)[1], part.casefold()
+                return self._photos_of(rest)[1] or self._photos_of(path)[1], class_key(part)
         return None
 
     def _class_as_name(self, path: PurePosixPath) -> tuple[Sequence[PurePosixPath], str] | None:
         """Return photos and class of a file that is named as a class, in a folder that is named as a photo."""
-        is_class = path.stem.casefold() in self.id_of and path.parent.name
-        return (self.names.index.find(str(path.parent)), path.stem.casefold()) if is_class else None
+        name = class_key(path.stem)
+        is_class = name in self.id_of and path.parent.name
+        return (self.names.index.find(str(path.parent)), name) if is_class else None
 
     def _class_behind_name(self, path: PurePosixPath) -> tuple[Sequence[PurePosixPath], str] | None:
         affix, photos = self._photos_of(path)
-        name = affix.strip("_-. ").casefold()
+        name = class_key(affix.strip("_-. "))
         return (photos, name) if name in self.id_of else None
 
     def _nothing(self) -> UserError:

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ppl.data.findings import MAX_EXAMPLES, listed
+from ppl.data.own.cells import class_key, clean_name
+from ppl.data.own.mask_source import BACKGROUND, IGNORED
 from ppl.data.own.names import Names
+from ppl.data.own.rows import decoded_text
 from ppl.data.own.table import Table
 from ppl.jobs.errors import UserError
 
@@ -42,17 +45,29 @@ def classes_of(matched: Matched, table: Table) -> tuple[str, ...]:
 
 def read_classes(path: Path) -> tuple[str, ...]:
     """Return the names of classes in a file, one per line."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(path, f"cannot be read ({error})", "write one class name per line, as UTF-8") from error
-    if classes := tuple(line.strip() for line in lines if line.strip()):
+    lines = decoded_text(path)[0].splitlines()
+    if classes := tuple(name for line in lines if (name := clean_name(line))):
         return classes
     raise UserError(path, "names no class", "write one class name per line")
+
+
+def without_background(path: Path | None, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the classes without background, number 0, which lists of other tools name first.
+
+    UserError for background in another line, as the number of the classes below it is then in doubt.
+    """
+    first = next((place for place, name in enumerate(classes) if class_key(name) not in BACKGROUND | IGNORED), 0)
+    if names := [name for name in classes[first:] if class_key(name) in BACKGROUND]:
+        raise UserError(path, f"names {names[0]!r} among the classes", "remove the line: the number of background is 0")
+    return classes[first:]
 
 
 def refuse_unlisted(path: Path, classes: Sequence[str], table: Table) -> None:
     """Raise UserError if the labels name classes that the file of --classes lacks."""
     unknown = sorted(set(table.classes) - set(classes))
+    by_key = {class_key(name): name for name in classes}
+    for name in unknown:
+        if other := by_key.get(class_key(name)):
+            raise UserError(path, f"names {other!r}, the labels {name!r}", "spell the class in one way")
     if unknown:
         raise UserError(path, f"lacks {listed(map(repr, unknown[:MAX_EXAMPLES]))} of the labels", "add a line for each")

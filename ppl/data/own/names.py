@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
+from ppl.data.dataset import MAX_ID_BYTES
 from ppl.data.own.photos import PhotoIndex
 
 Photos = Sequence[PurePosixPath]
@@ -44,6 +45,11 @@ class Names:
     def of_number(self, number: int) -> Photos:
         """Return the photos with a number in place of a name: of all digits of the name, without zeros in front."""
         return self._by_number.get(number, [])
+
+    def of_plain_number(self, name: str) -> Photos:
+        """Return the photos called by a number, of which zeros in front do not count: 007.jpg is 7."""
+        is_number = name.isascii() and name.isdecimal() and len(name) <= MAX_ID_BYTES
+        return self._by_plain_number.get(int(name), []) if is_number else []
 
     def finder(self, files: Sequence[Path]) -> Find:
         """Return the look-up of names written in `files`.
@@ -115,6 +121,14 @@ class Names:
         for photo in self.index.photos:
             if digits := "".join(re.findall(r"[0-9]", photo.stem)):
                 by_number.setdefault(int(digits), []).append(photo)
+        return by_number
+
+    @cached_property
+    def _by_plain_number(self) -> dict[int, list[PurePosixPath]]:
+        by_number: dict[int, list[PurePosixPath]] = {}
+        for photo in self.index.photos:
+            if photo.stem.isascii() and photo.stem.isdecimal():
+                by_number.setdefault(int(photo.stem), []).append(photo)
         return by_number
 
     @cached_property

@@ -3,6 +3,7 @@
 import codecs
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,16 @@ from ppl.jobs.errors import UserError
 
 SEPARATORS = {"\t": "tabs", ";": "semicolons", ",": "commas", " ": "spaces"}
 """Between columns, in the order in which they are tried; spaces are tried if nothing else separates columns."""
+SAMPLE = 4096  # bytes of a file that decide how many a character has
+SIGNS = r"[\xa2-\xa6\xa8\xac\xaf\xb1\xb6\xb8\xb9\xbe\xbf]"
+CAPITALS = "[ƒ„…†‡ˆ‰‹“”•˜™›ŠšŽžŸ]"  # noqa: RUF001 - signs that look like others
+GARBLED = tuple(map(re.compile, (
+    r"\w*[\xc3-\xc5][\x80-\xbf\u0152-\u2122]\w*",  # UTF-8 that is damaged elsewhere
+    r"(?<![a-zA-Z])[\xb5\xc0-\xff]{2}[\xa0-\xff]*(?![a-zA-Z])",  # words of another script, without any of a to z
+    rf"\w*[a-zA-Z\xc0-\xff]{SIGNS}\w*|{SIGNS}[a-zA-Z\xc0-\xff]\w*",  # signs in place of letters
+    rf"\w*[a-zA-Z]{CAPITALS}[a-zA-Z]\w*",  # what MS-DOS and old Macs have as letters
+)))  # fmt: skip
+"""Text of other encodings, read as Windows-1252."""
 WORKBOOK_OR_ARCHIVE = (b"PK\3\4", b"\xd0\xcf\x11\xe0")
 
 
@@ -95,9 +106,30 @@ def _text(path: Path, content: bytes) -> tuple[str, str]:
     try:
         if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             return content.decode("utf-16"), "UTF-16"
+        if encoding := _wide(content):
+            return content.decode(encoding), "UTF-16"
         return content.decode("utf-8-sig"), "UTF-8"
-    except UnicodeDecodeError:
+    except UnicodeDecodeError as fault:
         try:
-            return content.decode("cp1252"), "Windows-1252"
+            text = content.decode("cp1252")
         except UnicodeDecodeError as error:
             raise UserError(path, f"not a text file (byte {error.start})", "save it as CSV (UTF-8)") from error
+        if word := _garbled(text):
+            what = f"in an unknown encoding, neither UTF-8 nor Windows-1252, which makes {word!r} of a word"
+            raise UserError(path, what, "save it as UTF-8, in Excel as CSV UTF-8") from fault
+        return text, "Windows-1252"
+
+
+def _wide(content: bytes) -> str:
+    """Return the encoding of text of two bytes a character without a mark: most bytes on one side are 0."""
+    start = content[:SAMPLE]
+    zeros = [start[side::2].count(0) for side in (0, 1)]
+    if not any(zeros) or 2 * max(zeros) < len(start) // 2 or 4 * min(zeros) > max(zeros):
+        return ""
+    return "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"
+
+
+def _garbled(text: str) -> str:
+    """Return a word of text of Windows-1252 that is most likely of another encoding; empty if there is none."""
+    match = next(filter(None, (pattern.search(text) for pattern in GARBLED)), None)
+    return match[0] if match else ""

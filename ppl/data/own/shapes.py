@@ -1,20 +1,21 @@
 """Shapes that annotation tools draw, as masks: polygons and pixels, large ones first."""
 
+import base64
+import io
 from collections.abc import Iterable, Sequence
 from functools import partial
-from itertools import chain
 from math import cos, pi, sin
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 from pycocotools import mask as rle
 
 from ppl.data.own.mask_source import Draw
 from ppl.data.photos import MAX_STORED
-from ppl.data.sources.coco import Instance, Photo, draw
-from ppl.jobs.errors import UserError
+from ppl.data.sources.coco import Instance, Photo, checked, draw
+from ppl.jobs.errors import UserError, reason
 
-FAR = 10  # times the longer side of a photo, beyond which no corner may lie
 CORNERS = 72  # of a polygon in place of an ellipse
 Points = Sequence[tuple[float, float]]
 
@@ -25,50 +26,6 @@ class Shape(NamedTuple):
     number: int
     segmentation: Any
     layer: int = 0
-
-
-def checked(segmentation: Any, size: tuple[int, int]) -> Any:
-    """Return a segmentation in COCO's format if it fits a photo of `size` (h, w); ValueError if it does not.
-
-    Polygons of one or two points are left out: they cover nothing.
-
-    Of coordinates far outside, and of run lengths of another size, pycocotools reads memory that is not its own.
-    """
-    if isinstance(segmentation, list):
-        for part in segmentation:
-            if not isinstance(part, list) or len(part) % 2:
-                raise ValueError("corners have two numbers, x and y")
-            if not all(isinstance(number, int | float) and abs(number) <= FAR * max(size) for number in part):
-                raise ValueError("a corner lies far outside of the photo")
-        return [part for part in segmentation if len(part) > 4]
-    if not isinstance(segmentation, dict) or list(segmentation.get("size", ())) != list(size):
-        raise ValueError(f"neither polygons nor run lengths of {size[1]}x{size[0]} pixels")
-    counts = segmentation.get("counts")
-    lengths = counts if isinstance(counts, list) else _decompressed(counts)
-    if not all(isinstance(length, int) and length >= 0 for length in lengths) or sum(lengths) != size[0] * size[1]:
-        raise ValueError(f"run lengths of {size[1]}x{size[0]} pixels that are not as many together")
-    return segmentation
-
-
-def _decompressed(counts: Any) -> list[int]:
-    """Return the run lengths in COCO's compressed text: 6 bits a character, each length as the difference to the last
-    but one.
-    """
-    if not isinstance(counts, str) or not counts.isascii():
-        raise ValueError("run lengths are neither numbers nor text")
-    lengths: list[int] = []
-    value, shift = 0, 0
-    for character in counts:
-        bits = ord(character) - 48
-        value |= (bits & 0x1F) << shift
-        shift += 5
-        if not bits & 0x20:
-            value -= (1 << shift) if bits & 0x10 else 0
-            lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
-            value, shift = 0, 0
-    if shift:
-        raise ValueError("run lengths end within a number")
-    return lengths
 
 
 def polygon(points: Points) -> list[list[float]]:
@@ -98,13 +55,35 @@ def pixels(inside: np.ndarray, left: int, top: int, size: tuple[int, int]) -> di
     return {"size": list(size), "counts": code["counts"].decode()}
 
 
+def crop(encoded: str) -> np.ndarray:
+    """Return pixels (h, w) bool of a PNG in base64; ValueError for other text."""
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(encoded, validate=True)), formats=("PNG",)) as image:
+            if image.width * image.height > MAX_STORED:
+                raise ValueError(f"{image.width}x{image.height} pixels")
+            return np.array(image.convert("L")) > 0
+    except Exception as error:  # Pillow's decoders raise exceptions of many types
+        raise ValueError(f"a mask that is not a readable PNG: {reason(error)}") from error
+
+
+def check_size(where: object, size: tuple[Any, Any]) -> None:
+    """Raise UserError, which names `where`, unless height and width are those of an image that can be read."""
+    if not all(type(side) is int and side > 0 for side in size) or size[0] * size[1] > MAX_STORED:
+        raise UserError(where, f"no valid size of the photo: {size}", "export it again")
+
+
+def refuse_twice(path: object, name: str, is_drawn: bool) -> None:
+    """Raise UserError if a photo has been drawn before: whether its objects belong together cannot be known."""
+    if is_drawn:
+        raise UserError(path, f"{name} is a photo that has been listed before", "keep one of the two")
+
+
 def to_draw(where: object, size: tuple[int, int], shapes: Iterable[Shape]) -> Draw:
     """Return what draws shapes on an image (h, w): by layer, in a layer small ones over large ones.
 
     UserError, which names `where`, for shapes that do not fit the image.
     """
-    if not all(type(side) is int and side > 0 for side in size) or size[0] * size[1] > MAX_STORED:
-        raise UserError(where, f"no valid size of the photo: {size}", "export it again")
+    check_size(where, size)
     try:
         fitting = [shape._replace(segmentation=checked(shape.segmentation, size)) for shape in shapes]
     except (TypeError, ValueError) as error:
@@ -137,6 +116,8 @@ def runs(text: str, width: int, height: int) -> np.ndarray:
 
 
 def flat_points(text: str) -> Points:
-    """Return the points of `x,y;x,y`."""
-    numbers = [float(number) for number in chain.from_iterable(pair.split(",") for pair in text.split(";"))]
-    return list(zip(numbers[::2], numbers[1::2], strict=True))
+    """Return the points of `x,y;x,y`; ValueError for other text."""
+    numbers = [[float(number) for number in pair.split(",")] for pair in text.split(";") if text.strip()]
+    if any(len(pair) != 2 for pair in numbers):
+        raise ValueError("corners have two numbers, x and y")
+    return [(x, y) for x, y in numbers]

@@ -4,6 +4,7 @@ What is clear from titles and contents is read. Where a table can be read in two
 option that decides. Read in this order: `rows` of the file, their `layout`, the `columns` of classes.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from ppl.data.dataset import MAX_CLASSES
-from ppl.data.own.cells import ABSENT, looks_like_photo
+from ppl.data.own.cells import ABSENT, clean_name, looks_like_photo
 from ppl.data.own.columns import Content, with_titles, without_titles
 from ppl.data.own.layout import Choices, Layout, layout_of, photo_column
 from ppl.data.own.rows import SEPARATORS, Rows, read_rows
@@ -19,6 +20,10 @@ from ppl.data.own.source import Source
 from ppl.jobs.errors import UserError
 
 ClassNames = frozenset[str]
+
+
+class NoPhotoError(UserError):
+    """No column of a table names a photo."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,10 @@ class Table:
     """The photos that a name means, where the place of its file decides; others are looked up by the name alone."""
 
 
-def read_table(path: Path, is_photo: Callable[[str], bool], choices: Choices | None = None) -> Table:
-    """Read a table of labels; `is_photo` returns whether a cell names a photo.
+def read_table(
+    path: Path, is_photo: Callable[[str], bool], choices: Choices | None = None, like: str = "called differently"
+) -> Table:
+    """Read a table of labels; `is_photo` returns whether a cell names a photo, messages name one by `like`.
 
     Rows of the same photo are merged. UserError for a table that cannot be read, or that can be read in two ways.
     """
@@ -49,7 +56,7 @@ def read_table(path: Path, is_photo: Callable[[str], bool], choices: Choices | N
     readings = read_rows(path)
     layouts = [layout for rows in readings if (layout := layout_of(path, rows, is_photo, choices))]
     if not layouts:
-        raise _no_photo(path, readings[0])
+        raise _no_photo(path, readings[0], like)
     layout = max(layouts, key=lambda each: each.evenness)  # of equal ones the first
     content = with_titles(path, layout, choices) if layout.titles else without_titles(path, layout, choices)
     form = f"{content.form}, {SEPARATORS[layout.separator]} between columns, {layout.encoding}"
@@ -94,7 +101,8 @@ def merged(
     absent = ABSENT | {word.casefold() for word in absent}
     labels: dict[str, ClassNames] = {}
     words: Counter[str] = Counter()
-    for photo, names in pairs:
+    for photo, spelled in pairs:
+        names = [clean_name(name) for name in spelled]
         labels[photo] = labels.get(photo, frozenset()) | {name for name in names if name.casefold() not in absent}
         words.update(name for name in names if name and name.casefold() in absent)
     if not any(labels.values()):
@@ -102,7 +110,7 @@ def merged(
     # The table may be that of a larger collection, whose other classes do not matter.
     present = frozenset().union(*(names for photo, names in labels.items() if is_photo(photo)))
     _check_names(path, present)
-    classes = [name for name in dict.fromkeys(order) if name in present]
+    classes = [name for name in dict.fromkeys(map(clean_name, order)) if name in present]
     classes += sorted(present.difference(classes), key=lambda name: (name.casefold(), name))
     return Table(labels, tuple(classes), form, absent=tuple(sorted(words.items())))
 
@@ -122,7 +130,7 @@ def annotated(
     pairs = []
     for name, matches, classes in found:
         photos[name] = matches
-        pairs.append((name, [clean for each in classes if (clean := each.strip())]))
+        pairs.append((name, [each for each in classes if each.strip()]))
     table = merged(source.path, pairs, form, lambda name: bool(photos[name]), source.choices.absent, order)
     return replace(table, photos=photos, left_out=tuple(filter(None, left_out)))
 
@@ -156,7 +164,16 @@ def _check_names(path: Path, names: Iterable[str]) -> None:
         raise UserError(path, f"{len(by_key)} classes, more than {MAX_CLASSES}", remedy)
 
 
-def _no_photo(path: Path, rows: Rows) -> UserError:
-    like = next((cell for row in rows.cells for cell in row if looks_like_photo(cell)), "")
-    what = f"{like!r} is not among the photos" if like else f"its first line is {';'.join(rows.cells[0])[:80]!r}"
-    return UserError(path, f"no column names any of the photos; {what}", "write the names of the files into one column")
+def _no_photo(path: Path, rows: Rows, like: str) -> NoPhotoError:
+    named = next((cell for row in rows.cells for cell in row if looks_like_photo(cell)), "")
+    lines = " and ".join(repr(";".join(row)[:80]) for row in rows.cells[:2])
+    what = f"{named!r} is not among the photos" if named else f"its first lines are {lines}"
+    remedy = "write the names of the files into one column"
+    if not named and any(map(_may_be_changed, chain(*rows.cells[1:]))):
+        remedy += "; Excel changes names that look like dates or long numbers: format the column as text first"
+    return NoPhotoError(path, f"no column names any of the photos, which are {like}; {what}", remedy)
+
+
+def _may_be_changed(cell: str) -> bool:
+    """Return whether a cell looks like a date or a number as Excel writes them."""
+    return bool(re.fullmatch(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}|\d+([.,]\d+)?(E[+-]?\d+)?", cell.strip(), re.IGNORECASE))

@@ -22,6 +22,14 @@ def are_vectors(values: Iterable[Any]) -> bool:
     return only_numbers and numbers <= {0, 1} and (len(values[0]) > 1 or 0 in numbers)
 
 
+def refuse_scores(path: Path, values: Iterable[Any]) -> None:
+    """Raise UserError for lists with decimal numbers: vectors that are not of 0 and 1 of one length, such as scores."""
+    for value in values:
+        if isinstance(value, list) and any(isinstance(number, float) for number in value):
+            what = f"a vector that is not of 0 and 1, or shorter than others: {str(value)[:80]}"
+            raise UserError(path, what, "write a vector of 0 and 1 for each photo, a number for each class")
+
+
 def read_vectors(source: Source, path: Path, vectors: Vectors, photos: Mapping[str, Photos], form: str) -> Table:
     """Return the labels of vectors by the name of their photo. UserError if --classes names another number of them."""
     length = len(next(iter(vectors.values())))

@@ -18,6 +18,7 @@ from pycocotools.coco import COCO
 from ppl.data.lists import write_lists
 from ppl.data.masks import write_mask
 from ppl.data.orientation import link_as_stored
+from ppl.data.photos import MAX_STORED
 from ppl.data.settings import Coco, Convention
 from ppl.jobs.errors import UserError, reason
 from ppl.jobs.parallel import run_all
@@ -26,6 +27,7 @@ from ppl.jobs.shards import in_chunks
 SPLITS = ("train", "val")
 IMAGES_PER_TASK = 64
 ARCHIVES = ("train2014.zip", "val2014.zip", "annotations_trainval2014.zip")
+FAR = 10  # times the longer side of a photo, beyond which no corner may lie
 
 
 class Instance(NamedTuple):
@@ -105,22 +107,66 @@ def drawn_instances(instances: Sequence[Instance], convention: Convention) -> li
 def draw(photo: Photo, convention: Convention) -> np.ndarray:
     """Return the class ids (h, w) uint8 of a photo's instances, 0 elsewhere; UserError for a malformed instance."""
     size, remedy = (photo.height, photo.width), "unpack the annotations again"
-    if not all(isinstance(side, int) and side > 0 for side in size):
+    if not all(isinstance(side, int) and side > 0 for side in size) or size[0] * size[1] > MAX_STORED:
         raise UserError(photo.image_id, f"invalid size {size}", remedy)
     mask = np.zeros(size, dtype=np.uint8)
     for instance in drawn_instances(photo.instances, convention):
         try:
-            inside = _decode(instance.segmentation, *size)
+            inside = _decode(checked(instance.segmentation, size), *size)
         except Exception as error:  # pycocotools raises exceptions of many types
             raise UserError(photo.image_id, f"an instance cannot be drawn ({reason(error)})", remedy) from error
-        if inside.shape != size:
-            raise UserError(photo.image_id, f"shape mismatch: expected {size}, got {inside.shape}", remedy)
         mask[inside] = instance.label
     return mask
 
 
+def checked(segmentation: Any, size: tuple[int, int]) -> Any:
+    """Return a segmentation in COCO's format if it fits a photo of `size` (h, w); ValueError if it does not.
+
+    Polygons of one or two points are left out: they cover nothing.
+
+    Of coordinates far outside, and of run lengths of another size, pycocotools reads memory that is not its own.
+    """
+    if isinstance(segmentation, list):
+        for part in segmentation:
+            if not isinstance(part, list) or len(part) % 2:
+                raise ValueError("corners have two numbers, x and y")
+            if not all(isinstance(number, int | float) and abs(number) <= FAR * max(size) for number in part):
+                raise ValueError("a corner is no number, or lies far outside of the photo")
+        return [part for part in segmentation if len(part) > 4]
+    if not isinstance(segmentation, dict) or list(segmentation.get("size", ())) != list(size):
+        raise ValueError(f"neither polygons nor run lengths of {size[1]}x{size[0]} pixels")
+    counts = segmentation.get("counts")
+    lengths = counts if isinstance(counts, list) else _decompressed(counts)
+    if not all(isinstance(length, int) and length >= 0 for length in lengths) or sum(lengths) != size[0] * size[1]:
+        raise ValueError(f"run lengths of {size[1]}x{size[0]} pixels whose sum is another")
+    return segmentation
+
+
+def _decompressed(counts: Any) -> list[int]:
+    """Return the run lengths in COCO's compressed text: 6 bits a character, each length as the difference to the last
+    but one.
+    """
+    if not isinstance(counts, str) or not counts.isascii():
+        raise ValueError("run lengths are neither numbers nor text")
+    lengths: list[int] = []
+    value, shift = 0, 0
+    for character in counts:
+        bits = ord(character) - 48
+        value |= (bits & 0x1F) << shift
+        shift += 5
+        if not bits & 0x20:
+            value -= (1 << shift) if bits & 0x10 else 0
+            lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
+            value, shift = 0, 0
+    if shift:
+        raise ValueError("run lengths end within a number")
+    return lengths
+
+
 def _decode(segmentation: Any, height: int, width: int) -> np.ndarray:
-    """Return the pixels (h, w) bool of a segmentation."""
+    """Return the pixels (h, w) bool of a segmentation, which `checked` has returned."""
+    if not segmentation:
+        return np.zeros((height, width), bool)
     if isinstance(segmentation, list):  # polygons
         segmentation = rle.merge(rle.frPyObjects(segmentation, height, width))
     elif isinstance(segmentation["counts"], list):  # run lengths, not compressed

@@ -106,6 +106,13 @@ FILES = {
         {"image_id": 1, "segments_info": [{"category_id": 3}, {"category_id": 4}]},
     ]))),
     "cvat": ("annotations.xml", cvat()),
+    "Datumaro of CVAT": ("default.json", dumped({
+        "categories": {"label": {"labels": [{"name": name, "parent": ""} for name in CLASSES]}},
+        "items": [
+            {"id": name[0], "image": {"path": name}, "annotations": [{"label_id": CLASSES.index(c)} for c in classes]}
+            for name, classes in WANT.items()
+        ],
+    })),
     "Label Studio": ("tasks.json", dumped([task(name, classes) for name, classes in WANT.items()])),
     "JSON-MIN": ("min.json", dumped([
         {"image": "/data/upload/1/0123abcd-a.jpg", "id": 1, "choice": "cat", "annotator": 1},
@@ -268,6 +275,32 @@ SPOILT = {
     "an object without name": ({"x/a.xml": voc([" "])}, "a.xml: an object without name"),
     "another JSON among them": ({"x/a.json": labelme(["cat"]), "x/b.json": "{}"}, "b.json: not labelme JSON"),
     "another XML among them": ({"x/a.xml": voc(["cat"]), "x/b.xml": "<kml/>"}, "b.xml: not Pascal VOC XML but <kml>"),
+    "an empty XML among them": ({"x/a.xml": voc(["cat"]), "x/b.xml": ""}, "b.xml: not valid XML"),
+    "an empty JSON among them": ({"x/a.json": labelme(["cat"]), "x/b.json": ""}, "b.json: not valid JSON"),
+    "a shape without label": ({"x/a.json": labelme([None])}, "a.json: a shape without label"),
+    "a category of two names": (
+        {"x/a.json": json.dumps(coco(categories=[{"id": 3, "name": name} for name in "ab"]))},
+        "a.json: 'a' and 'b' are both category 3",
+    ),
+    "a category without name": (
+        {"x/a.json": json.dumps(coco(categories=[{"id": 3, "name": None}]))}, "a.json: category 3 has no name"
+    ),
+    "an id of two images": (
+        {"x/a.json": json.dumps(coco(images=[{"id": 0, "file_name": f"{name}.jpg"} for name in "ab"]))},
+        "a.json: a.jpg and b.jpg have the same id 0",
+    ),
+    "an image without name": ({"x/a.json": json.dumps(coco(images=[{"id": 0}]))}, "a.json: image 0 has no file_name"),
+    "ids of images as text": (
+        {"x/a.json": json.dumps(coco(annotations=[{"image_id": "0", "category_id": 3}]))},
+        "none of its objects is of one of its images: image_id '0', but images have ids such as 0",
+    ),
+    "a label that Datumaro does not list": (
+        {"x/a.json": json.dumps({"categories": {"label": {"labels": []}}, "items": [
+            {"id": "a", "annotations": [{"label_id": 0}]}
+        ]})},
+        "a.json: label_id 0, where 0 labels are listed",
+    ),
+    "masks alone": ({"x/SegmentationClass/a.png": "", "x/labelmap.txt": "cat:1,2,3::"}, "masks alone, without labels"),
     "nothing known": ({"x/a.mat": "", "x/b.mat": ""}, r"no labels of a known format in it, but 2 .mat; name the"),
     "an empty folder": ({"x/.hidden": ""}, "but no file"),
     "photos of elsewhere": ({"x/z.xml": voc(["cat"], "y.jpg")}, "it names .*z.xml, photos are called a.jpg"),
@@ -305,6 +338,65 @@ def test_other_files_are_called_what_they_are(folder, content, message):
         with pytest.raises(UserError, match=f"{message}|no labels of a known format") as error:
             read_labels(source_of(folder / name))
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["labels.json", "labels.xml", "labels.npy"])
+def test_an_empty_file_is_called_empty(folder, name):
+    (folder / name).write_bytes(b"\n")
+    with pytest.raises(UserError, match=f"{name}: an empty file"):
+        read_labels(source_of(folder / name))
+
+
+@pytest.mark.parametrize("vectors", [[[0.3, 0.9], [0.0, 1.0]], [[0.0, 1.0], [1.0]]])
+def test_scores_and_vectors_of_two_lengths_are_no_names(folder, vectors):
+    content = {f"{photo}.jpg": np.array(vector) for photo, vector in zip("ab", vectors, strict=True)}
+    np.save(folder / "cls_labels.npy", content, allow_pickle=True)
+    (folder / "labels.json").write_text(json.dumps({photo: vector.tolist() for photo, vector in content.items()}))
+    for name in ("cls_labels.npy", "labels.json"):
+        with pytest.raises(UserError, match=f"{name}: a vector that is not of 0 and 1, or shorter than others"):
+            read_labels(source_of(folder / name))
+
+
+def test_a_pickle_that_ends_early_is_called_damaged(folder):
+    content = pickle.dumps({"a": [0, 1], "b": [1, 0]})
+    (folder / "labels.pkl").write_bytes(content[:-6])
+    with pytest.raises(UserError, match=r"labels.pkl: cannot be read \("):
+        read_labels(source_of(folder / "labels.pkl"))
+
+
+def test_one_class_has_one_spelling_of_accents_and_blanks(folder):
+    names = ("Ka\u0308tzchen", "K\u00e4tzchen ", "wild  cat", " wild\ncat", "wild\u00a0cat")
+    content = {name: [each] for name, each in zip(("a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg"), names, strict=True)}
+    (folder / "labels.json").write_text(json.dumps(content))
+    assert read_labels(source_of(folder / "labels.json", tuple(content))).classes == ("K\u00e4tzchen", "wild cat")
+
+
+def test_numbers_name_photos_with_zeros_in_front(folder):
+    """Excel reads 007 as a number; where a name fits as it is, numbers beside it are those of rows."""
+    photos = tuple(f"{number:03d}.jpg" for number in range(1, 5))
+    write(folder, {"l.csv": 'image;classes\n1;cat\n2;dog\n3;"cat;dog"\n4;\n'})
+    source = source_of(folder / "l.csv", photos)
+    assert labels_in(source) == dict(zip(photos, ({"cat"}, {"dog"}, {"cat", "dog"}, set()), strict=True))
+    assert "photos by their numbers (1 is 001.jpg)" in read_labels(source).form
+    write(folder, {"l.csv": ",image,label\n1,004,cat\n2,003,dog\n3,002,dog\n4,001,cat\n"})
+    assert labels_in(source_of(folder / "l.csv", photos))["004.jpg"] == {"cat"}
+    write(folder, {"l.csv": "image;classes\n7;cat\n"})
+    source = source_of(folder / "l.csv", ("007.jpg", "0007.jpg"))
+    assert len(read_labels(source).photos["7"]) == 2  # ppl.data.new refuses a name of two photos
+
+
+def test_numbers_that_recur_are_no_photos(folder):
+    rows = "".join(f"IMG_{number},640,{number % 2},cat\n" for number in range(9))
+    write(folder, {"l.csv": f"image,width,flag,class\n{rows}"})
+    with pytest.raises(UserError, match="no column names any of the photos"):
+        read_labels(source_of(folder / "l.csv", ("0001.jpg", "0640.jpg")))
+
+
+@pytest.mark.parametrize("name", ["01.05.2024", "5/1/2024", "2.024E+18", "7"])
+def test_names_that_excel_has_changed_are_said_to_be(folder, name):
+    write(folder, {"l.csv": f"image;classes\n{name};cat\n"})
+    with pytest.raises(UserError, match=r"photos, which are called as a.jpg; .*Excel changes names"):
+        read_labels(source_of(folder / "l.csv"))
 
 
 def test_an_array_without_names_is_called_what_it_is(folder):

@@ -1,5 +1,6 @@
 """Masks as tools write them: every format gives the same class ids, and doubt is refused with what decides it."""
 
+import base64
 import json
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -383,6 +384,43 @@ def test_circles_of_labelme_are_drawn(tmp_path):
     distance = np.hypot(x - 8, y - 6)
     assert mask[distance < 2.5].all()
     assert not mask[distance > 3.5].any()
+
+
+def test_masks_of_labelme_are_drawn_at_their_corner(tmp_path):
+    """As its assistant draws them: a PNG of the box around the object, in base64."""
+    inside = np.array([[1, 0, 1], [1, 1, 1]], bool)
+    Image.fromarray(inside).save(tmp_path / "crop.png")
+    encoded = base64.b64encode((tmp_path / "crop.png").read_bytes()).decode()
+    shape = {"label": "disc", "points": [[4.0, 5.0], [6.0, 6.0]], "shape_type": "mask", "mask": encoded}
+    content = {"shapes": [shape], "imagePath": "a.jpg", "imageHeight": SIZE[0], "imageWidth": SIZE[1]}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    expected = np.zeros(SIZE, np.uint8)
+    expected[5:7, 4:7] = inside
+    assert np.array_equal(drawn(source_of(tmp_path / "a.json"))["a"], expected)
+    for wrong in (None, "?", encoded[:40], base64.b64encode(b"text").decode()):
+        (tmp_path / "a.json").write_text(json.dumps(content | {"shapes": [shape | {"mask": wrong}]}))
+        with pytest.raises(UserError, match=r"a.json: a shape that cannot be drawn \("):
+            drawn(source_of(tmp_path / "a.json"))
+
+
+def test_a_photo_that_is_listed_twice_is_refused(tmp_path):
+    path = coco(tmp_path / "masks")
+    content = json.loads(path.read_text())
+    content["images"].append(content["images"][0] | {"id": 99})
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"instances.json: a.jpg is a photo that has been listed before"):
+        drawn(source_of(path))
+
+
+def test_blanks_and_accents_of_names_do_not_matter(tmp_path):
+    path = coco(tmp_path / "masks")
+    content = json.loads(path.read_text())
+    for category in content["categories"]:
+        category["name"] = f" {category['name']} ".replace(" ", "  ")
+    path.write_text(json.dumps(content))
+    source = source_of(path)
+    assert not read_masks(source).left_out
+    assert all(np.array_equal(mask, WANT[stem]) for stem, mask in drawn(source).items())
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ppl.data.own.cells import ABSENT, NO, SIGNS, YES
+from ppl.data.own.cells import ABSENT, NO, SIGNS, YES, clean_name
 from ppl.data.own.layout import Choices
 from ppl.data.own.table import read_table
 from ppl.jobs.errors import UserError
@@ -207,11 +207,54 @@ def test_any_names_of_classes_are_read(tmp_path_factory, labels, sign):
     names = set().union(*labels.values())
     if any(name.casefold() in ABSENT | YES | NO | SIGNS or name.isspace() or name[0] == "{" for name in names):
         return
-    if len({name.casefold() for name in names}) < len(names):
+    if len({clean_name(name).casefold() for name in names}) < len(names):
         return
+    labels = {image: {clean_name(name) for name in names} for image, names in labels.items()}
     path = tmp_path_factory.getbasetemp() / "any.csv"
     path.write_bytes(written.getvalue().encode())
     assert labels_of(path) == labels
+
+
+@pytest.mark.parametrize(
+    ("yes", "no"), [("x", ""), ("X", "-"), ("WAHR", "FALSCH"), ("ja", "nein"), ("VRAI", "FAUX"), ("✓", ""), ("✓", "✗")]
+)
+def test_columns_of_classes_hold_yes_and_no_of_any_language(tmp_path, yes, no):
+    rows = [f"{image};{yes};{no if image == 'a' else yes}\n" for image in "ab"]
+    labels = labels_of(write(tmp_path, "Foto;cat;dog\n" + "".join(rows)))
+    assert labels == {"a": {"cat"}, "b": {"cat", "dog"}}
+
+
+def test_lines_within_a_cell_are_classes(tmp_path):
+    assert labels_of(write(tmp_path, 'image,classes\na,"cat\ndog"\nb,dog\n')) == {"a": {"cat", "dog"}, "b": {"dog"}}
+
+
+SPELLED = {
+    "cp1252": "Kätzchen;bœuf;créée;smørrebrød;à côté;pingüino;jää;Straße",
+    "utf-16-le": "кот;Kätzchen;猫咪",
+    "utf-16-be": "кот;Kätzchen;猫咪",
+}
+GARBLED = [("кот", "cp1251"), ("γάτα", "cp1253"), ("猫咪", "gbk"), ("ネコ", "shift_jis"), ("żaba", "cp1250"),
+           ("Kätzchen", "mac_roman"), ("Müll;Köln", "cp850"), ("smørrebrød", "mac_roman")]  # fmt: skip
+
+
+@pytest.mark.parametrize("encoding", SPELLED)
+def test_names_are_read_in_the_encodings_of_excel(tmp_path, encoding):
+    names = SPELLED[encoding]
+    (tmp_path / "labels.csv").write_bytes(f"image,classes\na,{names}\nb,cat\n".encode(encoding))
+    assert labels_of(tmp_path / "labels.csv")["a"] == set(names.split(";"))
+
+
+@pytest.mark.parametrize(("names", "encoding"), GARBLED)
+def test_names_in_an_unknown_encoding_are_refused(tmp_path, names, encoding):
+    (tmp_path / "labels.csv").write_bytes(f"image,classes\na,{names}\nb,cat\n".encode(encoding))
+    with pytest.raises(UserError, match=r"labels.csv: (in an unknown encoding|not a text file).*UTF-8"):
+        labels_of(tmp_path / "labels.csv")
+
+
+def test_damaged_utf_8_is_not_read_as_another_encoding(tmp_path):
+    (tmp_path / "labels.csv").write_bytes("image,classes\na,Kätzchen\nb,Kä".encode()[:-1])
+    with pytest.raises(UserError, match="in an unknown encoding"):
+        labels_of(tmp_path / "labels.csv")
 
 
 def test_a_first_row_shorter_than_others_is_no_reason_to_fail(tmp_path):

@@ -120,6 +120,32 @@ def test_photos_are_read_as_stored_as_their_masks_are_of_these_pixels(root: Path
     assert dataset.photo(EMPTY).is_symlink()
 
 
+BAD_RUNS = {
+    "of another size": {"size": [WIDTH, HEIGHT], "counts": [0, HEIGHT * WIDTH]},
+    "of another sum": {"size": [HEIGHT, WIDTH], "counts": [5, 10]},
+    "below 0": {"size": [HEIGHT, WIDTH], "counts": [-5, HEIGHT * WIDTH + 5]},
+    "damaged text": {"size": [HEIGHT, WIDTH], "counts": "zz~~o0"},
+    "no counts": {"size": [HEIGHT, WIDTH]},
+    "far outside": [[1, 1, 1e9, 1, 5, 5]],
+}
+
+
+@pytest.mark.parametrize("convention", ["A", "B"])
+@pytest.mark.parametrize("name", BAD_RUNS)
+def test_a_malformed_object_is_refused_before_pycocotools_reads_it(convention: Convention, name: str) -> None:
+    """It reads memory that is not its own where run lengths do not fit."""
+    photo = coco.Photo("photo", HEIGHT, WIDTH, (coco.Instance(1, BAD_RUNS[name], 1.0, False),))
+    with pytest.raises(UserError, match=r"photo: an instance cannot be drawn \(.*; unpack the annotations again"):
+        coco.draw(photo, convention)
+
+
+def test_a_size_beyond_reading_is_refused_and_objects_of_two_corners_cover_nothing() -> None:
+    with pytest.raises(UserError, match="photo: invalid size"):
+        coco.draw(coco.Photo("photo", 10**6, 10**6, ()), "A")
+    line = coco.Instance(1, [[1, 1, 9, 9]], 0.0, False)
+    assert not coco.draw(coco.Photo("photo", HEIGHT, WIDTH, (line,)), "A").any()
+
+
 def test_archives_are_zips(root: Path, tmp_path: Path) -> None:
     shutil.make_archive(str(tmp_path / "photos"), "zip", root)
     unpack.main(unpack.Settings((tmp_path / "photos.zip",), tmp_path / "unpacked"))

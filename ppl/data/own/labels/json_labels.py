@@ -9,12 +9,13 @@ from typing import Any
 
 from ppl.data.own.cells import labels_in
 from ppl.data.own.labels.coco import is_coco
+from ppl.data.own.labels.datumaro import is_datumaro
 from ppl.data.own.labels.labelme import is_labelme
 from ppl.data.own.labels.labelstudio import is_tasks
 from ppl.data.own.labels.table import LABEL_FILES
 from ppl.data.own.source import Source, read_json
 from ppl.data.own.table import Table, annotated, joined, read_records
-from ppl.data.own.vectors import are_vectors, read_vectors
+from ppl.data.own.vectors import are_vectors, read_vectors, refuse_scores
 from ppl.jobs.errors import UserError
 
 NAME = "JSON of photos and classes"
@@ -24,7 +25,7 @@ IsPhoto = Callable[[str], bool]
 
 def files(source: Source) -> list[Path]:
     """Return a JSON file of no other format, or those of a folder that are named as labels and name photos."""
-    others = (is_coco, is_labelme, is_tasks)
+    others = (is_coco, is_labelme, is_tasks, is_datumaro)
     plain = {p: content for p, content in source.json_files.items() if not any(other(content) for other in others)}
     if source.path.is_file():
         return list(plain)
@@ -60,6 +61,7 @@ def _by_photo(
     """Return the labels of a dictionary from photos to vectors, lists of names, names or records."""
     if are_vectors(content.values()):
         return read_vectors(source, path, content, photos, form)
+    refuse_scores(path, content.values())
     records = []
     for name, value in content.items():
         value = _set_flags(value)

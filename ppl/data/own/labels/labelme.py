@@ -17,7 +17,7 @@ NO_CLASS = {"_background_", "__ignore__"}
 def files(source: Source) -> list[Path]:
     """Return the JSON files if those looked at are of this format; one that is not raises an error when it is read."""
     found = any(map(is_labelme, source.json_files.values()))
-    return [path for path in source.with_suffix(".json") if starts_with(path, "{")] if found else []
+    return [p for p in source.with_suffix(".json") if starts_with(p, "{") or not p.stat().st_size] if found else []
 
 
 def is_labelme(content: Any) -> bool:
@@ -36,8 +36,8 @@ def _content(path: Path) -> tuple[str, list[str]]:
     if not is_labelme(content):
         raise UserError(path, f"not {NAME}: it has no shapes", "move it out of the folder")
     try:
-        labels = [str(shape["label"]).strip() for shape in content["shapes"]]
-    except (KeyError, TypeError) as error:
+        labels = [shape["label"].strip() for shape in content["shapes"]]
+    except (AttributeError, KeyError, TypeError) as error:
         raise UserError(path, "a shape without label", "add its label, or remove it") from error
     return str(content.get("imagePath") or ""), [label for label in labels if label not in NO_CLASS]
 

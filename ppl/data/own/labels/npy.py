@@ -53,12 +53,16 @@ def read_dictionary(path: Path) -> dict[str | int, Any]:
     return {key if isinstance(key, int) else _text(key): _plain(value) for key, value in content.items()}
 
 
+class _RefusedError(Exception):
+    """A pickle asks for a class or function that is not of arrays."""
+
+
 class _Unpickler(pickle.Unpickler):
     """Build arrays and plain values alone: refuse any other class or function without importing it."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ALLOWED:
-            raise pickle.UnpicklingError(f"{module}.{name}")
+            raise _RefusedError(f"{module}.{name}")
         return OrderedDict if name == "OrderedDict" else super().find_class(module, name)
 
 
@@ -75,7 +79,7 @@ def _load(path: Path, file: BinaryIO) -> Any:
         else:
             file.seek(0)
         return _Unpickler(file, encoding="latin1").load()
-    except pickle.UnpicklingError as error:
+    except _RefusedError as error:
         what = f"a pickle that may run code (it asks for {error}): not loaded"
         raise UserError(path, what, EXPORT) from error
     except Exception as error:  # of damaged pickles, of many types

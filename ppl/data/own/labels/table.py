@@ -1,13 +1,15 @@
 """Tables: CSV and other text with columns, of which a folder may have one for each split (`ppl.data.own.table`)."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+from ppl.data.own.names import Photos
 from ppl.data.own.rows import read_rows
 from ppl.data.own.source import Source, is_array, is_json_lines, starts_with
-from ppl.data.own.table import Table, joined, read_table
+from ppl.data.own.table import NoPhotoError, Table, joined, read_table
 from ppl.jobs.errors import UserError
 
 NAME = "a table of labels"
@@ -36,8 +38,29 @@ def files(source: Source) -> list[Path]:
 def read(source: Source, files: Sequence[Path]) -> Table:
     """Return the labels of all tables together."""
     find = source.names.finder(files)
-    tables = [read_table(path, lambda cell, path=path: bool(find(path, cell)), source.choices) for path in files]
+    tables = [_read(source, path, partial(find, path)) for path in files]
     return with_open_images_names(joined(source, files, tables), files[0].parent)
+
+
+def _read(source: Source, path: Path, find: Callable[[str], Photos]) -> Table:
+    """Return the labels of one table.
+
+    Where no name fits, numbers are those of photos with zeros in front: Excel writes 007, read as a number, as 7.
+    """
+    like = f"called as {source.names.index.photos[0]}"
+    try:
+        return read_table(path, lambda cell: bool(find(cell)), source.choices, like)
+    except NoPhotoError:
+        by_number = source.names.of_plain_number
+        if source.path != path:
+            raise
+        table = read_table(path, lambda cell: bool(by_number(cell)), source.choices, like)
+        photos = {name: by_number(name) for name in table.labels}
+        found = [name for name, each in photos.items() if each]
+        if 2 * len(found) < min(len(rows.cells) for rows in read_rows(path)) - 1:
+            raise  # numbers that recur are those of something else, such as widths
+    number, photo = found[0], photos[found[0]][0]
+    return replace(table, photos=photos, form=f"{table.form}, photos by their numbers ({number} is {photo})")
 
 
 def with_open_images_names(table: Table, folder: Path) -> Table:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ppl.data.own.one_per_photo import read_each
-from ppl.data.own.source import Source, read_xml, starts_with
+from ppl.data.own.source import Source, read_xml
 from ppl.data.own.table import Table
 from ppl.jobs.errors import UserError
 
@@ -15,7 +15,7 @@ ROOT = "annotation"
 def files(source: Source) -> list[Path]:
     """Return the XML files if those looked at are of this format; one that is not raises an error when it is read."""
     kinds = set(source.xml_roots.values())
-    return [path for path in source.with_suffix(".xml") if starts_with(path, "<")] if ROOT in kinds else []
+    return source.with_suffix(".xml") if ROOT in kinds else []
 
 
 def read(source: Source, files: Sequence[Path]) -> Table:

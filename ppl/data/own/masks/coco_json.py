@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from ppl.data.findings import listed
+from ppl.data.own.cells import class_key
 from ppl.data.own.labels import coco
 from ppl.data.own.labels.coco import categories_of, objects_of, photos_of
 from ppl.data.own.mask_source import Masks, MaskSource
-from ppl.data.own.shapes import Shape, to_draw
+from ppl.data.own.shapes import Shape, refuse_twice, to_draw
 from ppl.data.own.source import Source, read_json
 from ppl.jobs.errors import UserError
 
@@ -30,11 +31,11 @@ def read(source: MaskSource) -> Masks:
         objects_of(path, content)  # raises for unknown categories
         shapes: dict[Any, list[Shape]] = {}
         for each in content["annotations"]:
-            if not each.get("segmentation") or "segments_info" in each:
+            if not each.get("segmentation") or each.get("segments_info") is not None:
                 what = f"object {each.get('id')} has no segmentation, as others may have: a box is no mask"
                 raise UserError(path, what, "export polygons or RLE, or remove --masks")
             name = categories[each["category_id"]]
-            if number := source.id_of.get(name.casefold(), 0):
+            if number := source.id_of.get(class_key(name), 0):
                 shapes.setdefault(each["image_id"], []).append(Shape(number, each["segmentation"]))
             else:
                 others.add(name)
@@ -43,6 +44,7 @@ def read(source: MaskSource) -> Masks:
             photos = find(path, name)
             counts["unused"] += not photos
             if len(photos) == 1:
+                refuse_twice(path, name, photos[0] in masks)
                 size = (image.get("height"), image.get("width"))
                 masks[photos[0]] = to_draw(f"{path}, {name}", size, shapes.get(image["id"], ()))
     if not masks:

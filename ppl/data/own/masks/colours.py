@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ppl.data.findings import listed
+from ppl.data.own.cells import class_key
 from ppl.data.own.colour_tables import Colour, find_table
 from ppl.data.own.mask_source import Masks, MaskSource
 from ppl.data.own.pixels import is_coloured, mode_of, read_colours, read_values
@@ -57,8 +58,8 @@ def ids_of(source: MaskSource) -> tuple[dict[int, int], str, list[str]]:
     names, origin = find_table(source.path, source.colours, source.classes)
     if names and BLACK not in names:
         names = names | {BLACK: "background"}
-    others = sorted({name for name in names.values() if name.casefold() not in source.id_of})
-    return {_code(colour): source.id_of.get(name.casefold(), 0) for colour, name in names.items()}, origin, others
+    others = sorted({name for name in names.values() if class_key(name) not in source.id_of})
+    return {_code(colour): source.id_of.get(class_key(name), 0) for colour, name in names.items()}, origin, others
 
 
 def _agrees_with_ids(source: MaskSource) -> bool:

@@ -5,9 +5,10 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from ppl.data.findings import listed
+from ppl.data.own.cells import class_key
 from ppl.data.own.labels import cvat
 from ppl.data.own.mask_source import Masks, MaskSource
-from ppl.data.own.shapes import Shape, ellipse, flat_points, pixels, polygon, runs, to_draw
+from ppl.data.own.shapes import Shape, ellipse, flat_points, pixels, polygon, refuse_twice, runs, to_draw
 from ppl.data.own.source import Source, read_xml
 from ppl.data.photos import MAX_STORED
 from ppl.jobs.errors import UserError
@@ -31,12 +32,13 @@ def read(source: MaskSource) -> Masks:
             photos = find(path, name)
             counts["unused"] += not photos
             if len(photos) == 1:
+                refuse_twice(path, name, photos[0] in masks)
                 shapes, size = [], _size(path, image)
                 for each in image:
                     label = each.get("label")
                     if label is None or each.tag in WITHOUT_AREA:
                         continue
-                    number = source.id_of.get(label.strip().casefold(), 0)
+                    number = source.id_of.get(class_key(label), 0)
                     if number:
                         shapes.append(Shape(number, _covered(path, name, each, size), _layer(each)))
                     else:
