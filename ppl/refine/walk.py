@@ -232,7 +232,7 @@ def _chebyshev_sum(matrix: Tensor, columns: Tensor, coefficients: Sequence[float
     """Return sum_k c_k T_k(matrix) columns, by T_(k+1) = 2 matrix T_k - T_(k-1). columns (N, C) -> (N, C).
 
     The matrix (N, N + 2 reach) is applied to columns with `reach` zeros at both ends. Shapes are fixed and no value is
-    read back, so a CUDA graph can hold the sum; torch.compile refuses sparse tensors.
+    read back, as a CUDA graph requires; torch.compile refuses sparse tensors.
     """
     total = coefficients[0] * columns
     if len(coefficients) == 1 or not columns.numel():

@@ -81,7 +81,7 @@ def test_of_equal_maxima_one_pixel_gets_the_gradient() -> None:
 
 
 def test_the_number_of_operations_depends_on_the_number_of_blocks_only(operations) -> None:
-    """No operation per line, and none that reads a value back: a CUDA graph can hold the losses."""
+    """No operation per line, and none that reads a value back, as a CUDA graph requires."""
     inputs = [(*random_inputs(*size), radius) for size, radius in (((1, 30, 30), 4), ((3, 50, 40), 10))]
     counts = [operations(lambda x=x: pair_losses(*x, pairs_at_once=10**9)) for x in inputs]
     for counted in counts:

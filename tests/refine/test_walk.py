@@ -115,7 +115,7 @@ def test_a_batch_without_images_gives_none() -> None:
 
 
 def test_operations_depend_on_no_value_and_none_is_read_back_after_the_check(operations) -> None:
-    """A CUDA graph can hold a walk."""
+    """A CUDA graph requires this of a walk."""
     counted = []
     for classes, h, w in ((3, 12, 17), (2, 12, 17), (3, 40, 23)):
         x = random_inputs(classes, h, w)
