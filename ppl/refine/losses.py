@@ -1,16 +1,18 @@
 """IRNet's losses over pairs of pixels, for the boundary branch (Sec. III-F)."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ppl.data.masks import IGNORE
-from ppl.refine.lines import maxima_along
+from ppl.refine.lines import by_runs, line_maxima, run_maxima, sources, values_at_ends
 from ppl.training.batch_means import mean_count
 
 EPSILON = 1e-5
+
+PAIRS_AT_ONCE = {"cpu": 2**20, "cuda": 2**24}
+"""Pairs in a block, by device: on a CPU they stay in the cache; on a GPU a block occupies all of it, in 340 MB."""
 
 
 class PairLosses(NamedTuple):
@@ -26,8 +28,8 @@ def total(losses: PairLosses) -> Tensor:
     return (losses.bg_pos / 2 + losses.fg_pos / 2 + losses.neg) / 2
 
 
-def pair_losses(boundary: Tensor, labels: Tensor, radius: int) -> PairLosses:
-    """Compute the losses of all pairs of pixels nearer than `radius` to each other, with analytic gradients.
+def pair_losses(boundary: Tensor, labels: Tensor, radius: int, *, pairs_at_once: int | None = None) -> PairLosses:
+    """Compute the losses of all pairs of pixels nearer than `radius` to each other.
 
     A pair is a source i and a neighbour j = i + p. Sources are the pixels that have every neighbour inside the image:
     rows 0..h - radius, columns radius - 1..w - radius. With a = 1 - max of the boundary on the line from i to j:
@@ -39,79 +41,70 @@ def pair_losses(boundary: Tensor, labels: Tensor, radius: int) -> PairLosses:
     Pairs with a label 255 are ignored. Each mean is sum / (count + 1e-5), so without pairs it is zero, as it is for
     an image smaller than the radius. The gradient of a maximum goes to one pixel that attains it.
 
-    boundary (B, h, w) in 0..1, labels (B, h, w) uint8 or int64. Computes in float32 and visits one neighbour p at a
-    time: memory is O(B h w) whatever the radius. Raises ValueError for other shapes or label types.
+    A loss depends on a pair only by its kind and its maximum, which is the value of a pixel. So pairs are counted by
+    the pixel of their maximum, and logarithms and gradients are those of pixels instead of pairs.
+
+    boundary (B, h, w) in 0..1, labels (B, h, w) uint8 or int64. Computes in float64; the losses are float64 if the
+    boundary is, else float32. Memory is 20 bytes per pair of a block of `pairs_at_once` (default: PAIRS_AT_ONCE), and
+    O(B h w radius). Raises ValueError for other shapes or label types.
     """
     if boundary.ndim != 3 or labels.shape != boundary.shape:
         shapes = f"{tuple(boundary.shape)} and {tuple(labels.shape)}"
         raise ValueError(f"shape mismatch: expected boundary and labels (B, h, w), got {shapes}")
     if labels.dtype not in (torch.uint8, torch.int64):
         raise ValueError(f"labels must be uint8 or int64, got {labels.dtype}")
+    block = pairs_at_once or PAIRS_AT_ONCE.get(boundary.device.type, PAIRS_AT_ONCE["cuda"])
+    counts = count_pairs(boundary.detach(), labels, radius, block)  # (3, B, h, w)
     with torch.autocast(boundary.device.type, enabled=False):
-        return PairLosses(*_PairLosses.apply(boundary.float(), labels, radius))
+        values = boundary.double()
+        joined, parted = (1 - values + EPSILON).log(), (values + EPSILON).log()  # 1 - a = value
+        bg, fg, neg = counts
+        sums = -torch.stack([(bg * joined).sum(), (fg * joined).sum(), (neg * parted).sum()])
+        means = sums / (mean_count(counts.flatten(1).sum(1, dtype=torch.float64)) + EPSILON)
+    return PairLosses(*means.to(torch.promote_types(boundary.dtype, torch.float32)))
 
 
-class _PairLosses(torch.autograd.Function):
-    """The three losses; the forward pass also computes the gradients, as it has the terms of each pair."""
+@torch.no_grad()
+def count_pairs(boundary: Tensor, labels: Tensor, radius: int, pairs_at_once: int) -> Tensor:
+    """Return the number of pairs of each kind, bg_pos, fg_pos and neg, whose maximum each pixel attains.
 
-    @staticmethod
-    def forward(ctx: Any, boundary: Tensor, labels: Tensor, radius: int) -> tuple[Tensor, ...]:
-        """Return the three losses of boundary (B, h, w) float32 and labels (B, h, w)."""
-        batch, h, w = boundary.shape
-        margin = radius - 1
-        rows, columns = max(0, h - margin), max(0, w - 2 * margin)  # of source pixels
-        sums = boundary.new_zeros(3, dtype=torch.float64)  # bg_pos, fg_pos, neg
-        counts = boundary.new_zeros(3, dtype=torch.float64)
-        gradients = boundary.new_zeros(3, batch, h, w)
-
-        keys = _ordered_keys(boundary)
-
-        def at(values: Tensor, dy: int, dx: int) -> Tensor:
-            """Return the values at the offset (dy, dx) from every source pixel: (B, rows, columns)."""
-            return values[..., dy : dy + rows, margin + dx : margin + dx + columns]
-
-        source = at(labels, 0, 0)  # (B, rows, columns)
-        valid, empty = source != IGNORE, source == 0
-        maxima = maxima_along(radius, lambda offset: at(keys, *offset)) if source.numel() else ()
-        for (end, _), highest in maxima:
-            target = at(labels, *end)
-            both, equal = valid & (target != IGNORE), source == target
-            positive, negative = both & equal, both & ~equal
-            kinds = torch.stack((positive & empty, positive & ~empty, negative))  # (3, B, rows, columns)
-            kinds = kinds.float()  # products with 0 and 1 are several times faster than torch.where
-            counts += kinds.flatten(1).sum(1)  # whole numbers: exact below 2^24 pairs
-
-            value, pixel = _value_and_pixel(highest)  # (B, rows, columns) each
-            agreement = torch.where(negative, value, 1 - value).add_(EPSILON)  # 1 - a = value
-            slope = agreement.reciprocal()
-            torch.where(negative, -slope, slope, out=slope)
-            sums -= kinds.flatten(1) @ agreement.log_().flatten()
-            slopes = (kinds * slope).flatten(1)  # (3, pairs)
-            gradients.view(3, -1).scatter_add_(1, pixel.view(1, -1).expand(3, -1), slopes)
-
-        counts = mean_count(counts)
-        ctx.save_for_backward(gradients, counts)
-        bg_pos, fg_pos, neg = (sums / (counts + EPSILON)).float()
-        return bg_pos, fg_pos, neg
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the gradient of the boundary from those of the three losses; labels and radius have none."""
-        gradients, counts = ctx.saved_tensors
-        weights = (torch.stack(grads) / (counts + EPSILON)).float()
-        return (weights.view(3, 1, 1, 1) * gradients).sum(0), None, None
-
-
-def _ordered_keys(boundary: Tensor) -> Tensor:
-    """Return int64 keys: the bits of the value, followed by the index of the pixel.
-
-    Non-negative floats have the same order as their bits, so the maximum key yields the highest value and its position.
+    Of equal values that of the last pixel, in reading order, is the maximum. boundary (B, h, w), labels (B, h, w)
+    uint8 or int64 -> (3, B, h, w) int32.
     """
-    pixel = torch.arange(boundary.numel(), device=boundary.device).view(boundary.shape)
-    return (boundary.contiguous().view(torch.int32).long() << 32) | pixel
+    batch, h, w = boundary.shape
+    pixels, lines = h * w, len(by_runs(radius))
+    counts = torch.zeros(batch * 4 * pixels, dtype=torch.int32, device=boundary.device)  # of ignored pairs, too
+    origins = sources(pixels, radius, w)
+    if not (counts.numel() and lines and origins and w >= 2 * radius - 1):
+        return counts.view(batch, 4, h, w).transpose(0, 1)[:3]
 
+    order = boundary.flatten(1).argsort(dim=1, stable=True)
+    ascending = torch.arange(pixels, dtype=torch.int32, device=boundary.device).expand(batch, -1)
+    rank = torch.empty_like(ascending, memory_format=torch.contiguous_format).scatter_(1, order, ascending)
+    runs = run_maxima(rank, radius, w)
 
-def _value_and_pixel(keys: Tensor) -> tuple[Tensor, Tensor]:
-    """Unpack the keys of `_ordered_keys`: float32 values and int64 flat indices."""
-    return (keys >> 32).int().view(torch.float32), keys & 0xFFFFFFFF
+    # A pair is counted at (image, kind, rank), a flat index of which these are the first two terms.
+    labels = labels.flatten(1)  # (B, h w)
+    first = torch.arange(0, counts.numel(), 4 * pixels, dtype=torch.int32, device=labels.device)[:, None]
+    bg, fg, neg, ignored = (first + kind * pixels for kind in range(4))  # (B, 1) each
+    column = torch.arange(pixels, device=labels.device) % w
+    outside = (column < radius - 1) | (column > w - radius)  # lines from there continue at the other side
+    unlabelled = labels == IGNORE
+    if_equal = torch.where(unlabelled, ignored, torch.where(labels == 0, bg, fg))
+    if_different = torch.where(unlabelled, ignored, neg)  # by the label of the neighbour
+    least = torch.where(unlabelled | outside, ignored, 0)  # by the source
+
+    one = torch.ones((), dtype=torch.int32, device=labels.device)
+    step = max(1, pairs_at_once // (batch * lines))
+    for start in range(origins.start, origins.stop, step):
+        block = range(start, min(start + step, origins.stop))
+        here = slice(block.start, block.stop)
+        equal = values_at_ends(labels, radius, w, block) == labels[:, None, here]  # (B, lines, block)
+        different = values_at_ends(if_different, radius, w, block)
+        place = torch.where(equal, if_equal[:, None, here], different)
+        torch.maximum(place, least[:, None, here], out=place)
+        place += line_maxima(runs, radius, w, block)
+        counts.index_add_(0, place.flatten(), one.expand(place.numel()))
+
+    counts = counts.view(batch, 4, pixels)[:, :3]
+    return counts.gather(2, rank[:, None].expand_as(counts).long()).view(batch, 3, h, w).transpose(0, 1)

@@ -2,14 +2,20 @@
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ppl.crf.sparse import csr
-from ppl.refine.lines import Offset, PixelLine, lines_within
+from ppl.refine.lines import Offset, PixelLine, by_runs, line_maxima, run_maxima, sources
 
 TOLERANCE = 1e-7  # of the Chebyshev series: sum of the omitted coefficients; t^256 then needs degree 84
+
+PIXELS_AT_ONCE = {"cpu": 1, "cuda": 2**17}
+"""Pixels of a block-diagonal matrix, by device; a matrix has at least one image. At the default radius a pixel takes
+1.4 KB. On a CPU one image at a time is faster, as its columns stay in the cache."""
 
 
 @torch.no_grad()
@@ -22,24 +28,51 @@ def propagate(scores: Tensor, boundary: Tensor, radius: int = 5, beta: float = 1
         T    = A D^-1,  D = diag(column sums of A)
         out  = (scores * (1 - b)) T^steps              one row per class, T^steps without a floor or a rescaling
 
-    A is symmetric, hence T^s = D^1/2 S^s D^-1/2 with S = D^-1/2 A D^-1/2, whose eigenvalues lie in [-1, 1]. There
-    t^s = sum_k c_k T_k(t) (Chebyshev polynomials), and the c_k vanish quickly beyond k ~ sqrt(s), so a few products
-    of the sparse S with an (h w, C) matrix replace the power. Memory grows with h w radius^2.
+    T has the eigenvalues of the symmetric D^-1/2 A D^-1/2, which lie in [-1, 1]. There t^s = sum_k c_k T_k(t)
+    (Chebyshev polynomials), and the c_k vanish quickly beyond k ~ sqrt(s), so a few products of the sparse matrix
+    with an (h w, C) matrix replace the power. Memory grows with h w radius^2.
 
     scores (C, h, w) floating point, boundary (h, w) in 0..1, on one device -> (C, h, w) like `scores`. The sums use
     float64, which is not slower here, as denormal numbers slow float32 down, and reduces the error 100 times.
     Raises ValueError for other shapes, devices or ranges.
     """
-    _check_boundary(boundary, scores)
+    return propagate_batch([scores], boundary[None], radius, beta, steps)[0]
 
-    def affinity(line: PixelLine) -> Tensor:
-        highest = _at(boundary, line.end, (0, 0)).clone()
-        for offset in line.pixels:
-            torch.maximum(highest, _at(boundary, line.end, offset), out=highest)
-        return highest.double().neg_().add_(1)
 
-    start = scores.double() * (1 - boundary.double())
-    return random_walk(start, affinity, radius=radius, beta=beta, steps=steps).to(scores.dtype)
+@torch.no_grad()
+def propagate_batch(
+    scores: Sequence[Tensor],
+    boundaries: Tensor,
+    radius: int = 5,
+    beta: float = 10.0,
+    steps: int = 256,
+    *,
+    images_at_once: int | None = None,
+) -> list[Tensor]:
+    """Return the scores of images of one size after the walk of `propagate`, several with one block-diagonal matrix.
+
+    Several images need as many operations as one, but as many times its memory; images of fewer classes walk with
+    planes of zeros. scores: of each image (C, h, w), boundaries (B, h, w); `images_at_once` follows from
+    PIXELS_AT_ONCE by default.
+    """
+    for of_image, boundary in zip(scores, boundaries, strict=True):
+        _check_shapes(of_image, boundary)
+    if not len(scores):
+        return []
+    if not ((boundaries >= 0) & (boundaries <= 1)).all():
+        raise ValueError("boundary values must lie in 0..1")
+    grid = _Grid(*boundaries.shape[1:], radius)
+    pixels = PIXELS_AT_ONCE.get(boundaries.device.type, PIXELS_AT_ONCE["cuda"])
+    count, walked = images_at_once or max(1, pixels // boundaries[0].numel()), []
+    for first in range(0, len(scores), count):
+        group, images = scores[first : first + count], boundaries[first : first + count]
+        most = max(map(len, group))
+        start = torch.stack([F.pad(x, (0, 0, 0, 0, 0, most - len(x))) for x in group])  # (B, C, h, w)
+        start = start.double() * (1 - images[:, None].double())
+        _check(start, beta, steps)
+        of_images = _walk(start, _between_boundaries(images, grid, beta), grid, steps)
+        walked += [out[: len(x)].to(x.dtype) for x, out in zip(group, of_images, strict=True)]
+    return walked
 
 
 @torch.no_grad()
@@ -52,12 +85,17 @@ def random_walk(
     which are raised to `beta` here; A_ii = 1, all other pairs are 0. T and the method are those of `propagate`.
     Raises ValueError for other shapes or ranges.
     """
-    _check(scores, beta, steps)
-    matrix, degree = _normalised_affinity(scores.shape[1:], scores.device, lines_within(radius), affinity, beta)
-    root = degree.sqrt()[:, None]  # (h w, 1)
-    weighted = (scores.flatten(1).T * root).contiguous()  # (h w, C), by rows: a sparse product takes half the time
-    walked = _chebyshev_sum(matrix, weighted, power_coefficients(steps, TOLERANCE)) / root
-    return walked.T.reshape(scores.shape)
+    if scores.ndim != 3:
+        raise ValueError(f"shape mismatch: expected scores (C, h, w), got {tuple(scores.shape)}")
+    _check(scores[None], beta, steps)
+    grid = _Grid(*scores.shape[1:], radius)
+    table = grid.table(1, scores.device)
+    table[:, :-1] = 0
+    h, w = grid.size
+    for line, values in zip(by_runs(radius), grid.of_image(table)[0, :-1], strict=True):
+        if line.end[0] < h and abs(line.end[1]) < w:
+            _at(values, line.end, (0, 0)).copy_(affinity(line).double().pow_(beta))
+    return _walk(scores[None].double(), table, grid, steps)[0]
 
 
 def _at(rows: Tensor, end: Offset, offset: Offset) -> Tensor:
@@ -86,7 +124,7 @@ def power_coefficients(steps: int, tolerance: float) -> list[float]:
     return coefficients.tolist()
 
 
-def _check_boundary(boundary: Tensor, scores: Tensor) -> None:
+def _check_shapes(scores: Tensor, boundary: Tensor) -> None:
     if scores.ndim != 3 or boundary.shape != scores.shape[1:] or not boundary.numel():
         shapes = f"{tuple(scores.shape)} and {tuple(boundary.shape)}"
         raise ValueError(f"shape mismatch: expected scores (C, h, w) and boundary (h, w), got {shapes}")
@@ -94,13 +132,11 @@ def _check_boundary(boundary: Tensor, scores: Tensor) -> None:
         raise ValueError(f"scores and boundary must be floating point, got {scores.dtype} and {boundary.dtype}")
     if scores.device != boundary.device:
         raise ValueError(f"device mismatch: scores on {scores.device}, boundary on {boundary.device}")
-    if not ((boundary >= 0) & (boundary <= 1)).all():
-        raise ValueError("boundary values must lie in 0..1")
 
 
 def _check(scores: Tensor, beta: float, steps: int) -> None:
-    if scores.ndim != 3 or not scores.shape[1] * scores.shape[2]:
-        raise ValueError(f"shape mismatch: expected scores (C, h, w), got {tuple(scores.shape)}")
+    if not scores.shape[-2] * scores.shape[-1]:
+        raise ValueError(f"shape mismatch: expected scores of some pixels, got {tuple(scores.shape)}")
     if not scores.isfinite().all():
         raise ValueError("scores must be finite")
     if steps < 0:
@@ -109,59 +145,106 @@ def _check(scores: Tensor, beta: float, steps: int) -> None:
         raise ValueError(f"beta must be positive, got {beta}")
 
 
-def _normalised_affinity(
-    size: tuple[int, int],
-    device: torch.device,
-    lines: Sequence[PixelLine],
-    affinity_of: Callable[[PixelLine], Tensor],
-    beta: float,
-) -> tuple[Tensor, Tensor]:
-    """Return S = D^-1/2 A D^-1/2 as an (h w, h w) sparse CSR matrix, and the diagonal of D as (h w,), both float64.
+class _Grid:
+    """Places of the affinities of pairs in a table (B, lines + 1, sources): lines `by_runs`, then the pixel itself.
 
-    A table holds a row per offset, in the order of the offsets (opposite offsets mirror each other around the middle
-    row, the pixel itself), so that the columns of each matrix row come out sorted.
+    The image lies in a larger one, whose rows follow each other without a gap, so that a pixel beyond a border exists
+    at any offset from any pixel. No pair with such a pixel has an affinity, and every pixel of every image of a size
+    has the same number of neighbours: shapes do not depend on values.
     """
-    h, w = size
-    pixels, middle = h * w, len(lines)
-    affinity = torch.zeros(2 * middle + 1, h, w, dtype=torch.float64, device=device)
-    inside = torch.zeros_like(affinity, dtype=torch.bool)
-    affinity[middle], inside[middle] = 1, True
-    shifts = [0] * len(affinity)  # of the flat pixel index
-    for i, line in enumerate(lines, start=1):
-        dy, dx = line.end
-        shifts[middle - i], shifts[middle + i] = -dy * w - dx, dy * w + dx
-        if dy >= h or abs(dx) >= w:
-            continue
-        values = affinity_of(line).double().pow_(beta)
-        _at(affinity[middle + i], line.end, (0, 0)).copy_(values)
-        _at(affinity[middle - i], line.end, line.end).copy_(values)
-        _at(inside[middle + i], line.end, (0, 0)).fill_(True)
-        _at(inside[middle - i], line.end, line.end).fill_(True)
 
-    degree = affinity.sum(0).flatten()  # (h w,), at least 1
-    scale = degree.rsqrt()
-    affinity *= scale.view(h, w)
-    neighbours = inside.flatten(1).T.contiguous()  # (h w, offsets)
-    values = affinity.flatten(1).T.contiguous().masked_select(neighbours)  # (pairs,), contiguous: a quarter of the time
-    del affinity
-    pixel = torch.arange(pixels, dtype=torch.int32, device=device)  # int32: the index type of MKL and cuSPARSE
-    offset = torch.tensor(shifts, dtype=torch.int32, device=device)
-    columns = (pixel[:, None] + offset).masked_select(neighbours)  # (pairs,)
-    values *= scale.index_select(0, columns)
-    row_ends = torch.zeros(pixels + 1, dtype=torch.int32, device=device)
-    row_ends[1:] = neighbours.sum(1).cumsum(0)
-    return csr(row_ends, columns, values, (pixels, pixels), check=True), degree
+    def __init__(self, h: int, w: int, radius: int) -> None:
+        self.size, self.radius, self.margin = (h, w), radius, radius - 1
+        self.width = w + self.margin  # of a row, which ends before the first pixel of the next one
+        self.pixels = 3 * self.margin + (h + 2 * self.margin) * self.width
+        self.sources = sources(self.pixels, radius, self.width)
+        self.first = self.margin * (self.width + 1)  # place of the first pixel of the image among the sources
+
+    def pad(self, images: Tensor, value: float) -> Tensor:
+        """Return images (B, h, w) in the larger one, (B, pixels)."""
+        rows = F.pad(images, (0, self.margin, self.margin, self.margin), value=value)
+        return F.pad(rows.flatten(1), (2 * self.margin, self.margin), value=value)
+
+    def table(self, batch: int, device: torch.device) -> Tensor:
+        """Return a table of ones, (B, lines + 1, sources) float64."""
+        lines = len(by_runs(self.radius))
+        return torch.ones(batch, lines + 1, len(self.sources), dtype=torch.float64, device=device)
+
+    def of_image(self, table: Tensor) -> Tensor:
+        """Return the part of a table whose sources are pixels of the image, (B, lines + 1, h, w)."""
+        h, w = self.size
+        rows = table[..., self.first : self.first + h * self.width]
+        return rows.unflatten(-1, (h, self.width))[..., :w]
+
+    def neighbours(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return, of a pixel and all its neighbours, the step to each in the image and in a flattened table.
+
+        (neighbours,) int32 each, in reading order. The affinity to an earlier pixel lies at that pixel.
+        """
+        lines, (_, w) = by_runs(self.radius), self.size
+        places = [((0, 0), len(lines) * len(self.sources))]
+        for i, ((dy, dx), _) in enumerate(lines):
+            place = i * len(self.sources)
+            places += [((dy, dx), place), ((-dy, -dx), place - dy * self.width - dx)]
+        steps = [(dy * w + dx, place) for (dy, dx), place in sorted(places)]
+        return tuple(torch.tensor(steps, dtype=torch.int32).T.contiguous().to(device))
+
+
+def _between_boundaries(boundaries: Tensor, grid: _Grid, beta: float) -> Tensor:
+    """Return the table of affinities between boundaries (B, h, w)."""
+    padded = grid.pad(boundaries, 1)  # a line that leaves the image ends at a boundary
+    runs = run_maxima(padded, grid.radius, grid.width)
+    table = grid.table(len(boundaries), boundaries.device)
+    table[:, :-1].copy_(line_maxima(runs, grid.radius, grid.width, grid.sources)).neg_().add_(1).pow_(beta)
+    return table
+
+
+def _walk(scores: Tensor, table: Tensor, grid: _Grid, steps: int) -> Tensor:
+    """Return scores (B, C, h, w) float64 after the walk by a table of affinities."""
+    columns = scores.movedim(1, -1)  # (B, h, w, C), by rows: a sparse product takes half the time
+    matrix = _transition(table, grid)
+    walked = _chebyshev_sum(matrix, columns.flatten(0, 2).contiguous(), power_coefficients(steps, TOLERANCE))
+    return walked.view(columns.shape).movedim(-1, 1)
+
+
+def _transition(table: Tensor, grid: _Grid) -> Tensor:
+    """Return D^-1 A, the transposed T of each image, as a sparse CSR matrix (N, N + 2 reach), N = B h w, float64.
+
+    Every row has all neighbours, those outside of the image with zeros: a part of `reach` columns at both ends stands
+    for pixels before the first image and after the last one.
+    """
+    (h, w), device = grid.size, table.device
+    steps, places = grid.neighbours(device)  # (neighbours,) each
+    reach = grid.margin * (w + 1)
+    of_batch, of_row = (torch.arange(n, dtype=torch.int32, device=device) for n in (len(table), h))
+    source = (of_batch[:, None] * table[0].numel() + of_row * grid.width + grid.first).flatten()[:, None]  # (B h, 1)
+    source = (source + torch.arange(w, dtype=torch.int32, device=device)).flatten()  # (N,)
+    values = table.flatten().index_select(0, (source[:, None] + places).flatten()).view(-1, len(places))
+    values /= values.sum(1, keepdim=True)
+    pixel = torch.arange(reach, reach + len(values), dtype=torch.int32, device=device)
+    columns = (pixel[:, None] + steps).flatten()  # int32: the index type of MKL and cuSPARSE
+    row_ends = torch.arange(0, values.numel() + 1, len(places), dtype=torch.int32, device=device)
+    # No check: it would wait for the device, and in images narrower than a line several zeros share a column.
+    return csr(row_ends, columns, values.flatten(), (len(values), len(values) + 2 * reach), check=False)
 
 
 def _chebyshev_sum(matrix: Tensor, columns: Tensor, coefficients: Sequence[float]) -> Tensor:
-    """Return sum_k c_k T_k(matrix) columns, by T_(k+1) = 2 matrix T_k - T_(k-1). columns (N, C) -> (N, C)."""
+    """Return sum_k c_k T_k(matrix) columns, by T_(k+1) = 2 matrix T_k - T_(k-1). columns (N, C) -> (N, C).
+
+    The matrix (N, N + 2 reach) is applied to columns with `reach` zeros at both ends. Shapes are fixed and no value is
+    read back, as a CUDA graph requires; torch.compile refuses sparse tensors.
+    """
     total = coefficients[0] * columns
-    if len(coefficients) == 1:
+    if len(coefficients) == 1 or not columns.numel():
         return total
-    previous, current = columns.clone(), matrix @ columns
-    total.add_(current, alpha=coefficients[1])
-    for coefficient in coefficients[2:]:
-        previous.addmm_(matrix, current, beta=-1, alpha=2)
-        previous, current = current, previous
-        total.add_(current, alpha=coefficient)
+    inside = slice(reach := (matrix.shape[1] - len(columns)) // 2, reach + len(columns))
+    previous = F.pad(columns, (0, 0, reach, reach))
+    current = torch.zeros_like(previous)
+    current[inside].addmm_(matrix, previous, beta=0)
+    for coefficient, following in pairwise([*coefficients[1:], None]):
+        if coefficient:
+            total.add_(current[inside], alpha=coefficient)
+        if following is not None:
+            previous[inside].addmm_(matrix, current, beta=-1, alpha=2)
+            previous, current = current, previous
     return total

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ppl.refine.lines import lines_within, maxima_along
+from ppl.refine.lines import by_runs, line_maxima, lines_within, run_maxima, sources, values_at_ends
 
 
 @pytest.mark.parametrize("radius", [1, 2, 5, 10])
@@ -37,10 +37,26 @@ def test_a_radius_below_one_is_refused() -> None:
         lines_within(0)
 
 
-@pytest.mark.parametrize("radius", [1, 2, 5, 10])
-def test_maxima_along_are_those_of_every_line(radius: int) -> None:
-    values = torch.rand(2 * radius, 2 * radius, 3, generator=torch.Generator().manual_seed(radius))
-    maxima = dict(maxima_along(radius, lambda offset: values[offset]))
-    assert set(maxima) == set(lines_within(radius))
-    for line, highest in maxima.items():
-        assert torch.equal(highest, torch.stack([values[offset] for offset in line.pixels]).amax(0))
+@pytest.mark.parametrize("radius", [1, 2, 3, 5, 10])
+def test_line_maxima_are_those_of_every_line_in_any_blocks(radius: int) -> None:
+    h, width, margin = radius + 2, 2 * radius + 1, radius - 1
+    values = torch.rand(2, h, width, generator=torch.Generator().manual_seed(radius))
+    flat, origins = values.flatten(1), sources(h * width, radius, width)
+    runs = run_maxima(flat, radius, width)
+    middle = origins[len(origins) // 2]
+    blocks = [range(origins.start, middle), range(middle, origins.stop)]
+    maxima = torch.cat([line_maxima(runs, radius, width, block) for block in blocks], 2)
+    ends = torch.cat([values_at_ends(flat, radius, width, block) for block in blocks], 2)
+    assert sorted(by_runs(radius)) == sorted(lines_within(radius))
+    assert maxima.shape == ends.shape == (2, len(by_runs(radius)), len(origins))
+    for i, ((dy, dx), line) in enumerate(by_runs(radius)):
+        for y in range(h - margin):
+            for x in range(margin, width - margin):
+                source = origins.index(y * width + x)
+                expected = torch.stack([values[:, y + py, x + px] for py, px in line]).amax(0)
+                assert torch.equal(maxima[:, i, source], expected)
+                assert torch.equal(ends[:, i, source], values[:, y + dy, x + dx])
+
+
+def test_an_image_smaller_than_the_lines_has_no_sources() -> None:
+    assert not sources(3 * 7, 5, 7)

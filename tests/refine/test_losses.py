@@ -1,4 +1,4 @@
-"""The streaming pair losses against a pair-by-pair formulation under autograd."""
+"""The pair losses against a pair-by-pair formulation under autograd."""
 
 import pytest
 import torch
@@ -24,8 +24,8 @@ def naive_losses(boundary: Tensor, labels: Tensor, radius: int) -> PairLosses:
                         terms["neg"].append(-torch.log(1 + 1e-5 - affinity))
                     else:
                         terms["fg_pos" if one else "bg_pos"].append(-torch.log(affinity + 1e-5))
-    means = (torch.stack(terms[n]).mean() if terms[n] else boundary.new_zeros(()) for n in PairLosses._fields)
-    return PairLosses(*means)
+    sums = {name: torch.stack(values).sum() if values else boundary.new_zeros(()) for name, values in terms.items()}
+    return PairLosses(*(sums[name] / (len(terms[name]) + 1e-5) for name in PairLosses._fields))
 
 
 def random_inputs(batch: int, h: int, w: int) -> tuple[Tensor, Tensor]:
@@ -48,6 +48,22 @@ def test_each_loss_and_its_gradient_equal_the_pairwise_definition(name: str, siz
     torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("pairs_at_once", [1, 300, 10**6])
+@pytest.mark.parametrize(("size", "radius"), [((8, 12), 4), ((5, 6), 2)], ids=str)
+def test_in_float64_losses_and_gradients_are_exact_for_any_block(size, radius: int, pairs_at_once: int) -> None:
+    boundary, labels = random_inputs(2, *size)
+    boundary = boundary.detach().double().requires_grad_()
+    ours, expected = (
+        pair_losses(boundary, labels, radius, pairs_at_once=pairs_at_once),
+        naive_losses(boundary, labels, radius),
+    )
+    for loss, reference in zip(ours, expected, strict=True):
+        assert loss.dtype == torch.float64
+        torch.testing.assert_close(loss, reference, rtol=1e-12, atol=1e-12)
+        (one,), (other,) = (torch.autograd.grad(x, boundary, retain_graph=True) for x in (loss, reference))
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
 def test_the_total_weighs_the_losses_and_their_gradients() -> None:
     boundary, labels = random_inputs(2, 7, 11)
     losses = pair_losses(boundary, labels, 3)
@@ -55,6 +71,25 @@ def test_the_total_weighs_the_losses_and_their_gradients() -> None:
     (combined,) = torch.autograd.grad(total(losses), boundary)
     torch.testing.assert_close(combined, sum(g * w for g, w in zip(gradients, (0.25, 0.25, 0.5), strict=True)))
     assert total(PairLosses(*map(torch.tensor, (4.0, 8.0, 3.0)))) == 4.5
+
+
+def test_of_equal_maxima_one_pixel_gets_the_gradient() -> None:
+    labels, boundary = torch.zeros(1, 2, 3, dtype=torch.uint8), torch.full((1, 2, 3), 0.5, requires_grad=True)
+    (gradient,) = torch.autograd.grad(pair_losses(boundary, labels, 2).bg_pos, boundary)
+    expected = torch.tensor([[[0, 0, 1.0], [0, 2, 1]]]) / 0.50001 / 4.00001  # four pairs: the last pixel of each line
+    torch.testing.assert_close(gradient, expected)
+
+
+def test_the_number_of_operations_depends_on_the_number_of_blocks_only(operations) -> None:
+    """No operation per line, and none that reads a value back, as a CUDA graph requires."""
+    inputs = [(*random_inputs(*size), radius) for size, radius in (((1, 30, 30), 4), ((3, 50, 40), 10))]
+    counts = [operations(lambda x=x: pair_losses(*x, pairs_at_once=10**9)) for x in inputs]
+    for counted in counts:
+        assert not any(counted[name] for name in ("_local_scalar_dense", "nonzero", "masked_select", "bincount"))
+    kernels = [n["index"] + n["maximum"] + n["index_add_"] for n in counts]
+    assert kernels[0] <= kernels[1] < 50  # 12 and 152 lines
+    two = operations(lambda: pair_losses(*inputs[1], pairs_at_once=3 * 152 * 1000))  # 1622 sources, 1000 at once
+    assert two["index_add_"] == 2 * counts[1]["index_add_"]
 
 
 def test_a_boundary_between_two_regions_costs_nothing() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ppl.refine.walk import power_coefficients, propagate
+from ppl.refine.walk import power_coefficients, propagate, propagate_batch
 
 
 def dense_transition(boundary: Tensor, radius: int, beta: float) -> Tensor:
@@ -90,6 +90,42 @@ def test_mirrored_inputs_give_mirrored_scores() -> None:
     out = propagate(scores, boundary)
     for axis in (-1, -2):
         torch.testing.assert_close(propagate(scores.flip(axis), boundary.flip(axis)), out.flip(axis))
+
+
+@pytest.mark.parametrize("size", [(12, 17), (3, 4), (1, 1)], ids=str)
+@pytest.mark.parametrize("images_at_once", [None, 1, 2, 3])
+def test_images_of_a_batch_walk_as_each_alone(images_at_once: int | None, size: tuple[int, int]) -> None:
+    inputs = [random_inputs(classes, *size, seed=classes) for classes in (3, 1, 0, 2)]
+    scores, boundaries = [x for x, _ in inputs], torch.stack([b for _, b in inputs])
+    together = propagate_batch(scores, boundaries, steps=33, images_at_once=images_at_once)
+    for out, alone in zip(together, (propagate(*x, steps=33) for x in inputs), strict=True):
+        torch.testing.assert_close(out, alone)
+
+
+def test_images_in_one_matrix_do_not_reach_each_other() -> None:
+    scores, boundaries = [torch.zeros(1, 6, 7), torch.ones(1, 6, 7), torch.zeros(1, 6, 7)], torch.zeros(3, 6, 7)
+    before, ones, after = propagate_batch(scores, boundaries, images_at_once=3)
+    torch.testing.assert_close(ones, torch.ones(1, 6, 7))
+    assert not before.any()
+    assert not after.any()
+
+
+def test_a_batch_without_images_gives_none() -> None:
+    assert propagate_batch([], torch.zeros(0, 6, 7)) == []
+
+
+def test_operations_depend_on_no_value_and_none_is_read_back_after_the_check(operations) -> None:
+    """A CUDA graph requires this of a walk."""
+    counted = []
+    for classes, h, w in ((3, 12, 17), (2, 12, 17), (3, 40, 23)):
+        x = random_inputs(classes, h, w)
+        counted.append(operations(lambda x=x: propagate(*x)))
+        assert sum(counted[-1][name] for name in ("_local_scalar_dense", "nonzero", "masked_select")) <= 2
+    assert counted[0] == counted[1] == counted[2]
+    assert counted[0]["addmm_"] == len(power_coefficients(256, 1e-7)) - 1
+    scores, boundary = random_inputs(2, 12, 17)
+    eight = operations(lambda: propagate_batch([scores] * 8, boundary.expand(8, -1, -1), images_at_once=8))
+    assert eight["addmm_"] == counted[0]["addmm_"]
 
 
 def test_an_image_without_classes_gives_no_scores() -> None:
