@@ -44,6 +44,9 @@ STORED = UPRIGHT | {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
 SIDEWAYS = (5, 6, 7, 8)
 """EXIF orientations that exchange width and height."""
 
+EXCHANGING = tuple(UPRIGHT[orientation] for orientation in SIDEWAYS)
+"""The transpositions of these."""
+
 Result = TypeVar("Result")
 
 
@@ -61,12 +64,12 @@ def read_photo(
     """
     most = MAX_PIXELS if max_side is None else MAX_STORED
     with open_image(path, "photo", tuple(PHOTO_FORMATS), most) as image:
-        draft_size = None if max_side is None else shrunk_size(image.size, max_side)
+        size = None if max_side is None else shrunk_size(image.size, max_side)  # decoded at 1/2, sides are rounded up
         load = partial(_samples, path, image) if is_deep(image) else image.load
-        turn, loaded = call_pillow(path, "photo", lambda: _decode(image, draft_size, upright, load))
+        turn, loaded = call_pillow(path, "photo", lambda: _decode(image, size, upright, load))
         try:
             rgb = _deep_to_rgb(loaded, bits) if isinstance(loaded, Samples) else _to_rgb(image)
-            return np.array(_turned(rgb, turn, max_side))
+            return np.array(_turned(rgb, turn, size))
         except ValueError as error:  # of the mode or the palette
             raise _unreadable(path, "photo", error) from error
 
@@ -210,11 +213,13 @@ def _stored_size(image: Image.Image) -> tuple[int, int]:
     return (image.tag_v2[256], image.tag_v2[257]) if image.format == "TIFF" else image.size
 
 
-def _turned(rgb: Image.Image, turn: Image.Transpose | None, max_side: int | None) -> Image.Image:
-    """Return an 8-bit RGB image transposed and then shrunk to `max_side`."""
+def _turned(rgb: Image.Image, turn: Image.Transpose | None, size: tuple[int, int] | None) -> Image.Image:
+    """Return an 8-bit RGB image transposed and then shrunk to a size, which is that before it is transposed."""
     if turn is not None:
         rgb = rgb.transpose(turn)  # first: Pillow's resizing is not symmetric, so the order matters
-    return rgb if max_side is None else rgb.resize(shrunk_size(rgb.size, max_side), Image.Resampling.BICUBIC)
+    if size is None:
+        return rgb
+    return rgb.resize(size[::-1] if turn in EXCHANGING else size, Image.Resampling.BICUBIC)
 
 
 def _samples(path: Path | str, image: ImageFile.ImageFile) -> Samples:

@@ -6,7 +6,7 @@ from PIL import Image
 
 from ppl.data.dataset import Dataset
 from ppl.data.masks import VOC_COLOURS, read_mask, write_mask
-from ppl.data.photos import MAX_PIXELS, MAX_STORED, photo_size, read_photo
+from ppl.data.photos import MAX_PIXELS, MAX_STORED, photo_size, read_photo, shrunk_size
 from ppl.jobs.errors import UserError
 
 
@@ -53,6 +53,21 @@ def test_a_photo_is_shrunk_to_its_longest_side(tmp_path: Path, form: str, orient
     assert shrunk.shape[:2] == tuple(side // 10 for side in whole.shape[:2])
     assert np.abs(shrunk[2::10, 2::10].astype(int) - whole[25::100, 25::100]).max() < 10
     assert (read_photo(path, max_side=400) == whole).all()
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("upright", [True, False])
+def test_a_shrunk_photo_has_the_size_that_its_header_and_its_mask_shrink_to(
+    tmp_path: Path, form: str, orientation: int, upright: bool
+) -> None:
+    """Also where a JPEG is decoded at 1/2 of its sides, which rounds them up: 105 to 53, not 52."""
+    path, exif = tmp_path / "a", Image.Exif()
+    exif[0x0112] = orientation
+    for stored in ((160, 105), (160, 113), (105, 160), (321, 209), (323, 322)):
+        Image.new("RGB", stored).save(path, form, exif=exif)
+        expected = shrunk_size(photo_size(path, upright=upright), 80)
+        assert read_photo(path, max_side=80, upright=upright).shape[:2] == expected
 
 
 @pytest.mark.parametrize("size", [(1, 4000), (4000, 1), (1, 1)])
