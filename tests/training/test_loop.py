@@ -180,7 +180,7 @@ def test_a_state_of_other_settings_is_ignored_with_a_message(tmp_path: Path, cap
     assert pd.read_csv(tmp_path / "run.csv")["step"].tolist() == [3, 6, 7]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_a_state_of_a_gpu_is_read_to_the_cpu(tmp_path: Path) -> None:
     content = {"network": {"w": torch.ones(2, device="cuda")}, "optimizer": {}, "digest": "a", "progress": {"step": 1}}
     torch.save(content, tmp_path / "run.resume")
