@@ -1,10 +1,10 @@
 """Networks compiled by torch.compile (inductor): equal to the networks as they are up to rounding, and faster.
 
 Python starts every operation of a network by itself, which on a fast GPU takes longer than the operation. A compiled
-network runs fewer, fused kernels. Crops of a training all have one size, so on a GPU its forward and backward passes
-are also recorded as CUDA graphs, which Python starts at once. Photos have their own sizes: padding them to a few sizes
-would change results at their borders, as convolutions would see the padding's features, so their network is compiled
-for any size, without CUDA graphs.
+network runs fewer, fused kernels. On a CPU it gains nothing (docs/speed.md). Crops of a training all have one size, so
+on a GPU its forward and backward passes are also recorded as CUDA graphs, each of which Python starts at once. Photos
+have sizes of their own: padding them to a few sizes would change results at their borders, as convolutions would see
+features of the padding. So their network is compiled for any size, without CUDA graphs.
 
 Modules are compiled in place: their names, and so checkpoints, stay the same, as do wrappers around them.
 """
@@ -38,7 +38,8 @@ Result = TypeVar("Result")
 def compile_training(network: nn.Module, device: torch.device, setting: Compile, steps: int) -> "Compilation":
     """Compile a network in place for `steps` training steps on batches of one size, if `setting` says so."""
     cuda_graphs = {"mode": "reduce-overhead"} if device.type == "cuda" else {}
-    return Compilation([network] if _wanted(setting, device, steps >= LONG_TRAINING) else [], dynamic=False, **cuda_graphs)
+    parts = [network] if _wanted(setting, device, steps >= LONG_TRAINING) else []
+    return Compilation(parts, dynamic=False, **cuda_graphs)
 
 
 def compile_inference(backbone: nn.Module, device: torch.device, setting: Compile, photos: int) -> "Compilation":
@@ -118,8 +119,11 @@ def why_not(device: torch.device) -> str | None:
 
 
 def _wanted(setting: Compile, device: torch.device, worthwhile: bool) -> bool:
-    """Return whether to compile; warns if it is wanted but not possible."""
-    if setting == "never" or (setting == "auto" and not worthwhile):
+    """Return whether to compile; warns if it is wanted but not possible.
+
+    On a CPU the time goes into convolutions, which stay the same: `auto` compiles on a GPU only.
+    """
+    if setting == "never" or (setting == "auto" and (device.type == "cpu" or not worthwhile)):
         return False
     if missing := why_not(device):
         warn(missing)

@@ -86,9 +86,7 @@ def predict_all(
     """Yield the prediction for each image, batch by batch of photos of one size."""
     _, batches = photo_batches(dataset, image_ids, batch_size=batch_size, workers=min(workers, 1))
     for batch in batches:
-        yield from predict_batch(
-            network, batch.images, batch.photos, scales, mirror=mirror, compilation=compilation
-        )
+        yield from predict_batch(network, batch.images, batch.photos, scales, mirror=mirror, compilation=compilation)
 
 
 if __name__ == "__main__":

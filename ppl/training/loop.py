@@ -75,9 +75,9 @@ def train(
 
     After each epoch the state goes to `resume`, from which an interrupted run resumes with the same batches, provided
     `digest` (of settings and inputs) is the same; then the network is measured, and a row goes to `log` (CSV, and
-    TensorBoard beside it). SIGTERM and SIGINT save the state and exit. `compile` decides whether the network is compiled
-    for the training; it is measured as it is. UserError for a loss that is not finite or rises
-    far above the first one, and for weights that are not finite; it names step, learning rate and last state.
+    TensorBoard beside it). SIGTERM and SIGINT save the state and exit. `compile` decides whether the network is
+    compiled; it is measured without. UserError for a loss that is not finite or rises far above the first one, and for
+    weights that are not finite; it names step, learning rate and last state.
     """
     _check_batch_size(schedule.batch_size, fabric.world_size)
     network, optimizer = fabric.setup(network, optimizer)

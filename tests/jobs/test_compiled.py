@@ -69,16 +69,19 @@ def test_one_compilation_serves_photos_of_all_sizes() -> None:
 @pytest.mark.parametrize(("compile_", "least"), [
     (compile_training, compiled.LONG_TRAINING), (compile_inference, compiled.MANY_PHOTOS),
 ])  # fmt: skip
-def test_auto_compiles_what_takes_long(compile_: Callable, least: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_compiles_what_takes_long_on_a_gpu(
+    compile_: Callable, least: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(compiled, "why_not", lambda _: None)
     wanted = {
-        (setting, amount): bool(compile_(network(), CPU, setting, amount).parts)
+        (device, setting, amount): bool(compile_(network(), torch.device(device), setting, amount).parts)
+        for device in ("cpu", "cuda")
         for setting in ("never", "auto", "always")
         for amount in (least - 1, least)
     }
-    assert [key for key, compiles in wanted.items() if compiles] == [
-        ("auto", least), ("always", least - 1), ("always", least)
-    ]  # fmt: skip
+    assert {key for key, compiles in wanted.items() if compiles} == {
+        ("cuda", "auto", least), *((device, "always", n) for device in ("cpu", "cuda") for n in (least - 1, least))
+    }  # fmt: skip
 
 
 def test_stages_of_a_backbone_are_compiled_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
