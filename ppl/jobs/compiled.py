@@ -48,7 +48,7 @@ def compile_inference(backbone: nn.Module, device: torch.device, setting: Compil
     Stage by stage if it has stages, as a classifier sends patches through some of them, and prototypes need not all.
     Layers after the backbone stay as they are.
     """
-    parts = list(getattr(backbone, "stages", [backbone]))
+    parts = [part for part in getattr(backbone, "stages", [backbone]) if isinstance(part, nn.Module)]
     return Compilation(parts if _wanted(setting, device, photos >= MANY_PHOTOS) else [], dynamic=True)
 
 
@@ -84,9 +84,10 @@ class Compilation:
         return result
 
     def stop(self) -> None:
-        """Let the network compute as it is."""
+        """Let the network compute as it is, without gradients of a pass that failed."""
         for part in self.parts:
             part._compiled_call_impl = None
+            part.zero_grad(set_to_none=True)
         self.parts = []
 
     def paused(self) -> AbstractContextManager:

@@ -155,7 +155,6 @@ def _train_step(
     targets = targets.to(fabric.device, non_blocking=True)
 
     def gradients() -> Tensor:
-        optimizer.zero_grad(set_to_none=True)  # of a pass that failed
         value = loss(network, images, targets)
         fabric.backward(value)
         return value

@@ -40,6 +40,12 @@ def assert_close(ours: dict[str, torch.Tensor], expected: dict[str, torch.Tensor
         torch.testing.assert_close(ours[name], values, rtol=1e-5, atol=1e-6, msg=f"{name}: {{}}".format)
 
 
+def messages(capsys: pytest.CaptureFixture) -> list[str]:
+    """Return the messages about compilation without times; torch adds its own."""
+    lines = [line.split(" in ")[0] for line in capsys.readouterr().err.splitlines()]
+    return [line for line in lines if line.startswith(("compiled", "warning: "))]
+
+
 @needs_compiler
 def test_a_compiled_training_step_has_the_gradients_and_names_of_the_network(capsys: pytest.CaptureFixture) -> None:
     model, plain, images = network(), network(), torch.randn(2, 3, 12, 12)
@@ -47,7 +53,7 @@ def test_a_compiled_training_step_has_the_gradients_and_names_of_the_network(cap
     assert_close(compilation.run(lambda: gradients(model, images)), gradients(plain, images))
     assert model.state_dict().keys() == plain.state_dict().keys()
     compilation.run(lambda: gradients(model, images))
-    assert [line.split(" in ")[0] for line in capsys.readouterr().err.splitlines()] == ["compiled"]
+    assert messages(capsys) == ["compiled"]
     with compilation.paused():
         torch.testing.assert_close(model(images), plain(images), rtol=0, atol=0)
 
@@ -125,11 +131,10 @@ def test_a_compiler_that_fails_is_a_warning_and_the_network_computes_as_it_is(
     compilation = Compilation([model])
     for _ in range(2):
         assert_close(compilation.run(lambda: gradients(model, images)), gradients(network(), images))
-    message = capsys.readouterr().err
+    (message,) = messages(capsys)
     assert message.startswith("warning: hardware.compile: ")
     assert "no space left" in message
-    assert message.endswith("; continuing without compilation\n")
-    assert message.count("\n") == 1
+    assert message.endswith("; continuing without compilation")
 
 
 def test_an_error_of_the_function_itself_is_raised() -> None:
