@@ -10,7 +10,6 @@ from torch import nn
 
 from ppl.jobs import compiled
 from ppl.jobs.compiled import Compilation, compile_inference, compile_training
-from ppl.networks import backbones
 
 CPU = torch.device("cpu")
 needs_compiler = pytest.mark.skipif(compiled.why_not(CPU) is not None, reason=f"{compiled.why_not(CPU)}")
@@ -47,18 +46,9 @@ def messages(capsys: pytest.CaptureFixture) -> list[str]:
     return [line for line in lines if line.startswith(("compiled", "warning: "))]
 
 
-def stages() -> nn.Sequential:
-    """Return the first stages of a backbone, with their norms joined."""
-    torch.manual_seed(0)
-    return nn.Sequential(*backbones.build("own/tiny_backbone").stages[:2])
-
-
 @needs_compiler
-@pytest.mark.parametrize("build", [network, stages])
-def test_a_compiled_training_step_has_the_gradients_and_names_of_the_network(
-    build: Callable[[], nn.Module], tiny: str, capsys: pytest.CaptureFixture
-) -> None:
-    model, plain, images = build(), build(), torch.randn(2, 3, 12, 12)
+def test_a_compiled_training_step_has_the_gradients_and_names_of_the_network(capsys: pytest.CaptureFixture) -> None:
+    model, plain, images = network(), network(), torch.randn(2, 3, 12, 12)
     compilation = compile_training(model, CPU, "always", steps=1)
     assert_close(compilation.run(lambda: gradients(model, images)), gradients(plain, images))
     assert model.state_dict().keys() == plain.state_dict().keys()
