@@ -48,11 +48,11 @@ if [ -z "$dry" ]; then
     "$PYTHON" benchmarks/gpu_report.py check "$out"
 fi
 if [ -n "$toy" ]; then
-    part tests 120 "$PYTHON" -m pytest -q -p no:cacheprovider -m gpu tests/training/test_loop.py
-    part rates 120 "$PYTHON" benchmarks/rates.py --out "$out/rates.csv" --repeats 1 --batch small --only sweep
-    part compiled-segment 120 "$PYTHON" benchmarks/rates.py --out "$out/compiled-segment.csv" --repeats 1 --batch small \
+    part tests 600 "$PYTHON" -m pytest -q -p no:cacheprovider -m gpu tests/training/test_loop.py
+    part rates 600 "$PYTHON" benchmarks/rates.py --out "$out/rates.csv" --repeats 1 --batch small --only sweep
+    part compiled-segment 600 "$PYTHON" benchmarks/rates.py --out "$out/compiled-segment.csv" --repeats 1 --batch small \
         --compile always --only sweep
-    part bench 120 "$PYTHON" benchmarks/bench.py --out "$out/bench" --repeats 1 --only "from memory"
+    part bench 600 "$PYTHON" benchmarks/bench.py --out "$out/bench" --repeats 1 --only "from memory"
 else
     part tests 80 "$PYTHON" -m pytest -q -p no:cacheprovider -m gpu $(grep -rl 'mark\.gpu' tests)
     part compiled-segment 130 "$PYTHON" benchmarks/rates.py --out "$out/compiled-segment.csv" --repeats 5 \
