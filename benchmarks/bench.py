@@ -81,13 +81,17 @@ def main(settings: Settings) -> None:
                 continue
             rows.append(measured(row, device, settings.repeats))
             print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
+            write_tables(pd.DataFrame(rows), settings.out)  # after every row, so that a time limit loses none
     if not rows:
         raise UserError(f"--only {' '.join(settings.only)}", "matches no row", "omit it to run all")
-    table = pd.DataFrame(rows)
-    settings.out.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(settings.out.with_suffix(".csv")) as temporary:
+
+
+def write_tables(table: pd.DataFrame, out: Path) -> None:
+    """Write a table as CSV and Markdown, beside each other under the name `out`."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(out.with_suffix(".csv")) as temporary:
         table.to_csv(temporary, index=False)
-    with atomic(settings.out.with_suffix(".md")) as temporary:
+    with atomic(out.with_suffix(".md")) as temporary:
         head = ["| " + " | ".join(table.columns) + " |", "| " + " | ".join("---" for _ in table.columns) + " |"]
         body = ["| " + " | ".join(map(str, row)) + " |" for row in table.itertuples(index=False)]
         temporary.write_text("\n".join([*head, *body]) + "\n")

@@ -1,6 +1,7 @@
 """Measure images per second of every step at the paper's sizes on one device; calculate the hours for whole datasets.
 
     python benchmarks/rates.py                  # measures, saves results/rates.csv, prints the hours
+    python benchmarks/rates.py --compile always --only train predict     # compiled networks, of some steps
     python benchmarks/rates.py --rates FILE     # prints the hours only, from rates measured elsewhere
 
 Networks have random weights and random inputs of the right shape, on which speed does not depend. Steps of a single CPU
@@ -37,9 +38,11 @@ from ppl.cam.settings import Maps
 from ppl.classify.train import classification_loss
 from ppl.crf import dense as crf
 from ppl.data.crops import Augmentation, cut_photo, draw_window
+from ppl.jobs.compiled import UNCOMPILED, Compilation, compile_inference, compile_training
 from ppl.jobs.devices import autocast, set_arithmetic
 from ppl.jobs.errors import UserError, reason
 from ppl.jobs.files import atomic
+from ppl.jobs.settings import Compile
 from ppl.measure import sweep
 from ppl.networks import backbones
 from ppl.refine import irnet
@@ -50,6 +53,8 @@ from ppl.segment.inference import log_probabilities
 from ppl.training.optimizers import optimizer as optimizer_of
 
 EXPLICIT = ("explicit", "s2k2-s3k4-s4k6")
+CUDA_GRAPH_RUNS = 3
+"""Runs before a compiled step is measured: torch warms up, records its CUDA graphs and replays them."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,10 @@ class Settings:
     out: Path = Path("results/rates.csv")
     rates: Path | None = None
     """File of measured rates, instead of measuring."""
+    only: tuple[str, ...] = ()
+    """Select steps whose names contain one of these words, without hours; empty: all."""
+    compile: Compile = "never"
+    """`always`: networks are compiled as by `hardware.compile`; the first run is shown with its compilation."""
     batch: Literal["auto", "paper", "small"] = "auto"
     """Batches of the paper, or of two images; auto: the paper's on a GPU, else small."""
     repeats: int = 3
@@ -76,6 +85,7 @@ class Step:
     on: Literal["device", "core"]
     images: int
     run: Callable[[], Any]
+    compilation: Compilation = UNCOMPILED
 
 
 @dataclass(frozen=True)
@@ -102,11 +112,18 @@ PLANS = (
 
 def main(settings: Settings) -> None:
     if settings.rates is None:
-        rates = measured(settings)
-        with atomic(settings.out) as temporary:
-            rates.to_csv(temporary, index=False)
+        rates = pd.DataFrame()
+        for row in measured(settings):
+            rates = pd.concat([rates, pd.DataFrame([row])], ignore_index=True)
+            settings.out.parent.mkdir(parents=True, exist_ok=True)
+            with atomic(settings.out) as temporary:  # after every step, so that a time limit loses none
+                rates.to_csv(temporary, index=False)
+        if rates.empty:
+            raise UserError(f"--only {' '.join(settings.only)}", "matches no step", "omit it to measure all")
     else:
         rates = _read(settings.rates)
+    if settings.only:
+        return
     per_second = dict(zip(rates.step, rates.images_per_second, strict=True))
     for plan in PLANS:
         print(f"\n{plan.name}: {settings.devices} device(s), {settings.cores} cores")
@@ -123,25 +140,40 @@ def _read(path: Path) -> pd.DataFrame:
     return rates
 
 
-def measured(settings: Settings) -> pd.DataFrame:
-    """Return the rates of all steps: step, on, images_per_second, tflops (of the device), share_of_peak."""
+def measured(settings: Settings) -> Iterator[dict[str, Any]]:
+    """Yield the rates of each step: step, on, images_per_second, tflops (of the device), share_of_peak.
+
+    Also `first_seconds` of its first run, with compilation if there is one, and whether it is `compiled`.
+    """
     set_arithmetic()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     paper = settings.batch == "paper" or (settings.batch == "auto" and device.type == "cuda")
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     peak = _peak(device)
     print(f"{name}, torch {torch.__version__}: a matrix product in bfloat16 reaches {peak:.2f} TFLOP/s", flush=True)
-    rows = []
-    for step in steps(device, paper, Setup(device, paper, 1, settings.data)):
-        step.run()
-        with FlopCounterMode(display=False) as counter:
+    for step in steps(device, paper, Setup(device, paper, 1, settings.data), settings.compile):
+        if settings.only and not any(word in step.name for word in settings.only):
+            continue
+        first = _seconds(step.run, device)
+        with FlopCounterMode(display=False) as counter, step.compilation.paused():
+            step.run()
+        for _ in range(CUDA_GRAPH_RUNS if step.compilation.parts else 0):
             step.run()
         seconds = statistics.median(_seconds(step.run, device) for _ in range(settings.repeats))
         tflops = counter.get_total_flops() / seconds / 1e12 if step.on == "device" else float("nan")
-        rows.append((step.name, step.on, step.images / seconds, tflops, tflops / peak))
         share = f"{tflops:8.2f} TFLOP/s  {100 * tflops / peak:5.1f} % of that" if step.on == "device" else "a core"
-        print(f"{step.name:42} {step.images / seconds:10.2f} images/s  {share}", flush=True)
-    return pd.DataFrame(rows, columns=["step", "on", "images_per_second", "tflops", "share_of_peak"])
+        compiled = f"  compiled, first run {first:.0f} s" if step.compilation.parts else ""
+        print(f"{step.name:42} {step.images / seconds:10.2f} images/s  {share}{compiled}", flush=True)
+        yield {
+            "step": step.name,
+            "on": step.on,
+            "images_per_second": step.images / seconds,
+            "tflops": tflops,
+            "share_of_peak": tflops / peak,
+            "first_seconds": first,
+            "compiled": bool(step.compilation.parts),
+        }
+        step.compilation.stop()
 
 
 def hours(plan: Plan, per_second: dict[str, float], *, devices: int, cores: int) -> pd.DataFrame:
@@ -179,28 +211,36 @@ def hours(plan: Plan, per_second: dict[str, float], *, devices: int, cores: int)
     return table.round({"hours": 2, "GB written": 2})
 
 
-def steps(device: torch.device, paper: bool, setup: Setup) -> Iterator[Step]:
-    """Yield every step at the paper's sizes."""
+def steps(device: torch.device, paper: bool, setup: Setup, compile: Compile = "never") -> Iterator[Step]:
+    """Yield every step at the paper's sizes, its network compiled as by `hardware.compile`."""
+    for_training = partial(compile_training, device=device, setting=compile, steps=1)
+    for_inference = partial(compile_inference, device=device, setting=compile, photos=1)
     batch = 16 if paper else 2
     targets = torch.ones(batch, VOC_CLASSES, device=device)
     crops = torch.randn(batch, 3, 512, 512, device=device).to(memory_format=torch.channels_last)
     for variant in (("baseline", "plain"), EXPLICIT, ("implicit", "s2k2"), ("implicit", "s3k4"), ("implicit", "s4k6")):
         network = classifier(*variant, device).to(memory_format=torch.channels_last)
         loss = partial(_classifier_loss, network, crops, targets)
-        yield Step(f"train {'/'.join(variant)}", "device", batch, _training(network, loss, device))
+        compilation = for_training(network)
+        yield Step(
+            f"train {'/'.join(variant)}", "device", batch, _training(network, loss, device, compilation), compilation
+        )
     network = classifier(*EXPLICIT, device).eval()
     backbones.fold_batchnorm(network)
     network.to(memory_format=torch.channels_last)
     photos = np.stack(setup.photos(8 if paper else 1))
     maps = partial(class_maps, network, photos, Maps().scales)
-    yield Step("CAMs explicit", "device", len(photos), _computing(device, maps))
+    compilation = for_inference(network.backbone)
+    yield Step("CAMs explicit", "device", len(photos), _computing(device, maps, compilation), compilation)
 
     batch = 32 if paper else 2
     crops = torch.randn(batch, 3, 512, 512, device=device).to(memory_format=torch.channels_last)
     labels = smooth(3, (512, 512), 0).argmax(0).to(torch.uint8).expand(batch, -1, -1).to(device)
     network = irnet.build(IRNet(), "none").to(device, memory_format=torch.channels_last)
     loss = partial(irnet.loss, network, crops, labels, IRNet())
-    yield Step("train IRNet", "device", batch, _training(network, loss, device))
+    compilation = for_training(network)
+    yield Step("train IRNet", "device", batch, _training(network, loss, device, compilation), compilation)
+    compilation.stop()
     network.eval()
     x = crops[:4, :, : VOC_SIZE[0], : VOC_SIZE[1]].contiguous(memory_format=torch.channels_last)
     scores, _ = inputs(2, math.ceil(VOC_SIZE[0] / 4), math.ceil(VOC_SIZE[1] / 4))
@@ -213,12 +253,15 @@ def steps(device: torch.device, paper: bool, setup: Setup) -> Iterator[Step]:
     labels = torch.zeros(batch, 321, 321, dtype=torch.long, device=device)
     network = deeplab("resnet101").to(device, memory_format=torch.channels_last)
     loss = partial(deeplab_v2.loss, network, crops, labels)
-    yield Step("train DeepLab", "device", batch, _training(network, loss, device))
+    compilation = for_training(network)
+    yield Step("train DeepLab", "device", batch, _training(network, loss, device, compilation), compilation)
+    compilation.stop()
     network.eval()
     backbones.fold_batchnorm(network)
     photos = np.stack(setup.photos(4 if paper else 1))
     predict = partial(log_probabilities, network, photos, (1,))
-    yield Step("predict", "device", len(photos), _computing(device, predict))
+    compilation = for_inference(network.backbone)
+    yield Step("predict", "device", len(photos), _computing(device, predict, compilation), compilation)
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -259,25 +302,32 @@ def _of_a_core(setup: Setup) -> Iterator[Step]:
     yield Step("sweep", "core", len(cams), lambda: [sweep.histogram(truth, cam, VOC_CLASSES) for cam in cams])
 
 
-def _training(network: nn.Module, loss: Callable[[], torch.Tensor], device: torch.device) -> Callable[[], None]:
+def _training(
+    network: nn.Module, loss: Callable[[], torch.Tensor], device: torch.device, compilation: Compilation
+) -> Callable[[], None]:
     """Return a training step: forward, backward, SGD."""
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimizer = optimizer_of("sgd", [{"params": parameters, "lr": 1e-6, "weight_decay": 1e-4}], momentum=0.9)
 
-    def step() -> None:
+    def gradients() -> None:
         with autocast(device, "bf16-mixed"):
             value = loss()
         value.backward()
+
+    def step() -> None:
+        compilation.run(gradients)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
     return step
 
 
-def _computing(device: torch.device, function: Callable[[], Any]) -> Callable[[], None]:
+def _computing(
+    device: torch.device, function: Callable[[], Any], compilation: Compilation = UNCOMPILED
+) -> Callable[[], None]:
     def run() -> None:
         with torch.inference_mode(), autocast(device, "bf16-mixed"):
-            function()
+            compilation.run(function)
 
     return run
 

@@ -29,6 +29,15 @@ class Scenes:
     labels: tuple[Path, Path]
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests that need a GPU where there is none."""
+    if item.get_closest_marker("gpu"):
+        import torch  # here: tests that do without torch start in a tenth of the time
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a GPU")
+
+
 @pytest.fixture(autouse=True)
 def _no_entries_of_other_tests() -> None:
     """Forget the entries that a process has used: a job has its own process."""

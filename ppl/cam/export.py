@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from ppl.data.batches import photo_batches
 from ppl.data.dataset import Dataset
 from ppl.jobs import slots
 from ppl.jobs.command import command
+from ppl.jobs.compiled import UNCOMPILED, Compilation, compile_inference
 from ppl.jobs.devices import autocast, inference_device
 from ppl.jobs.files import file_digest
 from ppl.jobs.progress import progress
-from ppl.jobs.settings import Devices
+from ppl.jobs.settings import NetworkDevices
 from ppl.jobs.shards import part_of, shard_of
 from ppl.networks.backbones import fold_batchnorm
 
@@ -32,7 +34,7 @@ class Settings:
     classifier: Path
     out: Path
     cam: Cam = Cam()
-    hardware: Devices = Devices()
+    hardware: NetworkDevices = NetworkDevices()
     shard: str = "1/1"
 
 
@@ -43,7 +45,10 @@ def main(settings: Settings) -> None:
     image_ids = shard_of(dataset.split(settings.split), settings.shard)
     fold_batchnorm(network)
     network = network.to(device, memory_format=torch.channels_last)
-    maps = compute(network, dataset, image_ids, settings.cam, workers=settings.hardware.workers)
+    compilation = compile_inference(network.backbone, device, settings.hardware.compile, len(image_ids))
+    maps = compute(
+        network, dataset, image_ids, settings.cam, workers=settings.hardware.workers, compilation=compilation
+    )
     name = f"CAMs, {part_of(settings.split, settings.shard)}"
     with autocast(device, settings.hardware.precision):
         store.write(
@@ -56,13 +61,19 @@ def main(settings: Settings) -> None:
 
 
 def compute(
-    network: PatchClassifier, dataset: Dataset, image_ids: Sequence[str], cam: Cam, *, workers: int
+    network: PatchClassifier,
+    dataset: Dataset,
+    image_ids: Sequence[str],
+    cam: Cam,
+    *,
+    workers: int,
+    compilation: Compilation = UNCOMPILED,
 ) -> Iterator[tuple[str, store.Cam]]:
     """Yield (image_id, Cam) for the labelled classes of each image, batch by batch."""
     _, batches = photo_batches(dataset, image_ids, batch_size=cam.maps.batch_size, workers=workers)
     for batch in batches:
         labels = [dataset.labels_of(image_id) for image_id in batch.images]
-        maps = maps_of(network, batch.photos, labels, cam)  # each (K, h4, w4)
+        maps = compilation.run(partial(maps_of, network, batch.photos, labels, cam))  # each (K, h4, w4)
         for image_id, of_image, ids in zip(batch.images, maps, labels, strict=True):
             yield image_id, store.Cam(of_image, ids, batch.photos.shape[1:3])
 

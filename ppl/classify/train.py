@@ -19,7 +19,7 @@ from ppl.jobs.fields import plain
 from ppl.jobs.files import digest_of
 from ppl.jobs.lifetime import ignore_group_signals
 from ppl.jobs.progress import progress
-from ppl.jobs.settings import Devices
+from ppl.jobs.settings import NetworkDevices
 from ppl.training.launch import launch
 from ppl.training.loop import Measure, train_to_checkpoint
 from ppl.training.optimizers import Group, optimizer, parameter_groups, with_bias_groups
@@ -43,7 +43,7 @@ class Settings:
     random_seed: int
     classify: Classify = Classify()
     """Its `training` is that of the method; `patch_training` is not read."""
-    hardware: Devices = Devices()
+    hardware: NetworkDevices = NetworkDevices()
     start: Path | None = None
     """Classifier of an earlier step, whose backbone this training starts from."""
 
@@ -93,6 +93,7 @@ def main(settings: Settings) -> None:
         digest=_digest(settings, dataset),
         log=settings.log,
         workers=settings.hardware.workers,
+        compile=settings.hardware.compile,
         measure=validation,
     )
 

@@ -23,7 +23,7 @@ SETTINGS = "settings.yaml"
 REMEDY = "name the settings.yaml of an experiment's results"
 UNUSED = {"tables", "figures"}
 """Settings on which none of an experiment's own results depends."""
-UNUSED_HARDWARE = {"gpu", "workers", "require_gpu"}
+UNUSED_HARDWARE = {"gpu", "workers", "compile", "require_gpu"}
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ NOT_HASHED = {
     "ppl": "the version, and lazy imports of the Python interface",
     "ppl.jobs.code_hash": "decides what reruns",
     "ppl.jobs.command": "command line, and errors as one line",
+    "ppl.jobs.compiled": "compiles networks, whose results stay the same up to rounding",
     "ppl.jobs.device_report": "messages about devices",
     "ppl.jobs.errors": "messages",
     "ppl.jobs.fields": "checks settings",

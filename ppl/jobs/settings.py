@@ -8,6 +8,8 @@ from annotated_types import Ge, Le
 from ppl.jobs.fields import Count, Section, Source
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+Compile = Literal["never", "auto", "always"]
+"""Not `off` and `on`, which YAML reads as false and true."""
 Where = Literal["cpu", "gpu"]
 """Device that solves the CRFs of a step: the CPU, in worker processes, or the GPU of this process if there is one."""
 
@@ -31,7 +33,20 @@ class Devices(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hardware(Devices):
+class NetworkDevices(Devices):
+    """Devices of a job that trains a network, or computes with one for many photos.
+
+    Compiled networks give the same results up to rounding, so a change of `compile` reruns nothing.
+    """
+
+    compile: Annotated[Compile, Source("ours")] = "never"
+    """Compile networks (torch.compile), which takes a minute or more at the start of a job. `auto`: on a GPU, for
+    trainings of at least 5,000 steps, and CAMs and predictions of at least 20,000 photos; `always`: on a CPU too, where
+    it gains nothing. It needs a C++ compiler, on a GPU Triton."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware(NetworkDevices):
     """Devices of a job that may also solve CRFs."""
 
     crf: Annotated[Where, Source("ours")] = "cpu"

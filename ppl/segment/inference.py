@@ -2,21 +2,29 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ppl.jobs.compiled import UNCOMPILED, Compilation
 from ppl.jobs.errors import UserError
 from ppl.segment.logits import rescale, resize
 from ppl.segment.postprocess import Prediction
 
 
 def predict_batch(
-    network: nn.Module, image_ids: Sequence[str], photos: np.ndarray, scales: Sequence[float], *, mirror: bool = False
+    network: nn.Module,
+    image_ids: Sequence[str],
+    photos: np.ndarray,
+    scales: Sequence[float],
+    *,
+    mirror: bool = False,
+    compilation: Compilation = UNCOMPILED,
 ) -> Iterator[Prediction]:
     """Yield the prediction for each image of a batch of photos (B, h, w, 3) uint8, in evaluation mode."""
-    batch_scores = log_probabilities(network, photos, scales, mirror=mirror)
+    batch_scores = compilation.run(partial(log_probabilities, network, photos, scales, mirror=mirror))
     for image_id, photo, scores in zip(image_ids, photos, batch_scores, strict=True):
         if not scores.isfinite().all():
             what = f"its scores of {image_id!r} are not finite"

@@ -15,6 +15,7 @@ from ppl.crf.solvers import choose
 from ppl.data.batches import photo_batches
 from ppl.data.dataset import Dataset
 from ppl.jobs.command import command
+from ppl.jobs.compiled import UNCOMPILED, Compilation, compile_inference
 from ppl.jobs.devices import autocast, inference_device
 from ppl.jobs.files import atomic
 from ppl.jobs.parallel import run_all
@@ -47,6 +48,7 @@ def main(settings: Settings) -> None:
     network, _ = load(settings.checkpoint, dataset.classes)
     fold_batchnorm(network)
     network = network.to(device, memory_format=torch.channels_last)
+    compilation = compile_inference(network.backbone, device, hardware.compile, len(image_ids))
     with atomic(settings.out) as folder, autocast(device, hardware.precision):
         for kind in ("raw", "crf") if prediction.crf else ("raw",):
             (folder / kind).mkdir(parents=True)
@@ -58,6 +60,7 @@ def main(settings: Settings) -> None:
             scales=prediction.photo_scales,
             mirror=prediction.mirror,
             workers=hardware.workers,
+            compilation=compilation,
         )
         crf, workers = None, 0  # without a CRF, workers have nothing to compute
         if prediction.crf:
@@ -78,11 +81,12 @@ def predict_all(
     scales: Sequence[float],
     mirror: bool = False,
     workers: int,
+    compilation: Compilation = UNCOMPILED,
 ) -> Iterator[Prediction]:
     """Yield the prediction for each image, batch by batch of photos of one size."""
     _, batches = photo_batches(dataset, image_ids, batch_size=batch_size, workers=min(workers, 1))
     for batch in batches:
-        yield from predict_batch(network, batch.images, batch.photos, scales, mirror=mirror)
+        yield from predict_batch(network, batch.images, batch.photos, scales, mirror=mirror, compilation=compilation)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from ppl.data.label_maps import find_maps
 from ppl.data.masks import IGNORE, read_mask
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import digest_of
-from ppl.jobs.settings import Devices
+from ppl.jobs.settings import NetworkDevices
 from ppl.training.launch import launch
 from ppl.training.loop import Loss, train_to_checkpoint
 from ppl.training.optimizers import Group, optimizer
@@ -36,7 +36,7 @@ class LabelledRun:
     code: str
     """Code version, stored in the checkpoint."""
     random_seed: int
-    hardware: Devices
+    hardware: NetworkDevices
 
 
 def train_on_labels(
@@ -85,6 +85,7 @@ def train_on_labels(
         digest=digest_of((stored, run.code, run.hardware.precision), *lists, *labels, *weight_files(training)),
         log=run.log,
         workers=run.hardware.workers,
+        compile=run.hardware.compile,
     )
 
 

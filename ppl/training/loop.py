@@ -13,9 +13,11 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from ppl.jobs.compiled import Compilation, compile_training
 from ppl.jobs.errors import UserError
 from ppl.jobs.lifetime import StopRequest, ignore_group_signals
 from ppl.jobs.progress import progress as show_progress
+from ppl.jobs.settings import Compile
 from ppl.networks import checkpoints
 from ppl.training.divergence import check_losses, check_weights
 from ppl.training.log import write_log
@@ -66,26 +68,30 @@ def train(
     digest: str,
     log: Path,
     workers: int,
+    compile: Compile = "never",
     measure: Measure | None = None,
 ) -> None:
     """Train `network`, called `name` in messages, in place on samples (image, target) of `crops`.
 
     After each epoch the state goes to `resume`, from which an interrupted run resumes with the same batches, provided
     `digest` (of settings and inputs) is the same; then the network is measured, and a row goes to `log` (CSV, and
-    TensorBoard beside it). SIGTERM and SIGINT save the state and exit. UserError for a loss that is not finite or rises
-    far above the first one, and for weights that are not finite; it names step, learning rate and last state.
+    TensorBoard beside it). SIGTERM and SIGINT save the state and exit. `compile` decides whether the network is
+    compiled; it is measured without. UserError for a loss that is not finite or rises far above the first one, and for
+    weights that are not finite; it names step, learning rate and last state.
     """
     _check_batch_size(schedule.batch_size, fabric.world_size)
     network, optimizer = fabric.setup(network, optimizer)
     state = State(fabric, network, optimizer, resume, digest)
     progress = state.restore()
+    compilation = compile_training(network.module, fabric.device, compile, schedule.steps - progress.step)
     loader = _loader(fabric, crops, schedule, progress.step, workers)
     writer = _tensorboard(fabric, log, progress.step)
     stop = StopRequest()
 
     def end_epoch() -> None:
         stop.exit_at_once(fabric.world_size == 1 and measure is not None)  # the state is saved
-        row = _row(progress, schedule, network, measure)
+        with compilation.paused():
+            row = _row(progress, schedule, network, measure)
         stop.exit_at_once(False)
         progress.rows.append(row)
         progress.loss = 0.0
@@ -104,7 +110,7 @@ def train(
     with show_progress(name=name, unit="step", total=schedule.steps, initial=progress.step) as bar:
         for images, targets in loader:
             rate = schedule.rate(progress.step)
-            losses.append(_train_step(fabric, network, optimizer, loss, images, targets, rate))
+            losses.append(_train_step(fabric, network, optimizer, loss, images, targets, rate, compilation))
             progress.step += 1
             epoch_ends = schedule.ends_epoch(progress.step)
             reads = epoch_ends or progress.step % read_every == 0
@@ -140,13 +146,20 @@ def _train_step(
     images: Tensor,
     targets: Tensor,
     rate: float,
+    compilation: Compilation,
 ) -> Tensor:
     """Update the weights once, at `rate` times the initial learning rates; return the loss, without reading it."""
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * rate
     images = images.to(fabric.device, memory_format=torch.channels_last, non_blocking=True)
-    value = loss(network, images, targets.to(fabric.device, non_blocking=True))
-    fabric.backward(value)
+    targets = targets.to(fabric.device, non_blocking=True)
+
+    def gradients() -> Tensor:
+        value = loss(network, images, targets)
+        fabric.backward(value)
+        return value
+
+    value = compilation.run(gradients)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return value.detach()

@@ -27,11 +27,17 @@ STATE = "state of the files: "
 """Start of the parameter that holds the parts."""
 
 
+@dataclass(frozen=True)
 class NotCompared:
-    """A parameter that Snakemake does not compare: steps depend on all of a dataset without parts."""
+    """A parameter that Snakemake does not compare: its record of a job holds plain values only.
+
+    Of datasets without parts, of which steps depend on everything, and of flags that decide no result.
+    """
+
+    text: str = ""
 
     def __str__(self) -> str:
-        return ""
+        return self.text
 
 
 @dataclass

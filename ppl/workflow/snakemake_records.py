@@ -21,7 +21,7 @@ PLACE = FOLDER / "ppl-place"
 """Holds device and inode of the folder: in a copy they differ."""
 TIMESTAMP = ".snakemake_timestamp"  # holds the time of a folder that is an output
 OUTPUTS = ("", "*/*/", "*/*/*/")  # folders of outputs, below that of an experiment
-NOT_COMPARED = ("hardware.gpu", "hardware.workers", "keep_classifier")
+NOT_COMPARED = ("hardware.gpu", "hardware.workers", "hardware.compile", "keep_classifier")
 """Settings that decide no result, and one that a job has only as far as it concerns its variant."""
 MAX_LISTED = 8
 MAX_NAME = 254  # characters of a name in that folder; longer ones are divided

@@ -10,13 +10,14 @@ import torch
 from ppl.cam import export
 from ppl.cam.export import Settings
 from ppl.cam.maps import maps_of
-from ppl.cam.settings import Cam, Maps
+from ppl.cam.settings import Cam, Maps, Prototypes
 from ppl.cam.store import Cam as StoredCam
 from ppl.cam.store import open_store
 from ppl.classify import build as checkpoint
 from ppl.classify.settings import Architecture
 from ppl.data.dataset import Dataset
 from ppl.data.photos import read_photo
+from ppl.jobs import compiled
 from ppl.jobs.errors import UserError
 from ppl.jobs.fields import plain
 from ppl.jobs.files import file_digest
@@ -77,6 +78,27 @@ def test_shards_workers_and_batches_do_not_matter(settings: Settings) -> None:
         for image in whole:
             np.testing.assert_allclose(other[image].maps, whole[image].maps, rtol=0, atol=1e-3)
             assert other[image].classes.tolist() == whole[image].classes.tolist()
+
+
+def test_a_compiled_network_gives_the_same_maps(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """With patches and prototypes, which send maps of other sizes through the stages."""
+    torch._dynamo.reset()
+    monkeypatch.setattr(compiled, "why_not", lambda _: None)
+    monkeypatch.setattr(compiled, "BACKEND", "eager")  # code for a CPU takes minutes
+    settings = replace(settings, cam=replace(settings.cam, prototypes=Prototypes(rounds=1)))
+    expected = _exported(settings)
+    others = replace(
+        settings, hardware=replace(settings.hardware, compile="always"), out=settings.out.with_name("a.h5")
+    )
+    maps = _exported(others)
+    assert maps.keys() == expected.keys()
+    for image in expected:
+        np.testing.assert_allclose(maps[image].maps, expected[image].maps, rtol=0, atol=1e-3)  # stored as float16
+    messages = capsys.readouterr().err
+    assert "compiled in" in messages
+    assert "warning" not in messages
 
 
 def test_a_shard_without_images_is_an_empty_store(settings: Settings) -> None:

@@ -10,7 +10,7 @@ from ppl.crf.tensors import on_device
 from ppl.jobs.settings import Hardware
 
 needs_pydensecrf = pytest.mark.skipif(crf.dcrf is None, reason="pydensecrf2 is not installed")
-DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
 def scene(seed: int, h: int = 45, w: int = 60) -> np.ndarray:

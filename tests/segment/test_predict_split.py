@@ -14,6 +14,7 @@ from ppl.crf.settings import Pairwise
 from ppl.data.dataset import Dataset
 from ppl.data.masks import read_mask
 from ppl.data.photos import read_photo
+from ppl.jobs.compiled import why_not
 from ppl.jobs.errors import UserError
 from ppl.jobs.settings import Hardware
 from ppl.networks import checkpoints
@@ -70,6 +71,22 @@ def test_maps_hold_the_most_probable_classes_in_the_size_of_their_photos(
         likely = resize(cells, photo.shape[:2])[0]
         assert maps[f"{image}.png"].shape == photo.shape[:2]
         assert (likely.argmax(dim=0).numpy() == maps[f"{image}.png"]).mean() > 0.999  # batches of another size
+
+
+@pytest.mark.skipif(why_not(torch.device("cpu")) is not None, reason="needs a C++ compiler")
+def test_a_compiled_network_predicts_the_same_labels(settings: Settings, capsys: pytest.CaptureFixture) -> None:
+    torch._dynamo.reset()
+    settings = changed(settings, batch_size=1)  # larger batches are compiled apart from those of one image
+    predict_split.main(settings)
+    expected = _maps(settings.out / "raw")
+    others = replace(settings, out=settings.out.with_name("compiled"))
+    predict_split.main(replace(others, hardware=replace(settings.hardware, compile="always")))
+    labels = _maps(others.out / "raw")
+    assert labels.keys() == expected.keys()
+    assert np.mean([(labels[name] == expected[name]).mean() for name in labels]) > 0.999
+    messages = capsys.readouterr().err
+    assert "compiled in" in messages
+    assert "warning" not in messages
 
 
 def test_probabilities_are_the_mean_over_scales(settings: Settings, scenes) -> None:

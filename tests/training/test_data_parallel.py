@@ -17,7 +17,7 @@ import torch
 from ppl.classify import train as classify
 from ppl.classify.settings import Architecture, Classify, PatchTraining
 from ppl.data.masks import read_mask, write_mask
-from ppl.jobs.settings import Hardware
+from ppl.jobs.settings import Compile, Hardware
 from ppl.refine import train_refiner as refine
 from ppl.refine.settings import AffinityNet, AffinityNetTraining, IRNet, IRNetTraining, Refine
 from ppl.segment import train as segment
@@ -32,6 +32,9 @@ import importlib, pickle, sys, torch
 torch.set_num_threads(1)
 with open(sys.argv[1], "rb") as file:
     module, settings = pickle.load(file)
+if settings.hardware.compile == "always":
+    from ppl.jobs import compiled
+    compiled.BACKEND, compiled.why_not = "aot_eager", lambda _: None  # code for a CPU takes a minute
 importlib.import_module(module).main(settings)
 """
 
@@ -83,15 +86,22 @@ def _settings(name: str, scenes, tmp_path: Path) -> tuple[Any, Any]:
     return segment, segment.Settings(labels=scenes.labels, segment=section, **common)
 
 
-@pytest.mark.parametrize("name", ["classify", "irnet", "affinitynet", "deeplab_v2"])
-def test_two_processes_train_as_one_does(name: str, scenes, tmp_path: Path) -> None:
-    """Also where they see very different numbers of labelled pixels: each mean is over the whole batch."""
+@pytest.mark.parametrize(("name", "compile"), [
+    ("classify", "never"), ("classify", "always"), ("irnet", "never"), ("affinitynet", "never"),
+    ("deeplab_v2", "never"),
+])  # fmt: skip
+def test_two_processes_train_as_one_does(name: str, compile: Compile, scenes, tmp_path: Path) -> None:
+    """Also where they see very different numbers of labelled pixels: each mean is over the whole batch.
+
+    Theirs are compiled networks, if any.
+    """
     for path in scenes.labels[0].iterdir():  # half of the photos keep a few labels only
         labels = read_mask(path)
         labels[np.random.default_rng(0).random(labels.shape) < 0.9] = 255
         write_mask(path, labels)
     module, settings = _settings(name, scenes, tmp_path)
-    two = replace(settings, out=tmp_path / "two.pt", log=tmp_path / "two.csv")
+    hardware = replace(CPU, compile=compile)
+    two = replace(settings, out=tmp_path / "two.pt", log=tmp_path / "two.csv", hardware=hardware)
     module.main(settings)
     _together(module.__name__, two, tmp_path)
     (curve, alone), (other, together) = _result(settings), _result(two)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from ppl.jobs import compiled
 from ppl.jobs.errors import UserError
 from ppl.jobs.settings import Hardware
 from ppl.training import state
@@ -101,7 +102,9 @@ def squared_error(network: nn.Module, images: Tensor, targets: Tensor) -> Tensor
     return (network(images).flatten() - targets).square().mean() / 100
 
 
-def run(folder: Path, *, steps: int = 7, digest: str = "a", loss: Callable = squared_error, measure=None) -> nn.Module:
+def run(
+    folder: Path, *, steps: int = 7, digest: str = "a", loss: Callable = squared_error, measure=None, compile="never"
+) -> nn.Module:
     folder.mkdir(exist_ok=True)
     fabric = launch(Hardware(gpu=0, precision="32-true"), random_seed=3)
     network = nn.Conv2d(3, 1, 1)
@@ -109,6 +112,7 @@ def run(folder: Path, *, steps: int = 7, digest: str = "a", loss: Callable = squ
     train(
         fabric, network, sgd, Numbers(), loss, Schedule(steps, 3, 2, 0.9, seed=3), name="test",
         resume=folder / "run.resume", digest=digest, log=folder / "run.csv", workers=0, measure=measure,
+        compile=compile,
     )  # fmt: skip
     return network
 
@@ -172,6 +176,35 @@ def test_sigterm_saves_the_state_and_the_run_resumes_to_the_same_weights(
     pd.testing.assert_frame_equal(*logs)
 
 
+def test_a_compiled_training_has_the_weights_and_states_of_one_that_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if it was interrupted and resumes without compilation; only training batches are compiled."""
+    graphs = []
+
+    def backend(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable:
+        graphs.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(compiled, "why_not", lambda _: None)
+    monkeypatch.setattr(compiled, "BACKEND", backend)
+
+    def measure(network: nn.Module) -> dict[str, float]:
+        return {"mean": network(torch.ones(5, 3, 4, 4)).mean().item()}
+
+    plain = run(tmp_path / "plain", measure=measure)
+    whole = run(tmp_path / "whole", measure=measure, compile="always")
+    assert len(graphs) == 1
+    with pytest.raises(SystemExit):
+        run(tmp_path / "broken", measure=measure, compile="always", loss=sigterm_at(4))
+    resumed = run(tmp_path / "broken", measure=measure)
+    assert plain.state_dict().keys() == whole.state_dict().keys()
+    for key, weights in plain.state_dict().items():
+        torch.testing.assert_close(whole.state_dict()[key], weights, rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(resumed.state_dict()[key], weights, rtol=1e-5, atol=1e-7)
+
+
 def test_a_state_of_other_settings_is_ignored_with_a_message(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     with contextlib.suppress(SystemExit):
         run(tmp_path, loss=sigterm_at(4))
@@ -180,7 +213,7 @@ def test_a_state_of_other_settings_is_ignored_with_a_message(tmp_path: Path, cap
     assert pd.read_csv(tmp_path / "run.csv")["step"].tolist() == [3, 6, 7]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_a_state_of_a_gpu_is_read_to_the_cpu(tmp_path: Path) -> None:
     content = {"network": {"w": torch.ones(2, device="cuda")}, "optimizer": {}, "digest": "a", "progress": {"step": 1}}
     torch.save(content, tmp_path / "run.resume")

@@ -96,6 +96,7 @@ FIRST: dict[str, Callable[[Any], bool]] = {
     "figures": only("tabulate"),
     "hardware.gpu": nothing,
     "hardware.workers": nothing,
+    "hardware.compile": nothing,
     "hardware.precision": only(*NETWORKS),
     "hardware.crf": only("label_reliable", *CRF_SEEDS, "walk", "predict"),
     # The number of shards is part of file names: all are written again, and trainings have other inputs.
@@ -159,6 +160,7 @@ OTHER: dict[str, Any] = {
     "tables": {"VI": {"variants": ["baseline/plain"], "measures": ["seed"]}},
     "figures": {"figure-9": {"shows": "thresholds", "variants": ["baseline/plain"]}},
     "precision": "16-mixed",
+    "hardware.compile": "always",
     "hardware.crf": "gpu",
     "keep_classifier": ["implicit", "explicit", "local"],
     "backbone": "efficientnet_lite0",

@@ -10,6 +10,7 @@ rule export_cams:
         state=state_of("photos+labels split"),
         settings=flags("cam.method", "cam.{method}", "cam.maps", "cam.prototypes", "hardware.precision"),
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
+        compile=uncompared_flags("hardware.compile"),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: CAMs, {wildcards.split} {params.shard}; {log}"
     log:
@@ -26,7 +27,7 @@ rule export_cams:
     shell:
         "python -m ppl.cam.export --data {input.data} --split {wildcards.split} --shard {params.shard}"
         " --classifier {input.classifier} --out {output} {params.settings}"
-        " --hardware.gpu {resources.gpu} --hardware.workers {threads} > {log} 2>&1"
+        " --hardware.gpu {resources.gpu} --hardware.workers {threads} {params.compile} > {log} 2>&1"
 
 
 rule choose_threshold:

@@ -16,6 +16,7 @@ rule train_classifier:
         training=classifier_training,
         random_seed=random_seed,
         start=lambda wildcards, input: f"--start {input.start}" if input.start else "",
+        compile=uncompared_flags("hardware.compile"),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: training of the classifier; {log}"
     log:
@@ -33,4 +34,4 @@ rule train_classifier:
         "python -m ppl.classify.train --data {input.data} --train_split {params.train} --val_split {params.val}"
         " --method {wildcards.method} --grids {wildcards.grids} {params.start} --out {output.classifier}"
         " --log {output.curve} --code {params.code} {params.random_seed} {params.settings} {params.training}"
-        " --hardware.gpu {resources.gpu} --hardware.workers {threads} > {log} 2>&1"
+        " --hardware.gpu {resources.gpu} --hardware.workers {threads} {params.compile} > {log} 2>&1"

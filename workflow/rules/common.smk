@@ -140,6 +140,11 @@ def flags(*keys, without=""):
     return lambda wildcards: parameters.flags(settings_of(wildcards), *keys, without=without)
 
 
+def uncompared_flags(*keys):
+    """Return flags of settings that decide no result: Snakemake does not compare them, so a change reruns nothing."""
+    return lambda wildcards: datasets.NotCompared(parameters.flags(settings_of(wildcards), *keys))
+
+
 def code(module, *keys):
     """Return the digest of a module's code and of the entries that the settings of `keys` name."""
     return lambda wildcards: parameters.code(settings_of(wildcards), module, *keys)

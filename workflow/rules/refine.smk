@@ -46,6 +46,7 @@ rule train_refiner:
         train=split("train_split"),
         settings=flags("refine.network", "refine.{network}", "hardware.precision", without="walk"),
         random_seed=random_seed,
+        compile=uncompared_flags("hardware.compile"),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: training of the refinement network; {log}"
     log:
@@ -62,7 +63,7 @@ rule train_refiner:
     shell:
         "python -m ppl.refine.train_refiner --data {input.data} --train_split {params.train} --labels {input.labels}"
         " --out {output.network} --log {output.curve} --code {params.code} {params.random_seed} {params.settings}"
-        " --hardware.gpu {resources.gpu} --hardware.workers {threads} > {log} 2>&1"
+        " --hardware.gpu {resources.gpu} --hardware.workers {threads} {params.compile} > {log} 2>&1"
 
 
 rule walk:

@@ -12,6 +12,7 @@ rule train_segmenter:
         train=split("train_split"),
         settings=flags("segment.network", "segment.{network}", "segment.training", "hardware.precision"),
         random_seed=random_seed,
+        compile=uncompared_flags("hardware.compile"),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: training of the segmentation network; {log}"
     log:
@@ -28,7 +29,7 @@ rule train_segmenter:
     shell:
         "python -m ppl.segment.train --data {input.data} --train_split {params.train} --labels {input.labels}"
         " --out {output.network} --log {output.curve} --code {params.code} {params.random_seed} {params.settings}"
-        " --hardware.gpu {resources.gpu} --hardware.workers {threads} > {log} 2>&1"
+        " --hardware.gpu {resources.gpu} --hardware.workers {threads} {params.compile} > {log} 2>&1"
 
 
 rule predict:
@@ -43,6 +44,7 @@ rule predict:
         state=state_of("photos split"),
         settings=flags("segment.prediction", "hardware.precision", "hardware.crf"),
         shard=lambda wildcards: wildcards.shard.replace("of", "/"),
+        compile=uncompared_flags("hardware.compile"),
     message:
         "{wildcards.experiment} {wildcards.method}/{wildcards.grids}: predictions, {wildcards.split} {params.shard}; {log}"
     log:
@@ -59,7 +61,7 @@ rule predict:
     shell:
         "python -m ppl.segment.predict_split --data {input.data} --split {wildcards.split} --shard {params.shard}"
         " --checkpoint {input.network} --out {output} {params.settings}"
-        " --hardware.gpu {resources.gpu} --hardware.workers {threads} > {log} 2>&1"
+        " --hardware.gpu {resources.gpu} --hardware.workers {threads} {params.compile} > {log} 2>&1"
 
 
 rule measure_predictions:
