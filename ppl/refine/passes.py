@@ -18,9 +18,11 @@ from ppl.refine.settings import LabelMargins, Margins
 NO_MARGINS = LabelMargins()
 
 
-LEAST_SHARE = 1 / 3
-"""The least threshold of background, as a share of that of the seeds: near 0 a lenient pass leaves no background, and
-the network would learn none. Thresholds of large photos are low, margins are absolute."""
+LEAST_OF_CLASSES = 2 / 3
+"""The least threshold of the strict pass, as a share of that of the seeds, if its margin is negative."""
+LEAST_OF_BACKGROUND = 1 / 3
+"""The least threshold of the lenient pass, as a share of the lower one of seeds and strict pass: near 0 a lenient pass
+leaves no background, and the network would learn none. Thresholds of large photos are low, margins are absolute."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,12 @@ class Crf:
 def band(threshold: float, margins: Margins) -> tuple[float, ...]:
     """Return the thresholds of the strict and the lenient pass, or without margins the one threshold of both.
 
-    The lenient one is at least LEAST_SHARE of the threshold.
+    Margins that would bring them too near to 0 are shortened (LEAST_OF_CLASSES, LEAST_OF_BACKGROUND).
     """
     if not (margins.foreground or margins.background):
         return (threshold,)
-    return threshold + margins.foreground, max(LEAST_SHARE * threshold, threshold - margins.background)
+    strict = max(LEAST_OF_CLASSES * threshold, threshold + margins.foreground)
+    return strict, max(LEAST_OF_BACKGROUND * min(strict, threshold), threshold - margins.background)
 
 
 def label_map(

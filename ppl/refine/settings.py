@@ -70,10 +70,16 @@ class Margins(Section):
 class LabelMargins(Margins):
     """The same of pseudo labels: without margins every pixel has a label."""
 
-    foreground: Annotated[Share, Source("ours")] = 0
-    """Distance above the threshold from which a pixel has its class."""
+    foreground: Annotated[float, Ge(-1), Le(1), Source("ours")] = 0
+    """Distance above the threshold from which a pixel has its class. Negative: from that far below it, at most a third
+    of the threshold: networks learn better from labels that are somewhat too large than from the best seeds."""
     background: Annotated[Share, Source("ours")] = 0
-    """Distance below the threshold under which a pixel is background, at most two thirds of the threshold."""
+    """Distance below the threshold under which a pixel is background, at most two thirds of that of classes."""
+
+    def __post_init__(self) -> None:
+        if self.foreground + self.background < 0:
+            what = f"classes from {-self.foreground} below the threshold, background up to {self.background} below it"
+            raise ValueError(f"{what}; raise background")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,8 @@ from ppl.cam.seeds import hard_labels
 from ppl.crf.dense import from_labels
 from ppl.crf.settings import IRNET
 from ppl.data.masks import IGNORE
-from ppl.refine.passes import LEAST_SHARE, Crf, band, combine, label_map
-from ppl.refine.settings import Margins
+from ppl.refine.passes import LEAST_OF_BACKGROUND, LEAST_OF_CLASSES, Crf, band, combine, label_map
+from ppl.refine.settings import LabelMargins, Margins
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
 MAPS = np.random.default_rng(1).random((2, 12, 16)).astype(np.float32)
@@ -77,8 +77,17 @@ def test_margins_may_differ_and_one_alone_makes_two_passes() -> None:
     assert band(0.5, around(0)) == (0.5,)
 
 
+def test_classes_may_begin_below_the_threshold_but_not_near_zero() -> None:
+    below = LabelMargins(foreground=-0.05, background=0.15)
+    assert band(0.5, below) == (pytest.approx(0.45), pytest.approx(0.35))
+    for threshold in (0.01, 0.05, 0.1, 0.2, 0.5):
+        strict, lenient = band(threshold, below)
+        assert LEAST_OF_CLASSES * threshold <= strict < threshold
+        assert LEAST_OF_BACKGROUND * strict <= lenient < strict
+
+
 def test_a_margin_wider_than_the_threshold_keeps_background_of_low_scores() -> None:
     strict, lenient = band(0.3, Margins(foreground=0, background=0.4))
-    assert (strict, lenient) == (0.3, pytest.approx(0.3 * LEAST_SHARE))
+    assert (strict, lenient) == (0.3, pytest.approx(0.3 * LEAST_OF_BACKGROUND))
     both = [hard_labels(MAPS, CLASSES, limit) for limit in (strict, lenient)]
     np.testing.assert_array_equal(label_map(PHOTO, both, MAPS, CLASSES) == 0, MAPS.max(0) <= np.float32(lenient))

@@ -162,6 +162,8 @@ def test_the_repository_writes_departures_from_the_defaults_only():
     ("refine.labels.agree", ["plain"], "refine.labels.agree.0: 'plain' is not"),
     ("refine.labels.agree", ["baseline/plain"] * 2, "'baseline/plain' is listed twice"),
     ("refine.labels.margins.background", 1.5, "margins.background: 1.5 should be less than or equal to 1"),
+    ("refine.labels.margins", {"foreground": -0.2, "background": 0.1}, "margins: classes from 0.2 below the threshold"),
+    ("refine.reliable.margins.foreground", -0.1, "margins.foreground: -0.1 should be greater than or equal to 0"),
     ("refine.irnet.walk.background", "seeds", "background: 'seeds' is neither a number nor seed"),
     ("tables.V", {"variants": ["plain"], "measures": ["seed"]}, "tables.V.variants.0: 'plain' is not"),
     ("tables.V", {"variants": ["baseline/plain"] * 2, "measures": ["seed"]}, "'baseline/plain' is listed twice"),
