@@ -42,7 +42,7 @@ class NetworkDevices(Devices):
     compile: Annotated[Compile, Source("ours")] = "never"
     """Compile networks (torch.compile), which takes a minute or more at the start of a job. `auto`: on a GPU, for
     trainings of at least 5,000 steps, and CAMs and predictions of at least 20,000 photos; `always`: on a CPU too, where
-    it gains nothing. It needs a C++ compiler, on a GPU Triton."""
+    the one step that was measured is slower. It needs a C++ compiler, on a GPU Triton."""
 
 
 @dataclass(frozen=True, kw_only=True)
