@@ -5,8 +5,8 @@
 #
 # Runs the tests that need a GPU, `rates.py` as it is and with compiled networks, and the GPU rows of `make bench`, each
 # within its own time limit, and writes OUT.md and OUT.json (results/gpu): card, versions, commit, seconds and results of
-# each part. A part that ran to its end is not run again, so a second call continues the first; another commit or card
-# needs another OUT. --dry-run lists the parts. --toy tests this script on a CPU: one small row of each.
+# each part. A part that succeeded is not run again, so a second call continues the first; another commit or card needs
+# another OUT. GPU_COMMIT names the commit where git is missing. --dry-run lists the parts. --toy tests this script on a CPU: one small row of each.
 #
 # PYTHON names the interpreter (python). Packages that it lacks may lie in build/gpu-packages; on a machine with network:
 #     pip install --target build/gpu-packages --no-deps PACKAGE ...

@@ -41,10 +41,10 @@ def threshold_of(settings: Settings) -> Threshold:
         settings.data, settings.split, settings.cams, settings.classifier, hardware=settings.hardware
     )
     stages = {"shallow": threshold.shallow, "deep": threshold.deep}
-    means = " and ".join(
-        f"{np.mean(of_photos):.2f} ({name} features)" for name, of_photos in stages.items() if of_photos
+    means = ", ".join(
+        f"{np.mean(part):.2f} by {name} features of {len(part)} photos" for name, part in stages.items() if part
     )
-    print(f"{threshold}, on {threshold.photos} photos: the higher of {means}")
+    print(f"{threshold}: the higher mean of {means}")
     return threshold
 
 

@@ -40,14 +40,14 @@ def choose_threshold(data: Path, split: str, cams: Sequence[Path], classifier: P
         curves = contrasts(backbone, dataset, store, evenly(labelled, MAX_PHOTOS), workers=hardware.workers)
     if not curves:
         raise UserError(f"split {split}", "no photo has a label and a CAM that is not empty", REMEDY)
-    shallow, deep = (_highest(stage) for stage in zip(*curves, strict=True))
+    shallow, deep = (_thresholds_of(stage) for stage in zip(*curves, strict=True))
     if not shallow + deep:
         raise UserError(f"split {split}", "no photo is large enough to compare a seed with the rest", REMEDY)
     threshold = separation.choose(shallow, deep)
     return Threshold(threshold=threshold, rule="auto", photos=len(curves), shallow=shallow, deep=deep)
 
 
-def _highest(curves: Sequence[np.ndarray]) -> tuple[float, ...]:
+def _thresholds_of(curves: Sequence[np.ndarray]) -> tuple[float, ...]:
     """Return the threshold of the highest contrast of each photo that has contrast."""
     return tuple(best for best in map(separation.highest, curves) if best is not None)
 

@@ -3,8 +3,8 @@
 Python starts every operation of a network by itself, which on a fast GPU takes longer than the operation. A compiled
 network runs fewer, fused kernels; on a CPU the one step that was measured is slower (docs/speed.md). The crops of a
 training all have one size, so on a GPU its forward and backward passes are also recorded as CUDA graphs, each of which
-Python starts at once. Photos have sizes of their own: padding them to a few sizes would change results at their borders,
-as convolutions would see features of the padding. So their network is compiled for any size, without CUDA graphs.
+Python starts at once. Photos have sizes of their own: padded to a few sizes, results would change at their borders, as
+convolutions would see features of the padding. So their network is compiled for any size, without CUDA graphs.
 
 Modules are compiled in place: their names, and so checkpoints, stay the same, as do wrappers around them.
 """
@@ -28,18 +28,23 @@ LONG_TRAINING = 5_000
 MANY_PHOTOS = 20_000
 """Photos from which `auto` compiles: predictions of an H100 take two minutes for as many, CAMs eight."""
 BACKEND = "inductor"
-SIZES = 64
+MAX_VERSIONS = 64
 """Versions of a module for which torch compiles before it leaves the rest as it is: batches of one image and of more,
 with gradients and without."""
 
 Result = TypeVar("Result")
 
 
-def compile_training(network: nn.Module, device: torch.device, setting: Compile, steps: int) -> "Compilation":
-    """Compile a network in place for `steps` training steps on batches of one size, if `setting` says so."""
+def compile_training(
+    network: nn.Module, device: torch.device, setting: Compile, steps: int, *, alone: bool = True
+) -> "Compilation":
+    """Compile a network in place for `steps` training steps on batches of one size, if `setting` says so.
+
+    `alone`: no other process trains the same network. One of several could not repeat a step by itself.
+    """
     cuda_graphs = {"mode": "reduce-overhead"} if device.type == "cuda" else {}
     parts = [network] if _wanted(setting, device, steps >= LONG_TRAINING) else []
-    return Compilation(parts, dynamic=False, **cuda_graphs)
+    return Compilation(parts, repeats=alone, dynamic=False, **cuda_graphs)
 
 
 def compile_inference(backbone: nn.Module, device: torch.device, setting: Compile, photos: int) -> "Compilation":
@@ -55,11 +60,14 @@ def compile_inference(backbone: nn.Module, device: torch.device, setting: Compil
 class Compilation:
     """The compiled parts of a network; none if it stays as it is."""
 
-    def __init__(self, parts: Sequence[nn.Module], **options: Any) -> None:
-        """Compile `parts` in place, on their first call, with `options` of torch.compile."""
-        self.parts, self.started = list(parts), False
+    def __init__(self, parts: Sequence[nn.Module], *, repeats: bool = True, **options: Any) -> None:
+        """Compile `parts` in place, on their first call, with `options` of torch.compile.
+
+        `repeats`: a computation that fails is repeated without compilation.
+        """
+        self.parts, self.repeats, self.started = list(parts), repeats, False
         if self.parts:
-            torch._dynamo.config.recompile_limit = SIZES
+            torch._dynamo.config.recompile_limit = MAX_VERSIONS
         for part in self.parts:
             part.compile(backend=BACKEND, **options)
 
@@ -67,7 +75,8 @@ class Compilation:
         """Return the result of a function that calls the network and has the same result if it is called again.
 
         If compilation fails, a warning says so, and from then on the network computes without it: a job must not fail
-        for lack of speed.
+        for lack of speed. Training steps may be repeated, as our networks draw no random numbers and update no
+        statistics (ppl/segment/build.py).
         """
         if not self.parts:
             return function()
@@ -75,6 +84,8 @@ class Compilation:
         try:
             result = function()
         except RuntimeError as error:  # of torch's compiler, of a compiled kernel, or of the function itself
+            if not self.repeats:
+                raise
             warn(reason(error))
             self.stop()
             return function()

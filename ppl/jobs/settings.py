@@ -41,8 +41,9 @@ class NetworkDevices(Devices):
 
     compile: Annotated[Compile, Source("ours")] = "never"
     """Compile networks (torch.compile), which takes a minute or more at the start of a job. `auto`: on a GPU, for
-    trainings of at least 5,000 steps, and CAMs and predictions of at least 20,000 photos; `always`: on a CPU too, where
-    the one step that was measured is slower. It needs a C++ compiler, on a GPU Triton."""
+    trainings with at least 5,000 steps left, and CAMs and predictions of at least 20,000 photos per job; `always`: on a
+    CPU too, where the one step that was measured is slower. It needs a C++ compiler, on a GPU a C compiler and
+    Triton."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,8 @@ from matplotlib.figure import Figure
 
 # Placeholder colours that no plotted line uses; the SVG has the page's colours of text and background instead.
 TEXT, GROUND = "#010203", "#fdfcfb"
+BAR = 0.05
+"""Width of a bar of the histogram of thresholds."""
 STYLE = {
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), TEXT),
     "axes.facecolor": "none",
@@ -74,7 +76,7 @@ def draw_thresholds_of_photos(thresholds: Mapping[str, Threshold]) -> Figure:
     A vertical line marks the chosen threshold, the higher of both means.
     """
     figure, axes = plt.subplots(figsize=(10, 3), layout="constrained")
-    edges = np.linspace(THRESHOLDS[0], THRESHOLDS[-1], 14) - 0.005
+    edges = np.arange(THRESHOLDS[0], THRESHOLDS[-1] + BAR, BAR) - 0.005  # the last bar holds the highest threshold
     for number, (name, chosen) in enumerate(thresholds.items()):
         for of_photos, line in ((chosen.deep, "-"), (chosen.shallow, "--")):
             share = np.full(len(of_photos), 100 / chosen.photos)

@@ -83,7 +83,8 @@ def train(
     network, optimizer = fabric.setup(network, optimizer)
     state = State(fabric, network, optimizer, resume, digest)
     progress = state.restore()
-    compilation = compile_training(network.module, fabric.device, compile, schedule.steps - progress.step)
+    steps, alone = schedule.steps - progress.step, fabric.world_size == 1
+    compilation = compile_training(network.module, fabric.device, compile, steps, alone=alone)
     loader = _loader(fabric, crops, schedule, progress.step, workers)
     writer = _tensorboard(fabric, log, progress.step)
     stop = StopRequest()

@@ -137,6 +137,20 @@ def test_a_compiler_that_fails_is_a_warning_and_the_network_computes_as_it_is(
     assert message.endswith("; continuing without compilation")
 
 
+def test_one_of_several_processes_repeats_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others would wait for its gradients."""
+
+    def backend(*_: Any) -> Callable:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(compiled, "BACKEND", backend)
+    monkeypatch.setattr(compiled, "why_not", lambda _: None)
+    model, images = network(), torch.randn(2, 3, 12, 12)
+    compilation = compile_training(model, CPU, "always", steps=1, alone=False)
+    with pytest.raises(RuntimeError, match="no space left"):
+        compilation.run(lambda: gradients(model, images))
+
+
 def test_an_error_of_the_function_itself_is_raised() -> None:
     def fail() -> None:
         raise ValueError("wrong")
