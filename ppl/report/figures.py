@@ -76,11 +76,10 @@ def draw_thresholds_of_photos(thresholds: Mapping[str, Threshold]) -> Figure:
     A vertical line marks the chosen threshold, the higher of both means.
     """
     figure, axes = plt.subplots(figsize=(10, 3), layout="constrained")
-    edges = np.arange(THRESHOLDS[0], THRESHOLDS[-1] + BAR, BAR) - 0.005  # the last bar holds the highest threshold
     for number, (name, chosen) in enumerate(thresholds.items()):
         for of_photos, line in ((chosen.deep, "-"), (chosen.shallow, "--")):
-            share = np.full(len(of_photos), 100 / chosen.photos)
-            axes.hist(of_photos, edges, weights=share, histtype="step", linestyle=line, color=f"C{number}")
+            heights, edges = bars(of_photos, chosen.photos)
+            axes.stairs(heights, edges, linestyle=line, color=f"C{number}")
         axes.axvline(chosen.threshold, color=f"C{number}", linewidth=1, label=f"{name}: {chosen.threshold:.2f}")
     for line, features in (("-", "deep"), ("--", "shallow")):
         axes.plot([], [], line, color=TEXT, label=f"{features} features")
@@ -88,6 +87,14 @@ def draw_thresholds_of_photos(thresholds: Mapping[str, Threshold]) -> Figure:
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper")
     return figure
+
+
+def bars(of_photos: Sequence[float], photos: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return what percentage of `photos` has its threshold in each bar, (N,), and the edges of the bars, (N + 1,)."""
+    count = int(np.ceil((THRESHOLDS[-1] - THRESHOLDS[0]) / BAR)) + 1
+    edges = THRESHOLDS[0] - 0.005 + BAR * np.arange(count + 1)  # a threshold lies within a bar, not on its edge
+    counts, _ = np.histogram(of_photos, edges)
+    return 100 * counts / photos, edges
 
 
 def draw_per_class(columns: Mapping[str, Sequence[float]], names: Sequence[str]) -> Figure:
