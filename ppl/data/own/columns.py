@@ -11,6 +11,7 @@ from ppl.data.findings import listed
 from ppl.data.own.cells import (
     CLASS_WORDS,
     NO,
+    SIGNS,
     YES,
     cell_of,
     kind_of,
@@ -80,8 +81,7 @@ def _titled_classes(path: Path, layout: Layout, kinds: Mapping[int, str], flags:
     """Return the columns of class names by a word in their titles, or the only one; UserError if several may be."""
     titled = [column for column in layout.others if words_of(layout.titles[column]) & CLASS_WORDS]
     if len(flags) == 1 and titled == flags:
-        what = f"column {layout.titles[flags[0]]!r} holds only 0 and 1"
-        raise UserError(path, what, "name the column after the class that 1 stands for, as in image,crack")
+        raise _class_without_a_name(path, layout, flags[0])
     titled = [column for column in titled if column not in flags]  # those are named label_cat, label_dog
     titled = [column for column in titled if kinds[column] != "empty"] or titled
     if len({stem(layout.titles[column]) for column in titled}) > 1:
@@ -89,6 +89,17 @@ def _titled_classes(path: Path, layout: Layout, kinds: Mapping[int, str], flags:
         raise _two_readings(path, readings, titled, layout)
     is_only_one = len(layout.others) == 1 and kinds[layout.others[0]] == "names"
     return titled or (layout.others if is_only_one else [])
+
+
+def _class_without_a_name(path: Path, layout: Layout, column: int) -> UserError:
+    title, values = layout.titles[column], [cell for cell in layout.cells(column) if cell]
+    if lowered(values) <= SIGNS:
+        what = f"column {title!r} holds only 0 and 1"
+        return UserError(path, what, "name the column after the class that 1 stands for, as in image,crack")
+    word = next((cell for cell in values if number_of(cell) is None), values[0])
+    remedy = "name the column after the class that yes stands for, as in image,crack; --class-column"
+    what = f"column {title!r} holds only yes and no, such as {word!r}"
+    return UserError(path, what, f"{remedy} {title!r} reads names of classes")
 
 
 def without_titles(path: Path, layout: Layout, choices: Choices) -> Content:

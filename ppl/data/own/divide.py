@@ -65,6 +65,7 @@ def divide(
         val = held_out(labels, same, measured or labels.keys(), count)
     except UserError as error:
         raise UserError(labels_path, error.what, error.remedy) from error
-    train = [image_id for image_id in labels if image_id not in set(val)]
+    held = set(val)
+    train = [image_id for image_id in labels if image_id not in held]
     seed = [image_id for image_id in train if image_id in measured] or train
     return {"train": train, "seed": seed, "val": val, "test": sorted(ids.values())}

@@ -46,15 +46,21 @@ class Table:
 
 
 def read_table(
-    path: Path, is_photo: Callable[[str], bool], choices: Choices | None = None, like: str = "called differently"
+    path: Path,
+    is_photo: Callable[[str], bool],
+    choices: Choices | None = None,
+    like: str = "called differently",
+    fits: Callable[[Layout], bool] = lambda layout: True,
 ) -> Table:
     """Read a table of labels; `is_photo` returns whether a cell names a photo, messages name one by `like`.
+
+    A layout for which `fits` is false counts as one without a column of photos.
 
     Rows of the same photo are merged. UserError for a table that cannot be read, or that can be read in two ways.
     """
     choices = choices or Choices()
     readings = read_rows(path)
-    layouts = [layout for rows in readings if (layout := layout_of(path, rows, is_photo, choices))]
+    layouts = [layout for rows in readings if (layout := layout_of(path, rows, is_photo, choices)) and fits(layout)]
     if not layouts:
         raise _no_photo(path, readings[0], like)
     layout = max(layouts, key=lambda each: each.evenness)  # of equal ones the first

@@ -120,11 +120,12 @@ def draw(photo: Photo, convention: Convention) -> np.ndarray:
 
 
 def checked(segmentation: Any, size: tuple[int, int]) -> Any:
-    """Return a segmentation in COCO's format if it fits a photo of `size` (h, w); ValueError if it does not.
+    """Return a segmentation in COCO's format that fits a photo of `size` (h, w).
 
-    Polygons of one or two points are left out: they cover nothing.
-
-    Of coordinates far outside, and of run lengths of another size, pycocotools reads memory that is not its own.
+    It is a list of polygons, each a list of x and y in pixels, or run lengths with their size, as a list of numbers or
+    as compressed text. Polygons of one or two points are left out, as they cover nothing. ValueError for anything
+    else, such as coordinates far outside of the photo, or run lengths of another size: with these pycocotools accesses
+    memory that is not its own.
     """
     if isinstance(segmentation, list):
         for part in segmentation:
@@ -143,8 +144,11 @@ def checked(segmentation: Any, size: tuple[int, int]) -> Any:
 
 
 def _decompressed(counts: Any) -> list[int]:
-    """Return the run lengths in COCO's compressed text: 6 bits a character, each length as the difference to the last
-    but one.
+    """Return the run lengths in COCO's compressed text.
+
+    A character is the sum of 48, five bits of a number (two's complement, the lowest bits first), and 32 if more bits
+    follow. From the fourth on, a number is the difference between a length and the last but one.
+    ValueError for anything but ASCII text, and for text that ends within a number.
     """
     if not isinstance(counts, str) or not counts.isascii():
         raise ValueError("run lengths are neither numbers nor text")

@@ -385,6 +385,39 @@ def test_numbers_name_photos_with_zeros_in_front(folder):
     assert len(read_labels(source).photos["7"]) == 2  # ppl.data.new refuses a name of two photos
 
 
+@pytest.mark.parametrize("titles", ["image,class", "Bild,Klasse", "image_id,image_width,class", ""])
+def test_numbers_name_photos_in_several_rows(folder, titles):
+    photos = {f"{number:03d}.jpg": {"cat", "dog", f"only {number}"} for number in range(1, 7)}
+    width = "640," if "width" in titles else ""
+    rows = [f"{int(photo[:3])},{width}{name}" for photo, classes in photos.items() for name in sorted(classes)]
+    write(folder, {"l.csv": "\n".join([titles, *rows])})
+    assert labels_in(source_of(folder / "l.csv", tuple(photos))) == photos
+
+
+def test_numbers_name_photos_of_a_larger_collection(folder):
+    photos = tuple(f"{number:03d}.jpg" for number in range(1, 7))
+    rows = "".join(f"{number},{'dog' if number % 2 else 'cat'}\n" for number in range(1, 30))
+    write(folder, {"l.csv": f"image,class\n{rows}"})
+    labels = labels_in(source_of(folder / "l.csv", photos))
+    assert labels == {photo: {"dog" if int(photo[:3]) % 2 else "cat"} for photo in photos}
+
+
+@pytest.mark.parametrize("table", [",image,class\n1,IMG_1,cat\n2,IMG_2,dog\n", "1,IMG_1.jpg,cat\n2,IMG_2.jpg,dog\n"])
+def test_numbers_beside_names_of_other_photos_are_those_of_rows(folder, table):
+    write(folder, {"l.csv": table})
+    with pytest.raises(UserError, match="no column names any of the photos"):
+        read_labels(source_of(folder / "l.csv", ("001.jpg", "002.jpg")))
+
+
+@pytest.mark.parametrize("number", [1.0, True, "1", -1, 2, [1]])
+def test_datumaro_numbers_labels_by_integers(folder, number):
+    labels = {"label": {"labels": [{"name": name} for name in CLASSES]}}
+    items = [{"id": "a", "annotations": [{"label_id": 0}, {"label_id": number}]}]
+    write(folder, {"l.json": json.dumps({"categories": labels, "items": items})})
+    with pytest.raises(UserError, match=re.escape(f"label_id {number!r}, where 2 labels are listed")):
+        read_labels(source_of(folder / "l.json"))
+
+
 def test_numbers_that_recur_are_no_photos(folder):
     rows = "".join(f"IMG_{number},640,{number % 2},cat\n" for number in range(9))
     write(folder, {"l.csv": f"image,width,flag,class\n{rows}"})

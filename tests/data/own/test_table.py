@@ -83,6 +83,11 @@ DOUBTFUL = {
     ),
     "two spellings": ("image,label\na,cat\nb,Cat\n", "'Cat' and 'cat' differ in case alone"),
     "flags without a name, and sizes": ("image,label,height\na,1,5\nb,0,7\n", "holds only 0 and 1; name the column"),
+    "x and y, without a name": (
+        "image,label\na,x\nb,y\n",
+        "'label' holds only yes and no, such as 'x'; name the column",
+    ),
+    "y and n, without a name": ("image,label\na,y\nb,n\n", "that yes stands for, as in image,crack; --class-column"),
     "flags without a name": ("image,label\na,1\nb,0\n", "holds only 0 and 1; name the column after the class"),
 }
 DECIDED = [
@@ -94,6 +99,7 @@ DECIDED = [
     (DOUBTFUL["counts or not"][0], Choices(class_columns=("cat", "age")), {"a": {"cat"}, "b": {"age"}}),
     (DOUBTFUL["-1, 0 and 1"][0], Choices(absent=("-1",)), {"a": {"cat"}, "b": {"dog"}}),
     (DOUBTFUL["confidences"][0], Choices(class_columns=("label",)), {"a": {"cat"}, "b": {"dog"}}),
+    (DOUBTFUL["x and y, without a name"][0], Choices(class_columns=("label",)), {"a": {"x"}, "b": {"y"}}),
     (DOUBTFUL["a comma in names"][0], Choices(separator=";"), {"a": {"cat, red"}, "b": {"dog, blue"}}),
     (DOUBTFUL["a comma in names"][0], Choices(separator=","), {"a": {"cat", "red"}, "b": {"dog", "blue"}}),
     (DOUBTFUL["two columns of photos"][0], Choices(image_column="right"), {"b": {"cat"}, "c": {"dog"}}),

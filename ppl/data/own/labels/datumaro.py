@@ -33,11 +33,11 @@ def read(source: Source, files: Sequence[Path]) -> Table:
         except (AttributeError, KeyError, TypeError) as error:
             raise UserError(path, f"not an export of Datumaro ({error!r})", "export it again") from error
         order += names
-        if unknown := [number for _, numbers in items for number in numbers if number not in range(len(names))]:
-            raise UserError(path, f"label_id {unknown[0]}, where {len(names)} labels are listed", "export it again")
+        numbers = [number for _, each in items for number in each]
+        if unknown := [number for number in numbers if type(number) is not int or not 0 <= number < len(names)]:
+            raise UserError(path, f"label_id {unknown[0]!r}, where {len(names)} labels are listed", "export it again")
         found += [
-            (source.title(path, name), find(path, name), [names[number] for number in numbers])
-            for name, numbers in items
+            (source.title(path, name), find(path, name), [names[number] for number in each]) for name, each in items
         ]
     return annotated(source, found, f"{NAME}, {len(found):,} items", order)
 
@@ -48,5 +48,5 @@ def _photo(item: Mapping[str, Any]) -> str:
     return str(image.get("path") or item["id"])
 
 
-def _numbers(item: Mapping[str, Any]) -> list[int]:
+def _numbers(item: Mapping[str, Any]) -> list[Any]:
     return [each["label_id"] for each in item["annotations"] if each.get("label_id") is not None]

@@ -6,6 +6,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from ppl.data.own.cells import PHOTO_WORDS, looks_like_photo, words_of
+from ppl.data.own.layout import Layout
 from ppl.data.own.names import Photos
 from ppl.data.own.rows import read_rows
 from ppl.data.own.source import Source, is_array, is_json_lines, starts_with
@@ -45,22 +47,50 @@ def read(source: Source, files: Sequence[Path]) -> Table:
 def _read(source: Source, path: Path, find: Callable[[str], Photos]) -> Table:
     """Return the labels of one table.
 
-    Where no name fits, numbers are those of photos with zeros in front: Excel writes 007, read as a number, as 7.
+    Where no name fits in a file that `--labels` names, numbers are those of photos with zeros in front: Excel writes
+    007, read as a number, as 7. Files in a folder may be lists of other things, such as of classes by number.
     """
     like = f"called as {source.names.index.photos[0]}"
     try:
         return read_table(path, lambda cell: bool(find(cell)), source.choices, like)
     except NoPhotoError:
-        by_number = source.names.of_plain_number
         if source.path != path:
             raise
-        table = read_table(path, lambda cell: bool(by_number(cell)), source.choices, like)
-        photos = {name: by_number(name) for name in table.labels}
-        found = [name for name, each in photos.items() if each]
-        if 2 * len(found) < min(len(rows.cells) for rows in read_rows(path)) - 1:
-            raise  # numbers that recur are those of something else, such as widths
-    number, photo = found[0], photos[found[0]][0]
+    by_number = source.names.of_plain_number
+
+    def is_photo(cell: str) -> bool:
+        return bool(by_number(cell))
+
+    def fits(layout: Layout) -> bool:
+        return bool(source.choices.image_column) or _numbers_are_photos(layout, is_photo)
+
+    table = read_table(path, is_photo, source.choices, like, fits)
+    photos = {name: by_number(name) for name in table.labels}
+    number, photo = next((name, each[0]) for name, each in photos.items() if each)
     return replace(table, photos=photos, form=f"{table.form}, photos by their numbers ({number} is {photo})")
+
+
+def _numbers_are_photos(layout: Layout, is_photo: Callable[[str], bool]) -> bool:
+    """Return whether the column of numbers is that of photos rather than of something else, such as rows or widths.
+
+    It is not if another column names photos, which are not here. Else its title decides; without such a title, half of
+    the rows must name a photo here, or half of the numbers where the only other column is that of classes.
+    """
+    for column in layout.others:
+        if _is_photo_title(layout, column) or any(map(looks_like_photo, layout.cells(column))):
+            return False
+    if _is_photo_title(layout, layout.photo):
+        return True  # the table may be that of a larger collection
+    numbers = layout.cells(layout.photo)
+    distinct = set(numbers)
+    found = sum(map(is_photo, distinct))
+    return 2 * found >= len(distinct if len(layout.others) == 1 else numbers)
+
+
+def _is_photo_title(layout: Layout, column: int) -> bool:
+    """Return whether the title of a column says that it names photos: image or image_id, but not image_width or id."""
+    words = words_of(layout.titles[column]) if layout.titles else set()
+    return words <= PHOTO_WORDS and not words <= {"id", "name"}
 
 
 def with_open_images_names(table: Table, folder: Path) -> Table:
