@@ -47,7 +47,9 @@ OTHER_MASKS = {
     *(f"ppl.predict.{name}" for name in ("__main__", "large", "outputs", "segmentation")),
 }
 """Modules whose `.mask` is that of a composed scene, or an output; they know no dataset."""
-NAMES_MASKS = re.compile(r"ppl\.(data\.(dataset|checks\.masks|shrink|new|own\.dataset_folder|lists|sources\..*))")
+NAMES_MASKS = re.compile(
+    r"ppl\.(data\.(dataset|checks\.masks|shrink|new|own\.(dataset_folder|formats)|lists|sources\..*))"
+)
 """Modules that may name the folder of masks: they write or link it, or ask whether it exists."""
 SLOW = {"torch", "lightning", "pydantic", "pydantic_core"}
 """Packages that modules of settings, which every worker process imports, do not import."""

@@ -20,6 +20,10 @@ CLASS_WORDS = {"class", "category", "categorie", "label", "tag", "choice", "spec
 }  # fmt: skip
 """Words in the title of a column of class names, without the s of plurals."""
 PHOTO_WORDS = {"image", "photo", "picture", "file", "filename", "name", "path", "id"}
+BACKGROUND = {"background", "bg", "_background_"}
+"""Names of class number 0, as `class_key` writes them."""
+IGNORED = {"ignore", "ignored", "void", "unlabeled", "unlabelled", "__ignore__", "don't care"}
+"""The same of what is not measured: 255."""
 FEW = 10  # names in a column that may all differ though they are those of classes
 SPLITS = {"train", "training", "val", "valid", "validation", "test", "unassigned"}
 SIGNS = {"-1", "-1.0", "0", "0.0", "1", "1.0"}

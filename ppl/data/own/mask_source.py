@@ -11,7 +11,7 @@ import numpy as np
 
 from ppl.data.findings import MAX_EXAMPLES, listed
 from ppl.data.mask_formats import SAVE_IDS
-from ppl.data.own.cells import class_key
+from ppl.data.own.cells import BACKGROUND, IGNORED, class_key
 from ppl.data.own.names import Names
 from ppl.data.own.pixels import SUFFIXES
 from ppl.data.own.source import files_below
@@ -21,9 +21,6 @@ Draw = Callable[[], np.ndarray]
 """Return a mask as class ids (h, w) uint8."""
 Files = dict[PurePosixPath, Path]
 """Files by their photo."""
-BACKGROUND = {"background", "bg", "_background_"}
-IGNORED = {"ignore", "ignored", "void", "unlabeled", "unlabelled", "__ignore__", "don't care"}
-"""Names, in lower case, of what is not measured: 255."""
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ppl.data.findings import MAX_EXAMPLES, listed
-from ppl.data.own.cells import class_key, clean_name
-from ppl.data.own.mask_source import BACKGROUND, IGNORED
+from ppl.data.own.cells import BACKGROUND, IGNORED, class_key, clean_name
 from ppl.data.own.names import Names
 from ppl.data.own.rows import decoded_text
 from ppl.data.own.table import Table
