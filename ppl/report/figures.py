@@ -9,7 +9,6 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from ppl.cam.separation import THRESHOLDS
 from ppl.cam.threshold import Threshold
 from ppl.measure.curves import draw
 from ppl.report.origin import Graph, Step, columns, next_steps
@@ -91,8 +90,9 @@ def draw_thresholds_of_photos(thresholds: Mapping[str, Threshold]) -> Figure:
 
 def bars(of_photos: Sequence[float], photos: int) -> tuple[np.ndarray, np.ndarray]:
     """Return what percentage of `photos` has its threshold in each bar, (N,), and the edges of the bars, (N + 1,)."""
-    count = int(np.ceil((THRESHOLDS[-1] - THRESHOLDS[0]) / BAR)) + 1
-    edges = THRESHOLDS[0] - 0.005 + BAR * np.arange(count + 1)  # a threshold lies within a bar, not on its edge
+    edges = (
+        BAR * np.arange(round(1 / BAR) + 2) - 0.005
+    )  # a threshold of two decimals lies within a bar, not on its edge
     counts, _ = np.histogram(of_photos, edges)
     return 100 * counts / photos, edges
 

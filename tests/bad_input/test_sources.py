@@ -66,7 +66,7 @@ ANNOTATIONS: dict[str, Callable[[dict], Any]] = {
 DRAWN = {
     "height of text": changed("images", "height", "six"), "negative width": changed("images", "width", -8),
     **{f"segmentation {value}": changed("annotations", "segmentation", value) for value in (
-        "box", None, {"size": [6, 8]}, {"size": [2, 2], "counts": [0, 4]}, [[1, 1]], [["a", "b", "c", "d", "e", "f"]])},
+        "box", None, {"size": [6, 8]}, {"size": [2, 2], "counts": [0, 4]}, [[1, 1, 5]], [["a", "b"] * 3])},
 }  # fmt: skip
 
 
