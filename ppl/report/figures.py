@@ -90,9 +90,8 @@ def draw_thresholds_of_photos(thresholds: Mapping[str, Threshold]) -> Figure:
 
 def bars(of_photos: Sequence[float], photos: int) -> tuple[np.ndarray, np.ndarray]:
     """Return what percentage of `photos` has its threshold in each bar, (N,), and the edges of the bars, (N + 1,)."""
-    edges = (
-        BAR * np.arange(round(1 / BAR) + 2) - 0.005
-    )  # a threshold of two decimals lies within a bar, not on its edge
+    # Half a hundredth lower, so that a threshold of two decimals lies within a bar, not on its edge.
+    edges = BAR * np.arange(round(1 / BAR) + 2) - 0.005
     counts, _ = np.histogram(of_photos, edges)
     return 100 * counts / photos, edges
 
