@@ -35,10 +35,11 @@ def maps_of(
     """
     raw_maps = partial(slots.load(METHODS, cam.method).raw_maps, settings=slots.settings_of(cam, "method"))
     labelled = label_vectors(labels, network.classifier.out_channels).bool()
-    of_branches = branch_maps(network, photos, labelled, raw_maps, cam.maps)
+    known: dict[float, Tensor] = {}  # scales that maps and prototypes share go through the network once
+    of_branches = branch_maps(network, photos, labelled, raw_maps, cam.maps, outputs=known)
     fused = [fuse(m[:, [i - 1 for i in ids]], cam.maps.fusion) for m, ids in zip(of_branches, labels, strict=True)]
     if cam.prototypes.rounds:
-        features = prototypes.features_of(network.backbone, photos, cam.prototypes.scales)  # (B, D, h', w')
+        features = prototypes.features_of(network.backbone, photos, cam.prototypes.scales, known)  # (B, D, h', w')
         fused = [prototypes.refine(m, f, cam.prototypes) for m, f in zip(fused, features, strict=True)]
     return [maps.cpu().numpy() for maps in fused]
 
@@ -46,7 +47,13 @@ def maps_of(
 @torch.inference_mode(False)  # a caller's inference mode would rule out gradients
 @torch.no_grad()
 def branch_maps(
-    network: PatchClassifier, photos: np.ndarray, labels: Tensor, raw_maps: RawMaps, settings: Maps
+    network: PatchClassifier,
+    photos: np.ndarray,
+    labels: Tensor,
+    raw_maps: RawMaps,
+    settings: Maps,
+    *,
+    outputs: dict[float, Tensor] | None = None,
 ) -> Tensor:
     """Compute the maps of each branch by the method `raw_maps`, summed over scales and flips.
 
@@ -54,6 +61,9 @@ def branch_maps(
     negative. At each scale the photo and its mirror image go through the network together; after ReLU the mirrored map
     is flipped back and added. Each rectified map is raised to `cam_exponent` before anything is added: AffinityNet uses
     the root (0.5) for VGG, whose peaks would otherwise dominate.
+
+    `outputs` receives, by scale, the output of `prototypes.STAGE` for both views, of scales at which `raw_maps` has them
+    processed as a whole.
     """
     images = network.backbone.prepare(photos)  # (B, 3, h, w)
     h, w = images.shape[2:]
@@ -62,8 +72,10 @@ def branch_maps(
     total = torch.zeros((), device=images.device)
     for scale in settings.scales:
         x = both_views(images, scale)  # (2B, 3, h', w')
-        with torch.enable_grad(), network.with_rim(settings.rim):
-            raw = raw_maps(network, x, labels)
+
+        observe = None if outputs is None else partial(_keep, outputs, scale, x)
+        with torch.enable_grad():
+            raw = raw_maps(network.seen(rim=settings.rim, observe=observe), x, labels)
         shape = (len(x), network.branches, network.classifier.out_channels)
         if not isinstance(raw, Tensor) or raw.ndim != 5 or raw.shape[:3] != shape:
             actual = tuple(raw.shape) if isinstance(raw, Tensor) else type(raw).__name__
@@ -75,6 +87,14 @@ def branch_maps(
         maps = F.interpolate(maps.flatten(1, 2), grid, mode="bilinear", align_corners=False)
         total = total + maps.unflatten(1, (network.branches, -1))
     return total
+
+
+def _keep(
+    outputs: dict[float, Tensor], scale: float, views: Tensor, stage: int, images: Tensor, output: Tensor
+) -> None:
+    """Keep the output of `prototypes.STAGE` for both views of a scale; a method may also process other images."""
+    if stage == prototypes.STAGE and images is views:
+        outputs[scale] = output.detach()
 
 
 def fuse(maps: Tensor, fusion: Fusion) -> Tensor:

@@ -8,7 +8,8 @@ Prototypes of single photos were introduced for training by SIPE (Chen et al., C
 are ours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -30,22 +31,32 @@ EPSILON = 1e-5
 
 
 @torch.no_grad()
-def features_of(backbone: Backbone, photos: np.ndarray, scales: Sequence[float]) -> Tensor:
+def features_of(
+    backbone: Backbone,
+    photos: np.ndarray,
+    scales: Sequence[float],
+    known: Mapping[float, Tensor] = MappingProxyType({}),
+) -> Tensor:
     """Return features of unit length (B, D, h', w') float32 of photos (B, h, w, 3) uint8.
 
     They are the mean directions over `scales`, on the grid of the largest, and over each photo and its mirror image.
+    `known` are outputs (2B, D, h, w) of STAGE for both views, by scale, that need no computation.
     """
     images = backbone.prepare(photos)
     directions: list[Tensor] = []
     for scale in sorted(scales, reverse=True):
-        x = both_views(images, scale)
-        for stage in backbone.stages[: STAGE + 1]:
-            x = stage(x)
+        x = known[scale] if scale in known else _output(backbone, both_views(images, scale))
         x = together(x.float())
         if directions:
             x = F.interpolate(x, directions[0].shape[2:], mode="bilinear", align_corners=False)
         directions.append(F.normalize(x, dim=1))
     return F.normalize(sum(directions), dim=1)
+
+
+def _output(backbone: Backbone, x: Tensor) -> Tensor:
+    for stage in backbone.stages[: STAGE + 1]:
+        x = stage(x)
+    return x
 
 
 def refine(maps: Tensor, features: Tensor, settings: Prototypes) -> Tensor:

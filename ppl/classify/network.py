@@ -1,7 +1,7 @@
 """The patch-learning classifier: a global branch and patched branches over one shared backbone (Figures 2 and 5)."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from copy import copy
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,9 @@ from ppl.classify.settings import PhiInit
 from ppl.classify.variants import Grid
 from ppl.networks.backbones import Backbone
 
+Observe = Callable[[int, Tensor, Tensor], None]
+"""Takes a stage, the images of a call of `features`, and the output of the stage for them as a whole."""
+
 
 class PatchClassifier(nn.Module):
     """Multi-label classifier on the concatenated features of its branches, with a bias-free 1x1 classifier.
@@ -21,8 +24,8 @@ class PatchClassifier(nn.Module):
     the stages up to `frozen_stages`, -1 for none, a patched branch none below its patch point where `stop_at_patches`
     (explicit fusion, III-D).
 
-    With a `rim` (`with_rim`) patches see that many cells of the output beyond their sides, which are cut off before
-    they are merged.
+    With a `rim` (`seen`) patches see that many cells of the output beyond their sides, which are cut off before they are
+    merged.
     """
 
     def __init__(
@@ -42,7 +45,7 @@ class PatchClassifier(nn.Module):
         self.backbone = backbone
         self.grids, self.global_branch = tuple(grids), global_branch
         self.frozen_stages, self.stop_at_patches = frozen_stages, stop_at_patches
-        self.rim = 0
+        self.rim, self.observe = 0, None
         self.phi1 = nn.ModuleList(_phi(backbone.channels[grid.stage - 1], phi_init) for grid in self.grids)
         self.phi2 = nn.ModuleList(_phi(backbone.channels[-1], phi_init) for _ in self.grids)
         self.classifier = nn.Conv2d(backbone.channels[-1] * self.branches, classes, 1, bias=False)
@@ -54,14 +57,15 @@ class PatchClassifier(nn.Module):
         """Return the number of concatenated features."""
         return len(self.grids) + int(self.global_branch)
 
-    @contextmanager
-    def with_rim(self, rim: int) -> Iterator[None]:
-        """Let patches see `rim` cells of their neighbours; without them maps break off at the sides of patches."""
-        before, self.rim = self.rim, rim
-        try:
-            yield
-        finally:
-            self.rim = before
+    def seen(self, *, rim: int, observe: Observe | None = None) -> "PatchClassifier":
+        """Return this network, with the same weights, whose patches see `rim` cells of their neighbours.
+
+        Without them maps break off at the sides of patches. `observe` is called by `features` after each stage that
+        processes whole images.
+        """
+        network = copy(self)
+        network.rim, network.observe = rim, observe
+        return network
 
     def phi_parameters(self) -> list[nn.Parameter]:
         """Return the parameters of phi1 and phi2 of all branches."""
@@ -76,6 +80,8 @@ class PatchClassifier(nn.Module):
             inputs[index] = x
             with torch.set_grad_enabled(torch.is_grad_enabled() and index > self.frozen_stages):
                 x = stage(x)
+            if self.observe is not None:
+                self.observe(index, inputs[0], x)
         inputs[last] = x
         outputs = [x] if self.global_branch else []
         for grid, phi1, phi2 in zip(self.grids, self.phi1, self.phi2, strict=True):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -145,3 +147,20 @@ def test_maps_of_a_batch_equal_those_of_its_photos(network: PatchClassifier) -> 
         (alone,) = maps_of(network, photo[None], [ids], cam)
         assert maps.shape == (len(ids), 9, 10)
         np.testing.assert_allclose(maps, alone, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("method", ["cam", "gradcam_plus_plus", "scorecam"])
+def test_scales_of_maps_and_prototypes_go_through_the_network_once(network: PatchClassifier, method: str) -> None:
+    photos, views = _photos(1, 32, 48), []
+    network.backbone.stages[0].register_forward_pre_hook(lambda _, inputs: views.append(tuple(inputs[0].shape[2:])))
+    cam = Cam(method=method, maps=Maps(scales=(1, 0.5)), prototypes=Prototypes(rounds=2, scales=(1, 2)))
+    (maps,) = maps_of(network, photos, [(1, 3)], cam)
+    assert sorted(set(views)) == [(16, 24), (32, 48), (64, 96)]
+    assert views.count((64, 96)) == 1
+    if method != "scorecam":  # its masked images have the size of the photo
+        assert len(views) == 3
+
+    plain = replace(cam, prototypes=Prototypes(rounds=0))
+    (before,) = maps_of(network, photos, [(1, 3)], plain)
+    (features,) = features_of(network.backbone, photos, (1, 2))
+    np.testing.assert_array_equal(maps, refine(torch.from_numpy(before), features, cam.prototypes).numpy())
