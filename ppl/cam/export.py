@@ -14,7 +14,7 @@ from ppl.cam.maps import maps_of
 from ppl.cam.settings import Cam
 from ppl.classify.build import load
 from ppl.classify.network import PatchClassifier
-from ppl.data.batches import photo_batches
+from ppl.data.batches import PhotoBatch, photo_batches
 from ppl.data.dataset import Dataset
 from ppl.jobs import slots
 from ppl.jobs.command import command
@@ -24,6 +24,7 @@ from ppl.jobs.files import file_digest
 from ppl.jobs.progress import progress
 from ppl.jobs.settings import NetworkDevices
 from ppl.jobs.shards import part_of, shard_of
+from ppl.jobs.threads import side_by_side, threads_for
 from ppl.networks.backbones import fold_batchnorm
 
 
@@ -70,12 +71,16 @@ def compute(
     compilation: Compilation = UNCOMPILED,
 ) -> Iterator[tuple[str, store.Cam]]:
     """Yield (image_id, Cam) for the labelled classes of each image, batch by batch."""
-    _, batches = photo_batches(dataset, image_ids, batch_size=cam.maps.batch_size, workers=workers)
-    for batch in batches:
+
+    def cams_of(batch: PhotoBatch) -> list[store.Cam]:
         labels = [dataset.labels_of(image_id) for image_id in batch.images]
         maps = compilation.run(partial(maps_of, network, batch.photos, labels, cam))  # each (K, h4, w4)
-        for image_id, of_image, ids in zip(batch.images, maps, labels, strict=True):
-            yield image_id, store.Cam(of_image, ids, batch.photos.shape[1:3])
+        return [store.Cam(of_image, ids, batch.photos.shape[1:3]) for of_image, ids in zip(maps, labels, strict=True)]
+
+    threads = 1 if compilation.parts else threads_for(network, cam.maps.batch_size)
+    _, batches = photo_batches(dataset, image_ids, batch_size=cam.maps.batch_size // threads, workers=workers)
+    for batch, cams in side_by_side(cams_of, batches, threads):
+        yield from zip(batch.images, cams, strict=True)
 
 
 def _stored(cam: Cam) -> dict[str, Any]:

@@ -62,8 +62,7 @@ def branch_maps(
     is flipped back and added. Each rectified map is raised to `cam_exponent` before anything is added: AffinityNet uses
     the root (0.5) for VGG, whose peaks would otherwise dominate.
 
-    `outputs` receives, by scale, the output of `prototypes.STAGE` for both views, of scales at which `raw_maps` has them
-    processed as a whole.
+    `outputs` receives, by scale, the output of `prototypes.STAGE` for both views, where `raw_maps` has computed it.
     """
     images = network.backbone.prepare(photos)  # (B, 3, h, w)
     h, w = images.shape[2:]

@@ -24,8 +24,7 @@ class PatchClassifier(nn.Module):
     the stages up to `frozen_stages`, -1 for none, a patched branch none below its patch point where `stop_at_patches`
     (explicit fusion, III-D).
 
-    With a `rim` (`seen`) patches see that many cells of the output beyond their sides, which are cut off before they are
-    merged.
+    With a `rim` (`seen`) patches see that many cells of the output beyond their sides, cut off before they are merged.
     """
 
     def __init__(

@@ -77,11 +77,15 @@ class SameConv2d(nn.Conv2d):
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if self.stride[0] == 1:
-            if self.groups == self.in_channels > 1 and is_faster(x, weight):
+            if self.groups == self.in_channels > 1 and is_faster(x, weight, self.dilation[0]):
                 return depthwise(x, weight, bias, self.dilation[0])
             return super()._conv_forward(x, weight, bias)
-        pads = []
-        for size, kernel, stride in zip(x.shape[:1:-1], self.kernel_size[::-1], self.stride[::-1], strict=True):
+        padding, extra = [], []
+        for size, kernel, stride in zip(x.shape[2:], self.kernel_size, self.stride, strict=True):
             total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
-            pads += [total // 2, total - total // 2]
-        return F.conv2d(F.pad(x, pads), weight, bias, self.stride, 0, self.dilation, self.groups)
+            padding.append(total - total // 2)
+            extra.append(total % 2)
+        # A side with one zero less at its start than at its end gets as many, and the filter another row that is 0: a
+        # padded copy of the image would take longer than the convolution.
+        weight = F.pad(weight, (extra[1], 0, extra[0], 0))
+        return F.conv2d(x, weight, bias, self.stride, padding, self.dilation, self.groups)

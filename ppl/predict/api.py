@@ -135,11 +135,11 @@ class Segmenter(_Trained):
         (prediction,) = self.predict([""], prepared.image[None])
         return segmentation(prepared, prediction, self.setting("crf"), self.classes)
 
-    def predict(self, names: Sequence[str], photos: np.ndarray) -> Iterator[Prediction]:
-        """Yield the network's predictions, before any CRF, for photos (B, h, w, 3) uint8 called `names`."""
+    def predict(self, names: Sequence[str], photos: np.ndarray) -> list[Prediction]:
+        """Return the network's predictions, before any CRF, for photos (B, h, w, 3) uint8 called `names`."""
         with autocast(self.device, self.precision):
             scales, mirror = self.setting("photo_scales"), self.setting("mirror")
-            yield from predict_batch(self.network, names, photos, scales, mirror=mirror)
+            return predict_batch(self.network, names, photos, scales, mirror=mirror)
 
     def predict_tiles(self, name: str, tiles: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield log-probabilities (C+1, h', w') at the network's stride and probabilities (C+1, h, w) before any CRF.

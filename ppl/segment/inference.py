@@ -1,7 +1,7 @@
 """Inference with a trained segmentation network."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -22,15 +22,17 @@ def predict_batch(
     *,
     mirror: bool = False,
     compilation: Compilation = UNCOMPILED,
-) -> Iterator[Prediction]:
-    """Yield the prediction for each image of a batch of photos (B, h, w, 3) uint8, in evaluation mode."""
+) -> list[Prediction]:
+    """Return the prediction for each image of a batch of photos (B, h, w, 3) uint8, in evaluation mode."""
     batch_scores = compilation.run(partial(log_probabilities, network, photos, scales, mirror=mirror))
+    predictions = []
     for image_id, photo, scores in zip(image_ids, photos, batch_scores, strict=True):
         if not scores.isfinite().all():
             what = f"its scores of {image_id!r} are not finite"
             raise UserError("segmentation network", what, "train again with a lower lr, or use precision 32-true")
         labels = resize(scores[None], photo.shape[:2])[0].argmax(dim=0).to(torch.uint8)  # (h, w)
-        yield Prediction(image_id, photo, scores.cpu().numpy(), labels.cpu().numpy())
+        predictions.append(Prediction(image_id, photo, scores.cpu().numpy(), labels.cpu().numpy()))
+    return predictions
 
 
 @torch.inference_mode()

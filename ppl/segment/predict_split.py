@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ppl.crf.solvers import choose
-from ppl.data.batches import photo_batches
+from ppl.data.batches import PhotoBatch, photo_batches
 from ppl.data.dataset import Dataset
 from ppl.jobs.command import command
 from ppl.jobs.compiled import UNCOMPILED, Compilation, compile_inference
@@ -21,6 +21,7 @@ from ppl.jobs.files import atomic
 from ppl.jobs.parallel import run_all
 from ppl.jobs.settings import Hardware
 from ppl.jobs.shards import part_of, shard_of
+from ppl.jobs.threads import side_by_side, threads_for
 from ppl.networks.backbones import fold_batchnorm
 from ppl.segment.build import load
 from ppl.segment.inference import predict_batch
@@ -84,9 +85,14 @@ def predict_all(
     compilation: Compilation = UNCOMPILED,
 ) -> Iterator[Prediction]:
     """Yield the prediction for each image, batch by batch of photos of one size."""
-    _, batches = photo_batches(dataset, image_ids, batch_size=batch_size, workers=min(workers, 1))
-    for batch in batches:
-        yield from predict_batch(network, batch.images, batch.photos, scales, mirror=mirror, compilation=compilation)
+
+    def predictions_of(batch: PhotoBatch) -> list[Prediction]:
+        return predict_batch(network, batch.images, batch.photos, scales, mirror=mirror, compilation=compilation)
+
+    threads = 1 if compilation.parts else threads_for(network, batch_size)
+    _, batches = photo_batches(dataset, image_ids, batch_size=batch_size // threads, workers=min(workers, 1))
+    for _, predictions in side_by_side(predictions_of, batches, threads):
+        yield from predictions
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from ppl.networks import checkpoints
 from ppl.training.divergence import check_losses, check_weights
 from ppl.training.log import write_log
 from ppl.training.schedule import Schedule, StepSampler
+from ppl.training.shares import in_shares
 from ppl.training.state import Progress, State
 
 READ_EVERY = 20  # steps between readings of the loss if a reading makes processes or a GPU wait; else every step
@@ -104,6 +105,7 @@ def train(
         network.train()
 
     network.train()
+    shared: nn.Module | None = None  # the network as training steps call it
     if progress.step and schedule.ends_epoch(progress.step) and not progress.measured:
         end_epoch()
     started, losses = time.monotonic(), []
@@ -111,7 +113,9 @@ def train(
     with show_progress(name=name, unit="step", total=schedule.steps, initial=progress.step) as bar:
         for images, targets in loader:
             rate = schedule.rate(progress.step)
-            losses.append(_train_step(fabric, network, optimizer, loss, images, targets, rate, compilation))
+            if shared is None:
+                shared = in_shares(network, images) if alone and not compilation.parts else network
+            losses.append(_train_step(fabric, shared, optimizer, loss, images, targets, rate, compilation))
             progress.step += 1
             epoch_ends = schedule.ends_epoch(progress.step)
             reads = epoch_ends or progress.step % read_every == 0

@@ -45,4 +45,7 @@ def optimizer(name: OptimizerName, groups: Sequence[Group], *, momentum: float =
     """Return SGD, with `momentum`, or AdamW over parameter groups, without parameters that need no gradient."""
     trained = [{**g, "params": [p for p in g["params"] if p.requires_grad], "initial_lr": g["lr"]} for g in groups]
     trained = [g for g in trained if g["params"]]
-    return torch.optim.SGD(trained, momentum=momentum) if name == "sgd" else torch.optim.AdamW(trained)
+    # fused: one pass over each parameter instead of about ten, on a CPU, one kernel for many parameters on a GPU.
+    if name == "sgd":
+        return torch.optim.SGD(trained, momentum=momentum, fused=True)
+    return torch.optim.AdamW(trained, fused=True)

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from ppl.networks.backbones import dilate
 from ppl.networks.depthwise import depthwise, is_faster
 from ppl.networks.efficientnet_lite0 import SameConv2d
 
@@ -37,16 +38,18 @@ def test_only_what_wants_a_gradient_gets_one(trained: tuple[bool, bool]) -> None
     assert (x.grad is not None, weight.grad is not None) == trained
 
 
-@pytest.mark.parametrize("side", [8, 24, 25])
+@pytest.mark.parametrize(("kernel", "dilation"), [(3, 1), (3, 2), (5, 1)])
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_a_network_trains_alike_on_either_way(side: int, precision: str) -> None:
+def test_a_network_trains_alike_on_either_way(kernel: int, dilation: int, precision: str) -> None:
     torch.manual_seed(0)
-    conv = SameConv2d(8, 8, 5, groups=8)
-    x = torch.randn(2, 8, side, side, requires_grad=True)
+    conv = SameConv2d(8, 8, kernel, groups=8)
+    dilate(conv, dilation)
+    x = torch.randn(2, 8, 25, 8, requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
         y = conv(x)
-        assert is_faster(x, conv.weight) == (side <= 24 and precision == "32-true")
-        expected = F.conv2d(x, conv.weight, conv.bias, padding=2, groups=8)
+        assert is_faster(x, conv.weight, dilation) == ((kernel, dilation) != (3, 1) and precision == "32-true")
+        padding = dilation * (kernel // 2)
+        expected = F.conv2d(x, conv.weight, conv.bias, padding=padding, dilation=dilation, groups=8)
     assert y.dtype == expected.dtype
     gradients = [torch.autograd.grad(out.float().square().sum(), [x, conv.weight, conv.bias]) for out in (y, expected)]
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-3)

@@ -179,6 +179,7 @@ def test_photos_are_read_while_predictions_are_taken(
         return log_probabilities(network, photos, scales, mirror=mirror)
 
     monkeypatch.setattr(inference, "log_probabilities", counted)
+    monkeypatch.setattr(predict_split, "threads_for", lambda *_: 1)
     network, dataset = checkpoint.load(settings.checkpoint)[0], Dataset.open(scenes.root)
     stream = predict_all(network, dataset, scenes.images, batch_size=2, scales=(1,), workers=0)
     next(stream)
