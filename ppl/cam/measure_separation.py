@@ -18,6 +18,7 @@ from ppl.jobs.errors import UserError
 from ppl.jobs.progress import progress
 from ppl.jobs.sampling import evenly
 from ppl.jobs.settings import Devices
+from ppl.jobs.threads import side_by_side, threads_for
 from ppl.networks.backbones import STRIDES, Backbone, fold_batchnorm
 
 SHALLOW, DEEP = 1 + STRIDES.index(8), len(STRIDES)
@@ -25,7 +26,8 @@ SHALLOW, DEEP = 1 + STRIDES.index(8), len(STRIDES)
 parts of objects."""
 MAX_PHOTOS = 300
 """Photos whose features are compared, at even distances in the list of the split."""
-BATCH_SIZE = 1  # a few hundred photos of any size
+BATCH_SIZE = 4
+"""Photos of equal size whose features are computed at once."""
 REMEDY = "set cam.threshold to a number"
 
 
@@ -70,11 +72,12 @@ def contrasts(
 
     In the order of `image_ids`; images whose CAM is empty are left out.
     """
-    _, batches = photo_batches(dataset, image_ids, batch_size=BATCH_SIZE, workers=workers)
+    threads = threads_for(backbone, BATCH_SIZE)
+    _, batches = photo_batches(dataset, image_ids, batch_size=BATCH_SIZE // threads, workers=workers)
+    computed = side_by_side(lambda batch: stage_features(backbone, batch.photos), batches, threads)
     curves: dict[str, np.ndarray] = {}
     with progress(name="threshold, features", unit="image", total=len(image_ids)) as bar:
-        for batch in batches:
-            stages = stage_features(backbone, batch.photos)
+        for batch, stages in computed:
             for image_id, *features in zip(batch.images, *stages, strict=True):
                 maps = store.read(image_id).maps
                 if maps.any():
