@@ -150,7 +150,8 @@ def from_probabilities(
 
 def _energy(probabilities: np.ndarray) -> np.ndarray:
     """Return unary energies (L, h w) float32 of probabilities (L, h, w)."""
-    energy = -np.log(np.clip(probabilities, LEAST_PROBABILITY, 1, dtype=np.float32))
+    energy = np.clip(probabilities, LEAST_PROBABILITY, 1, dtype=np.float32)
+    np.negative(np.log(energy, out=energy), out=energy)
     return np.ascontiguousarray(energy.reshape(len(probabilities), -1))
 
 

@@ -34,9 +34,11 @@ class Prediction(NamedTuple):
 
 def probabilities(scores: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return probabilities (C+1, h, w) float32 at `size` of log-probabilities (C+1, h', w'), upsampled bilinearly."""
-    unary = upsample(scores, size)  # (C+1, h, w)
-    unary = np.exp(unary - unary.max(axis=0))
-    return unary / unary.sum(axis=0)
+    unary = upsample(scores, size)  # (C+1, h, w), in place from here: large new arrays cost more than the arithmetic
+    unary -= unary.max(axis=0)
+    np.exp(unary, out=unary)
+    unary /= unary.sum(axis=0)
+    return unary
 
 
 def refined(photo: np.ndarray, scores: np.ndarray, crf: Crf) -> np.ndarray:
