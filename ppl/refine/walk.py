@@ -63,11 +63,10 @@ def propagate_batch(
     if not ((boundaries >= 0) & (boundaries <= 1)).all():
         raise ValueError("boundary values must lie in 0..1")
     grid, walked = _Grid(*boundaries.shape[1:], radius), []
-    for some in _groups(scores, images_at_once):
-        images = boundaries[some]
-        start = _stacked(scores[some]) * (1 - images[:, None].double())
-        _check(start, beta, steps)
-        walked += _walk(start, _between_boundaries(images, grid, beta), grid, steps)
+    start = _stacked(scores) * (1 - boundaries[:, None].double())
+    _check(start, beta, steps)
+    for some, of_some in _groups(scores, start, images_at_once):
+        walked += _walk(of_some, _between_boundaries(boundaries[some], grid, beta), grid, steps)
     return _alike(walked, scores)
 
 
@@ -86,15 +85,16 @@ def walk_batch(
     scores: of each image (C, h, w); affinities(some): of some of the images (b, lines, h, w), one plane for each line
     `ppl.refine.lines.by_runs` to a neighbour, 0 where it lies outside of the image.
     """
-    walked: list[Tensor] = []
-    for some in _groups(scores, images_at_once):
-        start = _stacked(scores[some])
-        _check(start, beta, steps)
-        grid = _Grid(*start.shape[2:], radius)
-        table = grid.table(len(start), start.device)
+    if not len(scores):
+        return []
+    start = _stacked(scores)
+    _check(start, beta, steps)
+    grid, walked = _Grid(*start.shape[2:], radius), []
+    for some, of_some in _groups(scores, start, images_at_once):
+        table = grid.table(len(of_some), start.device)
         table[:, :-1] = 0
         grid.of_image(table)[:, :-1].copy_(affinities(some).double().pow_(beta))
-        walked += _walk(start, table, grid, steps)
+        walked += _walk(of_some, table, grid, steps)
     return _alike(walked, scores)
 
 
@@ -118,12 +118,13 @@ def random_walk(
     return walk_batch([scores.double()], lambda _: affinities, radius=radius, beta=beta, steps=steps)[0]
 
 
-def _groups(scores: Sequence[Tensor], images_at_once: int | None) -> Iterator[slice]:
-    """Yield the images of each matrix, as many as PIXELS_AT_ONCE allows by default."""
-    if scores:
-        pixels = PIXELS_AT_ONCE.get(scores[0].device.type, PIXELS_AT_ONCE["cuda"])
-        count = images_at_once or max(1, pixels // max(1, scores[0].shape[1:].numel()))
-        yield from (slice(first, first + count) for first in range(0, len(scores), count))
+def _groups(scores: Sequence[Tensor], stacked: Tensor, images_at_once: int | None) -> Iterator[tuple[slice, Tensor]]:
+    """Yield the images of each matrix, as many as PIXELS_AT_ONCE allows by default, and their scores, of `stacked`."""
+    pixels = PIXELS_AT_ONCE.get(stacked.device.type, PIXELS_AT_ONCE["cuda"])
+    count = images_at_once or max(1, pixels // stacked.shape[2:].numel())
+    for first in range(0, len(scores), count):
+        some = slice(first, first + count)
+        yield some, stacked[some, : max(map(len, scores[some]))]
 
 
 def _stacked(scores: Sequence[Tensor]) -> Tensor:

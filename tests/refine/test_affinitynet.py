@@ -183,3 +183,17 @@ def test_the_loss_compares_cells_by_the_label_of_most_of_their_pixels(tiny) -> N
     torch.testing.assert_close(loss(network, images, labels, settings), expected)
     labels[:, ::8, ::8] = IGNORE  # one pixel of 64
     torch.testing.assert_close(loss(network, images, labels, settings), expected)
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_same_loss_gradient_and_walk() -> None:
+    torch.manual_seed(0)
+    features, labels = torch.randn(2, 16, 9, 12), torch.randint(0, 3, (2, 9, 12))
+    scores, results = [torch.rand(2, 9, 12), torch.rand(3, 9, 12)], []
+    for device in ("cpu", "cuda"):
+        own = features.to(device).requires_grad_()
+        loss = affinity_loss(own, labels.to(device), 5)
+        walked = propagate_by_features([x.to(device) for x in scores], own.detach())
+        results.append([loss, *torch.autograd.grad(loss, own), *walked])
+    for on_cpu, on_gpu in zip(*results, strict=True):
+        torch.testing.assert_close(on_gpu.cpu(), on_cpu, rtol=1e-4, atol=1e-6)
