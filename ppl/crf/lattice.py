@@ -39,7 +39,9 @@ class Lattice:
         pixels = vertices.order // corners
 
         def scale(weights: Tensor) -> None:
-            self._splat = csr(vertices.starts, pixels, weights[vertices.order], (count, points), check=False)
+            self._splat = csr(
+                vertices.starts, pixels, weights.index_select(0, vertices.order), (count, points), check=False
+            )
             self._slice = csr(every, vertices.of_corner, weights * gain, (points, count), check=False)
 
         scale(weights.flatten())  # for the sums of the weights, by which they are normalised
