@@ -47,7 +47,7 @@ from ppl.measure import sweep
 from ppl.networks import backbones
 from ppl.refine import irnet
 from ppl.refine.settings import IRNet
-from ppl.refine.walk import propagate
+from ppl.refine.walk import propagate_batch
 from ppl.segment import deeplab_v2
 from ppl.segment.inference import log_probabilities
 from ppl.training.optimizers import optimizer as optimizer_of
@@ -121,7 +121,7 @@ def main(settings: Settings) -> None:
         if rates.empty:
             raise UserError(f"--only {' '.join(settings.only)}", "matches no step", "omit it to measure all")
     else:
-        rates = _read(settings.rates)
+        rates = read_rates(settings.rates)
     if settings.only:
         return
     per_second = dict(zip(rates.step, rates.images_per_second, strict=True))
@@ -130,7 +130,8 @@ def main(settings: Settings) -> None:
         print(hours(plan, per_second, devices=settings.devices, cores=settings.cores).to_string(index=False))
 
 
-def _read(path: Path) -> pd.DataFrame:
+def read_rates(path: Path) -> pd.DataFrame:
+    """Return the rates that `main` has written; UserError if the file is no such table."""
     try:
         rates = pd.read_csv(path)
     except (OSError, ValueError) as error:
@@ -337,8 +338,8 @@ def _classifier_loss(network: nn.Module, images: torch.Tensor, targets: torch.Te
 
 
 def _walk(network: irnet.IRNet, photos: torch.Tensor, scores: torch.Tensor) -> None:
-    for boundary in irnet.boundary_map(network, photos, IRNet().training.crop).float():
-        propagate(scores, boundary)
+    boundaries = irnet.boundary_map(network, photos, IRNet().training.crop).float()
+    propagate_batch([scores] * len(photos), boundaries)
 
 
 def _bytes_of_cams() -> float:
