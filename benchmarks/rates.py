@@ -283,7 +283,7 @@ def _of_a_core(setup: Setup) -> Iterator[Step]:
         for data in encoded:
             photo = np.array(Image.open(io.BytesIO(data)).convert("RGB"))
             window = draw_window(photo.shape[:2], augmentation, rng)
-            cut_photo(photo, window, 512, backbones.IMAGENET_MEAN, backbones.IMAGENET_STD)
+            cut_photo(photo, window, 512)
 
     yield Step("decode and crop", "core", len(encoded), crop)
     cams = [cam_of(i, (1, 2)[: 1 + i % 2]) for i in range(16)]
