@@ -141,14 +141,14 @@ def cut_labels(labels: np.ndarray, window: Window, crop: int) -> Tensor:
     return padded
 
 
-def normalise(photo: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Return (..., w, 3) uint8 RGB as float32, scaled and shifted as the backbone expects it."""
-    width = photo.shape[-2]
-    # Whole rows: with three values at a time numpy is five times slower.
-    scale, shift = _by_row(mean, std, width)
-    rows = photo.reshape(*photo.shape[:-2], width * 3) * scale
-    rows -= shift
-    return torch.from_numpy(rows.reshape(photo.shape))
+def normalise(
+    photo: np.ndarray, mean: Sequence[float], std: Sequence[float], device: torch.device | str = "cpu"
+) -> Tensor:
+    """Return (..., w, 3) uint8 RGB as float32 on a device, scaled and shifted as the backbone expects it."""
+    pixels = torch.from_numpy(np.require(photo, requirements=["C", "W"])).to(device)  # a quarter of the bytes
+    # Whole rows: on a CPU a pass over three values at a time is several times slower.
+    scale, shift = (torch.from_numpy(values).to(device) for values in _by_row(mean, std, photo.shape[-2]))
+    return pixels.flatten(-2).float().mul_(scale).sub_(shift).view(pixels.shape)
 
 
 def _by_row(mean: Sequence[float], std: Sequence[float], width: int) -> tuple[np.ndarray, np.ndarray]:

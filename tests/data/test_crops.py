@@ -222,6 +222,8 @@ def test_crops_of_a_batch_are_normalised_and_0_around_their_windows() -> None:
 def test_crops_normalised_on_a_gpu_are_those_of_the_cpu_bit_for_bit() -> None:
     crops, images = batch_of_crops()
     assert torch.equal(normalise_crops(crops, MEAN, STD, torch.device("cuda")).cpu(), images)
+    photos = crops.pixels.permute(0, 2, 3, 1).numpy()
+    assert torch.equal(normalise(photos, MEAN, STD, "cuda").cpu(), normalise(photos, MEAN, STD))
 
 
 def test_targets_are_vectors_or_label_maps_cut_like_the_photo(files: tuple[list[Path], list[Path]]) -> None:
