@@ -27,6 +27,7 @@ from measuring import Row, measured
 from PIL import Image
 from tasks import label_reliably
 from torch import Tensor, nn
+from torch.utils.data import default_collate
 from walk import dense_power, inputs, plain_steps
 
 from ppl.cam import store
@@ -40,7 +41,7 @@ from ppl.crf.interface import Problem, Solver
 from ppl.crf.settings import DEEPLAB, Pairwise
 from ppl.crf.solvers import PHOTOS_AT_ONCE
 from ppl.crf.tensors import on_device
-from ppl.data.crops import Augmentation, cut_photo, draw_window
+from ppl.data.crops import Augmentation, cut_photo, draw_window, normalise_crops
 from ppl.data.resize import upsample
 from ppl.data.sources.demo import open_photos
 from ppl.jobs.devices import autocast, set_arithmetic
@@ -348,9 +349,11 @@ def inputs_of_training(setup: Setup) -> Iterator[Row]:
     mean, std = backbones.IMAGENET_MEAN, backbones.IMAGENET_STD
 
     def ours() -> None:
+        crops = []
         for i, data in enumerate(encoded):
             photo, rng = np.array(Image.open(io.BytesIO(data)).convert("RGB")), np.random.default_rng(i)
-            cut_photo(photo, draw_window(photo.shape[:2], augmentation, rng), 512, mean, std)
+            crops.append(cut_photo(photo, draw_window(photo.shape[:2], augmentation, rng), 512))
+        normalise_crops(default_collate(crops), mean, std, torch.device("cpu"))
 
     def reference() -> None:
         for i, data in enumerate(encoded):

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 import tyro
 from torch import nn
+from torch.utils.data import default_collate
 from torchvision import models
 
 from ppl.classify import train
@@ -86,7 +87,8 @@ def calibrated(settings: Settings) -> nn.Module:
     with torch.no_grad():
         for start in range(0, len(photos), BATCH):
             indices = range(start, min(start + BATCH, len(photos)))
-            network(torch.stack([crops[(index, index)][0] for index in indices]))
+            batch = default_collate([crops[(index, index)][0] for index in indices])
+            network(crops.normalise(batch, torch.device("cpu")))
     return network
 
 

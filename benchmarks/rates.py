@@ -39,7 +39,7 @@ from ppl.classify.train import classification_loss
 from ppl.crf import dense as crf
 from ppl.data.crops import Augmentation, cut_photo, draw_window
 from ppl.jobs.compiled import UNCOMPILED, Compilation, compile_inference, compile_training
-from ppl.jobs.devices import autocast, set_arithmetic
+from ppl.jobs.devices import autocast, cast_weights, set_arithmetic
 from ppl.jobs.errors import UserError, reason
 from ppl.jobs.files import atomic
 from ppl.jobs.settings import Compile
@@ -47,7 +47,7 @@ from ppl.measure import sweep
 from ppl.networks import backbones
 from ppl.refine import irnet
 from ppl.refine.settings import IRNet
-from ppl.refine.walk import propagate
+from ppl.refine.walk import propagate_batch
 from ppl.segment import deeplab_v2
 from ppl.segment.inference import log_probabilities
 from ppl.training.optimizers import optimizer as optimizer_of
@@ -121,7 +121,7 @@ def main(settings: Settings) -> None:
         if rates.empty:
             raise UserError(f"--only {' '.join(settings.only)}", "matches no step", "omit it to measure all")
     else:
-        rates = _read(settings.rates)
+        rates = read_rates(settings.rates)
     if settings.only:
         return
     per_second = dict(zip(rates.step, rates.images_per_second, strict=True))
@@ -130,7 +130,8 @@ def main(settings: Settings) -> None:
         print(hours(plan, per_second, devices=settings.devices, cores=settings.cores).to_string(index=False))
 
 
-def _read(path: Path) -> pd.DataFrame:
+def read_rates(path: Path) -> pd.DataFrame:
+    """Return the rates that `main` has written; UserError if the file is no such table."""
     try:
         rates = pd.read_csv(path)
     except (OSError, ValueError) as error:
@@ -227,6 +228,7 @@ def steps(device: torch.device, paper: bool, setup: Setup, compile: Compile = "n
         )
     network = classifier(*EXPLICIT, device).eval()
     backbones.fold_batchnorm(network)
+    cast_weights(network.backbone, "bf16-mixed")
     network.to(memory_format=torch.channels_last)
     photos = np.stack(setup.photos(8 if paper else 1))
     maps = partial(class_maps, network, photos, Maps().scales)
@@ -241,7 +243,7 @@ def steps(device: torch.device, paper: bool, setup: Setup, compile: Compile = "n
     compilation = for_training(network)
     yield Step("train IRNet", "device", batch, _training(network, loss, device, compilation), compilation)
     compilation.stop()
-    network.eval()
+    cast_weights(network.eval().backbone, "bf16-mixed")
     x = crops[:4, :, : VOC_SIZE[0], : VOC_SIZE[1]].contiguous(memory_format=torch.channels_last)
     scores, _ = inputs(2, math.ceil(VOC_SIZE[0] / 4), math.ceil(VOC_SIZE[1] / 4))
     yield Step(
@@ -258,6 +260,7 @@ def steps(device: torch.device, paper: bool, setup: Setup, compile: Compile = "n
     compilation.stop()
     network.eval()
     backbones.fold_batchnorm(network)
+    cast_weights(network, "bf16-mixed")
     photos = np.stack(setup.photos(4 if paper else 1))
     predict = partial(log_probabilities, network, photos, (1,))
     compilation = for_inference(network.backbone)
@@ -282,7 +285,7 @@ def _of_a_core(setup: Setup) -> Iterator[Step]:
         for data in encoded:
             photo = np.array(Image.open(io.BytesIO(data)).convert("RGB"))
             window = draw_window(photo.shape[:2], augmentation, rng)
-            cut_photo(photo, window, 512, backbones.IMAGENET_MEAN, backbones.IMAGENET_STD)
+            cut_photo(photo, window, 512)
 
     yield Step("decode and crop", "core", len(encoded), crop)
     cams = [cam_of(i, (1, 2)[: 1 + i % 2]) for i in range(16)]
@@ -337,8 +340,8 @@ def _classifier_loss(network: nn.Module, images: torch.Tensor, targets: torch.Te
 
 
 def _walk(network: irnet.IRNet, photos: torch.Tensor, scores: torch.Tensor) -> None:
-    for boundary in irnet.boundary_map(network, photos, IRNet().training.crop).float():
-        propagate(scores, boundary)
+    boundaries = irnet.boundary_map(network, photos, IRNet().training.crop).float()
+    propagate_batch([scores] * len(photos), boundaries)
 
 
 def _bytes_of_cams() -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -96,19 +97,38 @@ def jitter_colours(photo: np.ndarray, strength: float, rng: np.random.Generator)
     return np.array(image)
 
 
-def cut_photo(photo: np.ndarray, window: Window, crop: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Return the window of a photo (h, w, 3) uint8 as (3, crop, crop) float32, normalised, then padded with 0."""
+class Crop(NamedTuple):
+    """A window of a photo in its crop, or a batch of these (dimensions ...).
+
+    `pixels` (..., 3, crop, crop) uint8 RGB, 0 around the window; `place` (..., 4) int64: the first row of the window,
+    the row after its last, and the same of columns. Worker processes send crops, and one thread of the process that
+    trains copies them for the GPU; normalised images are four times as large, and it would be the limit.
+    """
+
+    pixels: Tensor
+    place: Tensor
+
+
+def cut_photo(photo: np.ndarray, window: Window, crop: int) -> Crop:
+    """Return the window of a photo (h, w, 3) uint8 in a square crop of `crop` pixels."""
     part = torch.from_numpy(_crop(photo, window)).permute(2, 0, 1)[None]  # (1, 3, h', w')
     # Within one grey level of Pillow's bicubic resizing, and four times faster.
-    resized = F.interpolate(part, window.size, mode="bicubic", antialias=True, align_corners=False)
+    resized = F.interpolate(part, window.size, mode="bicubic", antialias=True, align_corners=False)[0]
     (top, left), (n, m) = window.offset, window.size
-    image = torch.zeros(crop, crop * 3)  # whole rows: a pass over three values at a time is several times slower
-    cut = image[top : top + n, 3 * left : 3 * (left + m)]
-    rows = resized[0].flip(2) if window.flip else resized[0]
-    cut.copy_(rows.permute(1, 2, 0).reshape(n, 3 * m))
-    scale, shift = _by_row(mean, std, m)
-    cut.mul_(torch.from_numpy(scale)).sub_(torch.from_numpy(shift))
-    return image.view(crop, crop, 3).permute(2, 0, 1)  # (3, crop, crop), channels last in memory
+    pixels = torch.zeros(3, crop, crop, dtype=torch.uint8)
+    pixels[:, top : top + n, left : left + m] = resized.flip(2) if window.flip else resized
+    return Crop(pixels, torch.tensor([top, top + n, left, left + m]))
+
+
+def normalise_crops(crops: Crop, mean: Sequence[float], std: Sequence[float], device: torch.device) -> Tensor:
+    """Return crops as (..., 3, crop, crop) float32 on a device, normalised, with 0 around the windows."""
+    scale, shift = (torch.from_numpy(values).to(device)[:, None, None] for values in _by_row(mean, std, 1))
+    images = crops.pixels.to(device, non_blocking=True).float().mul_(scale)
+    first_row, end_row, first_column, end_column = crops.place.to(device, non_blocking=True)[..., None].unbind(-2)
+    index = torch.arange(images.shape[-1], device=device)
+    rows = ((first_row <= index) & (index < end_row)).float()[..., None, :, None]  # (..., 1, crop, 1), 1 inside
+    columns = ((first_column <= index) & (index < end_column)).float()[..., None, None, :]
+    return images.addcmul_(rows, columns * shift, value=-1)  # 0 - 0 around the window
 
 
 def cut_labels(labels: np.ndarray, window: Window, crop: int) -> Tensor:
@@ -121,14 +141,14 @@ def cut_labels(labels: np.ndarray, window: Window, crop: int) -> Tensor:
     return padded
 
 
-def normalise(photo: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Return (..., w, 3) uint8 RGB as float32, scaled and shifted as the backbone expects it."""
-    width = photo.shape[-2]
-    # Whole rows: with three values at a time numpy is five times slower.
-    scale, shift = _by_row(mean, std, width)
-    rows = photo.reshape(*photo.shape[:-2], width * 3) * scale
-    rows -= shift
-    return torch.from_numpy(rows.reshape(photo.shape))
+def normalise(
+    photo: np.ndarray, mean: Sequence[float], std: Sequence[float], device: torch.device | str = "cpu"
+) -> Tensor:
+    """Return (..., w, 3) uint8 RGB as float32 on a device, scaled and shifted as the backbone expects it."""
+    pixels = torch.from_numpy(np.require(photo, requirements=["C", "W"])).to(device)  # a quarter of the bytes
+    # Whole rows: on a CPU a pass over three values at a time is several times slower.
+    scale, shift = (torch.from_numpy(values).to(device) for values in _by_row(mean, std, photo.shape[-2]))
+    return pixels.flatten(-2).float().mul_(scale).sub_(shift).view(pixels.shape)
 
 
 def _by_row(mean: Sequence[float], std: Sequence[float], width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -139,10 +159,10 @@ def _by_row(mean: Sequence[float], std: Sequence[float], width: int) -> tuple[np
 
 
 class TrainingCrops(data.Dataset):
-    """Training samples (image, target), each a function of its index and a random seed.
+    """Training samples (`Crop`, target), each a function of its index and a random seed.
 
-    Images are (3, crop, crop) float32. `targets` are image-level label vectors (N, C), or paths of label maps, which
-    are cropped like the photo to (crop, crop) uint8.
+    `normalise` makes images of a batch of crops. `targets` are image-level label vectors (N, C), or paths of label
+    maps, which are cropped like the photo to (crop, crop) uint8.
     """
 
     def __init__(
@@ -162,25 +182,32 @@ class TrainingCrops(data.Dataset):
     def __len__(self) -> int:
         return len(self.photos)
 
-    def __getitem__(self, sample: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def normalise(self, crops: Crop, device: torch.device) -> Tensor:
+        """Return a batch of crops as normalised images (B, 3, crop, crop) float32 on a device."""
+        return normalise_crops(crops, self.mean, self.std, device)
+
+    def __getitem__(self, sample: tuple[int, int]) -> tuple[Crop, Tensor]:
         index, seed = sample
         photo = read_photo(self.photos[index])
         rng = np.random.default_rng(seed)
         window = draw_window(photo.shape[:2], self.augmentation, rng)
         if self.augmentation.jitter:  # sampled last, so that windows do not depend on it
             photo = jitter_colours(photo, self.augmentation.jitter, rng)
-        image = cut_photo(photo, window, self.augmentation.crop, self.mean, self.std)
+        crop = cut_photo(photo, window, self.augmentation.crop)
         if isinstance(self.targets, Tensor):
-            return image, self.targets[index]
+            return crop, self.targets[index]
         labels = read_mask(self.targets[index])
         if labels.shape != photo.shape[:2]:
             what = f"shape mismatch: expected {photo.shape[:2]}, as the photo, got {labels.shape}"
             raise UserError(self.targets[index], what, "make it again")
-        return image, cut_labels(labels, window, self.augmentation.crop)
+        return crop, cut_labels(labels, window, self.augmentation.crop)
 
 
 class ResizedImages(data.Dataset):
-    """Whole photos for validation, rescaled so that the longest side fills a square crop: (3, crop, crop) float32."""
+    """Whole photos for validation, rescaled so that the longest side fills a square crop.
+
+    They are (3, crop, crop) float32, normalised.
+    """
 
     def __init__(self, photos: Sequence[Path], crop: int, *, mean: Sequence[float], std: Sequence[float]) -> None:
         self.photos, self.crop, self.mean, self.std = photos, crop, mean, std
@@ -190,7 +217,8 @@ class ResizedImages(data.Dataset):
 
     def __getitem__(self, index: int) -> Tensor:
         photo = read_photo(self.photos[index])
-        return cut_photo(photo, whole_window(photo.shape[:2], self.crop), self.crop, self.mean, self.std)
+        crop = cut_photo(photo, whole_window(photo.shape[:2], self.crop), self.crop)
+        return normalise_crops(crop, self.mean, self.std, crop.pixels.device)
 
 
 def label_vectors(labels: Sequence[tuple[int, ...]], classes: int) -> Tensor:

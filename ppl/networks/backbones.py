@@ -89,8 +89,8 @@ class Backbone(nn.Module):
 
     def prepare(self, photos: np.ndarray) -> Tensor:
         """Return photos (B, h, w, 3) uint8 RGB as normalised images (B, 3, h, w) float32 on the backbone's device."""
-        images = normalise(photos, self.mean, self.std).permute(0, 3, 1, 2)  # channels last in memory
-        return images.to(next(self.parameters()).device)
+        images = normalise(photos, self.mean, self.std, next(self.parameters()).device)
+        return images.permute(0, 3, 1, 2)  # channels last in memory
 
     def features(self, x: Tensor) -> list[Tensor]:
         """Return the outputs (B, channels[i], h_i, w_i) of all stages i for normalised images (B, 3, H, W)."""

@@ -28,7 +28,7 @@ from ppl.cam.maps import maps_of
 from ppl.cam.store import Cam
 from ppl.classify import build as classifiers
 from ppl.classify import settings as classify_settings
-from ppl.data.crops import cut_photo, whole_window
+from ppl.data.crops import cut_photo, normalise_crops, whole_window
 from ppl.data.resize import upsample
 from ppl.jobs import fields
 from ppl.jobs.devices import autocast, set_arithmetic
@@ -183,9 +183,10 @@ class Classifier(_Trained):
         """
         pixels = prepare(photo, self.training.crop, self.bits).image
         window = whole_window(pixels.shape[:2], self.training.crop)
-        image = cut_photo(pixels, window, self.training.crop, self.network.backbone.mean, self.network.backbone.std)
+        backbone, crop = self.network.backbone, cut_photo(pixels, window, self.training.crop)
         with torch.inference_mode(), autocast(self.device, self.precision):
-            logits = self.network(image[None].to(self.device)).float().sum(dim=1)[0]  # (C,)
+            image = normalise_crops(crop, backbone.mean, backbone.std, self.device)[None]
+            logits = self.network(image.to(memory_format=torch.channels_last)).float().sum(dim=1)[0]  # (C,)
         scores = zip(self.classes, logits.sigmoid().tolist(), strict=True)
         return dict(sorted(scores, key=lambda score: -score[1]))
 

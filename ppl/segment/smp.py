@@ -67,8 +67,8 @@ class Encoder(nn.Module):
 
     def prepare(self, photos: np.ndarray) -> Tensor:
         """Return photos (B, h, w, 3) uint8 RGB as normalised images (B, 3, h, w) float32 on the encoder's device."""
-        images = normalise(photos, self.mean, self.std).permute(0, 3, 1, 2)  # channels last in memory
-        return images.to(self.normalisation.device)
+        images = normalise(photos, self.mean, self.std, self.normalisation.device)
+        return images.permute(0, 3, 1, 2)  # channels last in memory
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return feature maps, from the stride 1 of the images (B, 3, H, W) to the last stage's."""

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
+from ppl.data.crops import TrainingCrops
 from ppl.jobs.compiled import Compilation, compile_training
 from ppl.jobs.errors import UserError
 from ppl.jobs.lifetime import StopRequest, ignore_group_signals
@@ -37,7 +38,7 @@ def train_to_checkpoint(
     fabric: Fabric,
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
-    crops: Dataset,
+    crops: TrainingCrops,
     loss: Loss,
     schedule: Schedule,
     *,
@@ -60,7 +61,7 @@ def train(
     fabric: Fabric,
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
-    crops: Dataset,
+    crops: TrainingCrops,
     loss: Loss,
     schedule: Schedule,
     *,
@@ -72,7 +73,7 @@ def train(
     compile: Compile = "never",
     measure: Measure | None = None,
 ) -> None:
-    """Train `network`, called `name` in messages, in place on samples (image, target) of `crops`.
+    """Train `network`, called `name` in messages, in place on samples (crop, target) of `crops`.
 
     After each epoch the state goes to `resume`, from which an interrupted run resumes with the same batches, provided
     `digest` (of settings and inputs) is the same; then the network is measured, and a row goes to `log` (CSV, and
@@ -111,7 +112,8 @@ def train(
     started, losses = time.monotonic(), []
     read_every = 1 if fabric.device.type == "cpu" and fabric.world_size == 1 else READ_EVERY
     with show_progress(name=name, unit="step", total=schedule.steps, initial=progress.step) as bar:
-        for images, targets in loader:
+        for batch, targets in loader:
+            images = crops.normalise(batch, fabric.device)
             rate = schedule.rate(progress.step)
             if shared is None:
                 shared = in_shares(network, images) if alone and not compilation.parts else network
@@ -176,7 +178,7 @@ def _check_batch_size(batch_size: int, devices: int) -> None:
         raise UserError("batch_size", f"{batch_size} is not divisible by the {devices} GPUs", "choose a multiple")
 
 
-def _loader(fabric: Fabric, crops: Dataset, schedule: Schedule, start: int, workers: int) -> DataLoader:
+def _loader(fabric: Fabric, crops: TrainingCrops, schedule: Schedule, start: int, workers: int) -> DataLoader:
     """Return a loader of this process's share of the batches of the steps from `start` on."""
     rank, world = fabric.global_rank, fabric.world_size
     return DataLoader(

@@ -105,8 +105,8 @@ def test_broken_maps_are_not_trained_on_and_valid_ones_are(root, tmp_path, refus
     path = tmp_path / "t1.png"
     path.write_bytes(EXAMPLES[kind])
     refused(crops(root, path).__getitem__, (0, 0), "t1.png: ", lines=1)
-    image, labels = crops(root, Dataset.open(root).mask("t1"))[0, 0]
-    assert image.shape == (3, 32, 32)
+    crop, labels = crops(root, Dataset.open(root).mask("t1"))[0, 0]
+    assert crop.pixels.shape == (3, 32, 32)
     assert set(torch.unique(labels).tolist()) <= {0, 1, 2, 255}
 
 

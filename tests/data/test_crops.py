@@ -7,9 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
+from torch import Tensor
+from torch.utils.data import default_collate
 
 from ppl.data.crops import (
     Augmentation,
+    Crop,
     ResizedImages,
     TrainingCrops,
     Window,
@@ -19,10 +22,12 @@ from ppl.data.crops import (
     jitter_colours,
     label_vectors,
     normalise,
+    normalise_crops,
 )
 from ppl.data.masks import write_mask
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
+CPU = torch.device("cpu")
 SHADES = np.array([20, 80, 140, 200], dtype=np.uint8)  # grey of the classes 0..3 in a photo that shows its labels
 sides = st.integers(1, 90)
 augmentations = st.one_of(
@@ -91,14 +96,14 @@ def test_photo_and_labels_are_cut_alike(size: tuple[int, int], scale: float, see
     labels = _blocks(*size)
     photo = np.repeat(SHADES[labels][:, :, None], 3, axis=2)
     window = draw_window(size, Augmentation(48, scale=(scale, scale)), np.random.default_rng(seed))
-    image = cut_photo(photo, window, 48, (0, 0, 0), (1, 1, 1))  # 0..1
+    image = cut_photo(photo, window, 48).pixels
     cut = cut_labels(labels, window, 48)
     (top, left), (n, m) = window.offset, window.size
     inside = torch.zeros(48, 48, dtype=torch.bool)
     inside[top : top + n, left : left + m] = True
     assert (cut[~inside] == 255).all()
     assert (cut[inside] < 4).all()
-    difference = 255 * image[0][inside] - torch.from_numpy(SHADES)[cut[inside].long()]
+    difference = image[0][inside].float() - torch.from_numpy(SHADES)[cut[inside].long()]
     # interpolation blurs the borders of the 16 x 16 blocks; a shift by more than that would show in their inside
     assert (difference.abs() < 10).float().mean() > 0.6
 
@@ -107,9 +112,9 @@ def test_photo_and_labels_are_cut_alike(size: tuple[int, int], scale: float, see
 def test_photos_are_resized_as_pillow_does_it_within_a_grey_level(size: tuple[int, int]) -> None:
     photo = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
     window = Window((0, 0, 80, 60), size, (0, 0), flip=False)
-    image = cut_photo(photo, window, max(size), (0, 0, 0), (1, 1, 1))[:, : size[0], : size[1]]
+    image = cut_photo(photo, window, max(size)).pixels[:, : size[0], : size[1]]
     pillow = np.array(Image.fromarray(photo).resize(size[::-1], Image.Resampling.BICUBIC), dtype=np.float32)
-    difference = np.abs(255 * image.permute(1, 2, 0).numpy() - pillow)
+    difference = np.abs(image.permute(1, 2, 0).numpy() - pillow)
     assert difference.max() < 1.01
     assert (difference > 0.5).mean() < 0.05
 
@@ -119,7 +124,8 @@ def test_without_rescaling_a_window_is_a_slice_normalised_by_mean_and_deviation(
     rng = np.random.default_rng(0)
     photo, labels = rng.integers(0, 256, (9, 12, 3), dtype=np.uint8), rng.integers(0, 9, (9, 12), dtype=np.uint8)
     window = Window((2, 1, 8, 5), (4, 6), (3, 1), flip=step == -1)
-    image, cut = cut_photo(photo, window, 8, MEAN, STD), cut_labels(labels, window, 8)
+    image = normalise_crops(cut_photo(photo, window, 8), MEAN, STD, CPU)
+    cut = cut_labels(labels, window, 8)
     expected = normalise(photo[1:5, 2:8][:, ::step].copy(), MEAN, STD)
     by_hand = (torch.from_numpy(photo[1:5, 2:8][:, ::step] / 255).float() - torch.tensor(MEAN)) / torch.tensor(STD)
     torch.testing.assert_close(expected, by_hand)
@@ -156,11 +162,12 @@ def test_jitter_draws_from_all_of_its_range_and_no_further() -> None:
 def test_jitter_changes_colours_but_no_window(files: tuple[list[Path], list[Path]]) -> None:
     plain, jittered = (crops(*files, Augmentation(64, scale=(0.5, 1.5), jitter=jitter)) for jitter in (0, 0.5))
     for sample in [(0, 3), (1, 4), (0, 5)]:
-        (image, labels), (other, same) = plain[sample], jittered[sample]
+        (crop, labels), (other, same) = plain[sample], jittered[sample]
         assert torch.equal(labels, same)
-        assert not other.permute(1, 2, 0)[labels == 255].any()
-        assert not torch.equal(image, other)
-        assert torch.equal(jittered[sample][0], other)
+        assert torch.equal(crop.place, other.place)
+        assert not other.pixels.permute(1, 2, 0)[labels == 255].any()
+        assert not torch.equal(crop.pixels, other.pixels)
+        assert torch.equal(jittered[sample][0].pixels, other.pixels)
 
 
 @pytest.fixture
@@ -185,18 +192,50 @@ def test_a_sample_depends_on_index_and_seed_only(files: tuple[list[Path], list[P
     torch.manual_seed(5)
     np.random.seed(5)
     for sample in reversed(wanted):
-        assert all(torch.equal(a, b) for a, b in zip(first[sample], views[sample], strict=True))
-    assert not torch.equal(first[0, 1][0], first[0, 2][0])
+        (crop, labels), (again, same) = first[sample], views[sample]
+        assert torch.equal(crop.pixels, again.pixels)
+        assert torch.equal(crop.place, again.place)
+        assert torch.equal(labels, same)
+    assert not torch.equal(first[0, 1][0].pixels, first[0, 2][0].pixels)
+
+
+def batch_of_crops() -> tuple[Crop, Tensor]:
+    """Crops of random photos, smaller and larger than the crop, and their images by numpy, one by one."""
+    rng, crops, images = np.random.default_rng(0), [], []
+    for size in [(9, 12), (30, 17), (40, 44), (32, 32)] * 3:
+        photo = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+        crops.append(cut_photo(photo, window := draw_window(size, Augmentation(32, scale=(0.5, 1.5)), rng), 32))
+        (top, left), (n, m) = window.offset, window.size
+        inside = (slice(top, top + n), slice(left, left + m))
+        images.append(torch.zeros(32, 32, 3))
+        images[-1][inside] = normalise(crops[-1].pixels.permute(1, 2, 0)[inside].numpy(), MEAN, STD)
+    return default_collate(crops), torch.stack(images).permute(0, 3, 1, 2)
+
+
+def test_crops_of_a_batch_are_normalised_and_0_around_their_windows() -> None:
+    crops, images = batch_of_crops()
+    assert torch.equal(normalise_crops(crops, MEAN, STD, CPU), images)
+    assert (images == 0).any()
+
+
+@pytest.mark.gpu
+def test_crops_normalised_on_a_gpu_are_those_of_the_cpu_bit_for_bit() -> None:
+    crops, images = batch_of_crops()
+    assert torch.equal(normalise_crops(crops, MEAN, STD, torch.device("cuda")).cpu(), images)
+    photos = crops.pixels.permute(0, 2, 3, 1).numpy()
+    assert torch.equal(normalise(photos, MEAN, STD, "cuda").cpu(), normalise(photos, MEAN, STD))
 
 
 def test_targets_are_vectors_or_label_maps_cut_like_the_photo(files: tuple[list[Path], list[Path]]) -> None:
     photos, masks = files
     augmentation, vectors = Augmentation(64, scale=(1, 1)), label_vectors([(1, 3), ()], 3)
     assert vectors.tolist() == [[1, 0, 1], [0, 0, 0]]
-    image, vector = crops(photos, vectors, augmentation)[0, 7]
-    same, labels = crops(photos, masks, augmentation)[0, 7]
+    crop, vector = crops(photos, vectors, augmentation)[0, 7]
+    of_masks = crops(photos, masks, augmentation)
+    same, labels = of_masks[0, 7]
     assert torch.equal(vector, vectors[0])
-    assert torch.equal(image, same)
+    assert torch.equal(crop.pixels, same.pixels)
+    image = of_masks.normalise(crop, CPU)
     inside = labels != 255
     assert inside.sum() == 50 * 60
     expected = normalise(SHADES[labels[inside].numpy()][:, None].repeat(3, axis=1), MEAN, STD)
