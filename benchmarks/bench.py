@@ -37,6 +37,9 @@ from ppl.classify import variants as grids
 from ppl.classify.network import PatchClassifier
 from ppl.classify.train import classification_loss
 from ppl.crf import dense as crf
+from ppl.crf.interface import Problem, Solver
+from ppl.crf.settings import DEEPLAB, Pairwise
+from ppl.crf.solvers import PHOTOS_AT_ONCE
 from ppl.crf.tensors import on_device
 from ppl.data.crops import Augmentation, cut_photo, draw_window, normalise_crops
 from ppl.data.resize import upsample
@@ -184,6 +187,17 @@ def crfs(setup: Setup) -> Iterator[Row]:
             run = partial(crf.from_probabilities, photo, probabilities, keep=None)
             yield Row(f"CRF on the GPU, {labels} labels", "pydensecrf", least,
                       partial(run, solver=on_device(setup.device)), run, equal)  # fmt: skip
+        solver, photos = on_device(setup.device), setup.photos(PHOTOS_AT_ONCE)
+        three = [(2 * smooth(3, VOC_SIZE, i)).softmax(0).numpy() for i in range(len(photos))]
+        problems = [crf.problem_of_probabilities(p, [x]) for p, x in zip(photos, three, strict=True)]
+        solve = partial(solved, pairwise=DEEPLAB, solver=solver)
+        yield Row(f"CRF on the GPU, 3 labels, {len(photos)} photos", "photo by photo", 4, partial(solve, problems),
+                  lambda: np.concatenate([solve([problem]) for problem in problems]), equal)  # fmt: skip
+
+
+def solved(problems: Sequence[Problem], *, pairwise: Pairwise, solver: Solver) -> np.ndarray:
+    """Return the label maps (N, h, w) of problems of one size with one CRF each."""
+    return np.concatenate(crf.solve(problems, pairwise=pairwise, solver=solver))
 
 
 def sweeps(setup: Setup) -> Iterator[Row]:

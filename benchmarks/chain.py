@@ -23,7 +23,7 @@ from ppl.classify.network import PatchClassifier
 from ppl.data.masks import IGNORE, VOC_COLOURS
 from ppl.experiment.settings import Experiment
 from ppl.predict.api import Segmenter
-from ppl.refine.crf_seeds import crf_seed
+from ppl.refine.crf_seeds import seeds_after_crf
 from ppl.refine.passes import Crf
 from ppl.report.sheet import draw_sheet
 from ppl.workflow import config
@@ -71,8 +71,8 @@ def row(settings: Settings, experiment: Experiment, file: str, name: str) -> dic
     tiles = {f"photo, labelled: {name}": photo, **{title: heat_over(photo, cam, 0) for title, cam in cams.items()}}
     grown, threshold, refine = cams["grown by prototypes"], read_threshold(settings.threshold), experiment.refine
     crf = Crf(refine.reliable.confidence, refine.reliable.iterations, refine.pairwise)
-    label = crf_seed(
-        photo, grown, threshold=threshold, crf=crf, margins=refine.labels.margins, keep=refine.keep_classes
+    (label,) = seeds_after_crf(
+        [photo], [grown], threshold=threshold, crf=crf, margins=refine.labels.margins, keep=refine.keep_classes
     )
     prediction = experiment.segment.prediction
     segmenter = Segmenter(

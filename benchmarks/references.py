@@ -24,7 +24,7 @@ from ppl.refine.reliable import combine
 def reliable_labels(photo: np.ndarray, cam: np.ndarray, classes: Sequence[int], *, labels: int) -> np.ndarray:
     """Return reliable labels by two CRFs on one core, each with its own lattices and over all `labels` of the dataset.
 
-    Energies are those of `ppl.crf.dense.from_labels`; classes absent from the photo get a large energy.
+    Energies are those of `ppl.crf.dense.problem_of_labels`; classes absent from the photo get a large energy.
     """
     h, w, _ = photo.shape
     present = [0, *classes]
@@ -34,8 +34,8 @@ def reliable_labels(photo: np.ndarray, cam: np.ndarray, classes: Sequence[int], 
         energy = np.full((labels, h * w), 1e3, np.float32)
         energy[present] = -np.log(0.3 / (len(present) - 1))
         energy[hard, np.arange(h * w)] = -np.log(0.7)
-        infer = crf.on_cpu(photo, labels, crf.IRNET)
-        passes.append(infer(energy, 10).astype(np.uint8).reshape(h, w))
+        problem = crf.Problem(photo, [energy], np.arange(labels, dtype=np.uint8))
+        passes += crf.solve([problem])[0]
     return combine(*passes)
 
 

@@ -1,8 +1,10 @@
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -133,3 +135,51 @@ def finish(scenes: Scenes, tmp_path: Path) -> Callable[[str], Path]:
         return folder
 
     return make
+
+
+@pytest.fixture
+def operations() -> Callable[[Callable[[], Any]], Counter[str]]:
+    """Return a function that runs another and returns the number of torch's operations by name."""
+    from torch.utils._python_dispatch import TorchDispatchMode  # here, as above
+
+    class Operations(TorchDispatchMode):
+        def __init__(self) -> None:
+            super().__init__()
+            self.counts: Counter[str] = Counter()
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            self.counts[function.overloadpacket.__name__] += 1
+            return function(*args, **(kwargs or {}))
+
+    def count(run: Callable[[], Any]) -> Counter[str]:
+        run()  # tables that are kept
+        with Operations() as mode:
+            run()
+        return mode.counts
+
+    return count
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[int]]:
+    """Return a function that has a step solve CRFs on the CPU as on a GPU: three photos at once, in two threads.
+
+    It returns a list to which the numbers of photos solved at once are appended.
+    """
+
+    def replace_solver(step: Any) -> list[int]:
+        import torch  # here, as above
+
+        from ppl.crf.solvers import Execution
+        from ppl.crf.tensors import on_device
+
+        solver, at_once = on_device(torch.device("cpu")), []
+
+        def counted(problems, pairwise, iterations):
+            at_once.append(len(problems))
+            return solver(problems, pairwise, iterations)
+
+        monkeypatch.setattr(step, "choose", lambda *_: Execution(counted, 2, 3, threads=True))
+        return at_once
+
+    return replace_solver

@@ -1,7 +1,9 @@
 """The permutohedral lattice in tensors: Gaussian filters in a few dimensions (Adams, Baek, Davis 2010), on any device.
 
 pydensecrf keeps the lattice in a hash table and goes through it point by point. Here its vertices are determined by
-sorting packed keys, and two sparse matrices map values to and from them: a photo takes a few large operations.
+sorting packed keys, and two sparse matrices map values to and from them: a photo, or several photos at once, take a few
+large operations. The host waits for the device twice per lattice: for the extent of its keys and the number of its
+vertices.
 """
 
 import math
@@ -21,46 +23,50 @@ class Lattice:
     of the sum of weights at both its ends, as pydensecrf does.
     """
 
-    def __init__(self, features: Tensor) -> None:
-        """Build the lattice of `features` (N, d) float32, in standard deviations; ValueError if it is too large."""
+    def __init__(self, features: Tensor, photo_of: Tensor | None = None, photos: int = 1) -> None:
+        """Build the lattice of `features` (N, d) float32, in standard deviations; ValueError if it is too large.
+
+        photo_of (N,) int64: the photo of each point, among several. Points of different photos share no vertex and
+        their vertices are no neighbours, so each photo is filtered as it would be alone.
+        """
         points, dimensions = features.shape
         corners = dimensions + 1
         remainder, rank, weights = _simplices(features)
-        vertices = _vertices(remainder, rank)
-        self._neighbours, self._count = vertices.neighbours, len(vertices.starts) - 1
+        vertices = _vertices(remainder, rank, photo_of, photos)
+        self._neighbours, count = vertices.neighbours, len(vertices.starts) - 1
         gain = 1 / (1 + 2.0**-dimensions)  # of the blur
-        every = torch.arange(0, points * corners + 1, corners, device=features.device)
-        norm = torch.ones(points, device=features.device)
-        for _ in range(2):  # plain, for the sums of the weights; then normalised by them
-            scaled = (weights * norm[:, None]).flatten()
-            pixels, shape = vertices.order // corners, (self._count, points)
-            self._splat = csr(vertices.starts, pixels, scaled[vertices.order], shape, check=False)
-            self._slice = csr(every, vertices.of_corner, scaled * gain, shape[::-1], check=False)
-            norm = (self.filter(norm[:, None])[:, 0] + 1e-20).rsqrt()
+        every = torch.arange(0, points * corners + 1, corners, dtype=torch.int32, device=features.device)
+        pixels = vertices.order // corners
+
+        def scale(weights: Tensor) -> None:
+            self._splat = csr(vertices.starts, pixels, weights[vertices.order], (count, points), check=False)
+            self._slice = csr(every, vertices.of_corner, weights * gain, (points, count), check=False)
+
+        scale(weights.flatten())  # for the sums of the weights, by which they are normalised
+        norm = (self.filter(weights.new_ones(points, 1)) + 1e-20).rsqrt()
+        scale((weights * norm).flatten())
 
     def filter(self, values: Tensor) -> Tensor:
         """Return at each point the weighted sum over its neighbourhood of values (N, C) float32."""
-        now = values.new_zeros(self._count + 1, values.shape[1])  # the last row stands for absent neighbours
-        then = torch.zeros_like(now)
-        now[:-1] = self._splat @ values
-        for before, after in self._neighbours:
-            torch.add(now[before], now[after], out=then[:-1]).mul_(0.5).add_(now[:-1])
-            now, then = then, now
-        return self._slice @ now[:-1]
+        now = self._splat @ values  # (V + 1, C)
+        for both in self._neighbours:
+            beside = now.index_select(0, both).view(2, *now.shape).sum(0)
+            now.add_(beside, alpha=0.5)
+        return self._slice @ now
 
 
 class _Vertices(NamedTuple):
-    """The distinct vertices of all simplices, in the order of their keys.
+    """The distinct vertices of all simplices, in the order of their keys, and an empty one that replaces absent ones.
 
-    of_corner (N * (d + 1),): vertex of each corner of each point; order: the corners sorted by vertex; starts (V + 1,):
-    the index of the first corner of each vertex in it; neighbours: the vertices before and after each along an axis, V
-    if absent.
+    of_corner (N * (d + 1),): vertex of each corner of each point; order: the corners sorted by vertex; starts (V + 2,):
+    the index of the first corner of each vertex in it; neighbours (d + 1, 2 (V + 1)): along each axis the vertices
+    before all vertices, then those after them. All int32, the index type of MKL and cuSPARSE.
     """
 
     of_corner: Tensor
     order: Tensor
     starts: Tensor
-    neighbours: list[tuple[Tensor, Tensor]]
+    neighbours: Tensor
 
 
 def _simplices(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -89,32 +95,39 @@ def _simplices(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return remainder.long(), rank, weights[:, : d + 1].contiguous()
 
 
-def _vertices(remainder: Tensor, rank: Tensor) -> _Vertices:
-    points, corners = remainder.shape
-    d, device = corners - 1, remainder.device
+def _vertices(remainder: Tensor, rank: Tensor, photo_of: Tensor | None, photos: int) -> _Vertices:
+    corners, device = remainder.shape[1], remainder.device
+    margin = 2 * corners  # of a corner from the vertex of colour 0, and of its neighbours, which must not wrap around
+    low, high = torch.stack(torch.aminmax(remainder, dim=0)).tolist()
+    extent = [most - least + 2 * margin + 1 for least, most in zip(low[:-1], high[:-1], strict=True)]
+    cells = math.prod(extent)
+    if photos * cells >= 2**63:
+        raise ValueError(f"features lie too far apart for a lattice: {extent} cells of {photos} photos")
+    places = [math.prod(extent[axis + 1 :]) for axis in range(corners - 1)] + [0]  # the last coordinate follows
+    place = torch.tensor(places, device=device)
+    key = (remainder * place).sum(1) - sum((least - margin) * p for least, p in zip(low, places, strict=True))
+    if photo_of is not None:
+        key += photo_of * cells
     # Corner i of a simplex is the vertex of colour 0 plus i, less d + 1 in the coordinates of the i highest ranks.
-    i = torch.arange(corners, device=device)
-    offsets = torch.where(i[None, :] <= d - i[:, None], i[:, None], i[:, None] - corners)  # (corner, rank)
-    keys = remainder[:, None, :d] + offsets[:, rank[:, :d]].transpose(0, 1)  # (N, corner, d); the last follows
-    margin = corners + 1  # neighbours must not wrap around
-    low = keys.amin((0, 1)) - margin
-    extent = (keys.amax((0, 1)) + margin - low + 1).tolist()
-    if math.prod(extent) >= 2**63:
-        raise ValueError(f"features lie too far apart for a lattice: {extent} cells")
-    place = torch.tensor([math.prod(extent[j + 1 :]) for j in range(d)], device=device)
-    packed, order = ((keys - low) * place).sum(2).flatten().sort()
-    first = torch.ones_like(packed, dtype=torch.bool)
-    first[1:] = packed[1:] != packed[:-1]
-    distinct = packed[first]
-    of_corner = torch.empty_like(order).scatter_(0, order, first.cumsum(0) - 1)
-    starts = torch.cat([first.nonzero()[:, 0], order.new_tensor([points * corners])])
+    highest_first = torch.empty_like(rank).scatter_(1, corners - 1 - rank, place.expand_as(rank))
+    lowered = highest_first.cumsum(1) - highest_first  # sum over the i highest ranks
+    corner = torch.arange(corners, device=device)
+    keys = key[:, None] + corner * sum(places) - corners * lowered  # (N, corner)
+    packed, order = keys.flatten().sort(stable=True)
+    distinct, of_sorted, counts = torch.unique_consecutive(packed, return_inverse=True, return_counts=True)
+    of_corner = torch.empty_like(order).scatter_(0, order, of_sorted)
+    starts = torch.zeros(len(distinct) + 2, dtype=torch.int32, device=device)
+    torch.cumsum(counts, 0, dtype=torch.int32, out=starts[1:-1])
+    starts[-1] = keys.numel()
 
-    def find(keys: Tensor) -> Tensor:
-        index = torch.searchsorted(distinct, keys).clamp(max=len(distinct) - 1)
-        return torch.where(distinct[index] == keys, index, len(distinct))
-
-    neighbours = []
-    for axis in range(corners):  # one step along it: +1 in every coordinate, less d + 1 in its own
-        step = place.sum() - (corners * place[axis] if axis < d else 0)
-        neighbours.append((find(distinct - step), find(distinct + step)))
-    return _Vertices(of_corner, order, starts, neighbours)
+    absent = len(distinct)
+    every = torch.arange(absent, dtype=torch.int32, device=device)
+    neighbours = every.new_full((corners, 2, absent + 1), absent)
+    for before_and_after, own in zip(neighbours, places, strict=True):  # axis by axis, as all at once take gigabytes
+        following = distinct + (sum(places) - corners * own)  # +1 in every coordinate, less d + 1 in its own
+        index = torch.searchsorted(distinct, following).clamp_(max=absent - 1)
+        after = torch.where(distinct[index] == following, index, absent)
+        before_and_after[1, :-1] = after
+        before_and_after[0].scatter_(0, after, every)
+    neighbours[:, 0, absent] = absent  # where vertices without a neighbour wrote
+    return _Vertices(of_corner.int(), order.int(), starts, neighbours.flatten(1))

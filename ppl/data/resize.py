@@ -7,8 +7,10 @@ from PIL import Image
 def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return maps (K, h', w') resized bilinearly to (K, h, w) float32."""
     height, width = size
-    planes = [Image.fromarray(m.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR) for m in maps]
-    return np.stack([np.asarray(p) for p in planes]) if planes else np.zeros((0, height, width), np.float32)
+    resized = np.empty((len(maps), height, width), np.float32)
+    for plane, m in zip(resized, maps, strict=True):
+        plane[:] = Image.fromarray(m.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
+    return resized
 
 
 def enlarge(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

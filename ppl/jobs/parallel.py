@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ def run_all(
     items: Iterable[Item],
     *,
     workers: int,
+    threads: bool = False,
     total: int,
     name: str,
     size: Callable[[Item], int] = lambda item: 1,
@@ -32,7 +33,8 @@ def run_all(
     Items are taken in this thread as workers become free, so memory does not grow with their number and a generator
     may run a network on a GPU. Workers are new processes, not forks of one that holds threads or a GPU; they import the
     module of `function` but not the main module (so keep torch out of the former), use one CPU thread each, and end
-    with this process. With `workers=0` this process computes everything, as it must where `function` uses a GPU.
+    with this process. With `workers=0` this thread computes everything. With `threads` workers are threads of this
+    process, which may share its GPU.
 
     `name` describes the work in the progress display, counted in `unit`: `total`, and `size(item)` per item. UserError
     if a worker process is killed.
@@ -47,7 +49,11 @@ def run_all(
     # loky restarts a worker whose memory has grown by 300 MB, and warns of a leak; large photos need that much.
     warnings.filterwarnings("ignore", "A worker (was restarted|stopped) while some jobs were given to the executor")
     # Not joblib.Parallel, which is built on loky: it takes items in another thread, ahead of the reader of results.
-    pool = ProcessPoolExecutor(workers, initializer=ignore_group_signals, env={"OMP_NUM_THREADS": "1"})
+    pool = (
+        ThreadPoolExecutor(workers)
+        if threads
+        else ProcessPoolExecutor(workers, initializer=ignore_group_signals, env={"OMP_NUM_THREADS": "1"})
+    )
     pending: dict[Future, int] = {}
     complete = False
     try:
@@ -63,7 +69,10 @@ def run_all(
         what = "a worker process was killed, often for lack of memory"
         raise UserError(name, what, "use fewer threads") from error
     finally:
-        pool.shutdown(kill_workers=not complete)
+        if threads:
+            pool.shutdown(cancel_futures=True)
+        else:
+            pool.shutdown(kill_workers=not complete)
 
 
 def _finished(pending: dict[Future, int], bar: Bar) -> Iterator[Any]:

@@ -1,7 +1,8 @@
 """Shards, parts of a split for separate jobs, and chunks of images within a job."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import TypeVar
 
 from ppl.jobs.errors import UserError
@@ -25,3 +26,10 @@ def part_of(split: str, shard: str) -> str:
 def in_chunks(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
     """Cut a sequence into slices of `size` items, the last one possibly shorter."""
     return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def chunks_of(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Yield lists of `size` items, the last one possibly shorter; an item is not taken before its chunk is."""
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

@@ -1,23 +1,25 @@
 """Affinities of neighbouring pixels from their features, and AffinityNet's loss over them."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 from ppl.data.masks import IGNORE
-from ppl.refine.lines import Offset, lines_within
+from ppl.refine.lines import Offset, by_runs, neighbours
 from ppl.training.batch_means import mean_count
 
 EPSILON = 1e-5
 
 
-def pair_affinity(features: Tensor, offset: Offset) -> Tensor:
-    """Return the affinities (..., h - dy, w - |dx|) of all pairs at an offset (dy, dx), dy >= 0.
+def pair_affinities(features: Tensor, radius: int) -> Tensor:
+    """Return the affinity of each pixel to its neighbours nearer than `radius`, 0 to those outside of the image.
 
-    The affinity of two pixels is exp(-mean of |f_i - f_j|). features (..., C, h, w).
+    The affinity of two pixels is exp(-mean of |f_i - f_j|). features (B, C, h, w) -> (B, lines, h, w), one plane for
+    each line `by_runs` to a neighbour.
     """
-    source, target = pairs_at(features, offset)
-    return torch.exp(-(source - target).abs().mean(dim=-3))
+    return torch.exp(-_MeanDifferences.apply(features, [line.end for line in by_runs(radius)]))
 
 
 def pairs_at(values: Tensor, offset: Offset) -> tuple[Tensor, Tensor]:
@@ -33,28 +35,52 @@ def pairs_at(values: Tensor, offset: Offset) -> tuple[Tensor, Tensor]:
     return source, values[..., dy : dy + height, right : right + width]
 
 
+class _MeanDifferences(torch.autograd.Function):
+    """The mean of |f_i - f_j| over channels, of each pixel and its neighbours at some offsets; inf beyond the image.
+
+    Differences are computed offset by offset, and again in the backward pass: those of all offsets would take all
+    channels each. features (B, C, h, w) -> (B, offsets, h, w).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, offsets: list[Offset]) -> Tensor:
+        ctx.save_for_backward(features)
+        ctx.offsets = offsets
+        batch, _, h, w = features.shape
+        means = features.new_full((batch, len(offsets), h, w), torch.inf)
+        for plane, offset in zip(means.unbind(1), offsets, strict=True):
+            source, target = pairs_at(features, offset)
+            pairs_at(plane, offset)[0].copy_((source - target).abs_().mean(1))
+        return means
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (features,) = ctx.saved_tensors
+        result, gradient = torch.zeros_like(features), gradient / features.shape[1]
+        for plane, offset in zip(gradient.unbind(1), ctx.offsets, strict=True):
+            source, target = pairs_at(features, offset)
+            change = (source - target).sign_().mul_(pairs_at(plane, offset)[0][:, None])
+            of_source, of_target = pairs_at(result, offset)
+            of_source += change
+            of_target -= change
+        return result, None
+
+
 def affinity_loss(features: Tensor, labels: Tensor, radius: int) -> Tensor:
     """Return bg / 4 + fg / 4 + neg / 2, each the mean over its pairs of pixels nearer than `radius` to each other.
 
     bg and fg: pairs of equal labels, 0 and above, with -log(a + 1e-5); neg: pairs of different labels, with
     -log(1 + 1e-5 - a). Pairs with a label 255 are ignored, the mean of a kind without pairs is zero.
-    Offsets are processed one at a time.
 
     features (B, C, h, w), labels (B, h, w) integers.
     """
-    sums, counts = features.new_zeros(3), features.new_zeros(3)
-    for offset, _ in lines_within(radius):
-        source, target = pairs_at(labels, offset)
-        if not source.numel():
-            continue
-        valid, equal = (source != IGNORE) & (target != IGNORE), source == target
-        kinds = torch.stack((valid & equal & (source == 0), valid & equal & (source > 0), valid & ~equal)).flatten(1)
-        # Recomputed in the backward pass: the differences of all offsets would take 448 channels each.
-        affinity = checkpoint(pair_affinity, features, offset, use_reentrant=False, preserve_rng_state=False).flatten()
-        together, apart = -torch.log(affinity + EPSILON), -torch.log(1 + EPSILON - affinity)
-        kinds = kinds.to(features.dtype)
-        sums = sums + torch.stack((kinds[0] @ together, kinds[1] @ together, kinds[2] @ apart))
-        counts = counts + kinds.sum(1)
-    counts = mean_count(counts)
+    affinity = pair_affinities(features, radius)  # (B, lines, h, w)
+    source, target = labels[:, None], neighbours(labels, radius, IGNORE)
+    valid, equal = (source != IGNORE) & (target != IGNORE), source == target
+    kinds = torch.stack((valid & equal & (source == 0), valid & equal & (source > 0), valid & ~equal))
+    together, apart = -torch.log(affinity + EPSILON), -torch.log(1 + EPSILON - affinity)
+    sums = (kinds * torch.stack((together, together, apart))).flatten(1).sum(1)
+    counts = mean_count(kinds.flatten(1).sum(1))
     bg, fg, neg = sums / torch.where(counts > 0, counts, 1)
     return bg / 4 + fg / 4 + neg / 2

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 Offset = tuple[int, int]  # (dy, dx) in pixels
 
@@ -90,6 +91,17 @@ def values_at_ends(values: Tensor, radius: int, width: int, block: range) -> Ten
     """Return the values (B, N) at the ends of all lines (`by_runs`) from a block of `sources`: (B, lines, block)."""
     ys, xs = _ends(radius, values.device)
     return values[:, block.start - (radius - 1) :].unfold(1, len(block), 1)[:, ys * width + xs]
+
+
+def neighbours(images: Tensor, radius: int, fill: int) -> Tensor:
+    """Return the values of images (B, h, w) at the ends of all lines (`by_runs`) from each pixel: (B, lines, h, w).
+
+    Beyond the image they are `fill`.
+    """
+    margin, (_, h, w) = radius - 1, images.shape
+    padded = F.pad(images, (margin, margin, 0, margin), value=fill)
+    ys, xs = _ends(radius, images.device)
+    return padded.unfold(1, h, 1).unfold(2, w, 1)[:, ys, xs]
 
 
 def _runs(line: PixelLine) -> list[tuple[int, int, Offset]]:

@@ -5,10 +5,11 @@ Worker processes run this on one image each, so the module does not import torch
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from ppl.crf.dense import from_labels, on_cpu
+from ppl.crf.dense import on_cpu, problem_of_labels, solve
 from ppl.crf.interface import Solver
 from ppl.crf.settings import IRNET, Pairwise
 from ppl.data.masks import IGNORE
@@ -46,32 +47,36 @@ def band(threshold: float, margins: Margins) -> tuple[float, ...]:
     return strict, max(LEAST_OF_BACKGROUND * min(strict, threshold), threshold - margins.background)
 
 
-def label_map(
-    photo: np.ndarray,
-    passes: Sequence[np.ndarray],
-    maps: np.ndarray,
-    classes: Sequence[int],
-    *,
-    crf: Crf | None = None,
-    keep: bool = False,
-) -> np.ndarray:
-    """Return the label map (h, w) uint8 of one pass, or of a strict and a lenient one combined.
+class Passes(NamedTuple):
+    """What the label map of an image is made of.
+
+    photo (h, w, 3) uint8; passes (h, w) uint8 with ids of `classes` (K,), one or a strict and a lenient one; scores
+    `maps` (K, h, w).
+    """
+
+    photo: np.ndarray
+    passes: Sequence[np.ndarray]
+    maps: np.ndarray
+    classes: Sequence[int]
+
+
+def label_maps(images: Sequence[Passes], *, crf: Crf | None = None, keep: bool = False) -> list[np.ndarray]:
+    """Return the label map (h, w) uint8 of each image: of its one pass, or of a strict and a lenient one combined.
 
     With a CRF it is applied to each pass first. With `keep` a class of the image that the strict pass has lost gets
-    pixels back, by its scores `maps` (K, h, w). photo (h, w, 3) uint8, passes (h, w) uint8 with ids of `classes` (K,).
+    pixels back, by its scores.
     """
-    refined = passes
+    refined = [image.passes for image in images]
     if crf:
-        refined = from_labels(
-            photo,
-            passes,
-            classes,
-            confidence=crf.confidence,
-            iterations=crf.iterations,
-            pairwise=crf.pairwise,
-            solver=crf.solver,
-        )
-    strict = keep_classes(refined[0], passes[0], maps, classes) if keep else refined[0]
+        problems = [
+            problem_of_labels(image.photo, image.passes, image.classes, confidence=crf.confidence) for image in images
+        ]
+        refined = solve(problems, iterations=crf.iterations, pairwise=crf.pairwise, solver=crf.solver)
+    return [_label_map(image, of_image, keep) for image, of_image in zip(images, refined, strict=True)]
+
+
+def _label_map(image: Passes, refined: Sequence[np.ndarray], keep: bool) -> np.ndarray:
+    strict = keep_classes(refined[0], image.passes[0], image.maps, image.classes) if keep else refined[0]
     return combine(strict, refined[1]) if len(refined) > 1 else strict
 
 

@@ -13,7 +13,7 @@ from ppl.crf.settings import Pairwise
 from ppl.data.masks import write_mask
 from ppl.data.resize import upsample
 from ppl.jobs.errors import UserError
-from ppl.refine.passes import NO_MARGINS, Crf, band, label_map
+from ppl.refine.passes import NO_MARGINS, Crf, Passes, band, label_maps
 from ppl.refine.settings import Margins, Refine, Walk
 
 
@@ -60,24 +60,29 @@ def of_equal_area(scores: np.ndarray, maps: np.ndarray, threshold: float) -> flo
     return float(ranked[above]) if above < ranked.size else -1.0
 
 
-def pseudo_label(
-    walked: WalkedScores,
+def pseudo_labels(
+    images: Sequence[WalkedScores],
     walk: Walk,
     pairwise: Pairwise,
     solver: Solver = on_cpu,
     *,
-    thresholds: Sequence[float] | None = None,
+    thresholds: Sequence[Sequence[float]] | None = None,
     keep: bool = False,
-) -> np.ndarray:
-    """Return the label map (h, w) uint8 of an image: its strongest class above background, after a CRF if enabled.
+) -> list[np.ndarray]:
+    """Return the label map (h, w) uint8 of each image: its strongest class above background, after a CRF if enabled.
 
     `thresholds` are those of `limits`, by default the one of the scores; with two, pixels between them are 255.
     """
-    scores = upsample(walked.scores, walked.photo.shape[:2])
-    passes = [_strongest(walked, scores, limit) for limit in thresholds or limits(walked, scores, None, NO_MARGINS)]
+    thresholds = thresholds or [limits(walked, walked.scores, None, NO_MARGINS) for walked in images]
+    passes = [_passes(walked, of_image) for walked, of_image in zip(images, thresholds, strict=True)]
     crf = Crf(walk.confidence, walk.iterations, pairwise, solver) if walk.crf else None
-    maps = scores if walked.threshold is not None else scores[1:]
-    return label_map(walked.photo, passes, maps, walked.classes, crf=crf, keep=keep)
+    return label_maps(passes, crf=crf, keep=keep)
+
+
+def _passes(walked: WalkedScores, thresholds: Sequence[float]) -> Passes:
+    scores = upsample(walked.scores, walked.photo.shape[:2])
+    passes = [_strongest(walked, scores, limit) for limit in thresholds]
+    return Passes(walked.photo, passes, scores if walked.threshold is not None else scores[1:], walked.classes)
 
 
 def _strongest(walked: WalkedScores, scores: np.ndarray, limit: float) -> np.ndarray:
@@ -97,11 +102,14 @@ class Labelling(NamedTuple):
     solver: Solver
 
 
-def write_label(folder: Path, labelling: Labelling, walked_and_maps: tuple[WalkedScores, np.ndarray]) -> None:
-    """Write the pseudo label of one image, from its scores after the walk and the maps of its CAM, as FOLDER/ID.png."""
-    (walked, maps), refine = walked_and_maps, labelling.refine
-    thresholds = limits(walked, maps, labelling.threshold, refine.labels.margins)
-    labels = pseudo_label(
-        walked, labelling.walk, refine.pairwise, labelling.solver, thresholds=thresholds, keep=refine.keep_classes
+def write_labels(
+    folder: Path, labelling: Labelling, walked_and_maps: Sequence[tuple[WalkedScores, np.ndarray]]
+) -> None:
+    """Write pseudo labels as FOLDER/ID.png, from the scores of images after the walk and the maps of their CAMs."""
+    refine, images = labelling.refine, [walked for walked, _ in walked_and_maps]
+    thresholds = [limits(*image, labelling.threshold, refine.labels.margins) for image in walked_and_maps]
+    labels = pseudo_labels(
+        images, labelling.walk, refine.pairwise, labelling.solver, thresholds=thresholds, keep=refine.keep_classes
     )
-    write_mask(folder / f"{walked.image_id}.png", labels)
+    for walked, of_image in zip(images, labels, strict=True):
+        write_mask(folder / f"{walked.image_id}.png", of_image)

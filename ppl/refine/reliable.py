@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from ppl.cam.seeds import hard_labels
 from ppl.cam.store import Cam
 from ppl.cam.threshold import read_threshold
-from ppl.crf.dense import from_several_probabilities, on_cpu
-from ppl.crf.interface import Solver
+from ppl.crf.dense import on_cpu, problem_of_probabilities, solve
+from ppl.crf.interface import Problem, Solver
 from ppl.crf.settings import IRNET, Pairwise
 from ppl.crf.solvers import choose
 from ppl.data.dataset import Dataset
@@ -25,7 +26,7 @@ from ppl.jobs.settings import Hardware
 from ppl.jobs.shards import part_of, shard_of
 from ppl.refine.background import with_background
 from ppl.refine.labelling import label_all
-from ppl.refine.passes import Crf, band, combine, label_map
+from ppl.refine.passes import Crf, Passes, band, combine, label_maps
 from ppl.refine.settings import Refine, Reliable
 
 
@@ -45,18 +46,19 @@ class Settings:
 def main(settings: Settings) -> None:
     dataset = Dataset.open(settings.data)
     image_ids = shard_of(dataset.split(settings.split), settings.shard)
-    solver, workers = choose(settings.hardware)
+    execution = choose(settings.hardware)
     threshold = read_threshold(settings.threshold) if settings.threshold else None
-    label = partial(_label, settings.refine, solver, threshold)
+    label = partial(_label, settings.refine, execution.solver, threshold)
     name = f"reliable labels, {part_of(settings.split, settings.shard)}"
-    label_all(dataset, image_ids, settings.cams, settings.out, label, workers=workers, name=name)
+    label_all(dataset, image_ids, settings.cams, settings.out, label, execution=execution, name=name)
 
 
-def _label(refine: Refine, solver: Solver, threshold: float | None, photo: np.ndarray, cam: Cam) -> np.ndarray:
+def _label(
+    refine: Refine, solver: Solver, threshold: float | None, photos: Sequence[np.ndarray], cams: Sequence[Cam]
+) -> list[np.ndarray]:
+    images = [Scores(photo, upsample(cam.maps, cam.size), cam.classes) for photo, cam in zip(photos, cams, strict=True)]
     return reliable_labels(
-        photo,
-        upsample(cam.maps, cam.size),
-        cam.classes,
+        images,
         refine.reliable,
         threshold=threshold,
         pairwise=refine.pairwise,
@@ -65,17 +67,26 @@ def _label(refine: Refine, solver: Solver, threshold: float | None, photo: np.nd
     )
 
 
+class Scores(NamedTuple):
+    """An image and its scores at the photo's size.
+
+    photo (h, w, 3) uint8, cam (C, h, w) of the image's classes in 0..1, relative to their maximum, classes (C,) ids.
+    """
+
+    photo: np.ndarray
+    cam: np.ndarray
+    classes: Sequence[int] | np.ndarray
+
+
 def reliable_labels(
-    photo: np.ndarray,
-    cam: np.ndarray,
-    classes: Sequence[int] | np.ndarray,
+    images: Sequence[Scores],
     reliable: Reliable,
     *,
     threshold: float | None = None,
     pairwise: Pairwise = IRNET,
     solver: Solver = on_cpu,
     keep: bool = False,
-) -> np.ndarray:
+) -> list[np.ndarray]:
     """Return the classes of a strict pass, the background of a lenient one, both after a dense CRF, and 255 elsewhere.
 
     Thresholds: a pass is the strongest class above a threshold, `foreground` (strict) or `background`. Margins: the
@@ -83,14 +94,19 @@ def reliable_labels(
     classes and a background score (1 - max)^alpha, `low` (strict) or `high`. `keep`, unless by alphas: no class loses
     its seed to the CRF.
 
-    photo (h, w, 3) uint8, cam (C, h, w) of the image's classes in 0..1, relative to their maximum, classes (C,) ids
-    -> (h, w) uint8. Raises ValueError for inconsistent shapes, UserError for margins without a threshold.
+    Returns (h, w) uint8 of each image. Raises ValueError for inconsistent shapes, UserError for margins without a
+    threshold.
     """
     if reliable.scores == "alphas":
-        return combine(*_by_alphas(photo, cam, classes, reliable, pairwise, solver))
-    passes = [hard_labels(cam, classes, limit) for limit in thresholds_of(reliable, threshold)]
-    crf = Crf(reliable.confidence, reliable.iterations, pairwise, solver)
-    return label_map(photo, passes, cam, [int(c) for c in classes], crf=crf, keep=keep)
+        problems = [_by_alphas(image, reliable) for image in images]
+        refined = solve(problems, iterations=reliable.iterations, pairwise=pairwise, solver=solver)
+        return [combine(*passes) for passes in refined]
+    limits = thresholds_of(reliable, threshold)
+    passes = [
+        Passes(photo, [hard_labels(cam, classes, limit) for limit in limits], cam, [int(c) for c in classes])
+        for photo, cam, classes in images
+    ]
+    return label_maps(passes, crf=Crf(reliable.confidence, reliable.iterations, pairwise, solver), keep=keep)
 
 
 def thresholds_of(reliable: Reliable, threshold: float | None) -> tuple[float, float]:
@@ -103,22 +119,11 @@ def thresholds_of(reliable: Reliable, threshold: float | None) -> tuple[float, f
     return strict, *(lenient or [strict])
 
 
-def _by_alphas(
-    photo: np.ndarray,
-    cam: np.ndarray,
-    classes: Sequence[int] | np.ndarray,
-    reliable: Reliable,
-    pairwise: Pairwise,
-    solver: Solver,
-) -> list[np.ndarray]:
-    """Return AffinityNet's strict and lenient label maps (h, w) uint8."""
-    ids = np.concatenate([[0], np.asarray(classes, np.int64)]).astype(np.uint8)
-    scores = [with_background(cam, alpha) for alpha in (reliable.alphas.low, reliable.alphas.high)]
-    probabilities = [s / s.sum(0) for s in scores]
-    passes = from_several_probabilities(
-        photo, probabilities, iterations=reliable.iterations, pairwise=pairwise, solver=solver
-    )
-    return [ids[labels] for labels in passes]
+def _by_alphas(image: Scores, reliable: Reliable) -> Problem:
+    """Return the CRFs of AffinityNet's strict and lenient label maps."""
+    scores = [with_background(image.cam, alpha) for alpha in (reliable.alphas.low, reliable.alphas.high)]
+    problem = problem_of_probabilities(image.photo, [s / s.sum(0) for s in scores])
+    return problem._replace(ids=np.array([0, *image.classes], np.uint8))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Random walk that propagates class scores over an image (Sec. III-F)."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 import torch
@@ -61,18 +62,40 @@ def propagate_batch(
         return []
     if not ((boundaries >= 0) & (boundaries <= 1)).all():
         raise ValueError("boundary values must lie in 0..1")
-    grid = _Grid(*boundaries.shape[1:], radius)
-    pixels = PIXELS_AT_ONCE.get(boundaries.device.type, PIXELS_AT_ONCE["cuda"])
-    count, walked = images_at_once or max(1, pixels // boundaries[0].numel()), []
-    for first in range(0, len(scores), count):
-        group, images = scores[first : first + count], boundaries[first : first + count]
-        most = max(map(len, group))
-        start = torch.stack([F.pad(x, (0, 0, 0, 0, 0, most - len(x))) for x in group])  # (B, C, h, w)
-        start = start.double() * (1 - images[:, None].double())
+    grid, walked = _Grid(*boundaries.shape[1:], radius), []
+    for some in _groups(scores, images_at_once):
+        images = boundaries[some]
+        start = _stacked(scores[some]) * (1 - images[:, None].double())
         _check(start, beta, steps)
-        of_images = _walk(start, _between_boundaries(images, grid, beta), grid, steps)
-        walked += [out[: len(x)].to(x.dtype) for x, out in zip(group, of_images, strict=True)]
-    return walked
+        walked += _walk(start, _between_boundaries(images, grid, beta), grid, steps)
+    return _alike(walked, scores)
+
+
+@torch.no_grad()
+def walk_batch(
+    scores: Sequence[Tensor],
+    affinities: Callable[[slice], Tensor],
+    *,
+    radius: int,
+    beta: float,
+    steps: int,
+    images_at_once: int | None = None,
+) -> list[Tensor]:
+    """Return the scores of images of one size after the walk of `random_walk`, several with one matrix.
+
+    scores: of each image (C, h, w); affinities(some): of some of the images (b, lines, h, w), one plane for each line
+    `ppl.refine.lines.by_runs` to a neighbour, 0 where it lies outside of the image.
+    """
+    walked: list[Tensor] = []
+    for some in _groups(scores, images_at_once):
+        start = _stacked(scores[some])
+        _check(start, beta, steps)
+        grid = _Grid(*start.shape[2:], radius)
+        table = grid.table(len(start), start.device)
+        table[:, :-1] = 0
+        grid.of_image(table)[:, :-1].copy_(affinities(some).double().pow_(beta))
+        walked += _walk(start, table, grid, steps)
+    return _alike(walked, scores)
 
 
 @torch.no_grad()
@@ -87,15 +110,31 @@ def random_walk(
     """
     if scores.ndim != 3:
         raise ValueError(f"shape mismatch: expected scores (C, h, w), got {tuple(scores.shape)}")
-    _check(scores[None], beta, steps)
-    grid = _Grid(*scores.shape[1:], radius)
-    table = grid.table(1, scores.device)
-    table[:, :-1] = 0
-    h, w = grid.size
-    for line, values in zip(by_runs(radius), grid.of_image(table)[0, :-1], strict=True):
+    lines, (_, h, w) = by_runs(radius), scores.shape
+    affinities = scores.new_zeros(1, len(lines), h, w, dtype=torch.float64)
+    for line, values in zip(lines, affinities[0], strict=True):
         if line.end[0] < h and abs(line.end[1]) < w:
-            _at(values, line.end, (0, 0)).copy_(affinity(line).double().pow_(beta))
-    return _walk(scores[None].double(), table, grid, steps)[0]
+            _at(values, line.end, (0, 0)).copy_(affinity(line))
+    return walk_batch([scores.double()], lambda _: affinities, radius=radius, beta=beta, steps=steps)[0]
+
+
+def _groups(scores: Sequence[Tensor], images_at_once: int | None) -> Iterator[slice]:
+    """Yield the images of each matrix, as many as PIXELS_AT_ONCE allows by default."""
+    if scores:
+        pixels = PIXELS_AT_ONCE.get(scores[0].device.type, PIXELS_AT_ONCE["cuda"])
+        count = images_at_once or max(1, pixels // max(1, scores[0].shape[1:].numel()))
+        yield from (slice(first, first + count) for first in range(0, len(scores), count))
+
+
+def _stacked(scores: Sequence[Tensor]) -> Tensor:
+    """Return scores (B, C, h, w) float64, with planes of zeros for images of fewer classes."""
+    most = max(map(len, scores))
+    return torch.stack([F.pad(x, (0, 0, 0, 0, 0, most - len(x))) for x in scores]).double()
+
+
+def _alike(walked: Sequence[Tensor], scores: Sequence[Tensor]) -> list[Tensor]:
+    """Return the planes of each image in the type of its scores."""
+    return [out[: len(x)].to(x.dtype) for x, out in zip(scores, walked, strict=True)]
 
 
 def _at(rows: Tensor, end: Offset, offset: Offset) -> Tensor:
@@ -104,7 +143,8 @@ def _at(rows: Tensor, end: Offset, offset: Offset) -> Tensor:
     return rows[y : y + h - dy, max(0, -dx) + x : w - max(0, dx) + x]
 
 
-def power_coefficients(steps: int, tolerance: float) -> list[float]:
+@lru_cache
+def power_coefficients(steps: int, tolerance: float) -> tuple[float, ...]:
     """Return the Chebyshev coefficients c_0, c_1, ... of t^steps on [-1, 1], the rest summing to below `tolerance`.
 
     c_k = 2^(1 - s) binom(s, (s - k) / 2) for k = s mod 2, s mod 2 + 2, ..., s, half of that for k = 0, otherwise zero.
@@ -121,7 +161,7 @@ def power_coefficients(steps: int, tolerance: float) -> list[float]:
     significant = values[rest >= tolerance]
     coefficients = torch.zeros(2 * len(significant) - 1 + steps % 2, dtype=torch.float64)
     coefficients[steps % 2 :: 2] = significant
-    return coefficients.tolist()
+    return tuple(coefficients.tolist())
 
 
 def _check_shapes(scores: Tensor, boundary: Tensor) -> None:
@@ -176,18 +216,21 @@ class _Grid:
         rows = table[..., self.first : self.first + h * self.width]
         return rows.unflatten(-1, (h, self.width))[..., :w]
 
-    def neighbours(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return, of a pixel and all its neighbours, the step to each in the image and in a flattened table.
 
-        (neighbours,) int32 each, in reading order. The affinity to an earlier pixel lies at that pixel.
-        """
-        lines, (_, w) = by_runs(self.radius), self.size
-        places = [((0, 0), len(lines) * len(self.sources))]
-        for i, ((dy, dx), _) in enumerate(lines):
-            place = i * len(self.sources)
-            places += [((dy, dx), place), ((-dy, -dx), place - dy * self.width - dx)]
-        steps = [(dy * w + dx, place) for (dy, dx), place in sorted(places)]
-        return tuple(torch.tensor(steps, dtype=torch.int32).T.contiguous().to(device))
+@lru_cache
+def _neighbours(h: int, w: int, radius: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return, of a pixel and all its neighbours, the step to each in the image and in a flattened table of its `_Grid`.
+
+    (neighbours,) int32 each, in reading order. The affinity to an earlier pixel lies at that pixel.
+    """
+    lines, grid = by_runs(radius), _Grid(h, w, radius)
+    places = [((0, 0), len(lines) * len(grid.sources))]
+    for i, ((dy, dx), _) in enumerate(lines):
+        place = i * len(grid.sources)
+        places += [((dy, dx), place), ((-dy, -dx), place - dy * grid.width - dx)]
+    steps = [(dy * w + dx, place) for (dy, dx), place in sorted(places)]
+    with torch.inference_mode(False):  # any later computation may use them
+        return torch.tensor(steps, dtype=torch.int32).T.contiguous().to(device).unbind()
 
 
 def _between_boundaries(boundaries: Tensor, grid: _Grid, beta: float) -> Tensor:
@@ -214,7 +257,7 @@ def _transition(table: Tensor, grid: _Grid) -> Tensor:
     for pixels before the first image and after the last one.
     """
     (h, w), device = grid.size, table.device
-    steps, places = grid.neighbours(device)  # (neighbours,) each
+    steps, places = _neighbours(h, w, grid.radius, device)  # (neighbours,) each
     reach = grid.margin * (w + 1)
     of_batch, of_row = (torch.arange(n, dtype=torch.int32, device=device) for n in (len(table), h))
     source = (of_batch[:, None] * table[0].numel() + of_row * grid.width + grid.first).flatten()[:, None]  # (B h, 1)

@@ -18,8 +18,8 @@ def walk(network: AffinityNet, batch: PhotoBatch, cams: Sequence[Cam], settings:
     """Yield each image with its CAM and background after AffinityNet's walk, at stride 8."""
     options = settings.walk
     features = network(network.backbone.prepare(batch.photos)).float()  # (B, F, h8, w8)
-    for image_id, photo, feature, cam in zip(batch.images, batch.photos, features, cams, strict=True):
-        start = torch.from_numpy(with_background(cam.maps, options.alpha)).to(feature.device)
-        start = F.avg_pool2d(start, 2, ceil_mode=True)  # (K + 1, h8, w8); an odd side ends in half a cell
-        scores = propagate_by_features(start, feature, radius=options.radius, beta=options.beta, steps=options.steps)
+    starts = [torch.from_numpy(with_background(cam.maps, options.alpha)).to(features.device) for cam in cams]
+    starts = [F.avg_pool2d(start, 2, ceil_mode=True) for start in starts]  # (K + 1, h8, w8)
+    walked = propagate_by_features(starts, features, radius=options.radius, beta=options.beta, steps=options.steps)
+    for image_id, photo, scores, cam in zip(batch.images, batch.photos, walked, cams, strict=True):
         yield WalkedScores(image_id, photo, scores.cpu().numpy(), tuple(int(c) for c in cam.classes))

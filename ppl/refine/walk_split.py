@@ -36,9 +36,9 @@ from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic
 from ppl.jobs.parallel import run_all
 from ppl.jobs.settings import Hardware
-from ppl.jobs.shards import part_of, shard_of
+from ppl.jobs.shards import chunks_of, part_of, shard_of
 from ppl.refine.build import entry_of, load, trained
-from ppl.refine.pseudo import Labelling, WalkedScores, write_label
+from ppl.refine.pseudo import Labelling, WalkedScores, write_labels
 from ppl.refine.settings import WALKS, Refine
 
 
@@ -74,11 +74,13 @@ def main(settings: Settings) -> None:
         )
         of_network, of_walk = slots.load(WALKS, refine.network), replace(of_training, walk=section.walk)
         walked = _walk_batches(of_network, network, batches, cams, of_walk)
-        solver, workers = choose(hardware, device)
+        execution = choose(hardware, device)
         threshold = read_threshold(settings.threshold) if settings.threshold else None
-        write = partial(write_label, folder, Labelling(refine, section.walk, threshold, solver))
+        write = partial(write_labels, folder, Labelling(refine, section.walk, threshold, execution.solver))
+        some = chunks_of(walked, execution.photos_at_once)
         name = f"random walk, {part_of(settings.split, settings.shard)}"
-        for _ in run_all(write, walked, workers=workers, total=len(image_ids), name=name):
+        workers, threads, total = execution.workers, execution.threads, len(image_ids)
+        for _ in run_all(write, some, workers=workers, threads=threads, total=total, size=len, name=name):
             pass
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ppl.crf.solvers import choose
+from ppl.crf.dense import on_cpu
+from ppl.crf.solvers import Execution, choose
 from ppl.data.batches import photo_batches
 from ppl.data.dataset import Dataset
 from ppl.jobs.command import command
@@ -20,11 +21,11 @@ from ppl.jobs.devices import autocast, inference_device
 from ppl.jobs.files import atomic
 from ppl.jobs.parallel import run_all
 from ppl.jobs.settings import Hardware
-from ppl.jobs.shards import part_of, shard_of
+from ppl.jobs.shards import chunks_of, part_of, shard_of
 from ppl.networks.backbones import fold_batchnorm
 from ppl.segment.build import load
 from ppl.segment.inference import predict_batch
-from ppl.segment.postprocess import Crf, Prediction, write_prediction
+from ppl.segment.postprocess import Crf, Prediction, write_predictions
 from ppl.segment.settings import Segment
 
 
@@ -62,13 +63,14 @@ def main(settings: Settings) -> None:
             workers=hardware.workers,
             compilation=compilation,
         )
-        crf, workers = None, 0  # without a CRF, workers have nothing to compute
+        crf, execution = None, Execution(on_cpu, 0)  # without a CRF, workers have nothing to compute
         if prediction.crf:
-            solver, workers = choose(hardware, device)
-            crf = Crf(prediction.iterations, prediction.pairwise, solver)
-        write = partial(write_prediction, folder, crf)
+            execution = choose(hardware, device)
+            crf = Crf(prediction.iterations, prediction.pairwise, execution.solver)
+        write, some = partial(write_predictions, folder, crf), chunks_of(predicted, execution.photos_at_once)
+        workers, threads, total = execution.workers, execution.threads, len(image_ids)
         name = f"predictions, {part_of(settings.split, settings.shard)}"
-        for _ in run_all(write, predicted, workers=workers, total=len(image_ids), name=name):
+        for _ in run_all(write, some, workers=workers, threads=threads, total=total, size=len, name=name):
             pass
 
 

@@ -15,7 +15,7 @@ from ppl.data.resize import upsample
 from ppl.measure import sweep
 from ppl.networks import backbones
 from ppl.refine import losses
-from ppl.refine.reliable import reliable_labels
+from ppl.refine.reliable import Scores, reliable_labels
 from ppl.refine.settings import Reliable
 
 
@@ -81,7 +81,7 @@ def test_sweep_store_and_reliable_labels(references: ModuleType, tmp_path: Path)
     full = upsample(cam.maps, cam.size)
     references.write_dictionaries(tmp_path / "npy", [full], [cam.classes])
     np.testing.assert_array_equal(references.read_dictionaries(tmp_path / "npy", 1)[0], full)
-    labels = reliable_labels(photo, full, cam.classes, Reliable())
+    (labels,) = reliable_labels([Scores(photo, full, cam.classes)], Reliable())
     assert (labels == references.reliable_labels(photo, full, cam.classes, labels=6)).mean() > 0.99
 
 

@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from ppl.crf.dense import from_labels, from_probabilities, from_several_probabilities
+from ppl.crf.dense import from_labels, from_probabilities, problem_of_probabilities, solve
 from ppl.crf.settings import DEEPLAB, IRNET
 
 RNG = np.random.default_rng(0)
@@ -152,7 +152,8 @@ def test_worker_processes_start_without_torch() -> None:
 def test_several_probabilities_on_shared_lattices_are_those_of_separate_calls() -> None:
     several = [RNG.dirichlet(np.ones(3), (H, W)).transpose(2, 0, 1) for _ in range(2)]
     alone = [from_probabilities(NOISE, p, iterations=5, keep=None) for p in several]
-    np.testing.assert_array_equal(from_several_probabilities(NOISE, several, iterations=5), alone)
+    together = solve([problem_of_probabilities(NOISE, several)], iterations=5, pairwise=DEEPLAB)
+    np.testing.assert_array_equal(together[0], alone)
     assert (alone[0] != alone[1]).any()
     with pytest.raises(ValueError, match="do not fit"):
-        from_several_probabilities(NOISE, [several[0], several[1][:2]])
+        problem_of_probabilities(NOISE, [several[0], several[1][:2]])

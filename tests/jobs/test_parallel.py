@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from ppl.jobs.errors import UserError
 from ppl.jobs.parallel import run_all
-from ppl.jobs.shards import in_chunks, shard_of
+from ppl.jobs.shards import chunks_of, in_chunks, shard_of
 
 # Worker processes get functions of the standard library: they cannot import a test file.
 
@@ -35,6 +36,7 @@ def test_chunks_are_the_items_in_order_and_only_the_last_is_shorter(length: int,
     assert [item for chunk in chunks for item in chunk] == list(range(length))
     assert all(len(chunk) == size for chunk in chunks[:-1])
     assert all(0 < len(chunk) <= size for chunk in chunks)
+    assert list(chunks_of(iter(range(length)), size)) == [list(chunk) for chunk in chunks]
 
 
 @pytest.fixture
@@ -132,3 +134,17 @@ def test_a_worker_whose_parent_dies_before_it_starts_ends() -> None:
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
         worker = int(parent.stdout.readline())
         assert_all_end(parent, [worker])
+
+
+def test_threads_compute_every_item_in_this_process_and_an_error_of_one_is_raised() -> None:
+    threads = set()
+
+    def work(item: int) -> int:
+        threads.add(threading.get_ident())
+        return item * 2 if item < 30 else 1 // 0
+
+    results = run_all(work, range(20), workers=3, threads=True, total=20, name="test")
+    assert sorted(results) == list(range(0, 40, 2))
+    assert threading.get_ident() not in threads
+    with pytest.raises(ZeroDivisionError):
+        list(run_all(work, range(25, 100), workers=3, threads=True, total=75, name="test"))

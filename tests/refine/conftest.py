@@ -1,6 +1,5 @@
 """What the tests of all refinement networks share: small settings of each, its training and its walk."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ppl.cam import store
 from ppl.cam.store import Cam
@@ -104,28 +102,3 @@ def walking(scenes, write_cams, tmp_path: Path) -> Callable[[Path, Refine], walk
         )  # fmt: skip
 
     return settings
-
-
-class _Operations(TorchDispatchMode):
-    """Counts torch's operations by name."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.counts: Counter[str] = Counter()
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.counts[function.overloadpacket.__name__] += 1
-        return function(*args, **(kwargs or {}))
-
-
-@pytest.fixture
-def operations() -> Callable[[Callable[[], Any]], Counter[str]]:
-    """Return a function that runs another and returns the number of torch's operations by name."""
-
-    def count(run: Callable[[], Any]) -> Counter[str]:
-        run()  # tables that are kept
-        with _Operations() as mode:
-            run()
-        return mode.counts
-
-    return count

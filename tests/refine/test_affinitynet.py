@@ -8,9 +8,10 @@ import torch
 
 from ppl.data.crops import draw_window
 from ppl.data.masks import IGNORE
-from ppl.refine.affinities import EPSILON, affinity_loss, pair_affinity
+from ppl.refine.affinities import EPSILON, affinity_loss, pair_affinities
 from ppl.refine.affinitynet import augmentation, build, loss, parameter_groups
 from ppl.refine.feature_walk import propagate_by_features
+from ppl.refine.lines import by_runs
 from ppl.refine.settings import AffinityNet, AffinityNetTraining
 from ppl.refine.walk import propagate
 
@@ -35,29 +36,46 @@ def test_the_walk_is_that_of_the_dense_matrix(size) -> None:
     for i, j in near_pairs(h, w, radius):
         matrix[i, j] = affinity_of(features.double(), i, j) ** beta
     walked = scores.double().flatten(1) @ torch.linalg.matrix_power(matrix / matrix.sum(0), steps)
-    ours = propagate_by_features(scores, features, radius=radius, beta=beta, steps=steps)
+    (ours,) = propagate_by_features([scores], features[None], radius=radius, beta=beta, steps=steps)
     torch.testing.assert_close(ours.double(), walked.view_as(scores), rtol=1e-5, atol=1e-6)
 
 
 def test_equal_features_walk_as_without_boundaries() -> None:
     torch.manual_seed(0)
     scores = torch.rand(3, 8, 11)
-    alike = propagate_by_features(scores, torch.ones(5, 8, 11), radius=5, beta=8, steps=64)
+    (alike,) = propagate_by_features([scores], torch.ones(1, 5, 8, 11), radius=5, beta=8, steps=64)
     torch.testing.assert_close(alike, propagate(scores, torch.zeros(8, 11), radius=5, beta=10, steps=64))
 
 
 @pytest.mark.parametrize(("size", "value", "message"), [((4, 6), 0, "shape"), ((4, 5), float("nan"), "finite")])
 def test_features_that_do_not_fit_are_refused(size: tuple[int, int], value: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        propagate_by_features(torch.zeros(1, 4, 5), torch.full((5, *size), float(value)))
+        propagate_by_features([torch.zeros(1, 4, 5)], torch.full((1, 5, *size), float(value)))
 
 
-def test_the_affinity_of_a_pair_has_no_direction() -> None:
+@pytest.mark.parametrize("size", [(6, 7), (2, 3), (1, 1)], ids=str)
+def test_affinities_have_no_direction_and_are_zero_beyond_the_image(size: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    features = torch.randn(4, 6, 7)
-    one, mirrored = pair_affinity(features, (1, 2)), pair_affinity(features.flip(1, 2), (1, 2)).flip(0, 1)
-    torch.testing.assert_close(one, mirrored)
-    assert ((one > 0) & (one <= 1)).all()
+    (h, w), features = size, torch.randn(1, 4, *size)
+    lines, planes = by_runs(4), pair_affinities(features, 4)
+    mirrored = pair_affinities(features.flip(3), 4).flip(3)
+    for i, ((dy, dx), _) in enumerate(lines):
+        for y, x in product(range(h), range(w)):
+            inside = y + dy < h and 0 <= x + dx < w
+            expected = affinity_of(features[0], y * w + x, (y + dy) * w + x + dx) if inside else torch.zeros(())
+            torch.testing.assert_close(planes[0, i, y, x], expected)
+        if dy:  # the same pairs from the same pixels
+            same = next(k for k, line in enumerate(lines) if line.end == (dy, -dx))
+            torch.testing.assert_close(planes[:, i], mirrored[:, same])
+
+
+def test_images_walk_together_as_alone() -> None:
+    torch.manual_seed(0)
+    features, scores = torch.randn(3, 6, 7, 9), [torch.rand(classes, 7, 9) for classes in (2, 1, 4)]
+    alone = propagate_by_features(scores, features, images_at_once=1)
+    for one, other in zip(propagate_by_features(scores, features, images_at_once=3), alone, strict=True):
+        torch.testing.assert_close(one, other)
+    assert propagate_by_features([], features[:0]) == []
 
 
 def test_the_loss_is_the_mean_over_the_pairs_of_each_kind() -> None:
@@ -77,6 +95,12 @@ def test_the_loss_is_the_mean_over_the_pairs_of_each_kind() -> None:
     torch.testing.assert_close(ours, reference)
     (expected,) = torch.autograd.grad(reference, features, retain_graph=True)
     torch.testing.assert_close(torch.autograd.grad(ours, features)[0], expected)
+
+
+def test_the_loss_takes_a_few_operations_per_neighbour(operations) -> None:
+    features, labels = torch.randn(2, 4, 9, 9, requires_grad=True), torch.randint(0, 3, (2, 9, 9))
+    near, far = (sum(operations(lambda r=r: affinity_loss(features, labels, r).backward()).values()) for r in (3, 5))
+    assert far - near <= 32 * (len(by_runs(5)) - len(by_runs(3)))  # views included
 
 
 def test_without_labels_there_is_no_loss_and_no_gradient() -> None:

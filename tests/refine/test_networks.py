@@ -17,7 +17,7 @@ from ppl.jobs.errors import UserError
 from ppl.networks import checkpoints
 from ppl.refine import train_refiner, walk_split
 from ppl.refine.build import KIND, entry_of, load, stored, trained
-from ppl.refine.pseudo import WalkedScores, pseudo_label
+from ppl.refine.pseudo import WalkedScores, pseudo_labels
 from ppl.refine.settings import NETWORKS, WALKS, Refine
 from ppl.training.optimizers import optimizer
 
@@ -111,7 +111,7 @@ def test_a_walk_yields_each_image_with_its_classes_at_any_size(built, size: tupl
         assert result.scores.shape[0] == len(cam.classes) + (result.threshold is None)
         assert result.scores.dtype == np.float32
         assert np.isfinite(result.scores).all()
-        labels = pseudo_label(result, settings.walk, Refine().pairwise)
+        labels = pseudo_labels([result], settings.walk, Refine().pairwise)[0]
         assert labels.shape == size
         assert set(np.unique(labels)) <= {0, *cam.classes}
 

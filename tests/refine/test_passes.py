@@ -9,12 +9,16 @@ from ppl.cam.seeds import hard_labels
 from ppl.crf.dense import from_labels
 from ppl.crf.settings import IRNET
 from ppl.data.masks import IGNORE
-from ppl.refine.passes import LEAST_OF_BACKGROUND, LEAST_OF_CLASSES, Crf, band, combine, label_map
+from ppl.refine.passes import LEAST_OF_BACKGROUND, LEAST_OF_CLASSES, Crf, Passes, band, combine, label_maps
 from ppl.refine.settings import LabelMargins, Margins
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
 MAPS = np.random.default_rng(1).random((2, 12, 16)).astype(np.float32)
 CLASSES = [3, 7]
+
+
+def label_map(*image, crf: Crf | None = None, keep: bool = False) -> np.ndarray:
+    return label_maps([Passes(*image)], crf=crf, keep=keep)[0]
 
 
 def around(margin: float) -> Margins:

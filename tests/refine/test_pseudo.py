@@ -10,14 +10,18 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from ppl.crf.dense import from_labels, on_cpu
-from ppl.crf.settings import IRNET
+from ppl.crf.settings import IRNET, Pairwise
 from ppl.data.masks import IGNORE, read_mask
 from ppl.jobs.errors import UserError
 from ppl.refine.passes import NO_MARGINS, combine
-from ppl.refine.pseudo import Labelling, WalkedScores, limits, of_equal_area, pseudo_label, write_label
+from ppl.refine.pseudo import Labelling, WalkedScores, limits, of_equal_area, pseudo_labels, write_labels
 from ppl.refine.settings import LabelMargins, Labels, Margins, Refine, Walk
 
 WALK = Walk(crf=False)
+
+
+def pseudo_label(walked: WalkedScores, walk: Walk, pairwise: Pairwise, thresholds=None) -> np.ndarray:
+    return pseudo_labels([walked], walk, pairwise, thresholds=thresholds and [thresholds])[0]
 
 
 @pytest.fixture
@@ -126,7 +130,7 @@ def test_the_file_of_a_label_has_the_margin_of_the_labels_and_keeps_classes_if_a
     walked, refine = walked._replace(scores=scores, photo=np.zeros_like(walked.photo)), Refine()
 
     def labels(refine: Refine) -> np.ndarray:
-        write_label(tmp_path, Labelling(refine, Walk(crf=True), None, on_cpu), (walked, scores))
+        write_labels(tmp_path, Labelling(refine, Walk(crf=True), None, on_cpu), [(walked, scores)])
         return read_mask(tmp_path / "a.png")
 
     np.testing.assert_array_equal(labels(refine), pseudo_label(walked, Walk(crf=True), IRNET))

@@ -1,5 +1,6 @@
 """Reliable labels, and seeds after a CRF."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +19,18 @@ from ppl.jobs.settings import Hardware
 from ppl.jobs.slots import slots_of
 from ppl.refine import crf_seeds, reliable
 from ppl.refine.background import with_background
-from ppl.refine.crf_seeds import crf_seed
+from ppl.refine.crf_seeds import seeds_after_crf
 from ppl.refine.passes import Crf
-from ppl.refine.reliable import reliable_labels, thresholds_of
+from ppl.refine.reliable import Scores, thresholds_of
 from ppl.refine.settings import LABELS, Alphas, LabelMargins, Labels, Margins, Refine, Reliable, Thresholds
 
 H, W = 20, 30
 WIDE = LabelMargins(foreground=0.4, background=0.4)
 CPU = Hardware(gpu=0, workers=0)  # workers: in this process
+
+
+def reliable_labels(photo: np.ndarray, cam: np.ndarray, classes: list[int], *settings, **options) -> np.ndarray:
+    return reliable.reliable_labels([Scores(photo, cam, classes)], *settings, **options)[0]
 
 
 def square_cam(peak: float = 1.0, halo: float = 0.15) -> np.ndarray:
@@ -88,6 +93,26 @@ def test_margins_are_thresholds_relative_to_that_of_the_seeds() -> None:
     assert thresholds_of(margins, 0.06) == pytest.approx((0.26, 0.02))  # below 0 no pixel would be background
 
 
+@pytest.mark.parametrize("scores", ["thresholds", "alphas"])
+@pytest.mark.parametrize("step", [reliable, crf_seeds], ids=lambda step: step.__name__)
+def test_a_gpu_labels_several_photos_at_once_as_worker_processes_do(
+    step, scores: str, scenes, write_cams, as_on_a_gpu, tmp_path: Path
+) -> None:
+    write_cams(tmp_path / "cams.h5")
+    write_threshold(tmp_path / "threshold.json", Threshold(threshold=0.5, rule="fixed"))
+    settings = step.Settings(
+        data=scenes.root, split="all", cams=(tmp_path / "cams.h5",), hardware=CPU, out=tmp_path / "one-by-one",
+        threshold=tmp_path / "threshold.json", refine=Refine(reliable=Reliable(scores=scores)),
+    )  # fmt: skip
+    step.main(settings)
+    at_once = as_on_a_gpu(step)
+    step.main(replace(settings, out=tmp_path / "at-once"))
+    assert sorted(at_once) == [0, 3]  # the last photo has no classes
+    for image_id in scenes.images:
+        alone, together = (read_mask(tmp_path / name / f"{image_id}.png") for name in ("one-by-one", "at-once"))
+        assert (alone != together).mean() < 1e-3
+
+
 def test_a_higher_alpha_lowers_the_score_of_background() -> None:
     cam = np.random.default_rng(0).random((2, 6, 7)).astype(np.float32)
     low, high = with_background(cam, 4), with_background(cam, 32)
@@ -127,15 +152,16 @@ def photo_and_cam() -> tuple[np.ndarray, Cam]:
 
 def test_crf_seeds_are_the_seeds_after_a_crf(photo_and_cam: tuple[np.ndarray, Cam]) -> None:
     photo, cam = photo_and_cam
-    ours = crf_seed(photo, cam, threshold=0.4, crf=Crf(0.7, 5))
+    (ours,) = seeds_after_crf([photo], [cam], threshold=0.4, crf=Crf(0.7, 5))
     (expected,) = from_labels(photo, [seed(cam, 0.4)], [3], confidence=0.7, iterations=5, pairwise=IRNET)
     np.testing.assert_array_equal(ours, expected)
 
 
 def test_crf_seeds_with_a_margin_are_reliable_labels_by_the_same_margins(photo_and_cam: tuple[np.ndarray, Cam]) -> None:
     photo, cam = photo_and_cam
-    ours = crf_seed(photo, cam, threshold=0.5, crf=Crf(), margins=Margins(foreground=0.2, background=0.2))
-    margins = Reliable(scores="margins", margins=Margins(foreground=0.2, background=0.2))
+    around = Margins(foreground=0.2, background=0.2)
+    (ours,) = seeds_after_crf([photo], [cam], threshold=0.5, crf=Crf(), margins=around)
+    margins = Reliable(scores="margins", margins=around)
     np.testing.assert_array_equal(
         ours, reliable_labels(photo, upsample(cam.maps, cam.size), [3], margins, threshold=0.5)
     )

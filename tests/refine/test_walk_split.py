@@ -85,6 +85,17 @@ def test_a_crf_has_the_pairwise_terms_of_the_step(settings) -> None:
     assert any((plain[image_id] != with_crf[image_id]).any() for image_id in plain)
 
 
+def test_a_gpu_labels_several_photos_at_once_as_worker_processes_do(settings, scenes, as_on_a_gpu, tmp_path) -> None:
+    settings = with_walk(settings, crf=True)
+    walk_split.main(settings)
+    at_once = as_on_a_gpu(walk_split)
+    walk_split.main(replace(settings, out=tmp_path / "at-once"))
+    assert sum(at_once) == len(scenes.images) - 1  # one has no classes
+    for image_id in scenes.images:
+        alone, together = (read_mask(folder / f"{image_id}.png") for folder in (settings.out, tmp_path / "at-once"))
+        assert (alone != together).mean() < 1e-3
+
+
 def test_an_image_without_cam_is_named_and_nothing_is_left(settings, scenes, write_cams, tmp_path: Path) -> None:
     write_cams(tmp_path / "fewer.h5", without=scenes.images[1])
     with pytest.raises(UserError, match=r"scene.1"):

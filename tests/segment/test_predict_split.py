@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+from ppl.crf.dense import KEEP
+from ppl.crf.interface import Problem
 from ppl.crf.settings import Pairwise
 from ppl.data.dataset import Dataset
 from ppl.data.masks import read_mask
@@ -115,14 +117,16 @@ def test_the_crf_gets_the_photo_and_the_probabilities(
 ) -> None:
     seen = []
 
-    def crf(photo: np.ndarray, likely: np.ndarray, *, iterations: int, pairwise: Pairwise, solver) -> np.ndarray:
+    def crf(problems: list[Problem], *, iterations: int, pairwise: Pairwise, solver) -> list[list[np.ndarray]]:
+        ((photo, (energy,), ids),) = problems
         seen.append(photo)
         assert (iterations, pairwise) == (3, PAIRWISE)
-        assert likely.shape == (3, *photo.shape[:2])
-        assert np.allclose(likely.sum(axis=0), 1)
-        return (likely.argmax(axis=0) + 1).astype(np.uint8)
+        likely = np.exp(-energy).reshape(-1, *photo.shape[:2])
+        assert likely.sum(axis=0).max() < 1 + 1e-4
+        assert likely.sum(axis=0).min() > 1 - KEEP * (3 - len(ids)) - 1e-4
+        return [[ids[likely.argmax(axis=0)] + 1]]
 
-    monkeypatch.setattr(postprocess, "from_probabilities", crf)
+    monkeypatch.setattr(postprocess, "solve", crf)
     predict_split.main(changed(settings, crf=True))
     photos = [read_photo(Dataset.open(scenes.root).photo(image)) for image in scenes.images]
     assert len(seen) == len(photos)
@@ -134,7 +138,7 @@ def test_the_crf_gets_the_photo_and_the_probabilities(
 def test_worker_processes_change_nothing(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = []
 
-    def pool(function, items, *, workers: int, total: int, name: str):
+    def pool(function, items, *, workers: int, threads: bool, total: int, size, name: str):
         """What crosses the border of a process is a pickled function and its pickled argument."""
         for item in items:
             if not workers:
@@ -155,6 +159,19 @@ def test_worker_processes_change_nothing(settings: Settings, tmp_path: Path, mon
         alone, together = _maps(settings.out / kind), _maps(tmp_path / "pool" / kind)
         assert alone.keys() == together.keys()
         assert all(np.array_equal(alone[name], together[name]) for name in alone)
+
+
+def test_a_gpu_refines_several_photos_at_once_as_worker_processes_do(settings: Settings, as_on_a_gpu) -> None:
+    settings = changed(settings, crf=True)
+    predict_split.main(settings)
+    at_once = as_on_a_gpu(predict_split)
+    others = replace(settings, out=settings.out.with_name("at-once"))
+    predict_split.main(others)
+    assert sorted(at_once) == [1, 3]
+    for kind in ("raw", "crf"):
+        alone, together = _maps(settings.out / kind), _maps(others.out / kind)
+        assert alone.keys() == together.keys()
+        assert all((alone[name] != together[name]).mean() < 1e-3 for name in alone)
 
 
 def test_shards_together_are_the_whole_split(settings: Settings, scenes, tmp_path: Path) -> None:
