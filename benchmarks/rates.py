@@ -39,7 +39,7 @@ from ppl.classify.train import classification_loss
 from ppl.crf import dense as crf
 from ppl.data.crops import Augmentation, cut_photo, draw_window
 from ppl.jobs.compiled import UNCOMPILED, Compilation, compile_inference, compile_training
-from ppl.jobs.devices import autocast, set_arithmetic
+from ppl.jobs.devices import autocast, cast_weights, set_arithmetic
 from ppl.jobs.errors import UserError, reason
 from ppl.jobs.files import atomic
 from ppl.jobs.settings import Compile
@@ -228,6 +228,7 @@ def steps(device: torch.device, paper: bool, setup: Setup, compile: Compile = "n
         )
     network = classifier(*EXPLICIT, device).eval()
     backbones.fold_batchnorm(network)
+    cast_weights(network.backbone, "bf16-mixed")
     network.to(memory_format=torch.channels_last)
     photos = np.stack(setup.photos(8 if paper else 1))
     maps = partial(class_maps, network, photos, Maps().scales)
@@ -242,7 +243,7 @@ def steps(device: torch.device, paper: bool, setup: Setup, compile: Compile = "n
     compilation = for_training(network)
     yield Step("train IRNet", "device", batch, _training(network, loss, device, compilation), compilation)
     compilation.stop()
-    network.eval()
+    cast_weights(network.eval().backbone, "bf16-mixed")
     x = crops[:4, :, : VOC_SIZE[0], : VOC_SIZE[1]].contiguous(memory_format=torch.channels_last)
     scores, _ = inputs(2, math.ceil(VOC_SIZE[0] / 4), math.ceil(VOC_SIZE[1] / 4))
     yield Step(
@@ -259,6 +260,7 @@ def steps(device: torch.device, paper: bool, setup: Setup, compile: Compile = "n
     compilation.stop()
     network.eval()
     backbones.fold_batchnorm(network)
+    cast_weights(network, "bf16-mixed")
     photos = np.stack(setup.photos(4 if paper else 1))
     predict = partial(log_probabilities, network, photos, (1,))
     compilation = for_inference(network.backbone)

@@ -19,7 +19,7 @@ from ppl.data.dataset import Dataset
 from ppl.jobs import slots
 from ppl.jobs.command import command
 from ppl.jobs.compiled import UNCOMPILED, Compilation, compile_inference
-from ppl.jobs.devices import autocast, inference_device
+from ppl.jobs.devices import autocast, cast_weights, inference_device
 from ppl.jobs.files import file_digest
 from ppl.jobs.progress import progress
 from ppl.jobs.settings import NetworkDevices
@@ -44,6 +44,7 @@ def main(settings: Settings) -> None:
     network, content = load(settings.classifier, dataset.classes)
     image_ids = shard_of(dataset.split(settings.split), settings.shard)
     fold_batchnorm(network)
+    cast_weights(network.backbone, settings.hardware.precision)
     network = network.to(device, memory_format=torch.channels_last)
     compilation = compile_inference(network.backbone, device, settings.hardware.compile, len(image_ids))
     maps = compute(

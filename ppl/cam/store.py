@@ -6,7 +6,9 @@ cams/{ID}             float16 (classes, ceil(h / 4), ceil(w / 4)), 0..1, compres
 .attrs                classes (names), settings (JSON), checkpoint (SHA-256), format (version of this layout)
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +22,7 @@ from ppl.jobs.files import atomic
 FORMAT = 2
 PACKED = {"compression": "gzip", "compression_opts": 4, "shuffle": True, "fletcher32": True}
 REMEDY = "export the CAMs again"
+AHEAD = 16  # CAMs that wait to be written
 STRIDE = 4  # of the stored maps: the walk's grid
 
 
@@ -36,16 +39,17 @@ def write(
 ) -> int:
     """Write pairs (image_id, Cam) to a new file, which appears under its name when complete; return their number.
 
+    A thread compresses and writes while `cams` computes further ones, so that no GPU waits for it.
+
     UserError for maps that are not finite, such as activations beyond the range of float16.
     """
-    count = 0
     # This version of HDF5's format has checksums, except for strings of variable length. Without them a damaged file
     # can crash or hang the library instead of raising an error.
-    with atomic(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
+    with atomic(path) as temporary, h5py.File(temporary, "w", libver="latest") as file, ThreadPoolExecutor(1) as writer:
         file.attrs.update(
             classes=_text(classes), settings=_text([settings])[0], checkpoint=_text([checkpoint])[0], format=FORMAT
         )
-        group = file.create_group("cams")
+        group, pending = file.create_group("cams"), deque()
         for image_id, cam in cams:
             if not np.isfinite(cam.maps).all():
                 raise UserError(
@@ -53,12 +57,20 @@ def write(
                     f"the map of {image_id!r} is not finite",
                     "use precision 32-true, another cam.method, or train again",
                 )
-            packed = PACKED if cam.maps.size else {}
-            stored = group.create_dataset(image_id, data=cam.maps.astype(np.float16), **packed)
-            stored.attrs["classes"] = np.asarray(cam.classes, dtype=np.uint8)
-            stored.attrs["size"] = cam.size
-            count += 1
-    return count
+            pending.append(writer.submit(_add, group, image_id, cam))
+            if len(pending) > AHEAD:
+                pending.popleft().result()
+        for written in pending:
+            written.result()
+        return len(group)
+
+
+def _add(group: h5py.Group, image_id: str, cam: Cam) -> None:
+    """Add a CAM to an open file."""
+    packed = PACKED if cam.maps.size else {}
+    stored = group.create_dataset(image_id, data=cam.maps.astype(np.float16), **packed)
+    stored.attrs["classes"] = np.asarray(cam.classes, dtype=np.uint8)
+    stored.attrs["size"] = cam.size
 
 
 class Store:

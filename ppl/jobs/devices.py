@@ -36,6 +36,17 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     return torch.autocast(device.type, AUTOCAST.get(precision), enabled=precision in AUTOCAST)
 
 
+def cast_weights(module: torch.nn.Module, precision: Precision) -> None:
+    """Convert weights of plain convolutions, in place, to the type in which they compute in `precision`.
+
+    Autocast converts them in every call if no gradients are computed. Outputs stay the same; call it for inference
+    only, as weights lose their lower bits.
+    """
+    for part in module.modules() if precision in AUTOCAST else ():
+        if type(part) is torch.nn.Conv2d:  # subclasses may compute with their weights
+            part.to(AUTOCAST[precision])
+
+
 def set_arithmetic() -> None:
     """Use TF32 on GPUs; flush denormal numbers to 0 on CPUs, where they make operations up to 100 times slower."""
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True

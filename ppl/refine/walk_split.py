@@ -31,7 +31,7 @@ from ppl.data.batches import PhotoBatch, photo_batches
 from ppl.data.dataset import Dataset
 from ppl.jobs import slots
 from ppl.jobs.command import command
-from ppl.jobs.devices import autocast, inference_device
+from ppl.jobs.devices import autocast, cast_weights, inference_device
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic
 from ppl.jobs.parallel import run_all
@@ -65,6 +65,7 @@ def main(settings: Settings) -> None:
     network, content = load(settings.network, network=refine.network)
     _, of_training = entry_of(trained(content["settings"], settings.network))
     device = inference_device(hardware)
+    cast_weights(network.backbone, hardware.precision)
     network = network.to(device, memory_format=torch.channels_last)
     computing = autocast(device, hardware.precision)
     with open_store(settings.cams, dataset.classes) as cams, atomic(settings.out) as folder, computing:

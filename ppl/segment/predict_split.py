@@ -17,7 +17,7 @@ from ppl.data.batches import photo_batches
 from ppl.data.dataset import Dataset
 from ppl.jobs.command import command
 from ppl.jobs.compiled import UNCOMPILED, Compilation, compile_inference
-from ppl.jobs.devices import autocast, inference_device
+from ppl.jobs.devices import autocast, cast_weights, inference_device
 from ppl.jobs.files import atomic
 from ppl.jobs.parallel import run_all
 from ppl.jobs.settings import Hardware
@@ -48,6 +48,7 @@ def main(settings: Settings) -> None:
     device = inference_device(hardware)
     network, _ = load(settings.checkpoint, dataset.classes)
     fold_batchnorm(network)
+    cast_weights(network, hardware.precision)
     network = network.to(device, memory_format=torch.channels_last)
     compilation = compile_inference(network.backbone, device, hardware.compile, len(image_ids))
     with atomic(settings.out) as folder, autocast(device, hardware.precision):

@@ -85,6 +85,17 @@ def test_a_network_computes_in_the_requested_precision(precision: Precision, dty
         assert torch.nn.functional.linear(torch.ones(1, 2), torch.ones(2, 2)).dtype == dtype
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_a_network_with_cast_weights_computes_the_same(precision: Precision) -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 2, 1))
+    images = torch.rand(2, 3, 9, 9)
+    with torch.inference_mode(), devices.autocast(torch.device("cpu"), precision):
+        expected = network(images)
+        devices.cast_weights(network, precision)
+        assert torch.equal(network(images), expected)
+    assert {p.dtype for p in network.parameters()} == {devices.AUTOCAST.get(precision, torch.float32)}
+
+
 @pytest.mark.parametrize("step", ["ppl.cam.export", "ppl.refine.walk_irnet", "ppl.segment.predict_split"])
 def test_inference_does_not_import_what_only_trainings_need(step: str) -> None:
     slow = {"lightning_fabric", "torchmetrics", "torchvision", "pandas", "tensorboard"}
