@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ppl.crf.dense import on_cpu
-from ppl.crf.solvers import Execution, choose
+from ppl.crf.solvers import THREADS, Execution, choose
 from ppl.data.batches import PhotoBatch, photo_batches
 from ppl.data.dataset import Dataset
 from ppl.jobs.command import command
@@ -39,7 +39,7 @@ class Settings:
     segment: Segment = Segment()
     """`prediction` is used; the network is that of the checkpoint."""
     hardware: Hardware = Hardware()
-    """`workers` run the CRF."""
+    """`workers` run the CRF; without one, they are threads that write label maps."""
     shard: str = "1/1"
 
 
@@ -55,6 +55,12 @@ def main(settings: Settings) -> None:
     with atomic(settings.out) as folder, autocast(device, hardware.precision):
         for kind in ("raw", "crf") if prediction.crf else ("raw",):
             (folder / kind).mkdir(parents=True)
+        crf, execution = None, Execution(on_cpu, min(hardware.workers, THREADS), threads=True)  # of the PNGs
+        if prediction.crf:
+            execution = choose(hardware, device)
+            crf = Crf(prediction.iterations, prediction.pairwise, execution.solver)
+        # A fast GPU needs several processes that decode; beside CRFs in processes, or on a CPU, one is enough.
+        readers = hardware.workers if execution.threads and device.type == "cuda" else min(hardware.workers, 1)
         predicted = predict_all(
             network,
             dataset,
@@ -62,13 +68,9 @@ def main(settings: Settings) -> None:
             prediction.batch_size,
             scales=prediction.photo_scales,
             mirror=prediction.mirror,
-            workers=hardware.workers,
+            workers=readers,
             compilation=compilation,
         )
-        crf, execution = None, Execution(on_cpu, 0)  # without a CRF, workers have nothing to compute
-        if prediction.crf:
-            execution = choose(hardware, device)
-            crf = Crf(prediction.iterations, prediction.pairwise, execution.solver)
         write, some = partial(write_predictions, folder, crf), chunks_of(predicted, execution.photos_at_once)
         workers, threads, total = execution.workers, execution.threads, len(image_ids)
         name = f"predictions, {part_of(settings.split, settings.shard)}"
@@ -87,13 +89,13 @@ def predict_all(
     workers: int,
     compilation: Compilation = UNCOMPILED,
 ) -> Iterator[Prediction]:
-    """Yield the prediction for each image, batch by batch of photos of one size."""
+    """Yield the prediction for each image, batch by batch of photos of one size, which `workers` processes decode."""
 
     def predictions_of(batch: PhotoBatch) -> list[Prediction]:
         return predict_batch(network, batch.images, batch.photos, scales, mirror=mirror, compilation=compilation)
 
     threads = 1 if compilation.parts else threads_for(network, batch_size)
-    _, batches = photo_batches(dataset, image_ids, batch_size=batch_size // threads, workers=min(workers, 1))
+    _, batches = photo_batches(dataset, image_ids, batch_size=batch_size // threads, workers=workers)
     for _, predictions in side_by_side(predictions_of, batches, threads):
         yield from predictions
 

@@ -174,6 +174,28 @@ def test_a_gpu_refines_several_photos_at_once_as_worker_processes_do(settings: S
         assert all((alone[name] != together[name]).mean() < 1e-3 for name in alone)
 
 
+def test_threads_write_the_same_label_maps_and_their_errors_leave_nothing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict_split.main(settings)
+    in_threads = replace(
+        settings, hardware=replace(settings.hardware, workers=2), out=settings.out.with_name("threads")
+    )
+    predict_split.main(in_threads)
+    alone, others = _maps(settings.out / "raw"), _maps(in_threads.out / "raw")
+    assert alone.keys() == others.keys()
+    assert all(np.array_equal(alone[name], others[name]) for name in alone)
+
+    def fail(*_: Any) -> None:
+        raise OSError("no device")
+
+    monkeypatch.setattr(predict_split, "write_predictions", fail)
+    failing = replace(in_threads, out=settings.out.with_name("failed"))
+    with pytest.raises(OSError, match="no device"):
+        predict_split.main(failing)
+    assert not [path for path in settings.out.parent.iterdir() if "failed" in path.name]
+
+
 def test_shards_together_are_the_whole_split(settings: Settings, scenes, tmp_path: Path) -> None:
     single = changed(settings, batch_size=1)
     predict_split.main(single)
