@@ -54,6 +54,7 @@ from ppl.refine import losses
 from ppl.refine.walk import propagate
 from ppl.segment import deeplab_v2
 from ppl.segment.settings import DeepLabV2
+from ppl.training.shares import in_shares
 
 VOC_SIZE, VOC_CLASSES = (375, 500), 20
 
@@ -306,14 +307,18 @@ def trainings(setup: Setup) -> Iterator[Row]:
     for variant in (("baseline", "plain"), ("explicit", "s2k2-s3k4-s4k6" if large else "s4k2")):
         network, other = classifier(*variant, device), _unjoin(classifier(*variant, device))
         network.to(memory_format=torch.channels_last)
+        with quick():
+            ours = in_shares(network, images)
         yield Row(f"classifier step, {'/'.join(variant)}, {batch} x {crop} px", "float32, NCHW", least,
-                  partial(classifier_step, network, images.to(memory_format=torch.channels_last), quick),
+                  partial(classifier_step, ours, images.to(memory_format=torch.channels_last), quick),
                   partial(classifier_step, other, images, nullcontext))  # fmt: skip
     crop, batch = (321, 10) if large else (257, 4)
     labels = torch.zeros(batch, crop, crop, dtype=torch.long, device=device)
     x = torch.randn(batch, 3, crop, crop, device=device)
     name = "resnet101" if large else "resnet50"
     ours, other = deeplab(name).to(device, memory_format=torch.channels_last), _unjoin(deeplab(name)).to(device)
+    with quick():
+        ours = in_shares(ours, x)
     yield Row(f"DeepLab step, {name}, {batch} x {crop} px", "float32, NCHW", least,
               partial(deeplab_step, ours, x.to(memory_format=torch.channels_last), labels, quick),
               partial(deeplab_step, other, x, labels, nullcontext))  # fmt: skip
