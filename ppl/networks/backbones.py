@@ -8,10 +8,12 @@ The demo trains on a CPU, in minutes, so the speed of CPU training is part of th
 `networks/depthwise.py` exist only for this: both compute the result of the plain layers in a fraction of the time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -235,10 +237,60 @@ class FrozenNormConv2d(nn.Module):
         self.conv, self.norm = conv, norm
 
     def forward(self, x: Tensor) -> Tensor:
+        if not torch.compiler.is_compiling() and (shared := _SHARED.get().get(self)):
+            return self.conv._conv_forward(x, *shared)
         conv, norm = self.conv, self.norm
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt()  # (C,)
         centre = norm.running_mean if conv.bias is None else norm.running_mean - conv.bias
         return conv._conv_forward(x, conv.weight * scale[:, None, None, None], norm.bias - centre * scale)
+
+
+_SHARED: ContextVar[Mapping[FrozenNormConv2d, tuple[Tensor, Tensor]]] = ContextVar(
+    "shared", default=MappingProxyType({})
+)
+"""Scaled weights and biases of joined convolutions within `scaled_once`."""
+
+
+@contextmanager
+def scaled_once(network: nn.Module) -> Iterator[None]:
+    """Scale (and, under autocast, cast) the weights of a network's joined convolutions once for all enclosed calls.
+
+    It encloses one forward pass of the calling thread, in which the backbone or its stages may be called several times.
+    On a GPU, starting these small operations takes longer than computing them, so those on channels are also joined
+    into one for all convolutions. Outputs stay the same bit for bit; gradients of several calls are added before they
+    are scaled back, under autocast in its type, as for plain convolutions. While torch compiles, nothing is shared: the
+    compiler itself joins equal operations.
+    """
+    if torch.compiler.is_compiling():
+        yield
+        return
+    joined = [module for module in network.modules() if isinstance(module, FrozenNormConv2d)]
+    token = _SHARED.set(dict(zip(joined, _scale(joined), strict=True)))
+    try:
+        yield
+    finally:
+        _SHARED.reset(token)
+
+
+def _scale(joined: Sequence[FrozenNormConv2d]) -> list[tuple[Tensor, Tensor]]:
+    """Return weight and bias of each joined convolution, in the type of autocast if it is enabled."""
+    if not joined:
+        return []
+    convs, norms = [module.conv for module in joined], [module.norm for module in joined]
+    variances = torch._foreach_add([norm.running_var for norm in norms], [norm.eps for norm in norms])
+    scales = torch._foreach_mul([norm.weight for norm in norms], torch._foreach_rsqrt(variances))  # each (C,)
+    centres = [
+        norm.running_mean if conv.bias is None else norm.running_mean - conv.bias
+        for conv, norm in zip(convs, norms, strict=True)
+    ]
+    biases = torch._foreach_sub([norm.bias for norm in norms], torch._foreach_mul(centres, scales))
+    weights = [conv.weight * scale[:, None, None, None] for conv, scale in zip(convs, scales, strict=True)]
+    device = weights[0].device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        weights = [weight.to(dtype) for weight in weights]
+        biases = torch.cat(biases).to(dtype).split([len(bias) for bias in biases])  # two operations instead of many
+    return list(zip(weights, biases, strict=True))
 
 
 def _join_norms(network: nn.Module) -> None:
