@@ -252,45 +252,53 @@ _SHARED: ContextVar[Mapping[FrozenNormConv2d, tuple[Tensor, Tensor]]] = ContextV
 
 
 @contextmanager
-def scaled_once(network: nn.Module) -> Iterator[None]:
-    """Scale (and, under autocast, cast) the weights of a network's joined convolutions once for all enclosed calls.
+def scaled_once(backbone: Backbone) -> Iterator[None]:
+    """Scale (and, under autocast, cast) the weights of a backbone's joined convolutions once for all enclosed calls.
 
-    It encloses one forward pass of the calling thread, in which the backbone or its stages may be called several times.
-    On a GPU, starting these small operations takes longer than computing them, so those on channels are also joined
-    into one for all convolutions. Outputs stay the same bit for bit; gradients of several calls are added before they
-    are scaled back, under autocast in its type, as for plain convolutions. While torch compiles, nothing is shared: the
-    compiler itself joins equal operations.
+    It encloses one forward pass of the calling thread, in which the stages may be called several times. On a GPU,
+    starting these small operations takes longer than computing them, so those on channels are also joined into one per
+    stage. Outputs stay the same bit for bit; gradients of several calls are added before they are scaled back, under
+    autocast in its type, as for plain convolutions. While torch compiles, nothing is shared: the compiler itself joins
+    equal operations.
     """
     if torch.compiler.is_compiling():
         yield
         return
-    joined = [module for module in network.modules() if isinstance(module, FrozenNormConv2d)]
-    token = _SHARED.set(dict(zip(joined, _scale(joined), strict=True)))
+    shared: dict[FrozenNormConv2d, tuple[Tensor, Tensor]] = {}
+    for stage in backbone.stages:
+        joined = [module for module in stage.modules() if isinstance(module, FrozenNormConv2d)]
+        for trained in (False, True):  # apart, as gradients of one of several joined tensors are computed for all
+            if group := [module for module in joined if _trains_channels(module) == trained]:
+                shared |= zip(group, _scale(group), strict=True)
+    token = _SHARED.set(shared)
     try:
         yield
     finally:
         _SHARED.reset(token)
 
 
+def _trains_channels(module: FrozenNormConv2d) -> bool:
+    values = (module.norm.weight, module.norm.bias, module.conv.bias)
+    return any(x is not None and x.requires_grad for x in values)
+
+
 def _scale(joined: Sequence[FrozenNormConv2d]) -> list[tuple[Tensor, Tensor]]:
     """Return weight and bias of each joined convolution, in the type of autocast if it is enabled."""
-    if not joined:
-        return []
     convs, norms = [module.conv for module in joined], [module.norm for module in joined]
-    variances = torch._foreach_add([norm.running_var for norm in norms], [norm.eps for norm in norms])
-    scales = torch._foreach_mul([norm.weight for norm in norms], torch._foreach_rsqrt(variances))  # each (C,)
+    variance = torch.cat(torch._foreach_add([norm.running_var for norm in norms], [norm.eps for norm in norms]))
     centres = [
         norm.running_mean if conv.bias is None else norm.running_mean - conv.bias
         for conv, norm in zip(convs, norms, strict=True)
     ]
-    biases = torch._foreach_sub([norm.bias for norm in norms], torch._foreach_mul(centres, scales))
-    weights = [conv.weight * scale[:, None, None, None] for conv, scale in zip(convs, scales, strict=True)]
-    device = weights[0].device.type
-    if torch.is_autocast_enabled(device):
-        dtype = torch.get_autocast_dtype(device)
-        weights = [weight.to(dtype) for weight in weights]
-        biases = torch.cat(biases).to(dtype).split([len(bias) for bias in biases])  # two operations instead of many
-    return list(zip(weights, biases, strict=True))
+    scale = torch.cat([norm.weight for norm in norms]) * variance.rsqrt()  # of all channels
+    bias = torch.cat([norm.bias for norm in norms]) - torch.cat(centres) * scale
+    channels = [norm.num_features for norm in norms]
+    scales = scale[:, None, None, None].split(channels)
+    weights = [conv.weight * scale for conv, scale in zip(convs, scales, strict=True)]
+    if torch.is_autocast_enabled(scale.device.type):
+        dtype = torch.get_autocast_dtype(scale.device.type)
+        weights, bias = [weight.to(dtype) for weight in weights], bias.to(dtype)
+    return list(zip(weights, bias.split(channels), strict=True))
 
 
 def _join_norms(network: nn.Module) -> None:
