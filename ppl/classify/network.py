@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from ppl.classify.patches import merge, split, without_rim
 from ppl.classify.settings import PhiInit
 from ppl.classify.variants import Grid
-from ppl.networks.backbones import Backbone
+from ppl.networks.backbones import Backbone, scaled_once
 
 Observe = Callable[[int, Tensor, Tensor], None]
 """Takes a stage, the images of a call of `features`, and the output of the stage for them as a whole."""
@@ -75,16 +75,17 @@ class PatchClassifier(nn.Module):
         inputs = {}  # of each stage, for the patched branches
         patched = {grid.stage for grid in self.grids}
         last = len(self.backbone.stages) if self.global_branch else max(patched)
-        for index, stage in enumerate(self.backbone.stages[:last]):
-            inputs[index] = x
-            with torch.set_grad_enabled(torch.is_grad_enabled() and index > self.frozen_stages):
-                x = stage(x)
-            if self.observe is not None:
-                self.observe(index, inputs[0], x)
-        inputs[last] = x
-        outputs = [x] if self.global_branch else []
-        for grid, phi1, phi2 in zip(self.grids, self.phi1, self.phi2, strict=True):
-            outputs.append(self._patched(inputs[grid.stage], grid, phi1, phi2))
+        with scaled_once(self.backbone):  # branches share stages
+            for index, stage in enumerate(self.backbone.stages[:last]):
+                inputs[index] = x
+                with torch.set_grad_enabled(torch.is_grad_enabled() and index > self.frozen_stages):
+                    x = stage(x)
+                if self.observe is not None:
+                    self.observe(index, inputs[0], x)
+            inputs[last] = x
+            outputs = [x] if self.global_branch else []
+            for grid, phi1, phi2 in zip(self.grids, self.phi1, self.phi2, strict=True):
+                outputs.append(self._patched(inputs[grid.stage], grid, phi1, phi2))
         return outputs
 
     def _patched(self, x: Tensor, grid: Grid, phi1: nn.Module, phi2: nn.Module) -> Tensor:

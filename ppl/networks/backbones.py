@@ -8,10 +8,12 @@ The demo trains on a CPU, in minutes, so the speed of CPU training is part of th
 `networks/depthwise.py` exist only for this: both compute the result of the plain layers in a fraction of the time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -235,10 +237,68 @@ class FrozenNormConv2d(nn.Module):
         self.conv, self.norm = conv, norm
 
     def forward(self, x: Tensor) -> Tensor:
+        if not torch.compiler.is_compiling() and (shared := _SHARED.get().get(self)):
+            return self.conv._conv_forward(x, *shared)
         conv, norm = self.conv, self.norm
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt()  # (C,)
         centre = norm.running_mean if conv.bias is None else norm.running_mean - conv.bias
         return conv._conv_forward(x, conv.weight * scale[:, None, None, None], norm.bias - centre * scale)
+
+
+_SHARED: ContextVar[Mapping[FrozenNormConv2d, tuple[Tensor, Tensor]]] = ContextVar(
+    "shared", default=MappingProxyType({})
+)
+"""Scaled weights and biases of joined convolutions within `scaled_once`."""
+
+
+@contextmanager
+def scaled_once(backbone: Backbone) -> Iterator[None]:
+    """Scale (and, under autocast, cast) the weights of a backbone's joined convolutions once for all enclosed calls.
+
+    It encloses one forward pass of the calling thread, in which the stages may be called several times. On a GPU,
+    starting these small operations takes longer than computing them, so those on channels are also joined into one per
+    stage. Outputs stay the same bit for bit; gradients of several calls are added before they are scaled back, under
+    autocast in its type, as for plain convolutions. While torch compiles, nothing is shared: the compiler itself joins
+    equal operations.
+    """
+    if torch.compiler.is_compiling():
+        yield
+        return
+    shared: dict[FrozenNormConv2d, tuple[Tensor, Tensor]] = {}
+    for stage in backbone.stages:
+        joined = [module for module in stage.modules() if isinstance(module, FrozenNormConv2d)]
+        for trained in (False, True):  # apart, as gradients of one of several joined tensors are computed for all
+            if group := [module for module in joined if _trains_channels(module) == trained]:
+                shared |= zip(group, _scale(group), strict=True)
+    token = _SHARED.set(shared)
+    try:
+        yield
+    finally:
+        _SHARED.reset(token)
+
+
+def _trains_channels(module: FrozenNormConv2d) -> bool:
+    values = (module.norm.weight, module.norm.bias, module.conv.bias)
+    return any(x is not None and x.requires_grad for x in values)
+
+
+def _scale(joined: Sequence[FrozenNormConv2d]) -> list[tuple[Tensor, Tensor]]:
+    """Return weight and bias of each joined convolution, in the type of autocast if it is enabled."""
+    convs, norms = [module.conv for module in joined], [module.norm for module in joined]
+    variance = torch.cat(torch._foreach_add([norm.running_var for norm in norms], [norm.eps for norm in norms]))
+    centres = [
+        norm.running_mean if conv.bias is None else norm.running_mean - conv.bias
+        for conv, norm in zip(convs, norms, strict=True)
+    ]
+    scale = torch.cat([norm.weight for norm in norms]) * variance.rsqrt()  # of all channels
+    bias = torch.cat([norm.bias for norm in norms]) - torch.cat(centres) * scale
+    channels = [norm.num_features for norm in norms]
+    scales = scale[:, None, None, None].split(channels)
+    weights = [conv.weight * scale for conv, scale in zip(convs, scales, strict=True)]
+    if torch.is_autocast_enabled(scale.device.type):
+        dtype = torch.get_autocast_dtype(scale.device.type)
+        weights, bias = [weight.to(dtype) for weight in weights], bias.to(dtype)
+    return list(zip(weights, bias.split(channels), strict=True))
 
 
 def _join_norms(network: nn.Module) -> None:

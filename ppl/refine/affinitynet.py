@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from ppl.data.crops import Augmentation
 from ppl.networks import backbones
-from ppl.networks.backbones import Backbone
+from ppl.networks.backbones import Backbone, scaled_once
 from ppl.refine.affinities import affinity_loss
 from ppl.refine.settings import AffinityNet as Settings
 from ppl.training import optimizers
@@ -44,7 +44,9 @@ class AffinityNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return features (B, 448, ceil(H / 8), ceil(W / 8)) of normalised RGB (B, 3, H, W)."""
         size = tuple(-(-side // STRIDE) for side in x.shape[-2:])
-        maps = [head(f) for head, f in zip(self.heads, self.backbone.features(x)[-3:], strict=True)]
+        with scaled_once(self.backbone):
+            features = self.backbone.features(x)[-3:]
+        maps = [head(f) for head, f in zip(self.heads, features, strict=True)]
         maps = [m if m.shape[-2:] == size else F.interpolate(m, size, mode="bilinear") for m in maps]
         return F.elu(self.joined(torch.cat(maps, 1)))
 

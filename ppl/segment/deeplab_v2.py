@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ppl.networks import backbones
-from ppl.networks.backbones import Backbone
+from ppl.networks.backbones import Backbone, scaled_once
 from ppl.segment.logits import rescale, resize, segmentation_loss
 from ppl.segment.settings import DeepLabV2, Training
 from ppl.training.optimizers import Group
@@ -41,7 +41,8 @@ class DeepLab(nn.Module):
 
         In training, a list: the logits of each scale at their own size, and, if there are several, their maximum.
         """
-        logits = [self.single_scale(rescale(x, scale)) for scale in self.scales]
+        with scaled_once(self.backbone):
+            logits = [self.single_scale(rescale(x, scale)) for scale in self.scales]
         if len(logits) == 1:
             return logits if self.training else logits[0]
         size = logits[0].shape[-2:]
