@@ -11,10 +11,10 @@ import torch
 
 from ppl.cam import store
 from ppl.cam.maps import maps_of
-from ppl.cam.settings import Cam
+from ppl.cam.settings import METHODS, Cam
 from ppl.classify.build import load
 from ppl.classify.network import PatchClassifier
-from ppl.data.batches import PhotoBatch, photo_batches
+from ppl.data.batches import PhotoBatch, compute_batches
 from ppl.data.dataset import Dataset
 from ppl.jobs import slots
 from ppl.jobs.command import command
@@ -24,7 +24,6 @@ from ppl.jobs.files import file_digest
 from ppl.jobs.progress import progress
 from ppl.jobs.settings import NetworkDevices
 from ppl.jobs.shards import part_of, shard_of
-from ppl.jobs.threads import side_by_side, threads_for
 from ppl.networks.backbones import fold_batchnorm
 
 
@@ -78,9 +77,11 @@ def compute(
         maps = compilation.run(partial(maps_of, network, batch.photos, labels, cam))  # each (K, h4, w4)
         return [store.Cam(of_image, ids, batch.photos.shape[1:3]) for of_image, ids in zip(maps, labels, strict=True)]
 
-    threads = 1 if compilation.parts else threads_for(network, cam.maps.batch_size)
-    _, batches = photo_batches(dataset, image_ids, batch_size=cam.maps.batch_size // threads, workers=workers)
-    for batch, cams in side_by_side(cams_of, batches, threads):
+    alone = bool(compilation.parts) or cam.method not in METHODS
+    computed = compute_batches(
+        cams_of, network, dataset, image_ids, batch_size=cam.maps.batch_size, workers=workers, alone=alone
+    )
+    for batch, cams in computed:
         yield from zip(batch.images, cams, strict=True)
 
 

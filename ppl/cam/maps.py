@@ -74,7 +74,7 @@ def branch_maps(
 
         observe = None if outputs is None else partial(_keep, outputs, scale, x)
         with torch.enable_grad():
-            raw = raw_maps(network.seen(rim=settings.rim, observe=observe), x, labels)
+            raw = raw_maps(network.with_rim(settings.rim, observe), x, labels)
         shape = (len(x), network.branches, network.classifier.out_channels)
         if not isinstance(raw, Tensor) or raw.ndim != 5 or raw.shape[:3] != shape:
             actual = tuple(raw.shape) if isinstance(raw, Tensor) else type(raw).__name__

@@ -11,14 +11,13 @@ from ppl.cam import separation
 from ppl.cam.store import Store, open_store
 from ppl.cam.threshold import Threshold
 from ppl.classify.build import initial_backbone, load
-from ppl.data.batches import photo_batches
+from ppl.data.batches import compute_batches
 from ppl.data.dataset import Dataset
 from ppl.jobs.devices import inference_device
 from ppl.jobs.errors import UserError
 from ppl.jobs.progress import progress
 from ppl.jobs.sampling import evenly
 from ppl.jobs.settings import Devices
-from ppl.jobs.threads import side_by_side, threads_for
 from ppl.networks.backbones import STRIDES, Backbone, fold_batchnorm
 
 SHALLOW, DEEP = 1 + STRIDES.index(8), len(STRIDES)
@@ -72,9 +71,10 @@ def contrasts(
 
     In the order of `image_ids`; images whose CAM is empty are left out.
     """
-    threads = threads_for(backbone, BATCH_SIZE)
-    _, batches = photo_batches(dataset, image_ids, batch_size=BATCH_SIZE // threads, workers=workers)
-    computed = side_by_side(lambda batch: stage_features(backbone, batch.photos), batches, threads)
+    computed = compute_batches(
+        lambda batch: stage_features(backbone, batch.photos),
+        backbone, dataset, image_ids, batch_size=BATCH_SIZE, workers=workers,
+    )  # fmt: skip
     curves: dict[str, np.ndarray] = {}
     with progress(name="threshold, features", unit="image", total=len(image_ids)) as bar:
         for batch, stages in computed:

@@ -58,8 +58,8 @@ def write(
                     "use precision 32-true, another cam.method, or train again",
                 )
             pending.append(writer.submit(_add, group, image_id, cam))
-            if len(pending) > AHEAD:
-                pending.popleft().result()
+            while pending and (pending[0].done() or len(pending) > AHEAD):
+                pending.popleft().result()  # an error of the thread
         for written in pending:
             written.result()
         return len(group)

@@ -24,7 +24,7 @@ class PatchClassifier(nn.Module):
     the stages up to `frozen_stages`, -1 for none, a patched branch none below its patch point where `stop_at_patches`
     (explicit fusion, III-D).
 
-    With a `rim` (`seen`) patches see that many cells of the output beyond their sides, cut off before they are merged.
+    `with_rim`, patches see that many cells of the output beyond their sides, which are cut off before they are merged.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class PatchClassifier(nn.Module):
         """Return the number of concatenated features."""
         return len(self.grids) + int(self.global_branch)
 
-    def seen(self, *, rim: int, observe: Observe | None = None) -> "PatchClassifier":
+    def with_rim(self, rim: int, observe: Observe | None = None) -> "PatchClassifier":
         """Return this network, with the same weights, whose patches see `rim` cells of their neighbours.
 
         Without them maps break off at the sides of patches. `observe` is called by `features` after each stage that

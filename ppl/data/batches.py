@@ -1,16 +1,20 @@
 """Whole photos in batches of equal size, for inference."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
+from torch import nn
 from torch.utils import data
 
 from ppl.data.dataset import Dataset
 from ppl.data.photos import photo_size, read_photo
 from ppl.jobs.lifetime import ignore_group_signals
 from ppl.jobs.shards import in_chunks
+from ppl.jobs.threads import side_by_side, threads_for
+
+Result = TypeVar("Result")
 
 
 class PhotoBatch(NamedTuple):
@@ -39,6 +43,26 @@ def photo_batches(
         worker_init_fn=ignore_group_signals,
     )
     return len(groups), iter(loader)
+
+
+def compute_batches(
+    function: Callable[[PhotoBatch], Result],
+    network: nn.Module,
+    dataset: Dataset,
+    image_ids: Sequence[str],
+    *,
+    batch_size: int,
+    workers: int,
+    alone: bool = False,
+) -> Iterator[tuple[PhotoBatch, Result]]:
+    """Yield batches of photos with the results of a function that calls `network`, in order.
+
+    On a CPU threads compute several batches side by side, as much smaller ones, unless the function has to be `alone`:
+    compiled, or code of a user that may change the network for a while.
+    """
+    threads = 1 if alone else threads_for(network, batch_size)
+    _, batches = photo_batches(dataset, image_ids, batch_size=batch_size // threads, workers=workers)
+    return side_by_side(function, batches, threads)
 
 
 class _Batches(data.Dataset):

@@ -12,7 +12,8 @@ from ppl.jobs.errors import UserError
 from ppl.jobs.lifetime import ignore_group_signals
 from ppl.jobs.progress import Bar, progress
 
-QUEUED = 3  # items submitted ahead of results, per worker
+QUEUED = 3  # items submitted ahead of results, per process
+QUEUED_CHUNKS = 1.5  # the same of threads, whose items are chunks of photos
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -60,7 +61,7 @@ def run_all(
         with bar:
             for item in items:
                 pending[pool.submit(function, item)] = size(item)
-                if len(pending) >= QUEUED * workers:
+                if len(pending) >= (QUEUED_CHUNKS if threads else QUEUED) * workers:
                     yield from _finished(pending, bar)
             while pending:
                 yield from _finished(pending, bar)

@@ -13,8 +13,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-AT_ONCE = 4
-"""Most threads; if there are more cores, each thread uses several."""
+MAX_THREADS = 8
+"""Most threads, which bounds memory; if there are more cores, each thread uses several."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -26,13 +26,14 @@ def threads_for(network: nn.Module, batch_size: int) -> int:
     Together the parts need no more memory than the batch.
     """
     device = next(network.parameters()).device
-    return 1 if device.type != "cpu" else max(1, min(AT_ONCE, batch_size, torch.get_num_threads()))
+    return 1 if device.type != "cpu" else max(1, min(MAX_THREADS, batch_size, torch.get_num_threads()))
 
 
-def start_threads(count: int) -> ThreadPoolExecutor:
-    """Return `count` threads that share the cores of torch and compute as the calling thread does.
+def thread_pool(count: int) -> ThreadPoolExecutor:
+    """Return a pool of `count` threads that share the cores of torch.
 
-    Settings of torch that hold for a thread are those of the caller: autocast, and whether denormal numbers become 0.
+    Autocast, and whether denormal numbers become 0, are as in the calling thread; the gradient mode is not: functions
+    set it themselves. A thread that anyone starts later has as many cores as one of the pool.
     """
     state = (torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu"), _flushes_denormals())
     return ThreadPoolExecutor(count, "batch", _start, (max(1, torch.get_num_threads() // count), *state))
@@ -43,14 +44,14 @@ def side_by_side(
 ) -> Iterator[tuple[Item, Result]]:
     """Yield each item with `function(item)`, in order; items are taken while as many as there are threads are computed.
 
-    An error of `function` is raised in the turn of its item.
+    An error of `function` is raised in the turn of its item, one of `items` at once. Work that has started ends first.
     """
     if threads == 1:
         for item in items:
             yield item, function(item)
         return
     pending: deque[tuple[Item, Future[Result]]] = deque()
-    pool = start_threads(threads)
+    pool = thread_pool(threads)
     try:
         for item in items:
             pending.append((item, pool.submit(function, item)))

@@ -11,9 +11,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ppl.crf.dense import on_cpu
-from ppl.crf.solvers import THREADS, Execution, choose
-from ppl.data.batches import PhotoBatch, photo_batches
+from ppl.crf.solvers import THREADS, choose
+from ppl.data.batches import PhotoBatch, compute_batches
 from ppl.data.dataset import Dataset
 from ppl.jobs.command import command
 from ppl.jobs.compiled import UNCOMPILED, Compilation, compile_inference
@@ -22,7 +21,6 @@ from ppl.jobs.files import atomic
 from ppl.jobs.parallel import run_all
 from ppl.jobs.settings import Hardware
 from ppl.jobs.shards import chunks_of, part_of, shard_of
-from ppl.jobs.threads import side_by_side, threads_for
 from ppl.networks.backbones import fold_batchnorm
 from ppl.segment.build import load
 from ppl.segment.inference import predict_batch
@@ -55,12 +53,14 @@ def main(settings: Settings) -> None:
     with atomic(settings.out) as folder, autocast(device, hardware.precision):
         for kind in ("raw", "crf") if prediction.crf else ("raw",):
             (folder / kind).mkdir(parents=True)
-        crf, execution = None, Execution(on_cpu, min(hardware.workers, THREADS), threads=True)  # of the PNGs
         if prediction.crf:
             execution = choose(hardware, device)
             crf = Crf(prediction.iterations, prediction.pairwise, execution.solver)
+            writers, threads, photos_at_once = execution.workers, execution.threads, execution.photos_at_once
+        else:
+            crf, writers, threads, photos_at_once = None, min(hardware.workers, THREADS), True, 1
         # A fast GPU needs several processes that decode; beside CRFs in processes, or on a CPU, one is enough.
-        readers = hardware.workers if execution.threads and device.type == "cuda" else min(hardware.workers, 1)
+        readers = hardware.workers if threads and device.type == "cuda" else min(hardware.workers, 1)
         predicted = predict_all(
             network,
             dataset,
@@ -71,10 +71,12 @@ def main(settings: Settings) -> None:
             workers=readers,
             compilation=compilation,
         )
-        write, some = partial(write_predictions, folder, crf), chunks_of(predicted, execution.photos_at_once)
-        workers, threads, total = execution.workers, execution.threads, len(image_ids)
-        name = f"predictions, {part_of(settings.split, settings.shard)}"
-        for _ in run_all(write, some, workers=workers, threads=threads, total=total, size=len, name=name):
+        chunks = chunks_of(predicted, photos_at_once)
+        written = run_all(
+            partial(write_predictions, folder, crf), chunks, workers=writers, threads=threads,
+            total=len(image_ids), size=len, name=f"predictions, {part_of(settings.split, settings.shard)}",
+        )  # fmt: skip
+        for _ in written:
             pass
 
 
@@ -94,9 +96,11 @@ def predict_all(
     def predictions_of(batch: PhotoBatch) -> list[Prediction]:
         return predict_batch(network, batch.images, batch.photos, scales, mirror=mirror, compilation=compilation)
 
-    threads = 1 if compilation.parts else threads_for(network, batch_size)
-    _, batches = photo_batches(dataset, image_ids, batch_size=batch_size // threads, workers=workers)
-    for _, predictions in side_by_side(predictions_of, batches, threads):
+    alone = bool(compilation.parts)
+    computed = compute_batches(
+        predictions_of, network, dataset, image_ids, batch_size=batch_size, workers=workers, alone=alone
+    )
+    for _, predictions in computed:
         yield from predictions
 
 

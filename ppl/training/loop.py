@@ -107,6 +107,7 @@ def train(
 
     network.train()
     shared: nn.Module | None = None  # the network as training steps call it
+    compiled = False
     if progress.step and schedule.ends_epoch(progress.step) and not progress.measured:
         end_epoch()
     started, losses = time.monotonic(), []
@@ -115,8 +116,9 @@ def train(
         for batch, targets in loader:
             images = crops.normalise(batch, fabric.device)
             rate = schedule.rate(progress.step)
-            if shared is None:
-                shared = in_shares(network, images) if alone and not compilation.parts else network
+            if shared is None or compiled != bool(compilation.parts):  # compilation may fail in a step
+                compiled = bool(compilation.parts)
+                shared = in_shares(network, images) if alone and not compiled else network
             losses.append(_train_step(fabric, shared, optimizer, loss, images, targets, rate, compilation))
             progress.step += 1
             epoch_ends = schedule.ends_epoch(progress.step)

@@ -45,7 +45,7 @@ def optimizer(name: OptimizerName, groups: Sequence[Group], *, momentum: float =
     """Return SGD, with `momentum`, or AdamW over parameter groups, without parameters that need no gradient."""
     trained = [{**g, "params": [p for p in g["params"] if p.requires_grad], "initial_lr": g["lr"]} for g in groups]
     trained = [g for g in trained if g["params"]]
-    # fused: one pass over each parameter instead of about ten, on a CPU, one kernel for many parameters on a GPU.
-    if name == "sgd":
-        return torch.optim.SGD(trained, momentum=momentum, fused=True)
+    if name == "sgd":  # fused, torch 2.14 uses momenta that it has not initialised if a first step in float16 overflows
+        return torch.optim.SGD(trained, momentum=momentum)
+    # fused: one pass over each parameter instead of about ten on a CPU, one kernel for many parameters on a GPU.
     return torch.optim.AdamW(trained, fused=True)

@@ -9,9 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _NormBase
 
-from ppl.jobs.threads import start_threads, threads_for
+from ppl.jobs.threads import thread_pool, threads_for
+
+TOLERANCE = 1e-3
+"""Difference of outputs of an image alone and in a batch, relative to their maximum, that is rounding."""
 
 
 def in_shares(network: nn.Module, images: Tensor) -> nn.Module:
@@ -25,20 +28,33 @@ def in_shares(network: nn.Module, images: Tensor) -> nn.Module:
 
 
 def treats_images_alone(network: nn.Module, images: Tensor) -> bool:
-    """Return whether no image's output depends on others or on random numbers, as far as a trial shows.
+    """Return whether no output depends on other images or on random numbers, by a trial with two images.
 
-    Statistics of batches depend on all images, and random numbers (dropout) on the order of the threads. The outputs
-    are a tensor or several, one row per image.
+    Statistics of batches depend on all images, and random numbers (dropout) on the order of the threads. Outputs are a
+    tensor or several, with a row per image. The trial leaves buffers and random numbers as they are.
     """
-    if any(isinstance(module, _BatchNorm) and module.training for module in network.modules()):
+    if any(isinstance(part, _NormBase) and part.training and part.track_running_stats for part in network.modules()):
         return False
     before = torch.get_rng_state()
     with torch.no_grad():
-        outputs = network(images[:1])
+        together, *alone = (_several(network(part)) for part in (images[:2], images[:1], images[1:2]))
     draws = not torch.equal(before, torch.get_rng_state())
     torch.set_rng_state(before)
-    several = outputs if isinstance(outputs, list | tuple) else [outputs]
-    return not draws and all(isinstance(output, Tensor) and output.shape[:1] == (1,) for output in several)
+    return not draws and all(_is_joined(*outputs) for outputs in zip(together, *alone, strict=True))
+
+
+def _several(outputs: Any) -> Sequence[Any]:
+    return outputs if isinstance(outputs, list | tuple) else [outputs]
+
+
+def _is_joined(together: Any, *alone: Any) -> bool:
+    """Return whether an output of two images consists of those of each alone."""
+    if not all(isinstance(output, Tensor) and output.ndim for output in (together, *alone)):
+        return False
+    joined = torch.cat(alone)
+    if joined.shape != together.shape or len(together) != 2:
+        return False
+    return torch.allclose(joined.float(), together.float(), rtol=TOLERANCE, atol=TOLERANCE * float(joined.abs().max()))
 
 
 class InShares(nn.Module):
@@ -47,7 +63,7 @@ class InShares(nn.Module):
     def __init__(self, network: nn.Module, count: int) -> None:
         super().__init__()
         self.network, self.count = network, count
-        self.threads = start_threads(count)
+        self.threads = thread_pool(count)
 
     def __getattr__(self, name: str) -> Any:
         """Return an attribute of the network, which a loss may use."""
@@ -60,39 +76,46 @@ class InShares(nn.Module):
         """Return the outputs of the network, in its training form: a tensor or a list of them."""
         shares = list(self.threads.map(self.network, images.tensor_split(self.count)))
         several = isinstance(shares[0], list | tuple)
-        outputs = [tuple(share) if several else (share,) for share in shares]
         trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
-        joined = _Join.apply(self, outputs, trained, *trained)
+        joined = _Join.apply(self, [_several(share) for share in shares], trained, *trained)
         return list(joined) if several else joined[0]
 
     def gradients(
-        self, outputs: Sequence[Sequence[Tensor]], trained: Sequence[nn.Parameter], of_joined: Sequence[Tensor]
+        self,
+        shares: Sequence[Sequence[Tensor]],
+        trained: Sequence[nn.Parameter],
+        of_joined: Sequence[Tensor | None],
     ) -> list[Tensor | None]:
         """Return the gradients of the parameters `trained` from those of the joined outputs, summed over the shares.
 
-        outputs: of each share, its part of each of the joined.
+        shares: of each share, its part of each of the joined outputs. None: an output, or a parameter, has no gradient.
         """
-        sizes = [len(share[0]) for share in outputs]
-        of_shares = zip(*(gradient.split(sizes) for gradient in of_joined), strict=True)
+        used = [i for i, part in enumerate(shares[0]) if of_joined[i] is not None and part.requires_grad]
+        sizes = [len(share[0]) for share in shares]
+        upstream = zip(*(of_joined[i].split(sizes) for i in used), strict=True)
 
-        def of_share(outputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
-            return torch.autograd.grad(outputs, trained, gradients, allow_unused=True)
+        def of_share(share: Sequence[Tensor], upstream: Sequence[Tensor]) -> Sequence[Tensor | None]:
+            return torch.autograd.grad([share[i] for i in used], trained, upstream, allow_unused=True)
 
-        first, *others = self.threads.map(of_share, outputs, of_shares)
-        used = [i for i, gradient in enumerate(first) if gradient is not None]
-        for other in others:  # always in this order, so that the sums are the same in every run
-            torch._foreach_add_([first[i] for i in used], [other[i] for i in used])
-        return list(first)
+        total: list[Tensor | None] = [None] * len(trained)
+        for gradients in self.threads.map(of_share, shares, upstream) if used else ():  # in the order of the shares
+            both = [i for i, gradient in enumerate(gradients) if gradient is not None and total[i] is not None]
+            sums = torch._foreach_add([total[i] for i in both], [gradients[i] for i in both]) if both else []
+            total = [new if old is None else old for old, new in zip(total, gradients, strict=True)]
+            for i, of_both in zip(both, sums, strict=True):
+                total[i] = of_both
+        return total
 
 
 class _Join(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, shares: InShares, outputs: Sequence[Sequence[Tensor]], trained: list, *_: Tensor
+        ctx: Any, network: InShares, shares: Sequence[Sequence[Tensor]], trained: Sequence[nn.Parameter], *_: Tensor
     ) -> tuple[Tensor, ...]:
-        ctx.shares, ctx.outputs, ctx.trained = shares, outputs, trained
-        return tuple(torch.cat([part.detach() for part in parts]) for parts in zip(*outputs, strict=True))
+        ctx.network, ctx.shares, ctx.trained = network, shares, trained
+        ctx.set_materialize_grads(False)
+        return tuple(torch.cat([part.detach() for part in parts]) for parts in zip(*shares, strict=True))
 
     @staticmethod
-    def backward(ctx: Any, *of_joined: Tensor) -> tuple[Any, ...]:
-        return None, None, None, *ctx.shares.gradients(ctx.outputs, ctx.trained, of_joined)
+    def backward(ctx: Any, *of_joined: Tensor | None) -> tuple[Any, ...]:
+        return None, None, None, *ctx.network.gradients(ctx.shares, ctx.trained, of_joined)

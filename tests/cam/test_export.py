@@ -1,5 +1,7 @@
 import json
 import shutil
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from ppl.cam import export
+from ppl.cam import export, store
 from ppl.cam.export import Settings
 from ppl.cam.maps import maps_of
 from ppl.cam.settings import Cam, Maps, Prototypes
@@ -130,4 +132,51 @@ def test_a_failed_export_names_its_cause_and_leaves_nothing(
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(UserError, match=message):
         export.main(settings)
+    assert not settings.out.exists()
+
+
+@pytest.mark.parametrize("method", ["cam", "gradcam_plus_plus"])
+def test_threads_compute_the_maps_of_one(settings: Settings, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cam = Cam(method=method, maps=Maps(scales=(1, 0.5), rim=1, batch_size=4), prototypes=Prototypes(rounds=1))
+    exported = []
+    for threads in (1, 3):
+        monkeypatch.setattr("ppl.data.batches.threads_for", lambda *_, threads=threads: threads)
+        exported.append(_exported(replace(settings, cam=cam, out=settings.out.with_name(f"{threads}.h5"))))
+    assert exported[0].keys() == exported[1].keys()
+    for image, expected in exported[0].items():
+        np.testing.assert_allclose(exported[1][image].maps, expected.maps, rtol=0, atol=2e-3)
+
+
+def test_a_method_of_a_user_has_the_network_for_itself(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes = []
+
+    def compute_batches(*_: object, alone: bool, **__: object) -> list:
+        modes.append(alone)
+        return []
+
+    monkeypatch.setattr(export, "compute_batches", compute_batches)
+    dataset, (network, _) = Dataset.open(settings.data), checkpoint.load(settings.classifier)
+    for method in ("cam", "own/mine"):
+        list(export.compute(network, dataset, [], Cam(method=method), workers=0))
+    assert modes == [False, True]
+
+
+def test_a_cam_that_cannot_be_written_ends_the_export_at_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed = []
+
+    def cams() -> Iterator[tuple[str, StoredCam]]:
+        for i in range(1000):
+            computed.append(i)
+            time.sleep(0.005)
+            yield f"image{i}", StoredCam(np.zeros((1, 2, 2), np.float32), np.array([1]), (8, 8))
+
+    def add(group: object, image_id: str, cam: StoredCam) -> None:
+        raise OSError(28, "No space left on device", "cams.h5")
+
+    monkeypatch.setattr(store, "_add", add)
+    with pytest.raises(OSError, match="No space"):
+        store.write(settings.out, cams(), classes=("ball",), settings="{}", checkpoint="")
+    assert len(computed) < 500
     assert not settings.out.exists()

@@ -89,7 +89,7 @@ def test_with_a_rim_of_all_that_a_cell_sees_the_sides_of_patches_vanish(stage: i
     x = torch.randn(1, 3, 256, 288)
     with torch.inference_mode():
         without = network.features(x)[1]
-        patched = network.seen(rim=3).features(x)[1]
+        patched = network.with_rim(3).features(x)[1]
         whole = x
         for index, layer in enumerate(network.backbone.stages):
             whole = layer(network.phi1[0](whole) if index == stage else whole)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from ppl.jobs.threads import AT_ONCE, side_by_side, start_threads, threads_for
+from ppl.jobs.threads import MAX_THREADS, side_by_side, thread_pool, threads_for
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +57,7 @@ def test_threads_compute_as_the_caller_does(enabled: bool) -> None:
 
     torch.set_flush_denormal(enabled)
     try:
-        with torch.autocast("cpu", torch.bfloat16, enabled=enabled), start_threads(2) as pool:
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled), thread_pool(2) as pool:
             dtype = torch.bfloat16 if enabled else torch.float32
             assert pool.submit(state).result() == (2, enabled, dtype, enabled)
             assert state() == (4, enabled, dtype, enabled)
@@ -68,6 +68,6 @@ def test_threads_compute_as_the_caller_does(enabled: bool) -> None:
 def test_a_batch_has_at_most_a_part_for_each_core_and_each_image() -> None:
     network = nn.Conv2d(3, 1, 1)
     assert [threads_for(network, size) for size in (1, 3, 16)] == [1, 3, 4]
-    torch.set_num_threads(8)
-    assert threads_for(network, 16) == AT_ONCE
+    torch.set_num_threads(16)
+    assert threads_for(network, 16) == MAX_THREADS
     assert threads_for(network.to("meta"), 16) == 1

@@ -141,7 +141,7 @@ def test_worker_processes_change_nothing(settings: Settings, tmp_path: Path, mon
     def pool(function, items, *, workers: int, threads: bool, total: int, size, name: str):
         """What crosses the border of a process is a pickled function and its pickled argument."""
         for item in items:
-            if not workers:
+            if threads or not workers:
                 yield function(item)
                 continue
             jobs.append(pickle.dumps((function, item)))
@@ -151,7 +151,7 @@ def test_worker_processes_change_nothing(settings: Settings, tmp_path: Path, mon
     monkeypatch.setattr(predict_split, "run_all", pool)
     pooled = replace(settings, hardware=replace(settings.hardware, workers=1))
     predict_split.main(replace(pooled, out=tmp_path / "plain"))
-    assert not jobs  # without a CRF there is nothing for a pool to do
+    assert not jobs  # without a CRF threads write the maps
     predict_split.main(replace(changed(pooled, crf=True), out=tmp_path / "pool"))
     assert len(jobs) == 4
     predict_split.main(changed(settings, crf=True))
@@ -218,13 +218,25 @@ def test_photos_are_read_while_predictions_are_taken(
         return log_probabilities(network, photos, scales, mirror=mirror)
 
     monkeypatch.setattr(inference, "log_probabilities", counted)
-    monkeypatch.setattr(predict_split, "threads_for", lambda *_: 1)
+    monkeypatch.setattr("ppl.data.batches.threads_for", lambda *_: 1)
     network, dataset = checkpoint.load(settings.checkpoint)[0], Dataset.open(scenes.root)
     stream = predict_all(network, dataset, scenes.images, batch_size=2, scales=(1,), workers=0)
     next(stream)
     assert len(batches) == 1
     assert len(list(stream)) == 3
     assert sorted(batches) == [1, 1, 2]  # two photos share a size
+
+
+def test_threads_predict_what_one_predicts(settings: Settings, scenes, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, dataset = checkpoint.load(settings.checkpoint)[0], Dataset.open(scenes.root)
+    predictions = []
+    for threads in (1, 3):
+        monkeypatch.setattr("ppl.data.batches.threads_for", lambda *_, threads=threads: threads)
+        of_split = predict_all(network, dataset, scenes.images, batch_size=4, scales=(1, 0.5), mirror=True, workers=0)
+        predictions.append({prediction.image_id: prediction.scores for prediction in of_split})
+    assert predictions[0].keys() == predictions[1].keys() == set(scenes.images)
+    for image, scores in predictions[0].items():
+        np.testing.assert_allclose(predictions[1][image], scores, rtol=1e-3, atol=1e-3)
 
 
 def test_workers_need_no_torch() -> None:

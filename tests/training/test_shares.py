@@ -14,6 +14,23 @@ from ppl.segment.settings import DeepLabV2
 from ppl.training.shares import InShares, in_shares
 
 
+class Centred(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x - x.mean(0)
+
+
+class Branches(nn.Module):
+    """Three outputs: by one layer, by another one or the same, depending on the images, and without gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 2, 1), nn.Conv2d(3, 2, 1)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        other = self.second(x) if bool((x > 0).all()) else x[:, :2] * self.first.weight.sum()
+        return [self.first(x), other, x]
+
+
 @pytest.fixture(autouse=True)
 def three_cores() -> Iterator[None]:
     before = torch.get_num_threads()
@@ -76,12 +93,38 @@ def test_gradients_add_to_those_that_are_there_and_a_loss_may_call_the_network_t
 
 @pytest.mark.parametrize("network", [
     nn.Sequential(nn.Conv2d(3, 2, 1), nn.Dropout(0.5)), nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2)),
-    nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten(0, 1)),
+    nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten(0, 1)), nn.Sequential(nn.Conv2d(3, 2, 1), Centred()),
+    nn.BatchNorm2d(3, track_running_stats=False), nn.InstanceNorm2d(3, affine=True, track_running_stats=True),
 ])  # fmt: skip
 def test_a_network_whose_images_depend_on_each_other_or_on_chance_sees_the_whole_batch(network: nn.Module) -> None:
     images, buffers = torch.randn(4, 3, 5, 5), [b.clone() for b in network.buffers()]
     assert in_shares(network.train(), images) is network
     assert all(torch.equal(a, b) for a, b in zip(buffers, network.buffers(), strict=True))
+
+
+@pytest.mark.parametrize("positive", [slice(0, 2), slice(2, 4), slice(0, 0)])
+@pytest.mark.parametrize("outputs", [(0,), (1,), (0, 1, 2), (2,)])
+def test_parameters_that_a_share_does_not_use_have_the_gradients_of_the_others(
+    positive: slice, outputs: tuple[int, ...]
+) -> None:
+    torch.manual_seed(1)
+    network, images = Branches(), -torch.rand(4, 3, 2, 2)
+    images[positive] *= -1
+    shared = InShares(network, 2)
+
+    def gradients(calls: list[list[Tensor]]) -> list[Tensor | None]:
+        network.zero_grad(set_to_none=True)
+        joined = [torch.cat(parts) for parts in zip(*calls, strict=True)]
+        loss = sum(joined[i].square().mean() for i in outputs)
+        if loss.requires_grad:
+            loss.backward()
+        return [parameter.grad for parameter in network.parameters()]
+
+    expected, actual = gradients([network(images[:2]), network(images[2:])]), gradients([shared(images)])
+    assert [g is None for g in actual] == [g is None for g in expected]
+    for gradient, other in zip(actual, expected, strict=True):
+        if gradient is not None:
+            torch.testing.assert_close(gradient, other)
 
 
 def test_the_trial_draws_no_random_numbers() -> None:
