@@ -55,7 +55,7 @@ class Settings:
     """Measured matrix product in bfloat16, TFLOP/s."""
     tb_per_s: float = 3.35
     """Bandwidth of the memory, TB/s."""
-    launch_us: float = 5
+    launch_us: float = 20
     """Time that Python needs per operation, microseconds."""
     only: tuple[str, ...] = ()
     """Select steps whose names contain one of these words; empty: all."""
