@@ -21,8 +21,8 @@ from ppl.jobs.settings import Devices
 from ppl.networks.backbones import STRIDES, Backbone, fold_batchnorm
 
 SHALLOW, DEEP = 1 + STRIDES.index(8), len(STRIDES)
-"""Stages whose features are compared: that of stride 8, which knows textures and edges, and the last one, which knows
-parts of objects."""
+"""Stages whose features are compared: that of stride 8, with textures and edges, and the last one, with parts of
+objects."""
 MAX_PHOTOS = 300
 """Photos whose features are compared, at even distances in the list of the split."""
 BATCH_SIZE = 4

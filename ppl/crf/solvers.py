@@ -13,7 +13,7 @@ PHOTOS_AT_ONCE = 16
 """Photos that a GPU solves at once: 3 million pixels in VOC, enough to occupy it."""
 THREADS = 4
 """Threads beside a GPU: three prepare photos and write label maps while one waits for the GPU. Each holds
-PHOTOS_AT_ONCE photos with their unary energies, about 10 MB per photo of VOC."""
+PHOTOS_AT_ONCE photos with their unary energies, about 10 MB per photo of VOC; half as many photos wait."""
 
 
 class Execution(NamedTuple):

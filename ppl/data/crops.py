@@ -101,8 +101,8 @@ class Crop(NamedTuple):
     """A window of a photo in its crop, or a batch of these (dimensions ...).
 
     `pixels` (..., 3, crop, crop) uint8 RGB, 0 around the window; `place` (..., 4) int64: the first row of the window,
-    the row after its last, and the same of columns. Worker processes send crops, and one thread of the process that
-    trains copies them for the GPU; normalised images are four times as large, and it would be the limit.
+    the row after its last, and the same of columns. Worker processes send crops, which one thread of the training
+    copies for the GPU. Normalised images are four times as large, too much for that thread.
     """
 
     pixels: Tensor

@@ -85,7 +85,7 @@ class SameConv2d(nn.Conv2d):
             total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
             padding.append(total - total // 2)
             extra.append(total % 2)
-        # A side with one zero less at its start than at its end gets as many, and the filter another row that is 0: a
-        # padded copy of the image would take longer than the convolution.
+        # Where TensorFlow pads a side with one zero less at its start than at its end, both get as many, and the filter
+        # starts with a row or column of zeros: a padded copy of the image would take longer than the convolution.
         weight = F.pad(weight, (extra[1], 0, extra[0], 0))
         return F.conv2d(x, weight, bias, self.stride, padding, self.dilation, self.groups)
