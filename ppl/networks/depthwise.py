@@ -3,8 +3,8 @@
 The gradient of the filter of one channel is a convolution too: of the channel with the gradient of its output as the
 filter. For all channels of all images together it is one depthwise convolution, of few outputs, which oneDNN computes
 three times as fast as its own gradient of 5x5 filters. The gradient of the input is a depthwise convolution with the
-filters rotated by 180 degrees; torch's own takes 25 times as long if filters are dilated. Both together would take a third of
-a training step of EfficientNet-Lite0. (Why CPU training matters: `networks/backbones.py`.)
+filters rotated by 180 degrees; torch's own takes 25 times as long if filters are dilated. Both together would take a
+third of a training step of EfficientNet-Lite0. (Why CPU training matters: `networks/backbones.py`.)
 """
 
 from typing import Any
