@@ -22,7 +22,6 @@ NOT_HASHED = {
     "ppl.jobs.provenance": "records of results",
     "ppl.jobs.slots": "finds entries; rules name the modules of those that a job uses",
     "ppl.jobs.threads": "decides which thread computes a part of a batch",
-    "ppl.training.shares": "divides batches among threads; results stay the same up to rounding",
 }
 """Modules omitted from every digest, with the reason; modules that only they import are omitted too."""
 SETTINGS = "settings"
