@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 MAX_THREADS = 8
-"""Most threads, which bounds memory; if there are more cores, each thread uses several."""
+"""Most threads, which bounds memory; with twice as many cores or more, each thread uses several."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
