@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from ppl.cam import prototypes
 from ppl.cam.settings import METHODS, Cam, Fusion, Maps
 from ppl.cam.store import STRIDE
-from ppl.cam.views import both_views, together
+from ppl.cam.views import together, views
 from ppl.classify.network import PatchClassifier
 from ppl.data.crops import label_vectors
 from ppl.jobs import slots
@@ -39,7 +39,8 @@ def maps_of(
     of_branches = branch_maps(network, photos, labelled, raw_maps, cam.maps, outputs=known)
     fused = [fuse(m[:, [i - 1 for i in ids]], cam.maps.fusion) for m, ids in zip(of_branches, labels, strict=True)]
     if cam.prototypes.rounds:
-        features = prototypes.features_of(network.backbone, photos, cam.prototypes.scales, known)  # (B, D, h', w')
+        mirror = cam.maps.mirror
+        features = prototypes.features_of(network.backbone, photos, cam.prototypes.scales, known, mirror=mirror)
         fused = [prototypes.refine(m, f, cam.prototypes) for m, f in zip(fused, features, strict=True)]
     return [maps.cpu().numpy() for maps in fused]
 
@@ -58,20 +59,19 @@ def branch_maps(
     """Compute the maps of each branch by the method `raw_maps`, summed over scales and flips.
 
     photos (B, h, w, 3) uint8, labels (B, classes) bool -> (B, branches, classes, ceil(h / 4), ceil(w / 4)) float32, not
-    negative. At each scale the photo and its mirror image go through the network together; after ReLU the mirrored map
-    is flipped back and added. Each rectified map is raised to `cam_exponent` before anything is added: AffinityNet uses
-    the root (0.5) for VGG, whose peaks would otherwise dominate.
+    negative. At each scale the photo goes through the network, with `mirror` together with its mirror image, whose map
+    is flipped back after ReLU and added. Each rectified map is raised to `cam_exponent` before anything is added:
+    AffinityNet uses the root (0.5) for VGG, whose peaks would otherwise dominate.
 
-    `outputs` receives, by scale, the output of `prototypes.STAGE` for both views, where `raw_maps` has computed it.
+    `outputs` receives, by scale, the output of `prototypes.STAGE` for all views, where `raw_maps` has computed it.
     """
     images = network.backbone.prepare(photos)  # (B, 3, h, w)
     h, w = images.shape[2:]
-    labels = torch.cat([labels, labels]).to(images.device)
+    labels = (torch.cat([labels, labels]) if settings.mirror else labels).to(images.device)
     grid = (math.ceil(h / STRIDE), math.ceil(w / STRIDE))
     total = torch.zeros((), device=images.device)
     for scale in settings.scales:
-        x = both_views(images, scale)  # (2B, 3, h', w')
-
+        x = views(images, scale, mirror=settings.mirror)  # (V B, 3, h', w')
         observe = None if outputs is None else partial(_keep, outputs, scale, x)
         with torch.enable_grad():
             raw = raw_maps(network.with_rim(settings.rim, observe), x, labels)
@@ -80,9 +80,9 @@ def branch_maps(
             actual = tuple(raw.shape) if isinstance(raw, Tensor) else type(raw).__name__
             what = f"raw_maps returns {actual}, not a tensor (images, branches, classes, h, w) = {(*shape, 'h', 'w')}"
             raise UserError("cam.method", what, "docs/extending.md describes it")
-        maps = raw.detach().float().relu()  # (2B, branches, classes, h', w')
+        maps = raw.detach().float().relu()  # (V B, branches, classes, h', w')
         maps = maps if settings.cam_exponent == 1 else maps.pow(settings.cam_exponent)
-        maps = together(maps)
+        maps = together(maps, mirror=settings.mirror)
         maps = F.interpolate(maps.flatten(1, 2), grid, mode="bilinear", align_corners=False)
         total = total + maps.unflatten(1, (network.branches, -1))
     return total
@@ -91,7 +91,7 @@ def branch_maps(
 def _keep(
     outputs: dict[float, Tensor], scale: float, views: Tensor, stage: int, images: Tensor, output: Tensor
 ) -> None:
-    """Keep the output of `prototypes.STAGE` for both views of a scale; a method may also process other images."""
+    """Keep the output of `prototypes.STAGE` for all views of a scale; a method may also process other images."""
     if stage == prototypes.STAGE and images is views:
         outputs[scale] = output.detach()
 

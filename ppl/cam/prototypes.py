@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ppl.cam.settings import Prototypes
-from ppl.cam.views import both_views, together
+from ppl.cam.views import together, views
 from ppl.networks.backbones import Backbone
 
 STAGE: Final = 3
@@ -36,17 +36,19 @@ def features_of(
     photos: np.ndarray,
     scales: Sequence[float],
     known: Mapping[float, Tensor] = MappingProxyType({}),
+    *,
+    mirror: bool = True,
 ) -> Tensor:
     """Return features of unit length (B, D, h', w') float32 of photos (B, h, w, 3) uint8.
 
-    They are the mean directions over `scales`, on the grid of the largest, and over each photo and its mirror image.
-    `known` are outputs (2B, D, h, w) of STAGE for both views, by scale, that need no computation.
+    They are the mean directions over `scales`, on the grid of the largest, and with `mirror` over each photo and its
+    mirror image. `known` are outputs (V B, D, h, w) of STAGE for all views, by scale, that need no computation.
     """
     images = backbone.prepare(photos)
     directions: list[Tensor] = []
     for scale in sorted(scales, reverse=True):
-        x = known[scale] if scale in known else _output(backbone, both_views(images, scale))
-        x = together(x.float())
+        x = known[scale] if scale in known else _output(backbone, views(images, scale, mirror=mirror))
+        x = together(x.float(), mirror=mirror)
         if directions:
             x = F.interpolate(x, directions[0].shape[2:], mode="bilinear", align_corners=False)
         directions.append(F.normalize(x, dim=1))

@@ -100,10 +100,12 @@ class ClassifierFromPhoto(nn.Module):
                 size = [scaled(side, scale) for side in (h, w)]
                 rows, columns = (_bicubic(a, _as_tensor(b), b) for a, b in zip((h, w), size, strict=True))
                 x = rows @ (x @ columns.T)
-            maps = self.network.maps(torch.cat([x, x.flip(3)]), self.settings.rim).relu()  # (2B, branches, C, h', w')
+            x = torch.cat([x, x.flip(3)]) if self.settings.mirror else x
+            maps = self.network.maps(x, self.settings.rim).relu()  # (B or 2B, branches, C, h', w')
             maps = maps if self.settings.cam_exponent == 1 else maps.pow(self.settings.cam_exponent)
-            maps, mirrored = maps.chunk(2)
-            maps = maps + mirrored.flip(4)
+            if self.settings.mirror:
+                maps, mirrored = maps.chunk(2)
+                maps = maps + mirrored.flip(4)
             total = total + F.interpolate(maps.flatten(1, 2), grid, mode="bilinear", align_corners=False)
         total = total.unflatten(1, (self.network.branches, -1))  # (B, branches, C, h4, w4)
         if self.settings.fusion == "sum":

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ppl.cam.maps import maps_of
-from ppl.cam.prototypes import features_of, refine
+from ppl.cam.prototypes import STAGE, features_of, refine
 from ppl.cam.settings import Cam, Maps, Prototypes
 from ppl.classify.network import PatchClassifier
 from ppl.classify.variants import Grid
@@ -149,18 +149,36 @@ def test_maps_of_a_batch_equal_those_of_its_photos(network: PatchClassifier) -> 
         np.testing.assert_allclose(maps, alone, rtol=1e-3, atol=1e-3)
 
 
+def test_without_mirror_images_only_the_photo_counts(network: PatchClassifier) -> None:
+    photos = _photos(1, 32, 48)
+    features = features_of(network.backbone, photos, (1,), mirror=False)
+    with torch.no_grad():
+        expected = network.backbone.features(network.backbone.prepare(photos))[STAGE]
+    torch.testing.assert_close(features, torch.nn.functional.normalize(expected, dim=1))
+
+
+@pytest.mark.parametrize("mirror", [True, False])
 @pytest.mark.parametrize("method", ["cam", "gradcam_plus_plus", "scorecam"])
-def test_scales_of_maps_and_prototypes_go_through_the_network_once(network: PatchClassifier, method: str) -> None:
-    photos, views = _photos(1, 32, 48), []
-    network.backbone.stages[0].register_forward_pre_hook(lambda _, inputs: views.append(tuple(inputs[0].shape[2:])))
-    cam = Cam(method=method, maps=Maps(scales=(1, 0.5)), prototypes=Prototypes(rounds=2, scales=(1, 2)))
+def test_scales_of_maps_and_prototypes_go_through_the_network_once(
+    network: PatchClassifier, method: str, mirror: bool
+) -> None:
+    photos, views, counts = _photos(1, 32, 48), [], set()
+
+    def see(_: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        views.append(tuple(inputs[0].shape[2:]))
+        counts.add(len(inputs[0]))
+
+    network.backbone.stages[0].register_forward_pre_hook(see)
+    maps = Maps(scales=(1, 0.5), mirror=mirror)
+    cam = Cam(method=method, maps=maps, prototypes=Prototypes(rounds=2, scales=(1, 2)))
     (maps,) = maps_of(network, photos, [(1, 3)], cam)
     assert sorted(set(views)) == [(16, 24), (32, 48), (64, 96)]
     assert views.count((64, 96)) == 1
     if method != "scorecam":  # its masked images have the size of the photo
         assert len(views) == 3
+        assert counts == {2 if mirror else 1}
 
     plain = replace(cam, prototypes=Prototypes(rounds=0))
     (before,) = maps_of(network, photos, [(1, 3)], plain)
-    (features,) = features_of(network.backbone, photos, (1, 2))
+    (features,) = features_of(network.backbone, photos, (1, 2), mirror=mirror)
     np.testing.assert_array_equal(maps, refine(torch.from_numpy(before), features, cam.prototypes).numpy())

@@ -109,16 +109,18 @@ def test_exportable_backbones_have_the_features_of_the_original(name: str) -> No
             assert copied(x[:, :, :height, :width]).shape == backbone(x[:, :, :height, :width]).shape
 
 
-@pytest.mark.parametrize(("fusion", "rim", "exponent"), [("mean", 0, 1), ("sum", 1, 0.5)])
+@pytest.mark.parametrize(
+    ("fusion", "rim", "exponent", "mirror"), [("mean", 0, 1, True), ("sum", 1, 0.5, True), ("sum", 0, 1, False)]
+)
 @pytest.mark.parametrize("global_branch", [True, False])
 def test_exportable_maps_are_those_of_the_steps(
-    tiny: str, fusion: str, rim: int, exponent: float, global_branch: bool
+    tiny: str, fusion: str, rim: int, exponent: float, mirror: bool, global_branch: bool
 ) -> None:
     torch.manual_seed(0)
     backbone = backbones.build(tiny, output_stride=16)
     grids = (Grid(2, 2), Grid(3, 4), Grid(4, 3))
     network = PatchClassifier(backbone, 3, grids=grids, global_branch=global_branch).eval()
-    maps = Maps(scales=(1, 0.5, 1.5), fusion=fusion, rim=rim, cam_exponent=exponent)
+    maps = Maps(scales=(1, 0.5, 1.5), mirror=mirror, fusion=fusion, rim=rim, cam_exponent=exponent)
     (expected,) = maps_of(network, PHOTO[None], [[1, 2, 3]], Cam(maps=maps))
     with torch.inference_mode():
         _, found = ClassifierFromPhoto(network, 64, maps)(torch.from_numpy(PHOTO[None]))
