@@ -20,6 +20,7 @@ from ppl.jobs.files import digest_of
 from ppl.jobs.lifetime import ignore_group_signals
 from ppl.jobs.progress import progress
 from ppl.jobs.settings import NetworkDevices
+from ppl.jobs.threads import side_by_side, threads_for
 from ppl.training.launch import launch
 from ppl.training.loop import Measure, train_to_checkpoint
 from ppl.training.optimizers import Group, optimizer, parameter_groups, with_bias_groups
@@ -149,20 +150,25 @@ def _validation(dataset: Dataset, settings: Settings, network: PatchClassifier) 
     photos = ResizedImages(
         dataset.photos(image_ids), training.crop, mean=network.backbone.mean, std=network.backbone.std
     )
-    loader = DataLoader(
-        photos,
-        batch_size=training.batch_size,
-        num_workers=settings.hardware.workers,
-        worker_init_fn=ignore_group_signals,
-    )
 
     def measure(trained: nn.Module) -> dict[str, float]:
-        device = next(trained.parameters()).device
+        device, threads = next(trained.parameters()).device, threads_for(trained, training.batch_size)
+        loader = DataLoader(
+            photos,
+            batch_size=training.batch_size // threads,
+            num_workers=settings.hardware.workers,
+            worker_init_fn=ignore_group_signals,
+        )
+
+        @torch.inference_mode()
+        def scores_of(batch: Tensor) -> Tensor:
+            logits = trained(batch.to(device, memory_format=torch.channels_last))  # (B, branches, C)
+            return logits.float().sum(dim=1).sigmoid().cpu()
+
         scores = torch.empty(0, len(dataset.classes))
         with progress(name=f"validation, {settings.val_split}", unit="image", total=len(image_ids), part=True) as bar:
-            for batch in loader:
-                logits = trained(batch.to(device, memory_format=torch.channels_last))  # (B, branches, C)
-                scores = torch.cat([scores, logits.float().sum(dim=1).sigmoid().cpu()])
+            for batch, of_batch in side_by_side(scores_of, loader, threads):
+                scores = torch.cat([scores, of_batch])
                 bar.update(len(batch))
         return {"mAP": mean_average_precision(scores, targets)}
 
