@@ -32,18 +32,35 @@ class Scenes:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip tests that need a GPU where there is none."""
+    """Skip tests that need a GPU, or torch's compiler, where there is none."""
     if item.get_closest_marker("gpu"):
         import torch  # here: tests that do without torch start in a tenth of the time
 
         if not torch.cuda.is_available():
             pytest.skip("needs a GPU")
+    if item.get_closest_marker("compiler"):
+        import torch
+
+        from ppl.jobs.compiled import why_not
+
+        if reason := why_not(torch.device("cpu")):
+            pytest.skip(reason)
 
 
 @pytest.fixture(autouse=True)
 def _no_entries_of_other_tests() -> None:
     """Forget the entries that a process has used: a job has its own process."""
     slots.LOADED.clear()
+
+
+@pytest.fixture
+def set_cores() -> Iterator[Callable[[int], None]]:
+    """Return a function that gives torch a number of cores until the test ends."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

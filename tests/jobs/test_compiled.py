@@ -12,7 +12,6 @@ from ppl.jobs import compiled
 from ppl.jobs.compiled import Compilation, compile_inference, compile_training
 
 CPU = torch.device("cpu")
-needs_compiler = pytest.mark.skipif(compiled.why_not(CPU) is not None, reason=f"{compiled.why_not(CPU)}")
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +45,7 @@ def messages(capsys: pytest.CaptureFixture) -> list[str]:
     return [line for line in lines if line.startswith(("compiled", "warning: "))]
 
 
-@needs_compiler
+@pytest.mark.compiler
 def test_a_compiled_training_step_has_the_gradients_and_names_of_the_network(capsys: pytest.CaptureFixture) -> None:
     model, plain, images = network(), network(), torch.randn(2, 3, 12, 12)
     compilation = compile_training(model, CPU, "always", steps=1)
@@ -58,7 +57,7 @@ def test_a_compiled_training_step_has_the_gradients_and_names_of_the_network(cap
         torch.testing.assert_close(model(images), plain(images), rtol=0, atol=0)
 
 
-@needs_compiler
+@pytest.mark.compiler
 def test_one_compilation_serves_photos_of_all_sizes() -> None:
     model, plain, calls = network().eval(), network().eval(), []
     compilation = compile_inference(model, CPU, "always", photos=1)

@@ -1,5 +1,5 @@
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -9,11 +9,8 @@ from ppl.jobs.threads import MAX_THREADS, side_by_side, thread_pool, threads_for
 
 
 @pytest.fixture(autouse=True)
-def four_cores() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(4)
-    yield
-    torch.set_num_threads(before)
+def four_cores(set_cores: Callable[[int], None]) -> None:
+    set_cores(4)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

@@ -16,7 +16,6 @@ from ppl.crf.settings import Pairwise
 from ppl.data.dataset import Dataset
 from ppl.data.masks import read_mask
 from ppl.data.photos import read_photo
-from ppl.jobs.compiled import why_not
 from ppl.jobs.errors import UserError
 from ppl.jobs.settings import Hardware
 from ppl.networks import checkpoints
@@ -75,7 +74,7 @@ def test_maps_hold_the_most_probable_classes_in_the_size_of_their_photos(
         assert (likely.argmax(dim=0).numpy() == maps[f"{image}.png"]).mean() > 0.999  # batches of another size
 
 
-@pytest.mark.skipif(why_not(torch.device("cpu")) is not None, reason="needs a C++ compiler")
+@pytest.mark.compiler
 def test_a_compiled_network_predicts_the_same_labels(settings: Settings, capsys: pytest.CaptureFixture) -> None:
     torch._dynamo.reset()
     settings = changed(settings, batch_size=1)  # larger batches are compiled apart from those of one image

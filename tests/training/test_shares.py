@@ -1,6 +1,6 @@
 """Training steps in which each of some threads processes a share of the batch."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -32,11 +32,8 @@ class Branches(nn.Module):
 
 
 @pytest.fixture(autouse=True)
-def three_cores() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    yield
-    torch.set_num_threads(before)
+def three_cores(set_cores: Callable[[int], None]) -> None:
+    set_cores(3)
 
 
 def classifier() -> tuple[nn.Module, Callable[[nn.Module, Tensor], Tensor]]:
