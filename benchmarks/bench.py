@@ -13,9 +13,9 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -44,16 +44,19 @@ from ppl.crf.tensors import on_device
 from ppl.data.crops import Augmentation, cut_photo, draw_window, normalise_crops
 from ppl.data.resize import upsample
 from ppl.data.sources.demo import open_photos
+from ppl.jobs.compiled import compile_inference, compile_training
 from ppl.jobs.devices import autocast, set_arithmetic
 from ppl.jobs.errors import UserError
 from ppl.jobs.files import atomic
 from ppl.jobs.parallel import run_all
+from ppl.jobs.threads import side_by_side, threads_for
 from ppl.measure import sweep
 from ppl.networks import backbones
 from ppl.refine import losses
 from ppl.refine.walk import propagate
 from ppl.segment import deeplab_v2
 from ppl.segment.settings import DeepLabV2
+from ppl.training.loop import Loss
 from ppl.training.shares import in_shares
 
 VOC_SIZE, VOC_CLASSES = (375, 500), 20
@@ -288,21 +291,6 @@ def trainings(setup: Setup) -> Iterator[Row]:
     least = 1.8 if device.type == "cpu" else 3
     crop, batch = (512, 16) if large else (256, 8)
     images, targets = torch.randn(batch, 3, crop, crop, device=device), torch.ones(batch, VOC_CLASSES, device=device)
-
-    def classifier_step(network: nn.Module, x: Tensor, context) -> float:
-        with context():
-            loss = classification_loss(network(x), targets, 0)
-        loss.backward()
-        network.zero_grad(set_to_none=True)
-        return loss.item()
-
-    def deeplab_step(network: nn.Module, x: Tensor, labels: Tensor, context) -> float:
-        with context():
-            loss = deeplab_v2.loss(network, x, labels)
-        loss.backward()
-        network.zero_grad(set_to_none=True)
-        return loss.item()
-
     quick = partial(autocast, device, "bf16-mixed")
     for variant in (("baseline", "plain"), ("explicit", "s2k2-s3k4-s4k6" if large else "s4k2")):
         network, other = classifier(*variant, device), _unjoin(classifier(*variant, device))
@@ -310,8 +298,8 @@ def trainings(setup: Setup) -> Iterator[Row]:
         with quick():
             ours = in_shares(network, images)
         yield Row(f"classifier step, {'/'.join(variant)}, {batch} x {crop} px", "float32, NCHW", least,
-                  partial(classifier_step, ours, images.to(memory_format=torch.channels_last), quick),
-                  partial(classifier_step, other, images, nullcontext))  # fmt: skip
+                  partial(_step, classifier_loss, ours, images.to(memory_format=torch.channels_last), targets, quick),
+                  partial(_step, classifier_loss, other, images, targets, nullcontext))  # fmt: skip
     crop, batch = (321, 10) if large else (257, 4)
     labels = torch.zeros(batch, crop, crop, dtype=torch.long, device=device)
     x = torch.randn(batch, 3, crop, crop, device=device)
@@ -320,8 +308,68 @@ def trainings(setup: Setup) -> Iterator[Row]:
     with quick():
         ours = in_shares(ours, x)
     yield Row(f"DeepLab step, {name}, {batch} x {crop} px", "float32, NCHW", least,
-              partial(deeplab_step, ours, x.to(memory_format=torch.channels_last), labels, quick),
-              partial(deeplab_step, other, x, labels, nullcontext))  # fmt: skip
+              partial(_step, deeplab_v2.loss, ours, x.to(memory_format=torch.channels_last), labels, quick),
+              partial(_step, deeplab_v2.loss, other, x, labels, nullcontext))  # fmt: skip
+
+
+def compilations(setup: Setup) -> Iterator[Row]:
+    """Yield compiled networks against the same as they are, by threads on a CPU; `rates.py` has those of a GPU."""
+    if setup.device.type != "cpu":
+        return
+    always = {"device": setup.device, "setting": "always"}
+    against = "as it is, by threads"
+    for backbone, batch, side in (("efficientnet_lite0", 16, 128), ("resnet50", 4, 256)):
+        images = torch.randn(batch, 3, side, side).to(memory_format=torch.channels_last)
+        targets = torch.ones(batch, VOC_CLASSES)
+        for variant in (("baseline", "plain"), ("explicit", "s4k2")):
+            name = f"{'/'.join(variant)}, {backbone}, {batch} x {side} px"
+            ours, other = (
+                classifier(*variant, setup.device, backbone).to(memory_format=torch.channels_last) for _ in "12"
+            )
+            compile_training(ours, steps=1, **always)
+            step = partial(_step, classifier_loss, ours, images, targets, nullcontext)
+            plain = partial(_step, classifier_loss, in_shares(other, images), images, targets, nullcontext)
+            yield Row(f"compiled step, {name}", against, 1, step, plain, before=cache(step))
+            ours, other = (
+                classifier(*variant, setup.device, backbone).to(memory_format=torch.channels_last) for _ in "12"
+            )
+            for network in (ours, other):
+                backbones.fold_batchnorm(network.eval())
+            compile_inference(ours.backbone, photos=1, **always)
+            maps = partial(_features_of, ours, images)
+            yield Row(f"compiled maps, {name}", against, 1, maps, partial(_by_threads, other, images), relative,
+                      before=cache(maps))  # fmt: skip
+    images, labels = torch.randn(8, 3, 192, 192), torch.zeros(8, 192, 192, dtype=torch.long)
+    images = images.to(memory_format=torch.channels_last)
+    ours, other = (deeplab("efficientnet_lite0", scales=(1,)).to(memory_format=torch.channels_last) for _ in "12")
+    compile_training(ours, steps=1, **always)
+    step = partial(_step, deeplab_v2.loss, ours, images, labels, nullcontext)
+    plain = partial(_step, deeplab_v2.loss, in_shares(other, images), images, labels, nullcontext)
+    yield Row("compiled step, DeepLab, efficientnet_lite0, 8 x 192 px", against, 1, step, plain, before=cache(step))
+
+
+def _step(loss: Loss, network: nn.Module, images: Tensor, targets: Tensor, context: Callable[[], Any]) -> float:
+    """Return the loss after a forward and a backward pass."""
+    with context():
+        value = loss(network, images, targets)
+    value.backward()
+    network.zero_grad(set_to_none=True)
+    return value.item()
+
+
+def classifier_loss(network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+    """Return the loss of the summed logits."""
+    return classification_loss(network(images), targets, 0)
+
+
+@torch.inference_mode()
+def _features_of(network: PatchClassifier, images: Tensor) -> Tensor:
+    return network.maps(images)
+
+
+def _by_threads(network: PatchClassifier, images: Tensor) -> Tensor:
+    count = threads_for(network, len(images))
+    return torch.cat([maps for _, maps in side_by_side(partial(_features_of, network), images.chunk(count), count)])
 
 
 def pairs(setup: Setup) -> Iterator[Row]:
@@ -370,7 +418,7 @@ def inputs_of_training(setup: Setup) -> Iterator[Row]:
     torch.set_num_threads(threads)
 
 
-ROWS = (walks, reliable, crfs, sweeps, stores, exports, branches, trainings, pairs, inputs_of_training)
+ROWS = (walks, reliable, crfs, sweeps, stores, exports, branches, trainings, compilations, pairs, inputs_of_training)
 
 
 # Helpers
@@ -396,19 +444,19 @@ def equal(a: np.ndarray, b: np.ndarray) -> str:
     return f"{100 * (a == b).mean():.3f} % equal"
 
 
-def classifier(method: str, variant: str, device: torch.device) -> PatchClassifier:
-    """Return a ResNet-50 classifier of the 20 classes of VOC with random weights."""
+def classifier(method: str, variant: str, device: torch.device, backbone: str = "resnet50") -> PatchClassifier:
+    """Return a classifier of the 20 classes of VOC with random weights."""
     torch.manual_seed(0)
     patched, global_branch = grids.branches(method, variant)
     network = PatchClassifier(
-        backbones.build("resnet50"), VOC_CLASSES, grids=patched, global_branch=global_branch, stop_at_patches=True
+        backbones.build(backbone), VOC_CLASSES, grids=patched, global_branch=global_branch, stop_at_patches=True
     )
     return network.to(device)
 
 
-def deeplab(backbone: str) -> nn.Module:
+def deeplab(backbone: str, **options: Any) -> nn.Module:
     """Return a DeepLab for the 20 classes of VOC with random weights."""
-    settings = DeepLabV2(backbone=backbone)
+    settings = DeepLabV2(backbone=backbone, **options)
     return deeplab_v2.build("deeplab_v2", settings, VOC_CLASSES, weights="none", frozen_stages=-1)
 
 
