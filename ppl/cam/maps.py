@@ -1,4 +1,4 @@
-"""Class activation maps over scales, flips and branches (Section III-E, Equation 2)."""
+"""Class activation maps over scales, mirror images and branches (Section III-E, Equation 2)."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -56,11 +56,11 @@ def branch_maps(
     *,
     outputs: dict[float, Tensor] | None = None,
 ) -> Tensor:
-    """Compute the maps of each branch by the method `raw_maps`, summed over scales and flips.
+    """Compute the maps of each branch by the method `raw_maps`, summed over scales and mirror images.
 
     photos (B, h, w, 3) uint8, labels (B, classes) bool -> (B, branches, classes, ceil(h / 4), ceil(w / 4)) float32, not
-    negative. At each scale the photo goes through the network, with `mirror` together with its mirror image, whose map
-    is flipped back after ReLU and added. Each rectified map is raised to `cam_exponent` before anything is added:
+    negative. Each scale of the photo goes through the network, with `mirror` its mirror image beside it, whose map is
+    flipped back after ReLU and added. Each rectified map is raised to `cam_exponent` before anything is added:
     AffinityNet uses the root (0.5) for VGG, whose peaks would otherwise dominate.
 
     `outputs` receives, by scale, the output of `prototypes.STAGE` for all views, where `raw_maps` has computed it.
@@ -71,7 +71,7 @@ def branch_maps(
     grid = (math.ceil(h / STRIDE), math.ceil(w / STRIDE))
     total = torch.zeros((), device=images.device)
     for scale in settings.scales:
-        x = views(images, scale, mirror=settings.mirror)  # (V B, 3, h', w')
+        x = views(images, scale, mirror=settings.mirror)  # (B or 2B, 3, h', w')
         observe = None if outputs is None else partial(_keep, outputs, scale, x)
         with torch.enable_grad():
             raw = raw_maps(network.with_rim(settings.rim, observe), x, labels)
@@ -80,7 +80,7 @@ def branch_maps(
             actual = tuple(raw.shape) if isinstance(raw, Tensor) else type(raw).__name__
             what = f"raw_maps returns {actual}, not a tensor (images, branches, classes, h, w) = {(*shape, 'h', 'w')}"
             raise UserError("cam.method", what, "docs/extending.md describes it")
-        maps = raw.detach().float().relu()  # (V B, branches, classes, h', w')
+        maps = raw.detach().float().relu()  # (B or 2B, branches, classes, h', w')
         maps = maps if settings.cam_exponent == 1 else maps.pow(settings.cam_exponent)
         maps = together(maps, mirror=settings.mirror)
         maps = F.interpolate(maps.flatten(1, 2), grid, mode="bilinear", align_corners=False)
@@ -88,11 +88,9 @@ def branch_maps(
     return total
 
 
-def _keep(
-    outputs: dict[float, Tensor], scale: float, views: Tensor, stage: int, images: Tensor, output: Tensor
-) -> None:
-    """Keep the output of `prototypes.STAGE` for all views of a scale; a method may also process other images."""
-    if stage == prototypes.STAGE and images is views:
+def _keep(outputs: dict[float, Tensor], scale: float, x: Tensor, stage: int, images: Tensor, output: Tensor) -> None:
+    """Keep the output of `prototypes.STAGE` for the views `x` of a scale; a method may also process other images."""
+    if stage == prototypes.STAGE and images is x:
         outputs[scale] = output.detach()
 
 

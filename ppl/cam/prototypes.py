@@ -37,12 +37,12 @@ def features_of(
     scales: Sequence[float],
     known: Mapping[float, Tensor] = MappingProxyType({}),
     *,
-    mirror: bool = True,
+    mirror: bool,
 ) -> Tensor:
     """Return features of unit length (B, D, h', w') float32 of photos (B, h, w, 3) uint8.
 
     They are the mean directions over `scales`, on the grid of the largest, and with `mirror` over each photo and its
-    mirror image. `known` are outputs (V B, D, h, w) of STAGE for all views, by scale, that need no computation.
+    mirror image. `known` are outputs of STAGE (B, or with `mirror` 2B, D, h, w), by scale, that need no computation.
     """
     images = backbone.prepare(photos)
     directions: list[Tensor] = []

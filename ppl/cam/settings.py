@@ -27,7 +27,7 @@ class Maps(Section):
     scales: Annotated[Factors, Source("paper")] = (1.0, 0.5, 1.5, 2.0)
     """Factors by which photos are resized."""
     mirror: Annotated[bool, Source("paper")] = True
-    """Each size is also mirrored, for the maps and for the features of `prototypes`, which doubles the time."""
+    """Each size is also mirrored, for the maps and the features of `prototypes`; this doubles the time."""
     fusion: Annotated[Fusion, Source("paper III-E")] = "mean"
     """`mean`: normalise branches, then average; `sum`: add, then normalise."""
     cam_exponent: Annotated[Factor, Source("paper; AffinityNet: 0.5")] = 1

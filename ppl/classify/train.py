@@ -151,8 +151,9 @@ def _validation(dataset: Dataset, settings: Settings, network: PatchClassifier) 
         dataset.photos(image_ids), training.crop, mean=network.backbone.mean, std=network.backbone.std
     )
 
-    def measure(trained: nn.Module) -> dict[str, float]:
-        device, threads = next(trained.parameters()).device, threads_for(trained, training.batch_size)
+    def measure(trained: nn.Module, by_threads: bool) -> dict[str, float]:
+        device = next(trained.parameters()).device
+        threads = threads_for(trained, training.batch_size) if by_threads else 1
         loader = DataLoader(
             photos,
             batch_size=training.batch_size // threads,
@@ -160,7 +161,7 @@ def _validation(dataset: Dataset, settings: Settings, network: PatchClassifier) 
             worker_init_fn=ignore_group_signals,
         )
 
-        @torch.inference_mode()
+        @torch.inference_mode()  # a thread does not have the mode of its caller
         def scores_of(batch: Tensor) -> Tensor:
             logits = trained(batch.to(device, memory_format=torch.channels_last))  # (B, branches, C)
             return logits.float().sum(dim=1).sigmoid().cpu()

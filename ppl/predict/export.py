@@ -40,6 +40,7 @@ from ppl.jobs.fields import plain
 from ppl.jobs.files import atomic, file_digest
 from ppl.predict.api import Classifier, Segmenter, load
 from ppl.predict.exportable import ClassifierFromPhoto, SegmenterFromPhoto
+from ppl.predict.inference_settings import OF_MAPS
 from ppl.segment.logits import resize
 
 ONNX, TORCH = ".onnx", ".pt2"
@@ -112,7 +113,9 @@ def load_trained(settings: Settings) -> Trained:
         return Segmenter(settings.weights, photo_scales=settings.photo_scales, mirror=mirror, crf=False, **common)
     if settings.photo_scales is not None or settings.mirror or settings.no_mirror:
         what = "--photo-scales and --mirror belong to a segmenter, this is a classifier"
-        raise UserError(settings.weights, what, "leave them out: its maps have the scales of cam.maps")
+        raise UserError(
+            settings.weights, what, "leave them out: its maps have the scales and mirror images of cam.maps"
+        )
     if trained.cam_settings.method != "cam":
         what = f"cam.method {trained.cam_settings.method} needs gradients or masked photos; a model has neither"
         raise UserError(settings.weights, what, "name with --settings a settings.yaml of cam.method cam")
@@ -162,7 +165,7 @@ def describe(trained: Trained, outputs: Sequence[str]) -> dict[str, str]:
 
 def _applied(classifier: Classifier) -> dict[str, Any]:
     maps = plain(classifier.cam_settings.maps)
-    return {name: maps[name] for name in ("scales", "fusion", "cam_exponent", "rim")}
+    return {name: maps[name] for name in OF_MAPS}
 
 
 def trace(module: torch.nn.Module, weights: Path) -> torch.export.ExportedProgram:

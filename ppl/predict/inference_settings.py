@@ -20,6 +20,8 @@ from ppl.segment.settings import Prediction
 SAMPLE = 100  # photos of the training split whose size is read
 UNSHRUNK = 0.95  # share of them that would not be shrunk
 REQUESTED = "as requested"
+OF_MAPS = ("scales", "mirror", "fusion", "cam_exponent", "rim")
+"""Settings of `cam.maps` that decide the maps."""
 PAPER = "paper defaults: no settings.yaml two directories above the weights; the workflow writes one"
 
 
@@ -81,7 +83,7 @@ def of_segmentation(
 def of_maps(settings: Stored) -> dict[str, Setting]:
     """Return the settings of class activation maps, those of the experiment: `method`, those of `maps`, `rounds`."""
     cam = settings.experiment.cam
-    values = {name: getattr(cam.maps, name) for name in ("scales", "fusion", "cam_exponent", "rim")}
+    values = {name: getattr(cam.maps, name) for name in OF_MAPS}
     values = {"method": cam.method, **values, "rounds": cam.prototypes.rounds}
     return {name: Setting(value, settings.origin) for name, value in values.items()}
 

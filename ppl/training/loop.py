@@ -30,8 +30,8 @@ READ_EVERY = 20  # steps between readings of the loss if a reading makes process
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """From a network, images (B, 3, H, W) and their targets to the loss, a mean over the batch."""
-Measure = Callable[[nn.Module], dict[str, float]]
-"""From a network in evaluation mode to measures of it, for the log."""
+Measure = Callable[[nn.Module, bool], dict[str, float]]
+"""From a network in evaluation mode, and whether several threads may call it at once, to measures for the log."""
 
 
 def train_to_checkpoint(
@@ -94,7 +94,8 @@ def train(
     def end_epoch() -> None:
         stop.exit_at_once(fabric.world_size == 1 and measure is not None)  # the state is saved
         with compilation.paused():
-            row = _row(progress, schedule, network, measure)
+            # Processes of one training exchange buffers in each call, and compiled networks were not tried in threads.
+            row = _row(progress, schedule, network, measure, by_threads=alone and not compilation.parts)
         stop.exit_at_once(False)
         progress.rows.append(row)
         progress.loss = 0.0
@@ -217,7 +218,9 @@ def _mean(fabric: Fabric, value: Tensor) -> Tensor:
     return value if fabric.world_size == 1 else fabric.all_reduce(value.to(fabric.device), reduce_op="mean")
 
 
-def _row(progress: Progress, schedule: Schedule, network: nn.Module, measure: Measure | None) -> dict[str, float]:
+def _row(
+    progress: Progress, schedule: Schedule, network: nn.Module, measure: Measure | None, *, by_threads: bool
+) -> dict[str, float]:
     """Return the row of the log of the epoch that has just ended; the network is left in evaluation mode."""
     epoch = math.ceil(progress.step / schedule.epoch_steps)
     steps = progress.step - (epoch - 1) * schedule.epoch_steps
@@ -226,5 +229,5 @@ def _row(progress: Progress, schedule: Schedule, network: nn.Module, measure: Me
     if measure is not None:
         network.eval()
         with torch.inference_mode():
-            row.update(measure(network))
+            row.update(measure(network, by_threads))
     return row

@@ -84,6 +84,20 @@ def test_a_map_is_the_sum_of_the_rectified_powers_of_its_views(
     torch.testing.assert_close(maps, expected, rtol=1e-2, atol=1e-3)
 
 
+@pytest.mark.parametrize("mirror", [True, False])
+def test_a_method_that_changes_its_images_changes_no_other_scale(network: PatchClassifier, mirror: bool) -> None:
+    photos, labels = _photos(2, 32, 48), torch.ones(2, CLASSES, dtype=torch.bool)
+
+    def maps_of(network: PatchClassifier, images: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        maps = network.maps(images)
+        images.zero_()
+        return maps
+
+    for scales in ((1, 0.5), (1, 1)):
+        changed = branch_maps(network, photos, labels, maps_of, Maps(scales=scales, mirror=mirror))
+        torch.testing.assert_close(changed, _maps(network, photos, scales, mirror=mirror))
+
+
 @given(raw, st.sampled_from(["mean", "sum"]))
 def test_fused_maps_are_in_0_to_1(maps: np.ndarray, fusion: str) -> None:
     fused = fuse(torch.from_numpy(maps), fusion)

@@ -128,14 +128,15 @@ def _photos(count: int, h: int, w: int) -> np.ndarray:
 def test_features_are_directions_on_the_grid_of_the_largest_scale(
     network: PatchClassifier, size: tuple[int, int]
 ) -> None:
-    features = features_of(network.backbone, _photos(2, *size), (1, 2))
+    features = features_of(network.backbone, _photos(2, *size), (1, 2), mirror=True)
     assert features.shape[2:] == tuple(-(-2 * side // 16) for side in size)
     torch.testing.assert_close(features.norm(dim=1), torch.ones(2, *features.shape[2:]))
 
 
 def test_the_mirrored_photo_has_the_mirrored_features(network: PatchClassifier) -> None:
     photos = _photos(1, 41, 32)
-    features, mirrored = (features_of(network.backbone, p, (1, 2)) for p in (photos, photos[:, :, ::-1].copy()))
+    both = photos, photos[:, :, ::-1].copy()
+    features, mirrored = (features_of(network.backbone, p, (1, 2), mirror=True) for p in both)
     torch.testing.assert_close(mirrored, features.flip(3), rtol=1e-3, atol=1e-4)
 
 
@@ -169,8 +170,8 @@ def test_scales_of_maps_and_prototypes_go_through_the_network_once(
         counts.add(len(inputs[0]))
 
     network.backbone.stages[0].register_forward_pre_hook(see)
-    maps = Maps(scales=(1, 0.5), mirror=mirror)
-    cam = Cam(method=method, maps=maps, prototypes=Prototypes(rounds=2, scales=(1, 2)))
+    settings = Maps(scales=(1, 0.5), mirror=mirror)
+    cam = Cam(method=method, maps=settings, prototypes=Prototypes(rounds=2, scales=(1, 2)))
     (maps,) = maps_of(network, photos, [(1, 3)], cam)
     assert sorted(set(views)) == [(16, 24), (32, 48), (64, 96)]
     assert views.count((64, 96)) == 1

@@ -1,5 +1,6 @@
 import shutil
 import signal
+import threading
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -12,8 +13,10 @@ from torch.nn import functional as F
 
 from ppl.classify import build as checkpoint
 from ppl.classify import train
+from ppl.classify.build import build
 from ppl.classify.settings import Architecture, Classify, PatchTraining, Training
 from ppl.classify.train import Settings, classification_loss, classifier_groups
+from ppl.data.dataset import Dataset
 from ppl.jobs.errors import UserError
 from ppl.jobs.fields import plain
 from ppl.jobs.settings import Hardware
@@ -100,6 +103,38 @@ def test_unlabelled_photos_are_trained_on_and_a_validation_without_classes_has_n
     train.main(replace(settings, val_split="none"))
     assert settings.out.exists()
     assert pd.read_csv(settings.log)["mAP"].isna().all()
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+def test_threads_measure_the_same_precision(
+    settings: Settings, set_cores: Callable[[int], None], batch_size: int
+) -> None:
+    set_cores(1)
+    settings = _named(settings, "alone", batch_size=batch_size)
+    dataset = Dataset.open(settings.data)
+    network = build("explicit", "s4k2", 2, settings.classify.architecture, weights="none").eval()
+    measure = train._validation(dataset, settings, network)
+    with torch.inference_mode():
+        alone = measure(network, True)
+        set_cores(3)
+        assert measure(network, True) == pytest.approx(alone)
+        assert measure(network, False) == pytest.approx(alone)
+
+
+def test_an_unreadable_photo_ends_validation_with_its_name(
+    settings: Settings, set_cores: Callable[[int], None]
+) -> None:
+    set_cores(2)
+    settings = replace(_named(settings, "broken", batch_size=2), val_split="broken")
+    (settings.data / "ImageSets" / "Segmentation" / "broken.txt").write_text("scene.0\nscene.1\nscene.2\nscene.3\n")
+    dataset = Dataset.open(settings.data)
+    network = build("baseline", "plain", 2, settings.classify.architecture, weights="none").eval()
+    photo = dataset.photo("scene.3")
+    photo.write_bytes(photo.read_bytes()[:100])
+    before = threading.active_count()
+    with torch.inference_mode(), pytest.raises(UserError, match=photo.name):
+        train._validation(dataset, settings, network)(network, True)
+    assert threading.active_count() == before
 
 
 def test_a_checkpoint_holds_its_settings(settings: Settings) -> None:

@@ -136,6 +136,7 @@ def test_the_origin_of_settings_is_shown(folder: Path, name: str) -> None:
     settings = folder.parents[1] / "settings.yaml"
     shown = repr(ppl.load(folder / name, device="cpu"))
     assert f"cales 1 {'1.5' if name == 'segmenter.pt' else '0.5'} ({settings})" in shown
+    assert f"mirror {'off' if name == 'segmenter.pt' else 'on'} ({settings})" in shown
     assert f"max_side 52 (the training photos in {settings.parent / 'data'} are no larger)" in shown
     settings.rename(folder / "moved.yaml")
     alone = repr(ppl.load(folder / name, device="cpu"))

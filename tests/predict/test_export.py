@@ -64,7 +64,8 @@ def test_an_onnx_computes_what_the_network_does(folder: Path, tmp_path: Path, na
     else:
         assert outputs == ["scores", "maps"]
         assert json.loads(metadata["classes"]) == classes
-        assert json.loads(metadata["settings"])["scales"] == [1]
+        applied = json.loads(metadata["settings"])
+        assert (applied["scales"], applied["mirror"]) == ([1], True)
     assert metadata["kind"] == name
     assert metadata["max_side"] == "52"
 

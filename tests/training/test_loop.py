@@ -146,9 +146,10 @@ def saved_step(folder: Path) -> int:
 def test_the_log_has_a_row_per_epoch_with_rate_loss_and_measures(tmp_path: Path) -> None:
     values = []
 
-    def measure(network: nn.Module) -> dict[str, float]:
+    def measure(network: nn.Module, by_threads: bool) -> dict[str, float]:
         assert not network.training
         assert not torch.is_grad_enabled()
+        assert by_threads
         return {"bias": network.bias.item()}
 
     network = run(tmp_path, loss=lambda *args: values.append(squared_error(*args)) or values[-1], measure=measure)
@@ -193,11 +194,17 @@ def test_a_compiled_training_has_the_weights_and_states_of_one_that_is_not(
     monkeypatch.setattr(compiled, "why_not", lambda _: None)
     monkeypatch.setattr(compiled, "BACKEND", backend)
 
-    def measure(network: nn.Module) -> dict[str, float]:
+    threaded: list[bool] = []
+
+    def measure(network: nn.Module, by_threads: bool) -> dict[str, float]:
+        threaded.append(by_threads)
         return {"mean": network(torch.ones(5, 3, 4, 4)).mean().item()}
 
     plain = run(tmp_path / "plain", measure=measure)
+    assert all(threaded)
+    threaded.clear()
     whole = run(tmp_path / "whole", measure=measure, compile="always")
+    assert not any(threaded)
     assert len(graphs) == 1
     with pytest.raises(SystemExit):
         run(tmp_path / "broken", measure=measure, compile="always", loss=sigterm_at(4))
@@ -275,7 +282,7 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path, at: int) -> N
 def test_an_epoch_is_saved_before_it_is_measured(tmp_path: Path, signalled: bool) -> None:
     measured, trained = [], []
 
-    def measure(_: nn.Module) -> dict[str, float]:
+    def measure(*_: object) -> dict[str, float]:
         measured.append(1)
         if len(measured) == 2:
             signal.raise_signal(signal.SIGTERM) if signalled else 1 / 0
@@ -283,7 +290,7 @@ def test_an_epoch_is_saved_before_it_is_measured(tmp_path: Path, signalled: bool
 
     with pytest.raises(SystemExit if signalled else ZeroDivisionError):
         run(tmp_path, measure=measure)
-    run(tmp_path, measure=lambda _: {"size": 1.0}, loss=lambda *args: trained.append(1) or squared_error(*args))
+    run(tmp_path, measure=lambda *_: {"size": 1.0}, loss=lambda *args: trained.append(1) or squared_error(*args))
     assert len(trained) == 1  # the third epoch, of one step
     assert pd.read_csv(tmp_path / "run.csv")["step"].tolist() == [3, 6, 7]
 
