@@ -1,7 +1,7 @@
 """Networks compiled by torch.compile (inductor), equal to the networks as they are up to rounding.
 
 Python starts every operation of a network by itself, which on a fast GPU takes longer than the operation. A compiled
-network runs fewer, fused kernels; on a CPU the one step that was measured is slower (docs/speed.md). The crops of a
+network runs fewer, fused kernels; on a CPU it is no faster than threads (docs/speed.md). The crops of a
 training all have one size, so on a GPU its forward and backward passes are also recorded as CUDA graphs, each of which
 Python starts at once. Photos have sizes of their own: padded to a few sizes, results would change at their borders, as
 convolutions would see features of the padding. So their network is compiled for any size, without CUDA graphs.
@@ -133,7 +133,7 @@ def why_not(device: torch.device) -> str | None:
 def _wanted(setting: Compile, device: torch.device, worthwhile: bool) -> bool:
     """Return whether to compile; warns if it is wanted but not possible.
 
-    `auto` compiles on a GPU only: on a CPU the one step that was measured is slower.
+    `auto` compiles on a GPU only: on a CPU compiled networks are no faster.
     """
     if setting == "never" or (setting == "auto" and (device.type == "cpu" or not worthwhile)):
         return False
