@@ -1,9 +1,9 @@
 """Networks compiled by torch.compile (inductor), equal to the networks as they are up to rounding.
 
 Python starts every operation of a network by itself, which on a fast GPU takes longer than the operation. A compiled
-network runs fewer, fused kernels; on a CPU it is no faster than threads (docs/speed.md). The crops of a
-training all have one size, so on a GPU its forward and backward passes are also recorded as CUDA graphs, each of which
-Python starts at once. Photos have sizes of their own: padded to a few sizes, results would change at their borders, as
+network runs fewer, fused kernels; on a CPU it is no faster than threads (docs/speed.md). The crops of a training all
+have one size, so on a GPU its forward and backward passes are also recorded as CUDA graphs, each of which Python starts
+at once. Photos have sizes of their own: padded to a few sizes, results would change at their borders, as
 convolutions would see features of the padding. So their network is compiled for any size, without CUDA graphs.
 
 Modules are compiled in place: their names, and so checkpoints, stay the same, as do wrappers around them.

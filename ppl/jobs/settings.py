@@ -42,7 +42,7 @@ class NetworkDevices(Devices):
     compile: Annotated[Compile, Source("ours")] = "never"
     """Compile networks (torch.compile), which takes a minute or more at the start of a job. `auto`: on a GPU, for
     trainings with at least 5,000 steps left, and CAMs and predictions of at least 20,000 photos per job; `always`: on a
-    CPU too, where the one step that was measured is slower. It needs a C++ compiler, on a GPU a C compiler and
+    CPU too, where threads are as fast or faster. It needs a C++ compiler, on a GPU a C compiler and
     Triton."""
 
 
