@@ -10,7 +10,7 @@ venv: .venv/.ready
 
 # The marker is written last, so an interrupted installation starts over, with a Python outside of the environment. It
 # holds the folder, as the programs of an environment that was moved or copied name the former one.
-# --no-compile: Python compiles modules on import, which are a fraction of those installed.
+# --no-compile: Python compiles modules on import, which are a fraction of those installed; envs/compiled.py imports them.
 # --no-build-isolation: on Python 3.13 pydensecrf2 needs another Cython than the one that it names (docs/install.md).
 .venv/.ready: export PATH := $(OUTSIDE)
 .venv/.ready: PYTHON ?= $(shell PATH='$(OUTSIDE)' envs/python.sh)
@@ -27,6 +27,7 @@ venv: .venv/.ready
 	$(BIN)/pip install --quiet --no-compile --require-hashes --requirement envs/build.lock
 	$(BIN)/pip install --quiet --no-compile --no-build-isolation --require-hashes --requirement requirements.lock
 	$(BIN)/pip install --quiet --no-build-isolation --no-deps --editable .
+	$(BIN)/python envs/compiled.py
 	echo '$(CURDIR)' > $@
 
 demo: venv
