@@ -99,6 +99,19 @@ def test_an_environment_that_is_half_made_is_not_used_to_make_itself(clone):
     assert make_venv(clone, activated).startswith("error: there is no C++ compiler")
 
 
+def test_modules_are_stored_compiled_where_python_is_told_to_store_nothing(tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(REPOSITORY / "envs" / "compiled.py"), "ppl.jobs.errors", "ppl.absent"],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert [path.name.split(".")[0] for path in tmp_path.rglob("*/jobs/errors.*.pyc")] == ["errors"]
+    assert done.stderr == "not compiled: ppl.absent (No module named 'ppl.absent')\n"
+
+
 def test_a_snakemake_without_the_package_says_so(tmp_path):
     (tmp_path / "sitecustomize.py").write_text('import sys\nsys.modules["ppl"] = None\n')
     done = subprocess.run(
