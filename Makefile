@@ -33,6 +33,8 @@ venv: .venv/.ready
 demo: venv
 	$(BIN)/python -m ppl.run --cores $(CORES) results/demo_test_preds results/demo/report.html
 
+# Threads of torch that wait take the cores from other processes of the tests unless they sleep (workflow/rules/common.smk).
+test: export GOMP_SPINCOUNT = 1000
 test: venv
 	$(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
