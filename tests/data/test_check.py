@@ -204,7 +204,7 @@ def test_a_settings_file_names_folder_and_splits(root, capsys, monkeypatch):
     experiments = {"drawn": {"data": {"source": "demo"}}, "mine": mine}
     Path("mine.yaml").write_text(json.dumps({"experiments": experiments}))
     check.main(check.Settings(Path("mine.yaml"), workers=0))
-    assert capsys.readouterr().out.splitlines()[-1] == "no faults: mine.yaml can be run"
+    assert capsys.readouterr().out.splitlines()[-1] == "no faults in the data of mine.yaml"
 
 
 @pytest.mark.parametrize(

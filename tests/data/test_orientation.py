@@ -313,7 +313,7 @@ def test_a_settings_file_decides_for_its_check(tmp_path, monkeypatch, capsys):
     data = {"folder": {"path": "own", "orientation": "stored", "max_side": 64}, "train_split": "train"}
     Path("mine.yaml").write_text(yaml.safe_dump({"experiments": {"mine": {"data": data | {"seed_split": "train"}}}}))
     check.main(check.Settings(Path("mine.yaml"), workers=0))
-    assert "no faults: mine.yaml can be run" in capsys.readouterr().out
+    assert "no faults in the data of mine.yaml" in capsys.readouterr().out
     Path("mine.yaml").write_text(Path("mine.yaml").read_text().replace("orientation: stored", "orientation: auto"))
     with pytest.raises(UserError, match=r"; set data.folder.orientation to upright or stored"):
         check.main(check.Settings(Path("mine.yaml"), workers=0))
