@@ -10,7 +10,7 @@ venv: .venv/.ready
 
 # The marker is written last, so an interrupted installation starts over, with a Python outside of the environment. It
 # holds the folder, as the programs of an environment that was moved or copied name the former one.
-# --no-compile: Python compiles modules on import, which are a fraction of those installed; envs/compiled.py imports them.
+# --no-compile: Python compiles modules on import, a fraction of those installed; envs/compiled.py imports these once.
 # --no-build-isolation: on Python 3.13 pydensecrf2 needs another Cython than the one that it names (docs/install.md).
 .venv/.ready: export PATH := $(OUTSIDE)
 .venv/.ready: PYTHON ?= $(shell PATH='$(OUTSIDE)' envs/python.sh)
@@ -33,7 +33,7 @@ venv: .venv/.ready
 demo: venv
 	$(BIN)/python -m ppl.run --cores $(CORES) results/demo_test_preds results/demo/report.html
 
-# Threads of torch that wait take the cores from other processes of the tests unless they sleep (workflow/rules/common.smk).
+# Threads of torch that wait would take the cores of other tests (workflow/rules/common.smk).
 test: export GOMP_SPINCOUNT = 1000
 test: venv
 	$(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile

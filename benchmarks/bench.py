@@ -323,25 +323,22 @@ def compilations(setup: Setup) -> Iterator[Row]:
         targets = torch.ones(batch, VOC_CLASSES)
         for variant in (("baseline", "plain"), ("explicit", "s4k2")):
             name = f"{'/'.join(variant)}, {backbone}, {batch} x {side} px"
-            ours, other = (
-                classifier(*variant, setup.device, backbone).to(memory_format=torch.channels_last) for _ in "12"
+            ours, other, ours_of_maps, other_of_maps = (
+                classifier(*variant, setup.device, backbone).to(memory_format=torch.channels_last) for _ in range(4)
             )
             compile_training(ours, steps=1, **always)
             step = partial(_step, classifier_loss, ours, images, targets, nullcontext)
             plain = partial(_step, classifier_loss, in_shares(other, images), images, targets, nullcontext)
             yield Row(f"compiled step, {name}", against, 1, step, plain, before=cache(step))
-            ours, other = (
-                classifier(*variant, setup.device, backbone).to(memory_format=torch.channels_last) for _ in "12"
-            )
-            for network in (ours, other):
+            for network in (ours_of_maps, other_of_maps):
                 backbones.fold_batchnorm(network.eval())
-            compile_inference(ours.backbone, photos=1, **always)
-            maps = partial(_features_of, ours, images)
-            yield Row(f"compiled maps, {name}", against, 1, maps, partial(_by_threads, other, images), relative,
+            compile_inference(ours_of_maps.backbone, photos=1, **always)
+            maps = partial(_maps_of_all, ours_of_maps, images)
+            yield Row(f"compiled maps, {name}", against, 1, maps, partial(_by_threads, other_of_maps, images), relative,
                       before=cache(maps))  # fmt: skip
     images, labels = torch.randn(8, 3, 192, 192), torch.zeros(8, 192, 192, dtype=torch.long)
     images = images.to(memory_format=torch.channels_last)
-    ours, other = (deeplab("efficientnet_lite0", scales=(1,)).to(memory_format=torch.channels_last) for _ in "12")
+    ours, other = (deeplab("efficientnet_lite0", scales=(1,)).to(memory_format=torch.channels_last) for _ in range(2))
     compile_training(ours, steps=1, **always)
     step = partial(_step, deeplab_v2.loss, ours, images, labels, nullcontext)
     plain = partial(_step, deeplab_v2.loss, in_shares(other, images), images, labels, nullcontext)
@@ -363,13 +360,13 @@ def classifier_loss(network: nn.Module, images: Tensor, targets: Tensor) -> Tens
 
 
 @torch.inference_mode()
-def _features_of(network: PatchClassifier, images: Tensor) -> Tensor:
+def _maps_of_all(network: PatchClassifier, images: Tensor) -> Tensor:
     return network.maps(images)
 
 
 def _by_threads(network: PatchClassifier, images: Tensor) -> Tensor:
     count = threads_for(network, len(images))
-    return torch.cat([maps for _, maps in side_by_side(partial(_features_of, network), images.chunk(count), count)])
+    return torch.cat([maps for _, maps in side_by_side(partial(_maps_of_all, network), images.chunk(count), count)])
 
 
 def pairs(setup: Setup) -> Iterator[Row]:

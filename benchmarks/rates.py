@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 import torch
 import tyro
-from bench import VOC_CLASSES, VOC_SIZE, Setup, cam_of, classifier, deeplab, smooth
+from bench import VOC_CLASSES, VOC_SIZE, Setup, cam_of, classifier, classifier_loss, deeplab, smooth
 from maps import class_maps
 from PIL import Image
 from tasks import label_reliably
@@ -35,7 +35,6 @@ from walk import inputs
 
 from ppl.cam import store
 from ppl.cam.settings import Maps
-from ppl.classify.train import classification_loss
 from ppl.crf import dense as crf
 from ppl.data.crops import Augmentation, cut_photo, draw_window
 from ppl.jobs.compiled import UNCOMPILED, Compilation, compile_inference, compile_training
@@ -221,7 +220,7 @@ def steps(device: torch.device, paper: bool, setup: Setup, compile: Compile = "n
     crops = torch.randn(batch, 3, 512, 512, device=device).to(memory_format=torch.channels_last)
     for variant in (("baseline", "plain"), EXPLICIT, ("implicit", "s2k2"), ("implicit", "s3k4"), ("implicit", "s4k6")):
         network = classifier(*variant, device).to(memory_format=torch.channels_last)
-        loss = partial(_classifier_loss, network, crops, targets)
+        loss = partial(classifier_loss, network, crops, targets)
         compilation = for_training(network)
         yield Step(
             f"train {'/'.join(variant)}", "device", batch, _training(network, loss, device, compilation), compilation
@@ -333,10 +332,6 @@ def _computing(
             compilation.run(function)
 
     return run
-
-
-def _classifier_loss(network: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    return classification_loss(network(images), targets, 0)
 
 
 def _walk(network: irnet.IRNet, photos: torch.Tensor, scores: torch.Tensor) -> None:

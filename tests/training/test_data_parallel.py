@@ -29,7 +29,11 @@ CPU = Hardware(gpu=0, workers=0, precision="32-true")
 
 PROCESS = """
 import importlib, pickle, sys, torch
+from ppl.jobs import threads
+from ppl.training import shares
 torch.set_num_threads(1)
+torch.get_num_threads = lambda: 2  # enough for threads, which would mix up what processes exchange in each call
+threads.thread_pool = shares.thread_pool = None
 with open(sys.argv[1], "rb") as file:
     module, settings = pickle.load(file)
 if settings.hardware.compile == "always":
